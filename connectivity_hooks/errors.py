@@ -1,0 +1,27 @@
+"""What the package raises when the fault lies in its input, and how it suggests the name that was meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConnectivityError(Exception):
+    """Base of every error this package raises on purpose; the message is one line for a person."""
+
+
+class InputError(ConnectivityError):
+    """A file, a data set or a model cannot be used as given; the command line exits with status 3."""
+
+
+class UsageError(ConnectivityError):
+    """An unknown name, an unknown option or an invalid value; the command line exits with status 2."""
+
+
+def near_matches(name: str, known: Iterable[str]) -> str:
+    """Return the clause that names what may have been meant, e.g. ``did you mean 'linear'?``."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3)
+    if close:
+        return "did you mean " + " or ".join(repr(match) for match in close) + "?"
+    return "known: " + (", ".join(names) if names else "none are installed")
