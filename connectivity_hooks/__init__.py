@@ -1,3 +1,72 @@
-"""Hooks on a training, and a verdict on whether two checkpoints are connected."""
+"""Hooks on a training, and a verdict on whether two checkpoints are connected by a path of low loss.
+
+>>> import connectivity_hooks as ch
+>>> with ch.capture(model) as features:                       # doctest: +SKIP
+...     model(x)
+>>> ch.save(model, "a.safetensors")                           # doctest: +SKIP
+>>> path = ch.connect("a.safetensors", "b.safetensors", task) # doctest: +SKIP
+>>> ch.evaluate(path, task).save("report")                    # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from connectivity_hooks.checking import check
+    from connectivity_hooks.checkpoints import save
+    from connectivity_hooks.connection import connect
+    from connectivity_hooks.contracts import hookimpl
+    from connectivity_hooks.errors import ConnectivityError, InputError, UsageError
+    from connectivity_hooks.evaluation import Evaluation, evaluate
+    from connectivity_hooks.features import Capture, capture
+    from connectivity_hooks.paths import Path
+    from connectivity_hooks.tasks import Task, make_task
+
+_HOMES = {
+    "Capture": "features",
+    "ConnectivityError": "errors",
+    "Evaluation": "evaluation",
+    "InputError": "errors",
+    "Path": "paths",
+    "Task": "tasks",
+    "UsageError": "errors",
+    "capture": "features",
+    "check": "checking",
+    "connect": "connection",
+    "evaluate": "evaluation",
+    "hookimpl": "contracts",
+    "make_task": "tasks",
+    "save": "checkpoints",
+}
+
+__all__ = [
+    "Capture",
+    "ConnectivityError",
+    "Evaluation",
+    "InputError",
+    "Path",
+    "Task",
+    "UsageError",
+    "capture",
+    "check",
+    "connect",
+    "evaluate",
+    "hookimpl",
+    "make_task",
+    "save",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name on first use, so that ``import connectivity_hooks`` stays as quick as its user needs."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

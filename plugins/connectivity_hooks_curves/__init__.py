@@ -1,1 +1,14 @@
-"""Plugin."""
+"""Paths that are curves between two checkpoints."""
+
+from __future__ import annotations
+
+from connectivity_hooks.contracts.builder import Builder
+from connectivity_hooks.contracts.hookspecs import hookimpl
+
+
+@hookimpl
+def register_builders() -> list[type[Builder]]:
+    """Offer the curve builders."""
+    from connectivity_hooks_curves.linear import Linear
+
+    return [Linear]

@@ -1,0 +1,124 @@
+"""Checking a condition on a checkpoint, or on a module that is already in memory."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from torch import nn
+
+from connectivity_hooks.checkpoints import Checkpoint, fit, read, require_finite
+from connectivity_hooks.contracts.condition import Condition, Verdict
+from connectivity_hooks.contracts.options import make_options
+from connectivity_hooks.errors import UsageError
+from connectivity_hooks.features.observation import Observation
+from connectivity_hooks.features.select import feature_layers, select
+from connectivity_hooks.paths.weights import assign, weights_of
+from connectivity_hooks.progress import SILENT, Progress
+from connectivity_hooks.registry import registry
+from connectivity_hooks.tasks.task import Task
+
+Spatial = Literal["pool", "flatten"]
+
+
+def load_model(checkpoint: Checkpoint | str | os.PathLike[str], task: Task) -> nn.Module:
+    """Return the task's module with a checkpoint's weights, in evaluation mode.
+
+    Raises:
+        InputError: The file is unreadable, holds NaN or Inf, or does not fit the model.
+    """
+    read_in = checkpoint if isinstance(checkpoint, Checkpoint) else read(pathlib.Path(checkpoint))
+    require_finite(read_in)
+    model = task.model()
+    assign(weights_of(model), fit(read_in, model))
+    return model
+
+
+def layers_of(model: nn.Module, layers: str | Sequence[str] | None = None) -> tuple[str, ...]:
+    """Return the layers to look at: those named, else those of the library the model comes from, else what enters
+    each layer of weights."""
+    if layers is not None:
+        return select(model, [layers] if isinstance(layers, str) else layers)
+    adapter = registry().adapter_of(model)
+    return adapter.layers(model) if adapter else feature_layers(model)
+
+
+def observe(
+    model: nn.Module,
+    task: Task,
+    *,
+    layers: str | Sequence[str] | None = None,
+    split: Literal["train", "test"] = "train",
+    samples: int | None = None,
+    spatial: Spatial = "pool",
+    seed: int = 0,
+) -> Observation:
+    """Look at the features of `model` on a split of the task's data.
+
+    Args:
+        model: In evaluation mode.
+        task: Data and loss.
+        layers: Names, globs or ``NAME:input``; None for the default.
+        split: ``train`` or ``test``.
+        samples: Look at that many samples, drawn without replacement; None for all.
+        spatial: How feature maps become neurons: mean over space, or every position a neuron.
+        seed: Seed of the draw.
+
+    Raises:
+        UsageError: A layer is unknown, or the task has no such split.
+    """
+    chosen = task.train if split == "train" else task.test
+    if chosen is None:
+        raise UsageError("the task has no test split; look at train")
+    if samples is not None and samples < len(chosen):
+        chosen = chosen.sample(samples, seed)
+    return Observation(model, chosen, task.loss, layers_of(model, layers), task.batch_size, spatial)
+
+
+def check(
+    checkpoint: nn.Module | str | os.PathLike[str],
+    task: Task,
+    condition: str,
+    *,
+    options: Mapping[str, object] | None = None,
+    layers: str | Sequence[str] | None = None,
+    split: Literal["train", "test"] = "train",
+    samples: int | None = None,
+    spatial: Spatial = "pool",
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> tuple[Verdict, ...]:
+    """Check one condition, layer by layer.
+
+    Args:
+        checkpoint: A file, or a module on the task's device in evaluation mode.
+        task: Model, data and loss.
+        condition: Name of the condition.
+        options: The condition's options by name.
+        layers: See `observe`; so are `split`, `samples` and `spatial`.
+        split: Split the features are computed on.
+        samples: How many samples of it.
+        spatial: How feature maps become neurons.
+        seed: Seed of every random choice.
+        progress: Shows long work.
+
+    Raises:
+        InputError: The checkpoint cannot be used.
+        UsageError: Unknown condition, option or layer.
+    """
+    kind = registry().condition(condition)
+    method = kind(make_options(kind.Options, options or {}, condition), seed=seed, progress=progress)
+    model = checkpoint if isinstance(checkpoint, nn.Module) else load_model(checkpoint, task)
+    observation = observe(
+        model, task, layers=layers, split=split, samples=samples, spatial=spatial, seed=seed
+    )
+    return verdicts(method, observation, str(getattr(checkpoint, "name", checkpoint)))
+
+
+def verdicts(condition: Condition, observation: Observation, checkpoint: str) -> tuple[Verdict, ...]:
+    """Run a condition and tell the plugins; `checkpoint` is the name they are told."""
+    found = tuple(condition.check(observation))
+    registry().hook.condition_checked(checkpoint=checkpoint, verdicts=found)
+    return found

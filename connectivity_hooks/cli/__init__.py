@@ -1,0 +1,5 @@
+"""The command line: ``connect A B`` and ``connectivity-hooks COMMAND``."""
+
+from connectivity_hooks.cli.entry import connect, main
+
+__all__ = ["connect", "main"]

@@ -1,0 +1,71 @@
+"""``connectivity-hooks check CKPT``: conditions on one checkpoint, layer by layer."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import click
+
+from connectivity_hooks.checking import load_model, observe, verdicts
+from connectivity_hooks.checkpoints import read
+from connectivity_hooks.cli.entry import NOT_MET
+from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options
+from connectivity_hooks.cli.plugin_options import plugin_options
+from connectivity_hooks.cli.task_options import TaskFlags, task_of, task_options
+from connectivity_hooks.cli.terminal import Display, print_json
+from connectivity_hooks.contracts import Condition
+from connectivity_hooks.registry import registry
+from connectivity_hooks.reports.report import verdict_json
+from connectivity_hooks.reports.tables import verdicts_table
+
+EXAMPLES = """
+\b
+Example:
+  connectivity-hooks check a.safetensors --model net.py:make --data digits --condition separability
+"""
+
+
+@click.command(
+    cls=method_command("conditions"), epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.argument("checkpoint")
+@task_options
+@click.option("--condition", "conditions", multiple=True, required=True, metavar="NAME",
+              help="Condition to check; may be repeated.")
+@click.option("--layers", multiple=True, metavar="NAME", help="Layer, glob, or NAME:input; may be repeated.")
+@click.option("--split", type=click.Choice(["train", "test"]), default="train", show_default=True,
+              help="Split to look at.")
+@click.option("--samples", type=click.IntRange(1), metavar="N", help="Look at N samples drawn at random.")
+@click.option("--spatial", type=click.Choice(["pool", "flatten"]), default="pool", show_default=True,
+              help="Feature maps: mean over space, or every position a neuron.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
+@plugin_options
+def command(checkpoint: str, **given: Any) -> int:
+    """Check conditions on CHECKPOINT, layer by layer.
+
+    Exits with status 4 when a verdict is anything but "holds".
+    """
+    display = Display(quiet=given["as_json"])
+    methods = _conditions(given, display)
+    read_in = read(pathlib.Path(checkpoint))
+    task = task_of(TaskFlags(**{key: given[key] for key in TaskFlags.__annotations__}), [read_in], [checkpoint])  # type: ignore[typeddict-item]
+    model = load_model(read_in, task)
+    looks = {key: given[key] for key in ("split", "samples", "spatial", "seed")}
+    observation = observe(model, task, layers=given["layers"] or None, **looks)
+    found = [verdict for method in methods for verdict in verdicts(method, observation, read_in.file.name)]
+    if given["as_json"]:
+        answer = {"file": read_in.file.name, "sha256": read_in.sha256}
+        print_json({"checkpoint": answer, "task": task.describe(), "conditions": [verdict_json(v) for v in found]})
+    else:
+        click.echo(verdicts_table(found))
+    return 0 if all(verdict.holds for verdict in found) else NOT_MET
+
+
+def _conditions(given: dict[str, Any], display: Display) -> list[Condition]:
+    known = registry()
+    names = list(dict.fromkeys(given["conditions"]))
+    kinds = [known.condition(name) for name in names]
+    refuse_stray_options(given, names)
+    return [make_method(kind, given, seed=given["seed"], progress=display) for kind in kinds]

@@ -1,0 +1,199 @@
+"""``connect A B``: a verdict, a path file, a barrier, and a report."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import click
+
+from connectivity_hooks.checking import load_model, observe, verdicts
+from connectivity_hooks.checkpoints import Checkpoint, read
+from connectivity_hooks.cli.entry import NOT_MET
+from connectivity_hooks.cli.folder import OutputFolder
+from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options
+from connectivity_hooks.cli.plugin_options import plugin_options
+from connectivity_hooks.cli.task_options import TaskFlags, task_of, task_options
+from connectivity_hooks.cli.terminal import Display, print_json
+from connectivity_hooks.connection import Pair, build, load_pair
+from connectivity_hooks.contracts import Aligner, Builder, Condition, Reporter, Verdict
+from connectivity_hooks.evaluation import Evaluation, evaluate
+from connectivity_hooks.evaluation.passes import BatchNorm
+from connectivity_hooks.paths import Path
+from connectivity_hooks.registry import registry
+from connectivity_hooks.reports.report import Report
+from connectivity_hooks.tasks import Task
+
+EXAMPLES = """
+\b
+Examples:
+  connect a.safetensors b.safetensors --model net.py:make --data mnist.npz --normalize 0.1307,0.3081 --out report
+  connect run1/ run2/ --data photos/ --image-size 224 --batch-norm re-estimated --json
+"""
+
+
+@dataclass(frozen=True)
+class _Methods:
+    builders: Sequence[Builder]
+    conditions: Sequence[Condition]
+    reporters: Sequence[Reporter]
+    aligner: Aligner | None
+
+
+@dataclass(frozen=True)
+class _Measuring:
+    points: int
+    refine: int
+    batch_norm: BatchNorm
+
+
+@click.command(
+    cls=method_command("builders", "aligners", "conditions", "reporters"),
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
+@task_options
+@click.option("--builder", "builders", multiple=True, default=["linear"], show_default=True, metavar="NAME",
+              help="How to make a path; give it again to compare several on the same samples.")
+@click.option("--align", metavar="NAME", help="Replace B by its nearest copy that is equal as a function.")
+@click.option("--condition", "conditions", multiple=True, metavar="NAME", help="Check it on both ends; may be repeated.")
+@click.option("--points", type=click.IntRange(2), default=25, show_default=True, metavar="N",
+              help="Even grid of t where nothing is proven.")
+@click.option("--refine", type=click.IntRange(0), default=4, show_default=True, metavar="N",
+              help="Rounds of two more t beside the worst.")
+@click.option("--batch-norm", type=click.Choice(["stored", "re-estimated"]), default="stored", show_default=True,
+              help="Use the path's running statistics, or measure them anew at each t.")
+@click.option("--fail-above", type=float, metavar="X", help="Exit with 4 when every builder's training barrier exceeds X.")
+@click.option("--out", type=click.Path(path_type=pathlib.Path), metavar="DIR", help="Write path files and reports here.")
+@click.option("--reporter", "reporters", multiple=True, metavar="NAME", help="Write a plugin's report too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
+@plugin_options
+def command(a: str, b: str, **given: Any) -> int:
+    """Connect two checkpoints A and B of one model by a path in weight space.
+
+    Says whether the loss stays low along the path, how high it rises, and what of that is proven.
+    """
+    display = Display(quiet=given["as_json"])
+    if given["out"] is None and given["reporters"]:
+        raise click.UsageError("--reporter writes a file: say --out DIR")
+    methods = _methods(given, display)
+    measuring = _Measuring(given["points"], given["refine"], given["batch_norm"])
+    ends = [read(pathlib.Path(a)), read(pathlib.Path(b))]
+    task = task_of(TaskFlags(**{key: given[key] for key in TaskFlags.__annotations__}), ends, [a, b])  # type: ignore[typeddict-item]
+    pair = load_pair(*ends, task)
+    for note in pair.notes:
+        display.say(note)
+    checked = _check_conditions(methods.conditions, ends, task, display)
+    del ends
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(OutputFolder(given["out"])) if given["out"] else None
+        evaluations = [
+            _connect(builder, methods.aligner, pair, task, measuring, folder, display) for builder in methods.builders
+        ]
+        report = Report.of(evaluations, checkpoints=pair.end_points, conditions=checked, notes=pair.notes)
+        if folder:
+            report.save(folder.path)
+            for reporter in methods.reporters:
+                reporter.write(report, folder.path)
+            folder.finish([builder.name for builder in methods.builders])
+    _show(report, given["as_json"], given["out"])
+    return _status(evaluations, given["fail_above"])
+
+
+def _methods(given: Mapping[str, Any], display: Display) -> _Methods:
+    """Make everything named, so that a wrong name or option ends the program before any file is opened."""
+    known = registry()
+    builders = list(dict.fromkeys(given["builders"]))
+    chosen = [*builders, *given["conditions"], *given["reporters"], *filter(None, [given["align"]])]
+
+    def make(kind: Any) -> Any:
+        return make_method(kind, given, seed=given["seed"], progress=display)
+
+    methods = _Methods(
+        builders=[make(known.builder(name)) for name in builders],
+        conditions=[make(known.condition(name)) for name in given["conditions"]],
+        reporters=[make(known.reporter(name)) for name in given["reporters"]],
+        aligner=make(known.aligner(given["align"])) if given["align"] else None,
+    )
+    refuse_stray_options(given, chosen)
+    return methods
+
+
+def _check_conditions(
+    conditions: Sequence[Condition], ends: Sequence[Checkpoint], task: Task, display: Display
+) -> dict[str, list[Verdict]]:
+    checked: dict[str, list[Verdict]] = {}
+    for side, checkpoint in zip("AB", ends, strict=True):
+        if conditions:
+            observation = observe(load_model(checkpoint, task), task)
+            name = f"{side}: {checkpoint.file.name}"
+            checked[name] = [
+                verdict for condition in conditions for verdict in verdicts(condition, observation, name)
+            ]
+    return checked
+
+
+def _connect(
+    builder: Builder,
+    aligner: Aligner | None,
+    pair: Pair,
+    task: Task,
+    measuring: _Measuring,
+    folder: OutputFolder | None,
+    display: Display,
+) -> Evaluation:
+    """Build and evaluate one path, going on from what an interrupted run left in the folder."""
+    subject = _subject(builder, aligner, pair, task, measuring)
+    started = time.perf_counter()
+    path = folder.unfinished_path(builder.name, subject) if folder else None
+    if path is None:
+        path = build(pair, task, builder, aligner)
+        if folder:
+            folder.keep_path(builder.name, path, subject)
+    seconds = time.perf_counter() - started
+    registry().notify("path_built", path=path, seconds=seconds)
+    with folder.journal(builder.name, subject) if folder else contextlib.nullcontext() as journal:
+        evaluation = replace(
+            evaluate(path, task, **vars(measuring), record=journal, progress=display), build_seconds=seconds
+        )
+    registry().notify("path_evaluated", evaluation=evaluation)
+    return evaluation
+
+
+def _subject(
+    builder: Builder, aligner: Aligner | None, pair: Pair, task: Task, measuring: _Measuring
+) -> dict[str, object]:
+    return {
+        "ends": [end.sha256 for end in pair.end_points],
+        "builder": [builder.name, builder.used_options()],
+        "aligner": [aligner.name, aligner.used_options()] if aligner else None,
+        "task": task.describe(),
+        "batch_norm": measuring.batch_norm,
+    }
+
+
+def _show(report: Report, as_json: bool, out: pathlib.Path | None) -> None:
+    if as_json:
+        print_json(report.as_json())
+        return
+    for evaluation in report.evaluations.values():
+        click.echo(evaluation.conclusion.headline)
+        for sentence in evaluation.conclusion.sentences:
+            click.echo(f"  {sentence}")
+    click.echo(report.table())
+    if out:
+        click.echo(f"Report: {out / 'report.html'}")
+
+
+def _status(evaluations: Sequence[Evaluation], limit: float | None) -> int:
+    if limit is None:
+        return 0
+    lowest = min(next(iter(evaluation.barriers.values())).barrier_entezari for evaluation in evaluations)
+    return 0 if lowest <= limit else NOT_MET

@@ -1,0 +1,58 @@
+"""``connectivity-hooks``: the commands by name, each imported when it is used."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from connectivity_hooks import __version__
+from connectivity_hooks.cli.plugin_options import plugin_options
+
+COMMANDS = {
+    "demo": "Train two small networks with the hooks on, connect them, write a report.",
+    "connect": "Connect two checkpoints: a verdict, a path file, a barrier, a report.",
+    "check": "Check conditions on one checkpoint, layer by layer.",
+    "sample": "Write the weights at one point of a path as a checkpoint.",
+    "convert": "Make a safetensors checkpoint of a pickle, without running its code.",
+    "report": "Make report.html of a folder again.",
+    "plugins": "List every method that is installed, and where it comes from.",
+}
+
+
+class _Lazy(click.Group):
+    """A group that imports a command's module when the command is asked for, and lists them without."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"connectivity_hooks.cli.{name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from connectivity_hooks.errors import UsageError, near_matches
+
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise UsageError(f"unknown command {args[0]!r}; {near_matches(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=_Lazy,
+    epilog="Every command has --help. Start with: connectivity-hooks demo --out demo",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__)
+@plugin_options
+def group() -> None:
+    """Hooks on the training you have; afterwards, whether two checkpoints are connected."""

@@ -1,0 +1,94 @@
+"""Flags ``--<method>.<option>`` for every option of every installed method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from connectivity_hooks.contracts.method import Method
+from connectivity_hooks.contracts.options import OptionField, make_options, option_fields
+from connectivity_hooks.errors import UsageError
+from connectivity_hooks.progress import Progress
+from connectivity_hooks.registry import Registry, registry
+
+_SEPARATOR = "__option__"
+
+
+class MethodCommand(click.Command):
+    """A command that takes the options of the installed methods of some kinds.
+
+    Set `kinds` to names of `Registry` attributes, e.g. ``("builders", "conditions")``.
+    """
+
+    kinds: tuple[str, ...] = ()
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the command's own parameters and those of the methods."""
+        own = super().get_params(ctx)
+        return [*own, *(flag for kind in self.kinds for flag in _flags(registry(), kind))]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the command's own options, then a section for each method that has any."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                sections.setdefault(_section(parameter), []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def method_command(*kinds: str) -> type[MethodCommand]:
+    """Return a command class with the options of methods of `kinds`."""
+    return type("MethodCommand", (MethodCommand,), {"kinds": kinds})
+
+
+def make_method(kind: type[Method], given: Mapping[str, Any], *, seed: int, progress: Progress) -> Any:
+    """Make a method from the flags given on the command line."""
+    prefix = kind.name + _SEPARATOR
+    values = {key.removeprefix(prefix): value for key, value in given.items() if key.startswith(prefix)}
+    values = {name: value for name, value in values.items() if value is not None}
+    return kind(make_options(kind.Options, values, kind.name), seed=seed, progress=progress)
+
+
+def refuse_stray_options(given: Mapping[str, Any], chosen: Sequence[str]) -> None:
+    """Refuse options of methods that were not chosen: they would do nothing."""
+    for key, value in given.items():
+        method, separator, field = key.partition(_SEPARATOR)
+        if separator and value is not None and method not in chosen:
+            raise UsageError(f"--{method}.{field} is given, but {method} is not used; chosen: {', '.join(chosen)}")
+
+
+def _flags(methods: Registry, kind: str) -> list[click.Option]:
+    entries = getattr(methods, kind).values()
+    return [_flag(entry.name, field) for entry in entries for field in option_fields(entry.cls.Options)]
+
+
+def _flag(method: str, field: OptionField) -> click.Option:
+    spelt = field.name.replace("_", "-")
+    default = "none" if field.default is None else str(field.default)
+    return click.Option(
+        [f"{method}{_SEPARATOR}{field.name}", f"--{method}.{spelt}"],
+        help=f"{field.help}  [{field.allowed()}; default: {default}]",
+        metavar=field.kind.__name__.upper(),
+        callback=_reader(method, field),
+    )
+
+
+def _reader(method: str, field: OptionField) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """Validate at parsing time, so that a wrong value ends the program before any file is opened."""
+
+    def read(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        if value is not None:
+            field.parse(value, parameter.opts[0])
+        return value
+
+    return read
+
+
+def _section(parameter: click.Parameter) -> str:
+    method, separator, _ = (parameter.name or "").partition(_SEPARATOR)
+    return f"Options of {method}" if separator else "Options"

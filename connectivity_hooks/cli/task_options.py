@@ -1,0 +1,93 @@
+"""The flags that say what the checkpoints were trained for, and the task made of them."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+from typing import Any, TypedDict, TypeVar
+
+import click
+
+from connectivity_hooks.checkpoints import Checkpoint
+from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.registry import registry
+from connectivity_hooks.tasks import Task, make_task
+
+F = TypeVar("F", bound=Callable[..., object])
+
+TASK_KEY = "connectivity_hooks.task"
+
+
+class TaskFlags(TypedDict):
+    """Values of the task flags, as parsed."""
+
+    model: str | None
+    data: str
+    loss: str
+    loss_is_convex: bool | None
+    normalize: str | None
+    image_size: int | None
+    batch_size: int
+    device: str
+    dtype: str
+
+
+_FLAGS = (
+    click.option("--model", metavar="SPEC", help="timm:NAME?arg=value, FILE.py:callable or package.module:callable. "
+                 "May be left out when the checkpoint names a model of an installed library."),
+    click.option("--data", metavar="SPEC", required=True, help="digits, X.npz or X.safetensors (x_train, y_train, "
+                 "x_test, y_test), an image folder, or FILE.py:callable returning train and test loaders."),
+    click.option("--loss", metavar="SPEC", default="cross-entropy", show_default=True,
+                 help="cross-entropy, bce, mse, l1, huber, or FILE.py:callable of (outputs, targets)."),
+    click.option("--loss-is-convex/--loss-is-not-convex", default=None,
+                 help="Declare whether a loss of your own is convex in the outputs; a proven bound needs it."),
+    click.option("--normalize", metavar="MEAN,STD", help="After scaling to [0,1]; per channel: m,m,m,s,s,s."),
+    click.option("--image-size", type=click.IntRange(1), metavar="N", help="Resize the images of a folder to N×N."),
+    click.option("--batch-size", type=click.IntRange(1), default=512, show_default=True, metavar="N",
+                 help="Samples of one forward pass."),
+    click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1 …"),
+    click.option("--dtype", default="float32", show_default=True, metavar="TYPE",
+                 help="float32, float64 or bfloat16 for weights and data."),
+)
+
+
+def task_options(function: F) -> F:
+    """Declare the task flags."""
+    for flag in reversed(_FLAGS):
+        function = flag(function)
+    return function
+
+
+def task_of(flags: TaskFlags, checkpoints: list[Checkpoint], files: list[str]) -> Task:
+    """Make the task; without ``--model`` from what the checkpoints say of themselves.
+
+    Raises:
+        InputError: The data or the model cannot be used.
+        UsageError: A name is unknown, or no model is known.
+    """
+    values: dict[str, Any] = dict(flags)
+    values["model"] = flags["model"] or _model_of(checkpoints, files)
+    return make_task(**values)
+
+
+def _model_of(checkpoints: list[Checkpoint], files: list[str]) -> str:
+    named = [_named(checkpoint, file) for checkpoint, file in zip(checkpoints, files, strict=True)]
+    known = set(filter(None, named))
+    if len(known) > 1:
+        raise InputError(f"the checkpoints name different models, {' and '.join(sorted(known))}; say --model")
+    if not known:
+        raise UsageError("--model is needed: no checkpoint names its model")
+    return known.pop()
+
+
+def _named(checkpoint: Checkpoint, file: str) -> str | None:
+    """Return the model a checkpoint names; only an installed adapter may be named, code is never imported for it."""
+    spec = checkpoint.metadata.get(TASK_KEY)
+    if spec is not None:
+        prefix = spec.partition(":")[0]
+        if prefix not in registry().adapters:
+            raise UsageError(f"{file}: names the model {spec!r}, which is code or of no installed library; say --model")
+        return spec
+    folder = pathlib.Path(file) if pathlib.Path(file).is_dir() else pathlib.Path(file).parent
+    models = [entry.cls().model_of(folder) for entry in registry().adapters.values()]
+    return next((model for model in models if model), None)

@@ -1,0 +1,56 @@
+"""What a person sees: errors, progress bars and tables on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.text import Text
+
+T = TypeVar("T")
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+def plain(text: str) -> str:
+    """Return `text` on one line and without control characters, whatever file it came from."""
+    return _CONTROL.sub(" ", text)
+
+
+def say_error(message: str) -> None:
+    """Say in one line on stderr why the program ends."""
+    sys.stderr.write(f"error: {plain(message)}\n")
+
+
+def print_json(value: object) -> None:
+    """Print one JSON object on stdout."""
+    sys.stdout.write(json.dumps(value, allow_nan=False, ensure_ascii=True) + "\n")
+
+
+class Display:
+    """Progress bars and remarks on stderr; bars only where someone is looking.
+
+    Args:
+        quiet: Show nothing but errors.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._console = Console(stderr=True, quiet=quiet, highlight=False)
+
+    def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+        """Yield `items` under a progress bar that vanishes when done."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        times = (TimeElapsedColumn(), TimeRemainingColumn())
+        shown = self._console.is_terminal
+        with Bars(*columns, *times, console=self._console, transient=True, disable=not shown) as bars:
+            yield from bars.track(items, total=total, description=label)
+
+    def say(self, message: str) -> None:
+        """Show one line."""
+        self._console.print(Text(plain(message)), soft_wrap=True)

@@ -1,0 +1,153 @@
+"""Connecting two checkpoints: read, align if asked, build, and check what came back."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import torch
+
+from connectivity_hooks.checkpoints import Checkpoint, fit_pair, read, require_finite
+from connectivity_hooks.contracts.aligner import Aligner
+from connectivity_hooks.contracts.builder import Builder
+from connectivity_hooks.contracts.options import make_options
+from connectivity_hooks.errors import ConnectivityError
+from connectivity_hooks.paths.alignment import aligned
+from connectivity_hooks.paths.path import EndPoint, Path
+from connectivity_hooks.paths.weights import Weights, same
+from connectivity_hooks.progress import SILENT, Progress
+from connectivity_hooks.registry import registry
+from connectivity_hooks.tasks.task import Task
+
+File: TypeAlias = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two checkpoints that fit one model, their floating weights in one type of at least float32.
+
+    Attributes:
+        a: Weights of the first.
+        b: Weights of the second.
+        end_points: File names and digests.
+        notes: What was done to fit them (prefixes stripped, tied names completed, types widened).
+    """
+
+    a: Weights
+    b: Weights
+    end_points: tuple[EndPoint, EndPoint]
+    notes: tuple[str, ...]
+
+
+def load_pair(a: File | Checkpoint, b: File | Checkpoint, task: Task) -> Pair:
+    """Read two checkpoints and fit them to the task's model, before any compute.
+
+    Raises:
+        InputError: A file is unreadable or hostile, holds NaN or Inf, or the two do not fit the model; the message
+            gives the whole difference.
+    """
+    first, second = (end if isinstance(end, Checkpoint) else read(pathlib.Path(end)) for end in (a, b))
+    for checkpoint in (first, second):
+        require_finite(checkpoint)
+    weights_a, weights_b, notes = fit_pair(first, second, task.model())
+    stored = [_stored_type(weights) for weights in (weights_a, weights_b)]
+    wide = torch.promote_types(torch.promote_types(stored[0], stored[1]), torch.float32)
+    for checkpoint, dtype in zip((first, second), stored, strict=True):
+        if dtype != wide:
+            notes = (*notes, f"{checkpoint.file.name}: stored as {_name(dtype)}, the path is in {_name(wide)}")
+    ends = tuple(
+        EndPoint(checkpoint.file.name, checkpoint.sha256, _name(dtype))
+        for checkpoint, dtype in zip((first, second), stored, strict=True)
+    )
+    return Pair(_widened(weights_a, wide), _widened(weights_b, wide), (ends[0], ends[1]), notes)
+
+
+def build(pair: Pair, task: Task, builder: Builder, aligner: Aligner | None = None) -> Path:
+    """Build a path between the pair's checkpoints and verify its ends.
+
+    Raises:
+        ConnectivityError: The aligner changed the function, or the builder's path does not start and end at the
+            checkpoints bit for bit.
+    """
+    b, record = (pair.b, None) if aligner is None else aligned(aligner, pair.a, pair.b, task)
+    path = builder.build(pair.a, b, task)
+    _check_end(builder.name, "start", path.start, pair.a)
+    _check_end(builder.name, "end", path.point(len(path.edits)), b)
+    return replace(
+        path,
+        end_points=pair.end_points,
+        alignment=record,
+        builder=builder.name,
+        options=builder.used_options(),
+    )
+
+
+def connect(
+    a: File | Checkpoint,
+    b: File | Checkpoint,
+    task: Task,
+    *,
+    builder: str = "linear",
+    options: Mapping[str, object] | None = None,
+    align: str | None = None,
+    align_options: Mapping[str, object] | None = None,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> Path:
+    """Make a path between two checkpoints.
+
+    Args:
+        a: First checkpoint: a safetensors file, a sharded index, a folder that holds one, or one already read.
+        b: Second checkpoint.
+        task: Model, data and loss.
+        builder: Name of the builder.
+        options: The builder's options by name.
+        align: Name of an aligner for the second checkpoint; None leaves it as it is.
+        align_options: The aligner's options by name.
+        seed: Seed of every random choice.
+        progress: Shows long work.
+
+    Raises:
+        InputError: The checkpoints cannot be used.
+        UsageError: Unknown builder, aligner or option.
+    """
+    chosen = registry().builder(builder)
+    make = chosen(make_options(chosen.Options, options or {}, builder), seed=seed, progress=progress)
+    aligner = None
+    if align is not None:
+        kind = registry().aligner(align)
+        aligner = kind(make_options(kind.Options, align_options or {}, align), seed=seed, progress=progress)
+    pair = load_pair(a, b, task)
+    started = time.perf_counter()
+    path = build(pair, task, make, aligner)
+    registry().hook.path_built(path=path, seconds=time.perf_counter() - started)
+    return path
+
+
+def _check_end(builder: str, which: str, found: Weights, expected: Weights) -> None:
+    if found.keys() != expected.keys():
+        names = ", ".join(sorted(found.keys() ^ expected.keys()))
+        raise ConnectivityError(f"builder {builder}: the {which} of its path differs from the checkpoint in {names}")
+    for name, tensor in expected.items():
+        if not same(found[name], tensor.to(found[name].device)):
+            raise ConnectivityError(f"builder {builder}: the {which} of its path changes {name}; a path keeps its ends")
+
+
+def _stored_type(weights: Weights) -> torch.dtype:
+    dtype: torch.dtype | None = None
+    for tensor in weights.values():
+        if tensor.is_floating_point():
+            dtype = tensor.dtype if dtype is None else torch.promote_types(dtype, tensor.dtype)
+    return dtype or torch.float32
+
+
+def _widened(weights: Weights, dtype: torch.dtype) -> Weights:
+    return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,24 @@
+"""What a plugin implements: the hooks, and the kinds of method they return."""
+
+from connectivity_hooks.contracts.adapter import Adapter
+from connectivity_hooks.contracts.aligner import Aligner, Alignment
+from connectivity_hooks.contracts.builder import Builder
+from connectivity_hooks.contracts.condition import Condition, Verdict
+from connectivity_hooks.contracts.hookspecs import hookimpl
+from connectivity_hooks.contracts.method import Method, NoOptions
+from connectivity_hooks.contracts.options import option
+from connectivity_hooks.contracts.reporter import Reporter
+
+__all__ = [
+    "Adapter",
+    "Aligner",
+    "Alignment",
+    "Builder",
+    "Condition",
+    "Method",
+    "NoOptions",
+    "Reporter",
+    "Verdict",
+    "hookimpl",
+    "option",
+]

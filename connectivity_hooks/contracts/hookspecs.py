@@ -1,0 +1,62 @@
+"""The hooks a plugin may implement. A plugin is a module named by an entry point of group ``connectivity_hooks``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from connectivity_hooks.contracts.adapter import Adapter
+    from connectivity_hooks.contracts.aligner import Aligner
+    from connectivity_hooks.contracts.builder import Builder
+    from connectivity_hooks.contracts.condition import Condition, Verdict
+    from connectivity_hooks.contracts.reporter import Reporter
+    from connectivity_hooks.evaluation.evaluation import Evaluation
+    from connectivity_hooks.paths.path import Path
+
+PROJECT = "connectivity_hooks"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def register_conditions() -> Sequence[type[Condition]]:  # type: ignore[empty-body]
+    """Return the `Condition` classes this plugin adds to ``check`` and ``--condition``."""
+
+
+@hookspec
+def register_builders() -> Sequence[type[Builder]]:  # type: ignore[empty-body]
+    """Return the `Builder` classes this plugin adds to ``--builder``."""
+
+
+@hookspec
+def register_aligners() -> Sequence[type[Aligner]]:  # type: ignore[empty-body]
+    """Return the `Aligner` classes this plugin adds to ``--align``."""
+
+
+@hookspec
+def register_adapters() -> Sequence[type[Adapter]]:  # type: ignore[empty-body]
+    """Return the `Adapter` classes this plugin adds: model prefixes such as ``timm:``."""
+
+
+@hookspec
+def register_reporters() -> Sequence[type[Reporter]]:  # type: ignore[empty-body]
+    """Return the `Reporter` classes this plugin adds to ``--reporter``."""
+
+
+@hookspec
+def condition_checked(checkpoint: str, verdicts: Sequence[Verdict]) -> None:
+    """Be told that a condition was checked on a checkpoint; `verdicts` has one entry per layer."""
+
+
+@hookspec
+def path_built(path: Path, seconds: float) -> None:
+    """Be told that a builder finished `path` in `seconds`."""
+
+
+@hookspec
+def path_evaluated(evaluation: Evaluation) -> None:
+    """Be told that a path was evaluated."""

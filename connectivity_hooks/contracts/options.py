@@ -1,0 +1,137 @@
+"""Options of a method: a frozen dataclass whose fields carry default, help and bounds."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from connectivity_hooks.errors import UsageError, near_matches
+
+_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def option(
+    default: object,
+    help: str,
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    choices: tuple[object, ...] | None = None,
+) -> Any:
+    """Declare one field of an ``Options`` dataclass.
+
+    Args:
+        default: Value when the user says nothing.
+        help: One sentence for ``--help`` and the documentation.
+        ge: Smallest value allowed.
+        gt: Value that must be exceeded.
+        le: Largest value allowed.
+        lt: Value that must not be reached.
+        choices: The values allowed, when they are few.
+    """
+    bounds = {"≥": ge, ">": gt, "≤": le, "<": lt}
+    limits = {sign: bound for sign, bound in bounds.items() if bound is not None}
+    return dataclasses.field(default=default, metadata={"help": help, "limits": limits, "choices": choices})
+
+
+@dataclasses.dataclass(frozen=True)
+class OptionField:
+    """One option as the command line and the documentation show it."""
+
+    name: str
+    kind: type
+    optional: bool
+    default: object
+    help: str
+    limits: Mapping[str, float]
+    choices: tuple[object, ...] | None
+
+    def parse(self, value: object, flag: str) -> object:
+        """Return `value` in this option's type, within its bounds; raise `UsageError` naming `flag` if not."""
+        if value is None or (self.optional and value == "none"):
+            return self._nothing(flag)
+        converted = self._convert(value, flag)
+        self._check(converted, flag)
+        return converted
+
+    def allowed(self) -> str:
+        """Say in words which values are allowed, e.g. ``float > 0 ≤ 1``."""
+        if self.choices:
+            return " | ".join(str(choice) for choice in self.choices)
+        limits = [f"{sign} {bound:g}" for sign, bound in self.limits.items()]
+        return " ".join([self.kind.__name__, *limits, *(["or none"] if self.optional else [])])
+
+    def _nothing(self, flag: str) -> None:
+        if not self.optional:
+            raise UsageError(f"{flag}: a value is needed, expected {self.allowed()}")
+
+    def _convert(self, value: object, flag: str) -> object:
+        try:
+            if self.kind is bool:
+                return value if isinstance(value, bool) else _WORDS[str(value).lower()]
+            if isinstance(value, bool):
+                raise ValueError
+            if self.kind is int and isinstance(value, float) and not value.is_integer():
+                raise ValueError
+            return self.kind(value)
+        except (KeyError, TypeError, ValueError):
+            raise UsageError(f"{flag}: expected {self.allowed()}, found {value!r}") from None
+
+    def _check(self, value: Any, flag: str) -> None:
+        if self.choices and value not in self.choices:
+            hint = near_matches(str(value), [str(choice) for choice in self.choices])
+            raise UsageError(f"{flag}: expected {self.allowed()}, found {value!r}; {hint}")
+        met = {
+            "≥": lambda bound: value >= bound,
+            ">": lambda bound: value > bound,
+            "≤": lambda bound: value <= bound,
+            "<": lambda bound: value < bound,
+        }
+        if not all(met[sign](bound) for sign, bound in self.limits.items()):
+            raise UsageError(f"{flag}: expected {self.allowed()}, found {value!r}")
+
+
+def option_fields(options_type: type) -> tuple[OptionField, ...]:
+    """Return the options of a dataclass in order of declaration."""
+    hints = typing.get_type_hints(options_type)
+    return tuple(_describe(field, hints[field.name]) for field in dataclasses.fields(options_type))
+
+
+def make_options(options_type: type, values: Mapping[str, object], owner: str) -> Any:
+    """Build an ``Options`` instance from names and raw values; raise `UsageError` on any that do not fit.
+
+    Args:
+        options_type: The frozen dataclass of a method.
+        values: Names to values, typed or as text from the command line.
+        owner: The method's name, used in messages as ``--owner.field``.
+    """
+    fields = {field.name: field for field in option_fields(options_type)}
+    for name in values:
+        if name not in fields:
+            raise UsageError(f"{owner} has no option {name!r}; {near_matches(name, fields)}")
+    parsed = {name: fields[name].parse(value, f"--{owner}.{name}") for name, value in values.items()}
+    return options_type(**parsed)
+
+
+def _describe(field: dataclasses.Field[Any], hint: Any) -> OptionField:
+    kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)] if _is_union(hint) else [hint]
+    if len(kinds) != 1 or kinds[0] not in (bool, int, float, str):
+        raise TypeError(f"option {field.name!r} has type {hint}: expected bool, int, float, str, or one of them | None")
+    return OptionField(
+        name=field.name,
+        kind=kinds[0],
+        optional=_is_union(hint),
+        default=field.default,
+        help=field.metadata.get("help", ""),
+        limits=field.metadata.get("limits", {}),
+        choices=field.metadata.get("choices"),
+    )
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)

@@ -1,0 +1,76 @@
+"""Barriers: how far the loss rises above the ends along a path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from connectivity_hooks.evaluation.measurement import Measurement
+
+
+@dataclass(frozen=True)
+class Barriers:
+    """The loss along a path in figures, for one split.
+
+    Attributes:
+        loss_max: max_t L(θ(t)), the saddle value (Draxler et al. 2018).
+        loss_min: min_t L(θ(t)).
+        loss_mean: Mean of L along the path, weighted by arc length (Garipov et al. 2018).
+        error_max: max_t of the error; None where the loss has no errors.
+        barrier_entezari: max_t [L(θ(t)) - (1-t)·L_A - t·L_B] (Entezari et al. 2022).
+        barrier_frankle: max_t L(θ(t)) - (L_A + L_B)/2 (Frankle et al. 2020).
+        error_barrier: max_t error - mean of the ends' errors, as Frankle et al. 2020 measure instability.
+        barrier_interval: Half-width of the 95 % confidence interval of the excess at `worst_t`, paired by sample.
+        worst_t: Where the excess is largest.
+        loss_ends: L_A and L_B.
+        error_ends: The ends' errors; None where the loss has no errors.
+    """
+
+    loss_max: float
+    loss_min: float
+    loss_mean: float
+    error_max: float | None
+    barrier_entezari: float
+    barrier_frankle: float
+    error_barrier: float | None
+    barrier_interval: float
+    worst_t: float
+    loss_ends: tuple[float, float]
+    error_ends: tuple[float, float] | None
+
+
+def barriers(curve: Sequence[Measurement], arc: npt.NDArray[np.float64]) -> Barriers:
+    """Compute every barrier of one split.
+
+    Args:
+        curve: Measurements in order of t, from 0 to 1.
+        arc: Length of the path up to each of them.
+    """
+    losses = np.array([point.loss for point in curve])
+    worst = max(curve, key=lambda point: point.excess)
+    errors = [point.error for point in curve if point.error is not None]
+    return Barriers(
+        loss_max=float(losses.max()),
+        loss_min=float(losses.min()),
+        loss_mean=_mean_along(losses, arc, np.array([point.t for point in curve])),
+        error_max=max(errors) if errors else None,
+        barrier_entezari=worst.excess,
+        barrier_frankle=float(losses.max() - (losses[0] + losses[-1]) / 2),
+        error_barrier=max(errors) - (errors[0] + errors[-1]) / 2 if errors else None,
+        barrier_interval=worst.excess_interval,
+        worst_t=worst.t,
+        loss_ends=(float(losses[0]), float(losses[-1])),
+        error_ends=(errors[0], errors[-1]) if errors else None,
+    )
+
+
+def _mean_along(
+    losses: npt.NDArray[np.float64], arc: npt.NDArray[np.float64], t: npt.NDArray[np.float64]
+) -> float:
+    if not np.isfinite(losses).all():
+        return float("inf")
+    along = arc if arc[-1] > 0 else t
+    return float(((losses[1:] + losses[:-1]) / 2 * np.diff(along)).sum() / along[-1])

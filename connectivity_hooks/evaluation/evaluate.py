@@ -1,0 +1,146 @@
+"""Evaluating a path: a forward pass over the data for every t that needs one, closed form for the rest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+
+from connectivity_hooks.errors import UsageError
+from connectivity_hooks.evaluation import schedule
+from connectivity_hooks.evaluation.barriers import barriers
+from connectivity_hooks.evaluation.deviations import deviations
+from connectivity_hooks.evaluation.evaluation import Evaluation
+from connectivity_hooks.evaluation.measurement import Measurement, summarise
+from connectivity_hooks.evaluation.passes import BatchNorm, Passes
+from connectivity_hooks.evaluation.scorer import Scorer
+from connectivity_hooks.evaluation.sites import Sites
+from connectivity_hooks.paths.geometry import arc_lengths
+from connectivity_hooks.paths.path import MEASURED, Guarantee, Path
+from connectivity_hooks.progress import SILENT, Progress
+from connectivity_hooks.tasks.split import Split
+from connectivity_hooks.tasks.task import Task
+
+
+class Record(Protocol):
+    """Remembers measurements, so that an interrupted evaluation goes on where it stopped."""
+
+    def known(self, t: float) -> list[Measurement] | None:
+        """Return the measurements made at t before, one for each split; None if there are none."""
+        ...
+
+    def add(self, measurements: list[Measurement]) -> None:
+        """Remember the measurements of one t."""
+        ...
+
+
+def evaluate(
+    path: Path,
+    task: Task,
+    *,
+    points: int = 25,
+    refine: int = 4,
+    batch_norm: BatchNorm = "stored",
+    record: Record | None = None,
+    progress: Progress = SILENT,
+) -> Evaluation:
+    """Measure loss and error along `path` on every split, at the same samples for every t.
+
+    Segments without a guarantee are measured at an even grid, then in `refine` rounds at the two midpoints beside the
+    largest training loss. A ``convex`` segment's interior comes from the outputs of its two ends, a ``constant``
+    segment's from one of them; both guarantees are spot-checked by forward passes of a few samples.
+    Time: (points + 2·refine) passes over the data for a path without guarantees, one pass for each run of ``constant``
+    segments otherwise. Memory: the path, one module, and per-sample losses of the two ends.
+
+    Args:
+        path: The path.
+        task: Model, data and loss.
+        points: Size of the even grid on [0, 1], ends included.
+        refine: Rounds of refinement around the worst point.
+        batch_norm: ``stored`` uses the path's running statistics; ``re-estimated`` measures them anew at each t,
+            ends included, which voids every guarantee.
+        record: Remembers finished points.
+        progress: Shows how far it is.
+
+    Raises:
+        UsageError: Fewer than two points, or a negative number of rounds.
+    """
+    if points < 2 or refine < 0:
+        raise UsageError(f"evaluate: expected points ≥ 2 and refine ≥ 0, found {points} and {refine}")
+    started = time.perf_counter()
+    passes = Passes(path, task, batch_norm)
+    guarantees = path.guarantees if batch_norm == "stored" else (MEASURED,) * len(path.guarantees)
+    spot_checks = deviations(passes, path, guarantees, task)
+    measured = _Curve(path, guarantees, task, passes, record).measure(points, refine, progress)
+    ts = sorted(measured)
+    arc = arc_lengths(path, ts, _coordinates(passes, path))
+    curves = {
+        split.name: tuple(measured[t][index] for t in ts) for index, split in enumerate(task.splits())
+    }
+    return Evaluation(
+        path=path,
+        task=task.describe(),
+        batch_norm=batch_norm,
+        curves=curves,
+        barriers={name: barriers(curve, arc) for name, curve in curves.items()},
+        length=float(arc[-1]),
+        deviations=spot_checks,
+        loss_is_convex=task.loss.convex,
+        seconds=time.perf_counter() - started,
+    )
+
+
+class _Curve:
+    """The measurements made so far, one list (a measurement for each split) for each t."""
+
+    def __init__(
+        self, path: Path, guarantees: tuple[Guarantee, ...], task: Task, passes: Passes, record: Record | None
+    ) -> None:
+        self._path = path
+        self._guarantees = guarantees
+        self._task = task
+        self._record = record
+        sites = Sites(path, guarantees)
+        self._scorers = {split.name: Scorer(passes, sites, task, split) for split in task.splits()}
+        self._measured: dict[float, list[Measurement]] = {}
+
+    def measure(self, points: int, refine: int, progress: Progress) -> dict[float, list[Measurement]]:
+        ts = list(dict.fromkeys(self._even(points)))
+        for t in progress.track(ts, "evaluating the path", len(ts)):
+            self._visit(t)
+        for _ in progress.track(range(refine), "refining around the worst point", refine):
+            training = {t: measurements[0].loss for t, measurements in self._measured.items()}
+            for t in schedule.around_worst(self._path, self._guarantees, training):
+                self._visit(t)
+        return self._measured
+
+    def _even(self, points: int) -> Iterator[float]:
+        """Yield every point of the path and the grid: of each segment both ends, then the inside, at rising t."""
+        knots = self._path.positions if self._path.basis == "polyline" else (0.0, 1.0)
+        yield knots[0]
+        for segment in range(len(self._guarantees)):
+            yield knots[segment + 1]
+            yield from schedule.interior(self._path, self._guarantees, segment, points)
+
+    def _visit(self, t: float) -> None:
+        known = self._record.known(t) if self._record is not None else None
+        self._measured[t] = known or [self._measure(t, split) for split in self._task.splits()]
+        if self._record is not None and not known:
+            self._record.add(self._measured[t])
+
+    def _measure(self, t: float, split: Split) -> Measurement:
+        ends = self._ends(split)
+        scores, source = self._scorers[split.name](t)
+        return summarise(t, split.name, scores, ends, source)
+
+    def _ends(self, split: Split) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the per-sample losses at both ends, which every measurement is compared with."""
+        scorer = self._scorers[split.name]
+        return scorer(0.0)[0].losses, scorer(1.0)[0].losses
+
+
+def _coordinates(passes: Passes, path: Path) -> set[str]:
+    parameters = {name for name, _ in passes.model.named_parameters(remove_duplicate=True)}
+    return parameters & path.start.keys()

@@ -1,0 +1,90 @@
+"""The result of evaluating a path."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from connectivity_hooks.evaluation.barriers import Barriers
+from connectivity_hooks.evaluation.conclusion import Conclusion, conclude
+from connectivity_hooks.evaluation.deviations import Deviation
+from connectivity_hooks.evaluation.measurement import Measurement
+from connectivity_hooks.evaluation.passes import BatchNorm
+from connectivity_hooks.paths.path import MEASURED, Path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Losses, errors and barriers along a path, and the proven bound where there is one.
+
+    Attributes:
+        path: The path.
+        task: The task in words, see `Task.describe`.
+        batch_norm: ``stored`` or ``re-estimated``.
+        curves: For each split the measurements in order of t.
+        barriers: For each split the barriers.
+        length: Euclidean length of the path over the parameters.
+        deviations: Spot checks of the guarantees.
+        loss_is_convex: Whether the loss is convex in the outputs.
+        seconds: Time the evaluation took.
+        build_seconds: Time the builder took; None when the path came from a file.
+    """
+
+    path: Path
+    task: Mapping[str, object]
+    batch_norm: BatchNorm
+    curves: Mapping[str, Sequence[Measurement]]
+    barriers: Mapping[str, Barriers]
+    length: float
+    deviations: Sequence[Deviation]
+    loss_is_convex: bool
+    seconds: float
+    build_seconds: float | None = None
+
+    @property
+    def bound(self) -> dict[str, float | None]:
+        """For each split sup_t L(θ(t)) over the whole continuous path, or None where it is not proven.
+
+        With ``constant`` and ``convex`` segments only, and a loss convex in the outputs, it is the largest loss of the
+        path's points, none of which was left out.
+        """
+        return {split: self._largest_knot(curve) if self.proven else None for split, curve in self.curves.items()}
+
+    @property
+    def proven(self) -> bool:
+        """Whether the path's guarantees prove a bound: they hold for every segment, and no spot check refutes one."""
+        guaranteed = MEASURED not in self.path.guarantees and self.batch_norm == "stored"
+        return guaranteed and self.loss_is_convex and not any(deviation.broken for deviation in self.deviations)
+
+    @property
+    def conclusion(self) -> Conclusion:
+        """The answer in words."""
+        return conclude(self)
+
+    def table(self) -> str:
+        """Return the figures of every split as plain text, a line a split."""
+        from connectivity_hooks.reports.tables import figures_table
+
+        return figures_table([self])
+
+    def plot(self) -> Figure:
+        """Return a figure of loss and error along the path."""
+        from connectivity_hooks.reports.plots import curves_figure
+
+        return curves_figure([self])
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write path, evaluation.csv, report.json and report.html into `folder`."""
+        from connectivity_hooks.reports.report import Report
+
+        Report.of([self]).save(pathlib.Path(folder))
+
+    def _largest_knot(self, curve: Sequence[Measurement]) -> float:
+        knots = set(self.path.positions)
+        return max(point.loss for point in curve if point.t in knots)

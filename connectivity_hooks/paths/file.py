@@ -1,0 +1,170 @@
+"""The path file, ``connectivity_hooks.path/1``: a safetensors file any reader can follow.
+
+Tensors ``point.<i>/<name>`` hold point i; what equals the point before is not stored again. Where only a block of a
+tensor changes, ``block.<i>.<k>/<name>`` holds the new values and the int64 tensors ``rows.<i>.<k>/<name>`` and
+``cols.<i>.<k>/<name>`` their indices along the first and second axis (absent: all of that axis): point i is point i-1
+with whole tensors replaced, then the blocks assigned in the order of k. The header metadata holds ``format``,
+``basis``, ``points``, ``positions``, ``guarantees``, ``end_points``, ``alignment``, ``builder``, ``options``,
+``version``; all but the plain words are JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from connectivity_hooks import __version__
+from connectivity_hooks.checkpoints.reading import read
+from connectivity_hooks.checkpoints.writing import write_tensors
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.paths.edits import Edit
+from connectivity_hooks.paths.path import EndPoint, Path
+from connectivity_hooks.paths.weights import Weights
+
+FORMAT = "connectivity_hooks.path/1"
+
+_KEY = re.compile(r"(point|block|rows|cols)\.(0|[1-9]\d{0,8})(?:\.(0|[1-9]\d{0,8}))?/(.+)", re.DOTALL)
+
+
+def write_path(path: Path, file: str | os.PathLike[str]) -> None:
+    """Write `path` to `file` in one step: a crash leaves the old file or the new one."""
+    write_tensors(pathlib.Path(file), _tensors(path), _metadata(path))
+
+
+def read_path(file: str | os.PathLike[str]) -> Path:
+    """Read a path file.
+
+    Raises:
+        InputError: The file is malformed, or not a path file; the message names the first fault.
+    """
+    checkpoint = read(pathlib.Path(file))
+    if checkpoint.metadata.get("format") != FORMAT:
+        found = checkpoint.metadata.get("format", "no format")
+        raise InputError(f"{file}: not a path file: expected format {FORMAT}, found {found}")
+    try:
+        return _path(checkpoint.weights, checkpoint.metadata)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
+        raise InputError(f"{file}: not a valid path file: {_words(error)}") from None
+
+
+def _tensors(path: Path) -> Weights:
+    tensors = {f"point.0/{name}": tensor for name, tensor in path.start.items()}
+    for index, edits in enumerate(path.edits, start=1):
+        for k, edit in enumerate(edits):
+            if edit.whole:
+                tensors[f"point.{index}/{edit.name}"] = edit.values
+                continue
+            tensors[f"block.{index}.{k}/{edit.name}"] = edit.values
+            for axis, indices in (("rows", edit.rows), ("cols", edit.cols)):
+                if indices is not None:
+                    tensors[f"{axis}.{index}.{k}/{edit.name}"] = indices
+    return tensors
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    ends = [dataclasses.asdict(end) for end in path.end_points] if path.end_points else None
+    return {
+        "format": FORMAT,
+        "basis": path.basis,
+        "points": str(len(path.positions)),
+        "positions": json.dumps(path.positions),
+        "guarantees": json.dumps(path.guarantees),
+        "end_points": json.dumps(ends),
+        "alignment": json.dumps(path.alignment),
+        "builder": path.builder,
+        "options": json.dumps(dict(path.options)),
+        "version": __version__,
+    }
+
+
+def _path(tensors: Weights, metadata: dict[str, str]) -> Path:
+    count = int(metadata["points"])
+    positions = tuple(float(position) for position in json.loads(metadata["positions"]))
+    if not 2 <= count == len(positions):
+        raise ValueError(f"points: expected 2 or more and as many positions, found {count} and {len(positions)}")
+    start, edits = _points(tensors, count)
+    ends = json.loads(metadata.get("end_points", "null"))
+    return Path(
+        start=start,
+        edits=edits,
+        basis=metadata["basis"],  # type: ignore[arg-type]  # Path checks it
+        positions=positions,
+        guarantees=tuple(json.loads(metadata["guarantees"])),
+        end_points=None if ends is None else (_end_point(ends[0]), _end_point(ends[1])),
+        alignment=json.loads(metadata.get("alignment", "null")),
+        builder=metadata.get("builder", ""),
+        options=json.loads(metadata.get("options", "{}")),
+    )
+
+
+def _points(tensors: Weights, count: int) -> tuple[Weights, tuple[tuple[Edit, ...], ...]]:
+    start: Weights = {}
+    whole: list[list[Edit]] = [[] for _ in range(count)]
+    blocks: list[dict[int, list[str]]] = [{} for _ in range(count)]
+    for key, tensor in tensors.items():
+        match = _KEY.fullmatch(key)
+        if match is None or (match[1] == "point") is not (match[3] is None) or int(match[2]) >= count:
+            raise ValueError(f"unexpected tensor {key!r}")
+        index, name = int(match[2]), match[4]
+        if match[1] != "point":
+            blocks[index].setdefault(int(match[3]), []).append(key)
+        elif index == 0:
+            start[name] = tensor
+        else:
+            whole[index].append(Edit(name, tensor))
+    if blocks[0]:
+        raise ValueError("point 0 cannot be given by blocks")
+    edits = [
+        whole[index] + [_block(tensors, index, k, keys) for k, keys in sorted(blocks[index].items())]
+        for index in range(1, count)
+    ]
+    return start, tuple(tuple(_checked(edit, start) for edit in segment) for segment in edits)
+
+
+def _block(tensors: Weights, index: int, k: int, keys: list[str]) -> Edit:
+    names = {key.partition("/")[2] for key in keys}
+    if len(names) != 1:
+        raise ValueError(f"block {index}.{k} is about several tensors")
+    name = names.pop()
+    parts: dict[str, Tensor | None] = {
+        axis: tensors.get(f"{axis}.{index}.{k}/{name}") for axis in ("block", "rows", "cols")
+    }
+    if parts["block"] is None:
+        raise ValueError(f"block {index}.{k} of {name!r} has indices and no values")
+    return Edit(name, parts["block"], parts["rows"], parts["cols"])
+
+
+def _checked(edit: Edit, start: Weights) -> Edit:
+    if edit.name not in start:
+        raise ValueError(f"{edit.name!r} is not a tensor of point 0")
+    tensor = start[edit.name]
+    expected = list(tensor.shape)
+    for axis, indices in enumerate((edit.rows, edit.cols)):
+        if indices is None:
+            continue
+        if indices.ndim != 1 or indices.dtype != torch.int64 or axis >= tensor.ndim:
+            raise ValueError(f"indices of {edit.name!r}: expected int64 along axis {axis}")
+        if len(indices) and not (0 <= int(indices.min()) and int(indices.max()) < tensor.shape[axis]):
+            raise ValueError(f"indices of {edit.name!r} lie outside axis {axis} of length {tensor.shape[axis]}")
+        if len(indices.unique()) != len(indices):
+            raise ValueError(f"indices of {edit.name!r} along axis {axis} repeat")
+        expected[axis] = len(indices)
+    if list(edit.values.shape) != expected or edit.values.dtype != tensor.dtype:
+        raise ValueError(f"values of {edit.name!r}: expected {expected} {tensor.dtype}, found {list(edit.values.shape)}")
+    return edit
+
+
+def _end_point(record: Any) -> EndPoint:
+    return EndPoint(str(record["file"]), str(record["sha256"]), str(record.get("dtype", "")))
+
+
+def _words(error: BaseException) -> str:
+    text = f"no {error}" if isinstance(error, KeyError) else str(error)
+    return " ".join(text.split())

@@ -1,0 +1,159 @@
+"""A path: t in [0, 1] to weights, made of points, a basis, and a guarantee for every segment."""
+
+from __future__ import annotations
+
+import bisect
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+
+from connectivity_hooks.paths.edits import Edit, apply, edits_between
+from connectivity_hooks.paths.weights import Weights
+
+Basis = Literal["polyline", "bezier"]
+Guarantee = Literal["constant", "convex", "measured"]
+
+CONSTANT: Guarantee = "constant"
+CONVEX: Guarantee = "convex"
+MEASURED: Guarantee = "measured"
+
+
+@dataclass(frozen=True)
+class EndPoint:
+    """The checkpoint a path starts or ends at: file name, sha256 of its bytes, floating type it was stored in."""
+
+    file: str
+    sha256: str
+    dtype: str = ""
+
+
+@dataclass(frozen=True)
+class Path:
+    """Weights along t in [0, 1].
+
+    A ``polyline`` goes straight from point to point, reaching point i at ``positions[i]``; a ``bezier`` curve is
+    φ(t) = Σ_i C(k,i) (1-t)^(k-i) t^i w_i and has one segment. Points are held as edits to the point before, so a path
+    whose points differ in blocks costs little more than one model. Integer tensors are never interpolated: they have
+    the value of the last point reached.
+
+    Attributes:
+        start: Weights of the first point.
+        edits: For each further point, what changes from the point before.
+        basis: ``polyline`` or ``bezier``.
+        positions: t of each point of a polyline, from 0 to 1; evenly spaced for a Bezier curve.
+        guarantees: For each segment ``constant`` (the function does not change), ``convex`` (only the output layer
+            changes, so the loss is convex along it) or ``measured`` (nothing is known between measurements).
+        end_points: The two checkpoints, when they came from files.
+        alignment: What an aligner did to the second checkpoint, or None.
+        builder: Name of the builder.
+        options: The builder's options.
+
+    Raises:
+        ValueError: Positions or guarantees do not fit the number of points.
+    """
+
+    start: Weights
+    edits: tuple[tuple[Edit, ...], ...]
+    basis: Basis = "polyline"
+    positions: tuple[float, ...] = (0.0, 1.0)
+    guarantees: tuple[Guarantee, ...] = (MEASURED,)
+    end_points: tuple[EndPoint, EndPoint] | None = None
+    alignment: Mapping[str, object] | None = None
+    builder: str = ""
+    options: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.basis not in ("polyline", "bezier"):
+            raise ValueError(f"basis: expected polyline or bezier, found {self.basis!r}")
+        if not self.edits or len(self.positions) != len(self.edits) + 1:
+            raise ValueError(f"a path of {len(self.edits) + 1} points cannot have {len(self.positions)} positions")
+        rising = all(left < right for left, right in zip(self.positions, self.positions[1:], strict=False))
+        if self.positions[0] != 0 or self.positions[-1] != 1 or not rising:
+            raise ValueError("positions: expected to rise from 0 to 1")
+        segments = len(self.edits) if self.basis == "polyline" else 1
+        if len(self.guarantees) != segments:
+            raise ValueError(f"guarantees: expected one for each of {segments} segments, found {len(self.guarantees)}")
+        for guarantee in self.guarantees:
+            if guarantee not in (CONSTANT, CONVEX, MEASURED):
+                raise ValueError(f"guarantees: expected constant, convex or measured, found {guarantee!r}")
+
+    @classmethod
+    def from_points(
+        cls,
+        points: Sequence[Weights],
+        *,
+        basis: Basis = "polyline",
+        positions: Sequence[float] | None = None,
+        guarantees: Sequence[Guarantee] | None = None,
+    ) -> Path:
+        """Make a path of whole points; without positions they are evenly spaced, without guarantees measured."""
+        count = len(points)
+        if count < 2:
+            raise ValueError(f"a path needs two points or more, found {count}")
+        segments = count - 1 if basis == "polyline" else 1
+        return cls(
+            start=dict(points[0]),
+            edits=tuple(edits_between(a, b) for a, b in zip(points, points[1:], strict=False)),
+            basis=basis,
+            positions=tuple(positions or (i / (count - 1) for i in range(count))),
+            guarantees=tuple(guarantees or [MEASURED] * segments),
+        )
+
+    def segment(self, t: float) -> tuple[int, float]:
+        """Return the segment of a polyline that holds t, and how far along it t lies, in [0, 1)."""
+        if not 0 <= t <= 1:
+            raise ValueError(f"t: expected in [0, 1], found {t}")
+        index = bisect.bisect_right(self.positions, t) - 1
+        if index == len(self.edits):
+            return index, 0.0
+        left, right = self.positions[index], self.positions[index + 1]
+        return index, (t - left) / (right - left)
+
+    def points(self) -> Iterator[Weights]:
+        """Yield every point in order; tensors that did not change are the same objects, and must not be written to."""
+        weights, owned = dict(self.start), set[str]()
+        yield dict(weights)
+        for edits in self.edits:
+            owned.clear()
+            for edit in edits:
+                apply(edit, weights, owned)
+            yield dict(weights)
+
+    def point(self, index: int) -> Weights:
+        """Return point `index`; its tensors may be shared with the path and must not be written to."""
+        if not 0 <= index <= len(self.edits):
+            raise IndexError(f"point {index} of a path of {len(self.edits) + 1}")
+        return next(weights for i, weights in enumerate(self.points()) if i == index)
+
+    def __call__(self, t: float) -> Weights:
+        """Return the weights at t as tensors of their own."""
+        from connectivity_hooks.paths.walk import Walk
+
+        weights = {name: torch.empty_like(tensor) for name, tensor in self.start.items()}
+        Walk(self).write(t, weights)
+        return weights
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Path:
+        """Return the path on `device`, floating weights in `dtype`."""
+        start = {
+            name: tensor.to(device, dtype if tensor.is_floating_point() else None)
+            for name, tensor in self.start.items()
+        }
+        edits = tuple(tuple(edit.to(device, dtype) for edit in segment) for segment in self.edits)
+        return replace(self, start=start, edits=edits)
+
+    def save(self, file: str | os.PathLike[str]) -> None:
+        """Write the path as ``connectivity_hooks.path/1``; see `connectivity_hooks.paths.file`."""
+        from connectivity_hooks.paths.file import write_path
+
+        write_path(self, file)
+
+    @staticmethod
+    def load(file: str | os.PathLike[str]) -> Path:
+        """Read a path file; raise `InputError` when it is not one."""
+        from connectivity_hooks.paths.file import read_path
+
+        return read_path(file)

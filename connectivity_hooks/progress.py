@@ -1,0 +1,34 @@
+"""Where long loops report how far they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Progress(Protocol):
+    """A display of long work."""
+
+    def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+        """Yield `items`, showing `label` and how many of `total` are done."""
+        ...
+
+    def say(self, message: str) -> None:
+        """Show one line that a person should read."""
+        ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+        """Yield `items`."""
+        yield from items
+
+    def say(self, message: str) -> None:
+        """Drop the message."""
+
+
+SILENT = Silent()

@@ -1,0 +1,135 @@
+"""The methods and adapters that the loaded plugins offer, looked up by name."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from torch import nn
+
+from connectivity_hooks.contracts.adapter import Adapter
+from connectivity_hooks.contracts.aligner import Aligner
+from connectivity_hooks.contracts.builder import Builder
+from connectivity_hooks.contracts.condition import Condition
+from connectivity_hooks.contracts.reporter import Reporter
+from connectivity_hooks.errors import UsageError, near_matches
+from connectivity_hooks.registry.loading import Broken, Loaded, Origin, PluginFault, installed, load, reason
+from connectivity_hooks.registry.offers import Offers, offers_of
+
+T = TypeVar("T")
+
+BLOCKED = "CONNECTIVITY_HOOKS_NO_PLUGINS"
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """A registered class and the plugin it comes from."""
+
+    name: str
+    cls: type[T]
+    origin: Origin
+
+
+class Registry:
+    """What the loaded plugins offer.
+
+    Args:
+        loaded: The result of `loading.load`.
+
+    Attributes:
+        hook: Calls the notification hooks of every plugin that serves.
+        plugins: The plugins that serve.
+        broken: The plugins that were set aside, and why.
+        conditions: Registered conditions by name; likewise `builders`, `aligners`, `reporters`.
+        adapters: Registered model adapters by prefix.
+
+    Raises:
+        UsageError: Two plugins offer something of one kind under one name.
+    """
+
+    def __init__(self, loaded: Loaded) -> None:
+        offers, faulty = _offers(loaded)
+        self.hook = loaded.manager.hook
+        self.plugins: tuple[Origin, ...] = tuple(offers)
+        self.broken: tuple[Broken, ...] = (*loaded.broken, *faulty)
+        self.conditions: dict[str, Entry[Condition]] = _merged(offers, "condition")
+        self.builders: dict[str, Entry[Builder]] = _merged(offers, "builder")
+        self.aligners: dict[str, Entry[Aligner]] = _merged(offers, "aligner")
+        self.reporters: dict[str, Entry[Reporter]] = _merged(offers, "reporter")
+        self.adapters: dict[str, Entry[Adapter]] = _merged(offers, "adapter")
+
+    def condition(self, name: str) -> type[Condition]:
+        """Return the condition of that name; raise `UsageError` with near matches."""
+        return self._find(self.conditions, "condition", name)
+
+    def builder(self, name: str) -> type[Builder]:
+        """Return the builder of that name; raise `UsageError` with near matches."""
+        return self._find(self.builders, "builder", name)
+
+    def aligner(self, name: str) -> type[Aligner]:
+        """Return the aligner of that name; raise `UsageError` with near matches."""
+        return self._find(self.aligners, "aligner", name)
+
+    def reporter(self, name: str) -> type[Reporter]:
+        """Return the reporter of that name; raise `UsageError` with near matches."""
+        return self._find(self.reporters, "reporter", name)
+
+    def adapter(self, prefix: str) -> Adapter:
+        """Return the adapter of that prefix; raise `UsageError` with near matches."""
+        return self._find(self.adapters, "model adapter", prefix)()
+
+    def adapter_of(self, model: nn.Module) -> Adapter | None:
+        """Return the one adapter that claims `model`, or None; raise `UsageError` if several do."""
+        adapters = [entry.cls() for entry in self.adapters.values()]
+        claiming = [adapter for adapter in adapters if adapter.claims(model)]
+        if len(claiming) > 1:
+            names = ", ".join(adapter.prefix for adapter in claiming)
+            raise UsageError(f"several adapters claim {type(model).__name__}: {names}; name the layers, or block one")
+        return claiming[0] if claiming else None
+
+    def _find(self, entries: Mapping[str, Entry[T]], kind: str, name: str) -> type[T]:
+        if name in entries:
+            return entries[name].cls
+        # What was asked for may be what a plugin that was set aside would have given.
+        aside = "".join(f"; set aside: {broken.origin}: {broken.reason}" for broken in self.broken)
+        raise UsageError(f"unknown {kind} {name!r}; {near_matches(name, entries)}{aside}")
+
+
+@functools.lru_cache(maxsize=1)
+def registry() -> Registry:
+    """Return the registry of the installed plugins, loaded on first use.
+
+    The environment variable ``CONNECTIVITY_HOOKS_NO_PLUGINS`` set to ``1`` loads none; a comma-separated list of names
+    leaves those out. The command line's ``--no-plugins`` and ``--block`` set it.
+    """
+    setting = os.environ.get(BLOCKED, "").strip()
+    entries = [] if setting == "1" else installed()
+    return Registry(load(entries, [name.strip() for name in setting.split(",")]))
+
+
+def _offers(loaded: Loaded) -> tuple[dict[Origin, Offers], list[Broken]]:
+    offers: dict[Origin, Offers] = {}
+    faulty: list[Broken] = []
+    for plugin, origin in loaded.origins.items():
+        try:
+            offers[origin] = offers_of(loaded.manager, plugin)
+        except PluginFault as fault:  # the whole plugin goes, its notifications too: half of one would surprise
+            loaded.manager.unregister(name=plugin)
+            faulty.append(Broken(origin, reason(fault)))
+    return offers, faulty
+
+
+def _merged(offers: Mapping[Origin, Offers], kind: str) -> dict[str, Entry[Any]]:
+    entries: dict[str, Entry[Any]] = {}
+    for origin, offered in offers.items():
+        for name, cls in offered[kind].items():
+            other = entries.setdefault(name, Entry(name, cls, origin))
+            if other.origin != origin:
+                raise UsageError(
+                    f"two {kind}s are named {name!r}: from {other.origin} and {origin}; "
+                    f"uninstall one, or leave it out with {BLOCKED}={origin.plugin}"
+                )
+    return dict(sorted(entries.items()))

@@ -1,0 +1,113 @@
+"""Losses: per sample, with the error they count and whether they are convex in the outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from connectivity_hooks.errors import InputError
+
+PerSample = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss Φ(outputs, targets), averaged over samples.
+
+    Attributes:
+        name: As typed by the user.
+        per_sample: Maps outputs (N, …) and targets (N, …) to losses (N,).
+        errors: Maps the same to (N,), 1 where the prediction is wrong and 0 where it is right; None where there is no such notion.
+        convex: Whether Φ is convex in the outputs, which a proven bound needs.
+    """
+
+    name: str
+    per_sample: PerSample
+    errors: PerSample | None
+    convex: bool
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss, a scalar that can be differentiated."""
+        return self.per_sample(outputs, targets).mean()
+
+    def check(self, outputs: Tensor, targets: Tensor) -> None:
+        """Raise `InputError` when a batch of outputs and targets does not fit this loss."""
+        if not isinstance(outputs, Tensor):
+            raise InputError(f"loss {self.name}: the model returned {type(outputs).__name__}, expected one tensor")
+        if self.name == "cross-entropy":
+            _check_classes(outputs, targets)
+        elif self.name in LOSSES and outputs.shape != targets.shape:
+            raise InputError(
+                f"loss {self.name}: outputs have shape {tuple(outputs.shape)}, targets {tuple(targets.shape)}; "
+                "expected the same"
+            )
+
+
+def custom_loss(name: str, function: PerSample, *, convex: bool) -> Loss:
+    """Make a `Loss` of a user's function of (outputs, targets) that returns one value per sample, or a mean.
+
+    Raises:
+        InputError: On the first call, when the function returns anything else.
+    """
+
+    def per_sample(outputs: Tensor, targets: Tensor) -> Tensor:
+        values = function(outputs, targets)
+        if not isinstance(values, Tensor) or len(targets) not in values.shape[:1]:
+            found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise InputError(f"loss {name}: expected one value per sample ({len(targets)},), found {found}")
+        return _mean_over_rest(values)
+
+    return Loss(name, per_sample, None, convex)
+
+
+def _mean_over_rest(values: Tensor) -> Tensor:
+    return values.flatten(1).mean(1) if values.ndim > 1 else values
+
+
+def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    return _mean_over_rest(F.cross_entropy(outputs, targets, reduction="none"))
+
+
+def _wrong_class(outputs: Tensor, targets: Tensor) -> Tensor:
+    labels = targets if targets.ndim == outputs.ndim - 1 else targets.argmax(1)
+    return outputs.argmax(1) != labels
+
+
+def _wrong_sign(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs > 0) != (targets > 0.5)
+
+
+def _elementwise(function: Callable[..., Tensor]) -> PerSample:
+    return lambda outputs, targets: _mean_over_rest(function(outputs, targets.to(outputs.dtype), reduction="none"))
+
+
+def _errors_per_sample(errors: PerSample) -> PerSample:
+    return lambda outputs, targets: _mean_over_rest(errors(outputs, targets).to(torch.float32))
+
+
+LOSSES: dict[str, Loss] = {
+    loss.name: loss
+    for loss in (
+        Loss("cross-entropy", _cross_entropy, _errors_per_sample(_wrong_class), convex=True),
+        Loss("bce", _elementwise(F.binary_cross_entropy_with_logits), _errors_per_sample(_wrong_sign), convex=True),
+        Loss("mse", _elementwise(F.mse_loss), None, convex=True),
+        Loss("l1", _elementwise(F.l1_loss), None, convex=True),
+        Loss("huber", _elementwise(F.huber_loss), None, convex=True),
+    )
+}
+
+
+def _check_classes(outputs: Tensor, targets: Tensor) -> None:
+    shape = tuple(outputs.shape)
+    if outputs.ndim < 2:
+        raise InputError(f"loss cross-entropy: expected outputs (samples, classes, …), found {shape}")
+    if targets.is_floating_point():
+        if outputs.shape != targets.shape:
+            raise InputError(f"loss cross-entropy: class probabilities {tuple(targets.shape)} do not fit outputs {shape}")
+        return
+    if targets.shape != outputs.shape[:1] + outputs.shape[2:]:
+        raise InputError(f"loss cross-entropy: labels {tuple(targets.shape)} do not fit outputs {shape}")

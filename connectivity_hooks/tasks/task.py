@@ -1,0 +1,62 @@
+"""A task: how the model is made, the data, and the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from connectivity_hooks.tasks.loss import LOSSES, Loss
+from connectivity_hooks.tasks.split import Split
+
+ModelFactory = Callable[[], nn.Module]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What two checkpoints were trained for.
+
+    Attributes:
+        factory: Makes the module, with any weights.
+        train: Training split.
+        test: Test split; None when there is none.
+        loss: The loss, with whether it is convex in the outputs.
+        device: Where everything is computed.
+        dtype: Floating type of weights, inputs and outputs.
+        batch_size: Samples of one forward pass.
+        model_name: The model as named on the command line; empty when made in code.
+        data_name: The data likewise.
+    """
+
+    factory: ModelFactory
+    train: Split
+    test: Split | None = None
+    loss: Loss = field(default_factory=lambda: LOSSES["cross-entropy"])
+    device: torch.device = torch.device("cpu")
+    dtype: torch.dtype = torch.float32
+    batch_size: int = 512
+    model_name: str = ""
+    data_name: str = ""
+
+    def model(self) -> nn.Module:
+        """Make the module on the task's device and dtype, in evaluation mode; the global random state is kept."""
+        with torch.random.fork_rng():
+            return self.factory().to(self.device, self.dtype).eval()
+
+    def splits(self) -> tuple[Split, ...]:
+        """Return the training split and, if there is one, the test split."""
+        return (self.train,) if self.test is None else (self.train, self.test)
+
+    def describe(self) -> dict[str, object]:
+        """Return the task as written into a report."""
+        return {
+            "model": self.model_name,
+            "data": self.data_name,
+            "loss": self.loss.name,
+            "loss_is_convex": self.loss.convex,
+            "samples": {split.name: len(split) for split in self.splits()},
+            "device": str(self.device),
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }

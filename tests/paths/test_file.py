@@ -1,0 +1,157 @@
+"""Path files, read back by the package and by safetensors alone from the format's description."""
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.paths import EndPoint, Path
+from connectivity_hooks.paths.weights import same
+
+
+def certified_like_path():
+    """Five points: blocks of rows, of columns, of both, a whole tensor, and a point where nothing changes."""
+    generator = torch.Generator().manual_seed(0)
+    point = {
+        "conv.weight": torch.randn(8, 6, 3, 3, generator=generator),
+        "fc.weight": torch.randn(10, 8, generator=generator),
+        "fc.bias": torch.randn(10, generator=generator),
+        "steps": torch.tensor(3),
+    }
+    points = [point]
+    for edit in range(4):
+        point = {name: tensor.clone() for name, tensor in point.items()}
+        if edit == 0:
+            point["conv.weight"][2:4, 1:3] = 0
+            point["fc.bias"][[1, 7]] = 9
+        elif edit == 1:
+            point["fc.weight"][:, 3] = 1
+            point["steps"] = torch.tensor(4)
+        elif edit == 2:
+            point["fc.weight"] = -point["fc.weight"]
+        points.append(point)
+    guarantees = ["constant", "convex", "measured", "constant"]
+    return points, Path.from_points(points, guarantees=guarantees, positions=[0, 0.2, 0.4, 0.9, 1])
+
+
+def points_by_the_format(file):
+    tensors = load_file(file)
+    with safe_open(file, "pt") as handle:
+        metadata = handle.metadata()
+    points, point = [], {}
+    for index in range(int(metadata["points"])):
+        point = dict(point)
+        for key, tensor in tensors.items():
+            if key.startswith(f"point.{index}/"):
+                point[key.partition("/")[2]] = tensor
+        blocks = [key for key in tensors if key.startswith(f"block.{index}.")]
+        for key in sorted(blocks, key=lambda key: int(key.split("/")[0].split(".")[2])):
+            place, name = key.removeprefix("block.").split("/", 1)
+            value = point[name].clone()
+            rows = tensors.get(f"rows.{place}/{name}", torch.arange(value.shape[0]))
+            if value.ndim == 1:
+                value[rows] = tensors[key]
+            else:
+                cols = tensors.get(f"cols.{place}/{name}", torch.arange(value.shape[1]))
+                value[rows[:, None], cols[None, :]] = tensors[key]
+            point[name] = value
+        points.append(point)
+    return points, metadata
+
+
+def test_a_stranger_reads_the_same_points_from_the_format_alone(tmp_path):
+    points, path = certified_like_path()
+    path.save(tmp_path / "p.path.safetensors")
+    read, metadata = points_by_the_format(tmp_path / "p.path.safetensors")
+    for expected, found in zip(points, read, strict=True):
+        assert expected.keys() == found.keys()
+        assert all(same(found[name], tensor) for name, tensor in expected.items())
+    assert metadata["format"] == "connectivity_hooks.path/1"
+    assert json.loads(metadata["guarantees"]) == ["constant", "convex", "measured", "constant"]
+    assert json.loads(metadata["positions"]) == [0, 0.2, 0.4, 0.9, 1]
+
+
+def test_a_path_survives_the_file(tmp_path):
+    from dataclasses import replace
+
+    points, path = certified_like_path()
+    ends = (EndPoint("a.safetensors", "0" * 64, "float32"), EndPoint("b.safetensors", "1" * 64, "bfloat16"))
+    path = replace(path, end_points=ends, builder="test", options={"seed": 3}, alignment={"aligner": "none"})
+    path.save(tmp_path / "p.path.safetensors")
+    read = Path.load(tmp_path / "p.path.safetensors")
+    assert (read.end_points, read.builder, read.options, read.alignment) == (ends, "test", {"seed": 3}, path.alignment)
+    assert (read.positions, read.guarantees, read.basis) == (path.positions, path.guarantees, path.basis)
+    for t in (0, 0.1, 0.2, 0.33, 0.95, 1):
+        assert all(same(read(t)[name], tensor) for name, tensor in path(t).items())
+
+
+def test_a_block_that_changes_costs_a_block_on_disk(tmp_path):
+    a = {"w": torch.randn(500, 500)}
+    b = {"w": a["w"].clone()}
+    b["w"][:10] = 0
+    Path.from_points([a, b, a, b]).save(tmp_path / "p.safetensors")
+    assert (tmp_path / "p.safetensors").stat().st_size < 1.1 * 500 * 500 * 4
+
+
+def tampered(tmp_path, change_tensors=lambda tensors: None, **metadata):
+    _, path = certified_like_path()
+    path.save(tmp_path / "good.safetensors")
+    tensors = load_file(tmp_path / "good.safetensors")
+    with safe_open(tmp_path / "good.safetensors", "pt") as handle:
+        header = dict(handle.metadata())
+    change_tensors(tensors)
+    file = tmp_path / "bad.safetensors"
+    save_file(tensors, file, {key: value for key, value in {**header, **metadata}.items() if value is not None})
+    return file
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"format": None},
+        {"format": "connectivity_hooks.path/2"},
+        {"points": "7"},
+        {"points": "many"},
+        {"points": None},
+        {"positions": "[0, 1]"},
+        {"positions": "[0, 0.4, 0.2, 0.9, 1]"},
+        {"positions": "[0, NaN, 0.4, 0.9, 1]"},
+        {"positions": "{}"},
+        {"guarantees": '["constant"]'},
+        {"guarantees": '["constant", "convex", "certain", "constant"]'},
+        {"guarantees": "not json"},
+        {"basis": "spline"},
+        {"end_points": '[{"file": "a"}]'},
+        {"end_points": "[1, 2]"},
+    ],
+)
+def test_malformed_metadata_is_refused_in_one_line(tmp_path, metadata):
+    file = tampered(tmp_path, **metadata)
+    with pytest.raises(InputError) as error:
+        Path.load(file)
+    assert str(file) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors: tensors.update({"stray": torch.ones(1)}),
+        lambda tensors: tensors.update({"point.9/fc.bias": torch.ones(10)}),
+        lambda tensors: tensors.update({"point.2/unknown": torch.ones(10)}),
+        lambda tensors: tensors.update({"point.2/fc.bias": torch.ones(9)}),
+        lambda tensors: tensors.update({"point.2/fc.bias": torch.ones(10, dtype=torch.float64)}),
+        lambda tensors: tensors.update({"rows.3.0/fc.bias": torch.tensor([1])}),
+        lambda tensors: tensors.update({"block.0.0/fc.bias": torch.ones(10)}),
+        lambda tensors: tensors.update({"block.3.0/fc.bias": torch.ones(1), "rows.3.0/fc.bias": torch.tensor([10])}),
+        lambda tensors: tensors.update({"block.3.0/fc.bias": torch.ones(2), "rows.3.0/fc.bias": torch.tensor([1, 1])}),
+        lambda tensors: tensors.update({"block.3.0/fc.bias": torch.ones(1), "rows.3.0/fc.bias": torch.tensor([-1])}),
+        lambda tensors: tensors.update({"block.3.0/fc.bias": torch.ones(1), "cols.3.0/fc.bias": torch.tensor([0])}),
+    ],
+)
+def test_malformed_tensors_are_refused_in_one_line(tmp_path, change):
+    with pytest.raises(InputError, match=r"bad\.safetensors: not a valid path file: .+"):
+        Path.load(tampered(tmp_path, change))
