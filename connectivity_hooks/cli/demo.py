@@ -1,0 +1,88 @@
+"""``connectivity-hooks demo``: the whole way, from a training with hooks to a report, in under a minute."""
+
+from __future__ import annotations
+
+import pathlib
+from dataclasses import replace
+
+import click
+from torch import nn
+
+from connectivity_hooks.checking import check
+from connectivity_hooks.checkpoints import save
+from connectivity_hooks.cli.folder import OutputFolder
+from connectivity_hooks.cli.plugin_options import plugin_options
+from connectivity_hooks.cli.terminal import print_json
+from connectivity_hooks.connection import connect, load_pair
+from connectivity_hooks.contracts import Verdict
+from connectivity_hooks.demo import EPOCHS, train
+from connectivity_hooks.evaluation import evaluate
+from connectivity_hooks.features import Capture
+from connectivity_hooks.registry import registry
+from connectivity_hooks.reports.report import Report
+from connectivity_hooks.tasks import Task, make_task
+
+MODEL = "connectivity_hooks.demo:network"
+SHOWN = (1, 2, 5, 10, 20, EPOCHS)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--out", type=click.Path(path_type=pathlib.Path), default="demo", show_default=True, metavar="DIR",
+              help="Folder for checkpoints, path and report.")
+@click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda …")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+@plugin_options
+def command(out: pathlib.Path, device: str, as_json: bool) -> None:
+    """Train two networks on scikit-learn's digits with the hooks on, connect them, write a report."""
+    task = make_task(model=MODEL, data="digits", device=device)
+    condition = "separability" if "separability" in registry().conditions else None
+    with OutputFolder(out) as folder:
+        files, verdicts = [], {}
+        for name, seed in (("a", 1), ("b", 2)):
+            click.echo(f"Training network {name} (seed {seed}), hooks on", err=True)
+            watcher = _Watcher(task, condition)
+            model = train(task, seed, watcher)
+            files.append(folder.path / f"{name}.safetensors")
+            save(model, files[-1], task=MODEL)
+            verdicts[f"{name.upper()}: {files[-1].name}"] = watcher.last
+        path = connect(*files, task, builder="linear")
+        path.save(folder.path_file("linear"))
+        evaluation = replace(evaluate(path, task), build_seconds=0.0)
+        ends = load_pair(*files, task).end_points
+        report = Report.of([evaluation], checkpoints=ends, conditions=verdicts)
+        report.save(folder.path)
+    if as_json:
+        print_json(report.as_json())
+        return
+    click.echo(evaluation.conclusion.headline)
+    click.echo(report.table())
+    click.echo(f"Report: {out / 'report.html'}")
+    click.echo(f"The same by hand: connect {files[0]} {files[1]} --model {MODEL} --data digits --out DIR")
+
+
+class _Watcher:
+    """Prints what the hooks see after some of the epochs, and keeps the last verdicts."""
+
+    def __init__(self, task: Task, condition: str | None) -> None:
+        self._task = task
+        self._condition = condition
+        self.last: tuple[Verdict, ...] = ()
+
+    def __call__(self, epoch: int, loss: float, model: nn.Module, features: Capture) -> None:
+        if epoch not in SHOWN:
+            return
+        active = {layer: float((features[layer] > 0).any(0).double().mean()) for layer in features}
+        model.eval()
+        if self._condition:
+            self.last = check(model, self._task, self._condition)
+        errors = {verdict.layer: verdict for verdict in self.last}
+        click.echo(f"  epoch {epoch:2d}  training loss {loss:.4f}", err=True)
+        for layer, share in active.items():
+            separable = _said(errors.get(layer))
+            click.echo(f"    layer {layer}: {share:4.0%} of neurons active in the last batch{separable}", err=True)
+
+
+def _said(verdict: Verdict | None) -> str:
+    if verdict is None:
+        return ""
+    return f"; linearly separable on half its features: {verdict.status}, {verdict.measured:.4g} {verdict.unit}"
