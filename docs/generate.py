@@ -1,0 +1,72 @@
+"""Writes the pages that come from the code: ``cli.md`` from the help texts, ``hooks.md`` from the hook specifications.
+
+    python docs/generate.py
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pathlib
+
+import click
+
+from connectivity_hooks.cli.group import COMMANDS, group
+from connectivity_hooks.contracts import hookspecs
+from connectivity_hooks.contracts.options import option_fields
+from connectivity_hooks.registry import registry
+
+HERE = pathlib.Path(__file__).parent
+WIDTH = 100
+
+
+def cli_page() -> str:
+    """Return the command line's help, a section a command."""
+    sections = [_help("connectivity-hooks", group, None)]
+    root = click.Context(group, info_name="connectivity-hooks")
+    for name in COMMANDS:
+        command = importlib.import_module(f"connectivity_hooks.cli.{name}").command
+        sections.append(_help(f"connectivity-hooks {name}", command, root))
+    intro = "`connect` is `connectivity-hooks connect`. Made by `python docs/generate.py` from the help texts.\n"
+    return "\n".join(["# Command line\n", intro, *sections])
+
+
+def hooks_page() -> str:
+    """Return every hook with its signature and documentation, and every method that is installed."""
+    lines = ["# Hooks and methods\n", "Made by `python docs/generate.py` from the code.\n", "## Hooks\n"]
+    for name, function in vars(hookspecs).items():
+        if inspect.isfunction(function) and hasattr(function, "connectivity_hooks_spec"):
+            lines += [f"### `{name}{inspect.signature(function)}`\n", f"{inspect.getdoc(function)}\n"]
+    known = registry()
+    for kind in ("conditions", "builders", "aligners", "reporters"):
+        entries = getattr(known, kind)
+        lines += [f"## {kind.capitalize()}\n"] if entries else []
+        for entry in entries.values():
+            lines += [f"### `{entry.name}`\n", f"{inspect.getdoc(entry.cls)}\n", *_options(entry.name, entry.cls)]
+    return "\n".join(lines)
+
+
+def _options(name: str, method: type) -> list[str]:
+    fields = option_fields(method.Options)
+    if not fields:
+        return []
+    rows = ["| option | allowed | default | |", "|---|---|---|---|"]
+    for field in fields:
+        flag = f"--{name}.{field.name.replace('_', '-')}"
+        allowed = field.allowed().replace("|", "or")
+        rows.append(f"| `{flag}` | {allowed} | {'none' if field.default is None else field.default} | {field.help} |")
+    return [*rows, ""]
+
+
+def _help(title: str, command: click.Command, parent: click.Context | None) -> str:
+    context = click.Context(command, info_name=title.rpartition(" ")[2], parent=parent, max_content_width=WIDTH)
+    context.terminal_width = WIDTH
+    return f"## {title}\n\n```text\n{command.get_help(context)}\n```\n"
+
+
+PAGES = {"cli.md": cli_page, "hooks.md": hooks_page}
+
+
+if __name__ == "__main__":
+    for file, page in PAGES.items():
+        (HERE / file).write_text(page(), encoding="utf-8")
