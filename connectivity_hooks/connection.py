@@ -53,8 +53,9 @@ def load_pair(a: File | Checkpoint, b: File | Checkpoint, task: Task) -> Pair:
     first, second = (end if isinstance(end, Checkpoint) else read(pathlib.Path(end)) for end in (a, b))
     for checkpoint in (first, second):
         require_finite(checkpoint)
-    weights_a, weights_b, notes = fit_pair(first, second, task.model())
-    stored = [_stored_type(weights) for weights in (weights_a, weights_b)]
+    fitted_a, fitted_b = fit_pair(first, second, task.model())
+    notes = (*fitted_a.notes, *fitted_b.notes)
+    stored = [_stored_type(fitted.weights) for fitted in (fitted_a, fitted_b)]
     wide = torch.promote_types(torch.promote_types(stored[0], stored[1]), torch.float32)
     for checkpoint, dtype in zip((first, second), stored, strict=True):
         if dtype != wide:
@@ -63,7 +64,7 @@ def load_pair(a: File | Checkpoint, b: File | Checkpoint, task: Task) -> Pair:
         EndPoint(checkpoint.file.name, checkpoint.sha256, _name(dtype))
         for checkpoint, dtype in zip((first, second), stored, strict=True)
     )
-    return Pair(_widened(weights_a, wide), _widened(weights_b, wide), (ends[0], ends[1]), notes)
+    return Pair(_widened(fitted_a.weights, wide), _widened(fitted_b.weights, wide), (ends[0], ends[1]), notes)
 
 
 def build(pair: Pair, task: Task, builder: Builder, aligner: Aligner | None = None) -> Path:

@@ -1,0 +1,139 @@
+"""The header of a safetensors file, read with suspicion: nothing of the file is believed before it fits the rest."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import torch
+
+LONGEST_HEADER = 100_000_000
+LONGEST_NAME = 1024
+
+DTYPES: dict[str, torch.dtype] = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class Malformed(Exception):
+    """The file is not what it claims to be; the message is the fault, without the file's name."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of a file: `begin` and `end` count bytes from the end of the header."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file holds: tensors in the order of their bytes, metadata, and the header's own bytes."""
+
+    entries: tuple[Entry, ...]
+    metadata: Mapping[str, str]
+    raw: bytes
+
+
+def read_header(file: BinaryIO, size: int) -> Header:
+    """Read and check the header of a file of `size` bytes; leave `file` at the first tensor's bytes.
+
+    Raises:
+        Malformed: Anything about it is wrong.
+    """
+    prefix = file.read(8)
+    if len(prefix) < 8:
+        raise Malformed("is too short for a safetensors file" if prefix else "is empty")
+    length = int.from_bytes(prefix, "little")
+    if length > LONGEST_HEADER:
+        raise Malformed(f"is not a safetensors file: its header would have {length} bytes")
+    raw = file.read(length)
+    if len(raw) < length:
+        raise Malformed(f"is truncated: its header has {length} bytes, {len(raw)} are there")
+    fields = _parse(raw)
+    metadata = _metadata(fields.pop("__metadata__", {}))
+    entries = sorted((_entry(name, field) for name, field in fields.items()), key=lambda entry: (entry.begin, entry.end))
+    _check_layout(entries, size - 8 - length)
+    return Header(tuple(entries), metadata, prefix + raw)
+
+
+def shown(name: str) -> str:
+    """Return a name from a file as it may be shown: without control characters, and not too long."""
+    plain = _CONTROL.sub("?", name)
+    return plain if len(plain) <= 120 else plain[:117] + "..."
+
+
+def _parse(raw: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"is not a safetensors file: its header is not JSON ({str(error)[:80]})") from None
+    if not isinstance(fields, dict):
+        raise Malformed("is not a safetensors file: its header is not a JSON object")
+    return fields
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise Malformed(f"names the tensor {shown(next(n for n in names if names.count(n) > 1))} twice")
+    return fields
+
+
+def _metadata(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise Malformed("has metadata that is not text")
+    return value
+
+
+def _entry(name: str, field: Any) -> Entry:
+    if not name or len(name) > LONGEST_NAME or _CONTROL.search(name):
+        raise Malformed(f"has a tensor with the name {shown(name)!r}, which no module can have")
+    if not isinstance(field, dict) or field.keys() != {"dtype", "shape", "data_offsets"}:
+        raise Malformed(f"describes tensor {shown(name)} with other fields than dtype, shape and data_offsets")
+    shape, offsets = field["shape"], field["data_offsets"]
+    if not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2:
+        raise Malformed(f"gives tensor {shown(name)} a shape or offsets that are not whole numbers")
+    if field["dtype"] not in DTYPES:
+        raise Malformed(f"holds tensor {shown(name)} in {shown(str(field['dtype']))}; convert it to float32 first")
+    dtype = DTYPES[field["dtype"]]
+    if offsets[1] - offsets[0] != math.prod(shape) * dtype.itemsize:
+        raise Malformed(f"gives tensor {shown(name)} of shape {shape} {offsets[1] - offsets[0]} bytes")
+    return Entry(name, dtype, tuple(shape), offsets[0], offsets[1])
+
+
+def _naturals(values: Any) -> bool:
+    return isinstance(values, list) and all(type(value) is int and 0 <= value < 2**62 for value in values)
+
+
+def _check_layout(entries: list[Entry], available: int) -> None:
+    position = 0
+    for entry in entries:
+        if entry.begin != position:
+            fault = "overlaps another" if entry.begin < position else "leaves a hole before it"
+            raise Malformed(f"is malformed: the bytes of tensor {shown(entry.name)} {fault}")
+        position = entry.end
+    if position > available:
+        raise Malformed(f"is truncated: its tensors have {position} bytes, {available} are there")
+    if position < available:
+        raise Malformed(f"is malformed: {available - position} bytes belong to no tensor")
