@@ -1,0 +1,324 @@
+"""Capturing features with forward hooks."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._dynamo.eval_frame import OptimizedModule
+from torch.utils.hooks import RemovableHandle
+
+from connectivity_hooks.checkpoints.writing import unwrapped
+from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.features.sample import Reservoir
+from connectivity_hooks.features.select import INPUT, default_layers, select
+
+_FIRST_OF_SEVERAL = (nn.MultiheadAttention, nn.RNNBase)
+
+_REASON = (
+    "connectivity_hooks captures features outside compiled code: compile without fullgraph=True, or capture from the "
+    "uncompiled module in evaluation mode"
+)
+_HAS_REASON = "reason" in inspect.signature(torch.compiler.disable).parameters  # torch 2.7 and later
+_eager: Callable[..., Any] = (
+    functools.partial(torch.compiler.disable, reason=_REASON) if _HAS_REASON else torch.compiler.disable
+)
+
+
+def capture(
+    model: nn.Module,
+    layers: str | Sequence[str] | None = None,
+    *,
+    every: int = 1,
+    samples: int | None = None,
+    seed: int = 0,
+    strict: bool = False,
+) -> Capture:
+    """Put hooks on `model`; what the layers put out is then found in the returned `Capture`.
+
+    A tensor is detached and copied when it passes, so that nothing done to it later changes what was captured. The hooks
+    draw no random numbers, keep no graph and wait for no device.
+
+    Args:
+        model: Any module; wrappers (DataParallel, DistributedDataParallel, torch.compile) are looked through.
+        layers: Names, globs, or ``NAME:input`` for what enters a module; None for every module whose output is an
+            activation that feeds further weights (`connectivity_hooks.features.select.default_layers`).
+        every: Capture every so many forward passes, the first one included; the others cost next to nothing.
+        samples: Keep that many samples, drawn uniformly from all that pass; None keeps the last captured pass whole.
+        seed: Seed of that draw.
+        strict: Raise what goes wrong in a hook, instead of leaving the layer out with a warning.
+
+    Returns:
+        The `Capture`: a mapping from layer to tensor, (N, n) or (N, C, H, W), and a context manager that removes the hooks.
+
+    Raises:
+        UsageError: A layer is unknown, or `every` or `samples` is less than 1.
+
+    A module that torch.compile wrapped and that has run already never calls hooks put on later: the first pass then warns,
+    and asking for a layer raises. Attach before the first step.
+    """
+    return Capture(model, layers, every=every, samples=samples, seed=seed, strict=strict)
+
+
+class Capture(Mapping[str, Tensor]):
+    """Features by layer; a handle whose `remove` takes the hooks off, also at the end of a ``with`` block.
+
+    A module that is called several times in one forward pass has an entry for each call, ``NAME[0]``, ``NAME[1]`` … Only
+    calls inside a forward pass of the whole model count: what activation checkpointing computes again is not captured
+    twice. Copies of the model (an EMA, a deepcopy) carry the hooks along, but only the model given here is listened to.
+
+    Attributes:
+        layers: The layers listened to.
+        problems: For a layer that was left out, why.
+        indices: With `samples`: the positions in the stream, counted from 0, of the samples that are kept.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: str | Sequence[str] | None,
+        *,
+        every: int,
+        samples: int | None,
+        seed: int,
+        strict: bool,
+    ) -> None:
+        if every < 1 or (samples is not None and samples < 1):
+            raise UsageError(f"capture: expected every ≥ 1 and samples ≥ 1, found {every} and {samples}")
+        self._model = unwrapped(model)
+        self._root = model if isinstance(model, OptimizedModule) else self._model
+        names = [layers] if isinstance(layers, str) else layers
+        self.layers = default_layers(self._model) if names is None else select(self._model, names)
+        self.problems: dict[str, str] = {}
+        self._every = every
+        self._strict = strict
+        self._reservoir = None if samples is None else Reservoir(samples, seed)
+        self._passes = 0
+        self._active = False
+        self._current: dict[str, list[Tensor]] = {}
+        self._features: dict[str, Tensor] = {}
+        self._fired: set[str] = set()
+        self._handles = self._attach()
+
+    @property
+    def indices(self) -> Tensor:
+        """Positions in the stream of the samples kept, (K,) int64; needs `samples`."""
+        if self._reservoir is None:
+            raise UsageError("capture: indices are known only when samples= limits how many are kept")
+        return self._reservoir.indices
+
+    @property
+    def never_fired(self) -> tuple[str, ...]:
+        """The layers that no forward pass has reached."""
+        return tuple(layer for layer in self.layers if layer not in self._fired and layer not in self.problems)
+
+    def remove(self) -> None:
+        """Take every hook off; what was captured stays. A second time does nothing."""
+        while self._handles:
+            self._handles.pop().remove()
+
+    def __enter__(self) -> Capture:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    def __getitem__(self, layer: str) -> Tensor:
+        """Return the feature of one layer; the `KeyError` of a missing one says why it is missing."""
+        if layer not in self._features:
+            raise KeyError(self._why_missing(layer))
+        return self._features[layer]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._features)
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Capture:
+        """A copied model keeps referring to this capture, which ignores calls from copies."""
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[], Detached], tuple[()]]:
+        """A pickled model leaves the capture behind."""
+        return Detached, ()
+
+    def _attach(self) -> list[RemovableHandle]:
+        modules = dict(self._model.named_modules())
+        root = self._root
+        handles = [root.register_forward_pre_hook(_Begin(self, root), with_kwargs=True, prepend=True)]
+        for layer in self.layers:
+            module = modules[layer.removesuffix(INPUT)]
+            if layer.endswith(INPUT):
+                handles.append(module.register_forward_pre_hook(_Entering(self, module, layer), with_kwargs=True))
+            else:
+                handles.append(module.register_forward_hook(_Leaving(self, module, layer)))
+        handles.append(root.register_forward_hook(_End(self, root), always_call=True))
+        return handles
+
+    def _begin(self) -> None:
+        self._active = self._passes % self._every == 0
+        self._passes += 1
+        self._current = {}
+
+    def _end(self, completed: bool) -> None:
+        caught, self._current = self._current, {}
+        if self._active and completed:
+            self._store({name: value for layer, calls in caught.items() for name, value in _named(layer, calls)})
+            self._warn_of_silence()
+        self._active = False
+
+    def _catch(self, layer: str, module: nn.Module, value: object) -> None:
+        if layer in self.problems:
+            return
+        try:
+            with torch.no_grad():
+                tensor = _tensor_in(value, module).detach().clone()
+        except Exception as error:  # a hook that raises would end the training
+            if self._strict:
+                raise
+            self.problems[layer] = str(error)
+            warnings.warn(f"capture: {layer} is left out: {error}", stacklevel=2)
+            return
+        self._fired.add(layer)
+        self._current.setdefault(layer, []).append(tensor)
+
+    def _store(self, caught: dict[str, Tensor]) -> None:
+        if self._reservoir is None:
+            self._features = caught
+            return
+        rows = {len(tensor) for tensor in caught.values()}
+        if len(rows) == 1:
+            stay = self._reservoir.offer(rows.pop())
+            for name, tensor in caught.items():
+                kept = self._features.get(name, tensor[:0])
+                self._features[name] = torch.cat([kept, tensor])[stay.to(tensor.device)]
+
+    def _warn_of_silence(self) -> None:
+        if self._passes > 1 or self._fired:
+            return
+        message = (
+            f"capture: no layer fired in a whole forward pass of {type(self._model).__name__}; a compiled module ignores "
+            "hooks that come after its first run: attach before, or capture from the uncompiled module"
+        )
+        if self._strict:
+            raise InputError(message)
+        warnings.warn(message, stacklevel=2)
+
+    def _why_missing(self, layer: str) -> str:
+        calls = [name for name in self._features if name.startswith(f"{layer}[")]
+        if calls:
+            return f"{layer} was called {len(calls)} times in one pass: ask for {', '.join(calls)}"
+        if layer in self.problems:
+            return f"{layer} was left out: {self.problems[layer]}"
+        if layer in self.layers:
+            return f"{layer} never fired: {self._advice(layer)}"
+        return f"{layer} is not captured; captured are {', '.join(self._features) or 'none yet'}"
+
+    def _advice(self, layer: str) -> str:
+        if self._passes == 0:
+            return "no forward pass of the model has run yet"
+        parent = layer.removesuffix(INPUT).rpartition(".")[0]
+        module = self._model.get_submodule(parent) if parent else self._model
+        if isinstance(module, nn.MultiheadAttention):
+            return f"attention uses its weights directly; capture {parent}"
+        return f"its forward is bypassed or not reached; capture {parent or 'a module around it'}"
+
+
+class Detached:
+    """What is left of a capture in a pickled model: nothing is listened to."""
+
+    def _begin(self) -> None:
+        pass
+
+    def _end(self, completed: bool) -> None:
+        pass
+
+    def _catch(self, layer: str, module: nn.Module, value: object) -> None:
+        pass
+
+    _active = False
+
+
+class _Hook:
+    """A hook that listens to one module for one capture, and to no copy of either."""
+
+    def __init__(self, owner: Any, module: nn.Module, layer: str = "") -> None:
+        self.owner = owner
+        self.module = module
+        self.layer = layer
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Hook:
+        return self
+
+
+class _Begin(_Hook):
+    """Marks where a forward pass of the whole model begins."""
+
+    @_eager
+    def __call__(self, module: nn.Module, inputs: Any, named: Any) -> None:
+        if module is self.module:
+            self.owner._begin()
+
+
+class _End(_Hook):
+    """Marks where it ends; the output is None when it failed."""
+
+    @_eager
+    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if module is self.module:
+            self.owner._end(completed=output is not None)
+
+
+class _Leaving(_Hook):
+    """Catches what a module puts out."""
+
+    @_eager
+    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if self.owner._active and module is self.module:
+            self.owner._catch(self.layer, module, output)
+
+
+class _Entering(_Hook):
+    """Catches what enters a module."""
+
+    @_eager
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        if self.owner._active and module is self.module:
+            self.owner._catch(self.layer, module, [*inputs, *named.values()][:1])
+
+
+def _named(layer: str, calls: list[Tensor]) -> list[tuple[str, Tensor]]:
+    if len(calls) == 1:
+        return [(layer, calls[0])]
+    return [(f"{layer}[{index}]", tensor) for index, tensor in enumerate(calls)]
+
+
+def _tensor_in(value: object, module: nn.Module) -> Tensor:
+    tensors = [tensor for tensor in _tensors(value) if tensor.ndim >= 2 and tensor.is_floating_point()]
+    if len(tensors) == 1 or (tensors and isinstance(module, _FIRST_OF_SEVERAL)):
+        tensor = tensors[0]
+        gather = getattr(tensor, "full_tensor", None)
+        return gather() if callable(gather) else tensor
+    raise InputError(f"{type(module).__name__} gives {len(tensors)} tensors, expected one; capture a module inside it")
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _tensors(list(value.values()))
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _tensors(item)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield from _tensors([getattr(value, field.name) for field in dataclasses.fields(value)])

@@ -1,0 +1,91 @@
+"""Which layers to look at: by name, by glob, or by a rule that needs no name."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+
+from torch import nn
+from torch.nn.modules import activation
+
+from connectivity_hooks.errors import UsageError, near_matches
+
+INPUT = ":input"
+
+_NOT_ELEMENTWISE = (nn.MultiheadAttention, nn.Softmax, nn.Softmax2d, nn.Softmin, nn.LogSoftmax)
+_ACTIVATIONS = tuple(
+    kind
+    for kind in vars(activation).values()
+    if isinstance(kind, type) and issubclass(kind, nn.Module) and kind not in (nn.Module, *_NOT_ELEMENTWISE)
+)
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+
+
+def select(model: nn.Module, layers: Sequence[str]) -> tuple[str, ...]:
+    """Return the layers that `layers` names, in the order given, without repeats.
+
+    Args:
+        model: The module.
+        layers: Dotted names or globs (``layer?.*``), each with ``:input`` behind it to mean what enters the module.
+
+    Raises:
+        UsageError: A name or glob matches no module; near matches are given.
+    """
+    names = [name for name, _ in model.named_modules() if name]
+    chosen: dict[str, None] = {}
+    for pattern in layers:
+        bare, suffix = (pattern[: -len(INPUT)], INPUT) if pattern.endswith(INPUT) else (pattern, "")
+        found = [bare] if bare in names else fnmatch.filter(names, bare)
+        if not found:
+            raise UsageError(f"no layer {pattern!r} in {type(model).__name__}; {near_matches(bare, names)}")
+        chosen.update(dict.fromkeys(name + suffix for name in found))
+    return tuple(chosen)
+
+
+def default_layers(model: nn.Module) -> tuple[str, ...]:
+    """Return the modules whose output is an activation that feeds further weights.
+
+    Rule: the leaf modules in order of registration fall into groups; a module with a weight of two axes or more opens
+    a group, and the norms, activations, pools and dropouts after it belong to it. The group's layer is its last
+    activation module, else its last norm, else the module with the weight. The last group, the output, is left out.
+
+    Raises:
+        UsageError: The model has fewer than two such groups; the layers must be named.
+    """
+    return tuple(_shown(group)[0] for group in _groups(model)[:-1])
+
+
+def feature_layers(model: nn.Module) -> tuple[str, ...]:
+    """Return the layers of `default_layers`, but as they enter the next weights.
+
+    Where the activation is a function call and no module, its module's output is not yet the feature: the entry is then
+    ``NEXT:input``, with NEXT the module that opens the next group.
+    """
+    groups = _groups(model)
+    layers = []
+    for group, following in zip(groups, groups[1:], strict=False):
+        name, is_activation = _shown(group)
+        layers.append(name if is_activation else following[0][0] + INPUT)
+    return tuple(layers)
+
+
+def _groups(model: nn.Module) -> list[list[tuple[str, nn.Module]]]:
+    groups: list[list[tuple[str, nn.Module]]] = []
+    for name, module in model.named_modules():
+        if any(True for _ in module.children()) and not isinstance(module, nn.MultiheadAttention):
+            continue
+        if any(parameter.ndim > 1 for parameter in module.parameters(recurse=False)) and name:
+            groups.append([(name, module)])
+        elif groups:
+            groups[-1].append((name, module))
+    if len(groups) < 2:
+        raise UsageError(f"{type(model).__name__} has no two modules with weights of their own; name the layers")
+    return groups
+
+
+def _shown(group: list[tuple[str, nn.Module]]) -> tuple[str, bool]:
+    for kinds, is_activation in ((_ACTIVATIONS, True), (_NORMS, False)):
+        found = [name for name, module in group if isinstance(module, kinds)]
+        if found:
+            return found[-1], is_activation
+    return group[0][0], False

@@ -1,0 +1,48 @@
+"""Features over a whole loader, one batch in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from connectivity_hooks.features.capture import capture
+
+B = TypeVar("B")
+
+
+def stream(
+    model: nn.Module, batches: Iterable[B], layers: str | Sequence[str] | None = None
+) -> Iterator[tuple[dict[str, Tensor], B]]:
+    """Yield ({layer: feature}, batch) for every batch, in evaluation mode and without gradients.
+
+    Every module's training flag is as before when the iteration ends, also when it ends early; so are the hooks.
+
+    Args:
+        model: The module.
+        batches: Tensors, or tuples whose first entry is a tensor, a tuple of arguments or a dict of named ones.
+        layers: As for `capture`.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    with capture(model, layers, strict=True) as features:
+        model.eval()
+        try:
+            for batch in batches:
+                with torch.no_grad():
+                    _forward(model, batch)
+                yield dict(features), batch
+        finally:
+            for module, training in modes:
+                module.training = training
+
+
+def _forward(model: nn.Module, batch: Any) -> None:
+    inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
+    if isinstance(inputs, Mapping):
+        model(**inputs)
+    elif isinstance(inputs, (tuple, list)):
+        model(*inputs)
+    else:
+        model(inputs)
