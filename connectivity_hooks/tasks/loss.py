@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from connectivity_hooks.errors import InputError
+from connectivity_hooks.errors import InputError, UsageError, near_matches
+from connectivity_hooks.tasks.references import parse, resolve
 
 PerSample = Callable[[Tensor, Tensor], Tensor]
 
@@ -47,8 +48,27 @@ class Loss:
             )
 
 
+def resolve_loss(spec: str, convex: bool | None = None) -> Loss:
+    """Return the loss a user names: one of `LOSSES`, or ``FILE.py:callable``.
+
+    Args:
+        spec: The name.
+        convex: Declares whether a loss of the user's own is convex in the outputs; None says nothing, which counts as no.
+
+    Raises:
+        UsageError: The name is unknown, or a built-in loss is declared to be what it is not.
+    """
+    if spec in LOSSES:
+        if convex is False:
+            raise UsageError(f"--loss {spec} is convex in the outputs; leave --loss-is-not-convex out")
+        return LOSSES[spec]
+    if ":" not in spec:
+        raise UsageError(f"unknown loss {spec!r}; {near_matches(spec, LOSSES)}; or FILE.py:callable")
+    return custom_loss(spec, resolve(parse(spec)), convex=bool(convex))
+
+
 def custom_loss(name: str, function: PerSample, *, convex: bool) -> Loss:
-    """Make a `Loss` of a user's function of (outputs, targets) that returns one value per sample, or a mean.
+    """Make a `Loss` of a user's function of (outputs, targets) that returns one value per sample.
 
     Raises:
         InputError: On the first call, when the function returns anything else.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 import torch
@@ -34,6 +35,10 @@ class Split(ABC):
     @abstractmethod
     def head(self, count: int) -> Split:
         """Return the first `count` samples."""
+
+    @abstractmethod
+    def sample(self, count: int, seed: int) -> Split:
+        """Return `count` samples drawn without replacement by an own generator, in the split's order."""
 
 
 class CachedSplit(Split):
@@ -69,9 +74,82 @@ class CachedSplit(Split):
     def head(self, count: int) -> CachedSplit:
         return CachedSplit(self.name, self.inputs[:count], self._targets[:count])
 
+    def sample(self, count: int, seed: int) -> CachedSplit:
+        chosen = _draw(len(self), count, seed).to(self.inputs.device)
+        return CachedSplit(self.name, self.inputs[chosen], self._targets[chosen.to(self._targets.device)])
+
     def to(self, device: torch.device, dtype: torch.dtype) -> CachedSplit:
         """Return the split on `device`, floating inputs and targets in `dtype`."""
         return CachedSplit(self.name, _moved(self.inputs, device, dtype), _moved(self._targets, device, dtype))
+
+
+class StreamedSplit(Split):
+    """A split that does not fit in memory: its loader is gone through at every pass.
+
+    Args:
+        name: ``train`` or ``test``.
+        loader: Yields (inputs, targets) in the same order at every pass; its own batch size is used.
+        device: Where batches are moved.
+        dtype: Floating type they get.
+
+    Raises:
+        InputError: At a later pass, when the loader gives other targets than before: it shuffles.
+    """
+
+    def __init__(
+        self, name: str, loader: Iterable[Batch], device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.name = name
+        self._loader = loader
+        self._device = device
+        self._dtype = dtype
+        self._targets = torch.cat([targets for _, targets in self._raw()])
+        self._digest = _digest(self._targets)
+        if len(self._targets) == 0:
+            raise InputError(f"data: {name} has no samples")
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        passed = []
+        for inputs, targets in self._raw():
+            passed.append(targets)
+            yield _moved(inputs, self._device, self._dtype), _moved(targets, self._device, self._dtype)
+        if _digest(torch.cat(passed)) != self._digest:
+            raise InputError(f"data: the {self.name} loader gives another order at every pass; make it with shuffle=False")
+
+    def targets(self) -> Tensor:
+        return _moved(self._targets, self._device, self._dtype)
+
+    def head(self, count: int) -> Split:
+        return self._gathered(torch.arange(min(count, len(self))))
+
+    def sample(self, count: int, seed: int) -> Split:
+        return self._gathered(_draw(len(self), count, seed))
+
+    def _gathered(self, chosen: Tensor) -> CachedSplit:
+        inputs, targets, first = [], [], 0
+        for x, y in self._raw():
+            here = chosen[(chosen >= first) & (chosen < first + len(y))] - first
+            inputs.append(x[here])
+            targets.append(y[here])
+            first += len(y)
+            if first > int(chosen[-1]):
+                break
+        return CachedSplit(self.name, torch.cat(inputs), torch.cat(targets)).to(self._device, self._dtype)
+
+    def _raw(self) -> Iterator[Batch]:
+        yield from self._loader
+
+
+def _draw(size: int, count: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randperm(size, generator=generator)[:count].sort().values
+
+
+def _digest(targets: Tensor) -> str:
+    return hashlib.sha256(targets.contiguous().view(torch.uint8).cpu().numpy().tobytes()).hexdigest()
 
 
 def _moved(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:

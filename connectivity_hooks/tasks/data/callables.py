@@ -1,0 +1,91 @@
+"""``FILE.py:callable`` that returns training and test loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
+
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.tasks.data.raw import Arrays, RawData
+from connectivity_hooks.tasks.references import call, parse, resolve
+
+_BATCH = 256
+
+
+def load(spec: str, cache_limit: int) -> RawData:
+    """Call the function and return its splits, in memory where they fit.
+
+    It returns a pair (train, test), a dict with ``train`` and ``test``, or one loader. A loader gives (inputs, targets)
+    each time it is iterated; a ``Dataset`` is batched; a ``DataLoader`` that shuffles is gone through in order instead.
+
+    Args:
+        spec: ``FILE.py:callable?arg=value``.
+        cache_limit: Bytes of each split that may be held in memory.
+
+    Raises:
+        InputError: The function fails, or returns something else.
+    """
+    reference = parse(spec)
+    returned = call(reference, resolve(reference))
+    where = f"{reference.home}:{reference.name}"
+    train, test = _pair(returned, where)
+    if train is None:
+        raise InputError(f"{where}: gives no training loader; expected (train, test)")
+    return RawData(_held(train, where, cache_limit), None if test is None else _held(test, where, cache_limit))
+
+
+def _pair(returned: Any, where: str) -> tuple[Any, Any]:
+    if isinstance(returned, Mapping):
+        return returned.get("train"), returned.get("test")
+    if isinstance(returned, (tuple, list)):
+        if len(returned) != 2:
+            raise InputError(f"{where}: returns {len(returned)} things; expected a training and a test loader")
+        return returned[0], returned[1]
+    return returned, None
+
+
+def _held(loader: Any, where: str, cache_limit: int) -> Arrays | Iterable[Arrays]:
+    batches = _Batches(_ordered(loader), where)
+    inputs, targets, size = [], [], 0
+    for x, y in batches:
+        inputs.append(x)
+        targets.append(y)
+        size += x.numel() * x.element_size()
+        if size > cache_limit:
+            return batches
+    if not inputs:
+        raise InputError(f"{where}: a loader gives no samples, or can be gone through only once")
+    return torch.cat(inputs), torch.cat(targets)
+
+
+def _ordered(loader: Any) -> Any:
+    if isinstance(loader, Dataset) and not isinstance(loader, IterableDataset):
+        return DataLoader(loader, batch_size=_BATCH)
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset) or loader.batch_sampler is None:
+        return loader
+    sampler = BatchSampler(SequentialSampler(loader.dataset), loader.batch_size or _BATCH, drop_last=False)  # type: ignore[arg-type]
+    return DataLoader(
+        loader.dataset, batch_sampler=sampler, num_workers=loader.num_workers, collate_fn=loader.collate_fn
+    )
+
+
+class _Batches:
+    """A loader that can be gone through again, its batches checked to be (inputs, targets)."""
+
+    def __init__(self, loader: Any, where: str) -> None:
+        if not isinstance(loader, Iterable) or isinstance(loader, Iterator):
+            raise InputError(f"{where}: gives a {type(loader).__name__}; expected a loader that can be iterated again")
+        self._loader = loader
+        self._where = where
+
+    def __iter__(self) -> Iterator[Arrays]:
+        for batch in self._loader:
+            if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+                raise InputError(f"{self._where}: a batch is not a pair (inputs, targets)")
+            if not all(isinstance(part, Tensor) for part in batch) or len(batch[0]) != len(batch[1]):
+                raise InputError(f"{self._where}: a batch is not two tensors of one length")
+            yield batch[0], batch[1]

@@ -1,0 +1,87 @@
+"""A folder of images: DIR/train/CLASS/*, and DIR/test, DIR/val or DIR/valid likewise."""
+
+from __future__ import annotations
+
+import pathlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.tasks.data.raw import Arrays, RawData
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+TESTS = ("test", "val", "valid")
+
+
+def load(folder: pathlib.Path, image_size: int | None) -> RawData:
+    """Return uint8 images (N, C, H, W) and the positions of their classes in order of name.
+
+    Args:
+        folder: Holds ``train`` and perhaps one of ``test``, ``val``, ``valid``, each with a folder for each class.
+        image_size: Resize the shorter side to it and cut out the centre; None needs images of one size.
+
+    Raises:
+        InputError: A folder is missing or empty, the splits have other classes, an image is unreadable, or sizes differ.
+    """
+    if not (folder / "train").is_dir():
+        raise InputError(f"{folder}: has no folder train; expected train/CLASS/IMAGE and perhaps test/CLASS/IMAGE")
+    tests = [folder / name for name in TESTS if (folder / name).is_dir()]
+    classes = _classes(folder / "train")
+    if tests and _classes(tests[0]) != classes:
+        raise InputError(f"{folder}: train and {tests[0].name} have different class folders")
+    train = _split(folder / "train", classes, image_size)
+    return RawData(train, _split(tests[0], classes, image_size) if tests else None)
+
+
+def _classes(folder: pathlib.Path) -> list[str]:
+    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not classes:
+        raise InputError(f"{folder}: has no class folders; expected {folder.name}/CLASS/IMAGE")
+    return classes
+
+
+def _split(folder: pathlib.Path, classes: list[str], size: int | None) -> Arrays:
+    files, labels = [], []
+    for label, name in enumerate(classes):
+        images = sorted(file for file in (folder / name).rglob("*") if file.suffix.lower() in SUFFIXES)
+        files += images
+        labels += [label] * len(images)
+    if not files:
+        raise InputError(f"{folder}: holds no images")
+    with ThreadPoolExecutor() as pool:
+        arrays = list(pool.map(lambda file: _image(file, size), files))
+    shapes = {array.shape[:2] for array in arrays}
+    if len(shapes) > 1:
+        raise InputError(f"{folder}: images differ in size, e.g. {sorted(shapes)[:2]}; give --image-size N")
+    gray = all(array.ndim == 2 for array in arrays)
+    stacked = np.stack([array if gray else _colour(array) for array in arrays])
+    return _channels_first(torch.from_numpy(stacked)), torch.tensor(labels)
+
+
+def _image(file: pathlib.Path, size: int | None) -> np.ndarray:  # type: ignore[type-arg]
+    try:
+        with Image.open(file) as image:
+            plain = image.convert("L" if image.mode in ("1", "L") else "RGB")
+            return np.asarray(plain if size is None else _centre(plain, size))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{file}: cannot be read as an image: {error}; remove it") from None
+
+
+def _centre(image: Image.Image, size: int) -> Image.Image:
+    scale = size / min(image.size)
+    width, height = (max(size, round(side * scale)) for side in image.size)
+    left, top = (width - size) // 2, (height - size) // 2
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    return resized.crop((left, top, left + size, top + size))
+
+
+def _colour(array: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    return np.stack([array] * 3, axis=-1) if array.ndim == 2 else array
+
+
+def _channels_first(images: Tensor) -> Tensor:
+    return images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()

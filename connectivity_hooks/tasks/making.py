@@ -1,0 +1,120 @@
+"""Making a task of what a user types, and checking that its parts fit together before anything is computed."""
+
+from __future__ import annotations
+
+import math
+import os
+
+import torch
+from torch import Tensor, nn
+
+from connectivity_hooks.errors import InputError, UsageError, near_matches
+from connectivity_hooks.tasks.data.loading import Placement, load_data
+from connectivity_hooks.tasks.loss import resolve_loss
+from connectivity_hooks.tasks.models import model_factory
+from connectivity_hooks.tasks.split import Split
+from connectivity_hooks.tasks.task import Task
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+
+_SHARE_OF_MEMORY = 0.25
+
+
+def make_task(
+    *,
+    model: str,
+    data: str,
+    loss: str = "cross-entropy",
+    loss_is_convex: bool | None = None,
+    normalize: str | None = None,
+    image_size: int | None = None,
+    batch_size: int = 512,
+    device: str = "auto",
+    dtype: str = "float32",
+) -> Task:
+    """Make a task and check it on two samples.
+
+    Args:
+        model: ``timm:NAME?arg=value``, ``FILE.py:callable`` or ``package.module:callable``.
+        data: ``digits``, a ``.npz`` or ``.safetensors`` file, an image folder, or ``FILE.py:callable``. Held in memory, on
+            the device, where each split takes at most a quarter of what is free there; else gone through at every pass.
+        loss: ``cross-entropy``, ``bce``, ``mse``, ``l1``, ``huber``, or ``FILE.py:callable``.
+        loss_is_convex: Declares a loss of your own convex in the outputs, or not.
+        normalize: ``mean,std`` after scaling to [0, 1], or per channel.
+        image_size: Size of a folder's images.
+        batch_size: Samples of one forward pass.
+        device: ``auto``, ``cpu``, ``cuda`` …
+        dtype: ``float32``, ``float64`` or ``bfloat16``.
+
+    Raises:
+        InputError: Model, data and loss do not fit together, or one of them cannot be used.
+        UsageError: A name is unknown.
+    """
+    where = _device(device)
+    if dtype not in DTYPES:
+        raise UsageError(f"unknown dtype {dtype!r}; {near_matches(dtype, DTYPES)}")
+    criterion, factory = resolve_loss(loss, loss_is_convex), model_factory(model)
+    placement = Placement(where, DTYPES[dtype], _cache_limit(where))
+    train, test = load_data(data, placement, normalize=normalize, image_size=image_size)
+    task = Task(factory, train, test, criterion, where, DTYPES[dtype], batch_size, model, data)
+    check_task(task, task.model())
+    return task
+
+
+def check_task(task: Task, model: nn.Module) -> None:
+    """Run two samples of every split and check what comes out against the loss.
+
+    Raises:
+        InputError: Inputs do not fit the model, outputs do not fit the loss, or labels are out of range.
+    """
+    for split in task.splits():
+        inputs, targets = next(iter(split.head(2).batches(2)))
+        outputs = _run(model, inputs, task)
+        task.loss.check(outputs, targets)
+        if task.loss.name == "cross-entropy" and not targets.is_floating_point():
+            _check_labels(split, outputs.shape[1], task.data_name)
+        values = task.loss.per_sample(outputs, targets)
+        if values.shape != (len(targets),):
+            raise InputError(f"loss {task.loss.name}: gives {tuple(values.shape)}, expected ({len(targets)},)")
+
+
+def _run(model: nn.Module, inputs: Tensor, task: Task) -> Tensor:
+    try:
+        with torch.no_grad():
+            outputs: Tensor = model(inputs)
+    except Exception as error:  # whatever a stranger's forward raises means that the inputs do not fit it
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{task.data_name or 'data'}: inputs of shape {tuple(inputs.shape[1:])} do not fit the model "
+            f"{task.model_name or type(model).__name__}: {reason}"
+        ) from None
+    return outputs
+
+
+def _check_labels(split: Split, classes: int, data: str) -> None:
+    labels = split.targets()
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise InputError(
+            f"{data or 'data'}: {split.name} labels lie in [{low}, {high}], the model has {classes} outputs; "
+            f"expected labels in [0, {classes - 1}]"
+        )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UsageError(f"--device {name}: cannot be used here ({reason}); try auto, cpu or cuda") from None
+    return device
+
+
+def _cache_limit(device: torch.device) -> int:
+    if device.type == "cuda":
+        return math.floor(torch.cuda.mem_get_info(device)[0] * _SHARE_OF_MEMORY)
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return math.floor(free * _SHARE_OF_MEMORY)

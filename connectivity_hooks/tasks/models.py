@@ -1,0 +1,37 @@
+"""Model factories from what a user types."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from torch import nn
+
+from connectivity_hooks.errors import InputError, UsageError, near_matches
+from connectivity_hooks.registry import registry
+from connectivity_hooks.tasks.references import call, parse, resolve
+from connectivity_hooks.tasks.task import ModelFactory
+
+
+def model_factory(spec: str) -> ModelFactory:
+    """Return a function that makes the model ``PREFIX:NAME?arg=value``, ``FILE.py:callable`` or ``module:callable``.
+
+    Raises:
+        InputError: The code fails, or makes something else than an ``nn.Module``.
+        UsageError: The prefix, name or argument is unknown.
+    """
+    reference = parse(spec)
+    if reference.home in registry().adapters:
+        adapter = registry().adapter(reference.home)
+        return lambda: adapter.create(reference.name, reference.arguments)
+    if not reference.is_code and importlib.util.find_spec(reference.home) is None:
+        hint = near_matches(reference.home, registry().adapters)
+        raise UsageError(f"--model {spec}: {reference.home!r} is no installed library of models and no module; {hint}")
+    function = resolve(reference)
+
+    def make() -> nn.Module:
+        model = call(reference, function)
+        if not isinstance(model, nn.Module):
+            raise InputError(f"{reference.home}:{reference.name} returns a {type(model).__name__}, expected an nn.Module")
+        return model
+
+    return make

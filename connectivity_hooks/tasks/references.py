@@ -1,0 +1,124 @@
+"""References to code, ``FILE.py:callable?arg=value`` or ``package.module:callable?arg=value``, and calling them."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import pathlib
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from connectivity_hooks.errors import InputError, UsageError, near_matches
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A parsed ``home:name?arg=value&…``.
+
+    Attributes:
+        home: A file, a module, or the prefix of a model adapter.
+        name: What to take from there.
+        arguments: Values as Python literals, or text where they are none.
+    """
+
+    home: str
+    name: str
+    arguments: dict[str, Any]
+
+    @property
+    def is_code(self) -> bool:
+        """Whether it names a file or a dotted module, rather than a prefix."""
+        return self.home.endswith(".py") or "/" in self.home or "." in self.home
+
+
+def parse(spec: str) -> Reference:
+    """Parse a reference; raise `UsageError` when it is not one."""
+    body, _, query = spec.partition("?")
+    home, separator, name = body.rpartition(":")
+    if not separator or not home or not name:
+        raise UsageError(f"{spec!r}: expected PREFIX:NAME, FILE.py:callable or package.module:callable")
+    arguments = {}
+    for part in filter(None, query.split("&")):
+        key, equals, value = part.partition("=")
+        if not equals or not key.isidentifier():
+            raise UsageError(f"{spec!r}: expected ?argument=value&argument=value, found {part!r}")
+        arguments[key] = _literal(value)
+    return Reference(home, name, arguments)
+
+
+def resolve(reference: Reference) -> Callable[..., Any]:
+    """Import what a reference names.
+
+    Raises:
+        InputError: The file or module is missing or fails while it is imported.
+        UsageError: It has nothing callable of that name.
+    """
+    module = _import_file(reference.home) if reference.home.endswith(".py") else _import_module(reference.home)
+    found = getattr(module, reference.name, None)
+    if found is None:
+        public = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        raise UsageError(f"{reference.home} has no {reference.name!r}; {near_matches(reference.name, public)}")
+    if not callable(found):
+        raise UsageError(f"{reference.home}:{reference.name} is a {type(found).__name__}, expected a function or class")
+    function: Callable[..., Any] = found
+    return function
+
+
+def call(reference: Reference, function: Callable[..., Any]) -> Any:
+    """Call what a reference names with its arguments; its own errors become one line.
+
+    Raises:
+        InputError: The call fails.
+    """
+    try:
+        return function(**reference.arguments)
+    except (InputError, UsageError):
+        raise
+    except Exception as error:  # a stranger's function may raise anything
+        raise InputError(f"{reference.home}:{reference.name} fails: {_one_line(error)}") from error
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _import_file(file: str) -> types.ModuleType:
+    path = pathlib.Path(file)
+    if not path.is_file():
+        raise InputError(f"{file}: no such file; give FILE.py:callable")
+    name = f"_connectivity_hooks_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{file}: is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.resolve().parent))  # so that the file finds its neighbours
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise InputError(f"{file}: fails while it is imported: {_one_line(error)}") from error
+    finally:
+        sys.path.remove(str(path.resolve().parent))
+    return module
+
+
+def _import_module(name: str) -> types.ModuleType:
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise InputError(f"module {name}: cannot be imported: {_one_line(error)}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
