@@ -204,15 +204,12 @@ class Capture(Mapping[str, Tensor]):
                 self._features[name] = torch.cat([kept, tensor])[stay.to(tensor.device)]
 
     def _warn_of_silence(self) -> None:
-        if self._passes > 1 or self._fired:
-            return
-        message = (
-            f"capture: no layer fired in a whole forward pass of {type(self._model).__name__}; a compiled module ignores "
-            "hooks that come after its first run: attach before, or capture from the uncompiled module"
-        )
-        if self._strict:
-            raise InputError(message)
-        warnings.warn(message, stacklevel=2)
+        if self._root is not self._model and not self._fired and self._passes == 1:
+            warnings.warn(
+                f"capture: no layer fired in a whole forward pass of {type(self._model).__name__}; a compiled module "
+                "ignores hooks that come after its first run: attach before, or capture from the uncompiled module",
+                stacklevel=2,
+            )
 
     def _why_missing(self, layer: str) -> str:
         calls = [name for name in self._features if name.startswith(f"{layer}[")]

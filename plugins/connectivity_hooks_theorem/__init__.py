@@ -1,1 +1,15 @@
-"""Plugin."""
+"""The theorem of Nguyen, Bréchet and Mondelli (arXiv 2102.09671): its conditions on the features of each layer."""
+
+from __future__ import annotations
+
+from connectivity_hooks.contracts.condition import Condition
+from connectivity_hooks.contracts.hookspecs import hookimpl
+
+
+@hookimpl
+def register_conditions() -> list[type[Condition]]:
+    """Offer the conditions on features."""
+    from connectivity_hooks_theorem.feature_rank import FeatureRank
+    from connectivity_hooks_theorem.separability import Separability
+
+    return [Separability, FeatureRank]

@@ -1,0 +1,118 @@
+"""Condition ``separability``: are random subsets of a layer's features linearly separable?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from connectivity_hooks.contracts import Condition, Verdict, option
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.features.observation import Observation
+from connectivity_hooks_theorem.logistic import LogisticFit, fit_logistic
+
+UNIT = "misclassified samples"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of `Separability`."""
+
+    fraction: float = option(0.5, "Share of a layer's neurons in each subset.", gt=0, le=1)
+    drop: int | None = option(None, "Keep all but this many neurons instead of a share.", ge=0)
+    draws: int = option(3, "Random subsets of each layer.", ge=1)
+    ridge: float = option(0.0, "Weight of the squared norm of the probe, on standardised features.", ge=0)
+    errors: int = option(0, "Misclassified samples allowed in the best draw.", ge=0)
+    loss_target: float | None = option(
+        None, "A probe stops when its loss is at most this; none: ln 2 / N, which no misclassified sample allows.", ge=0
+    )
+    iterations: int = option(300, "L-BFGS iterations at most.", ge=1)
+
+
+class Separability(Condition):
+    """Whether random subsets of each layer's features are linearly separable.
+
+    Case (ii) of the theorem of Nguyen, Bréchet and Mondelli (arXiv 2102.09671): if a subset of the features of every
+    layer is linearly separable, two solutions can be connected with almost no over-parameterisation. For each layer
+    several random subsets are drawn and a multinomial logistic probe is fitted to each by full-batch L-BFGS, all draws
+    at once. The layer holds when the best probe misclassifies at most ``errors`` training samples: with 0 the probe
+    itself is the proof that the subset is separable. That no separating probe was found is a measurement, not a proof.
+
+    The measured figure is the number of misclassified samples of the best draw; the details give loss, errors and margin
+    (distance of the closest sample to a boundary, on standardised features). With more neurons than samples nearly any
+    labels are separable: use more samples. Feature maps are averaged over space unless ``--spatial flatten``.
+
+    Time: draws × iterations × 4·N·n·C operations a layer; memory: 2·N·n + 5·N·C·draws floats.
+    """
+
+    name = "separability"
+    Options = Options
+
+    def check(self, observation: Observation) -> Iterator[Verdict]:
+        """Yield a verdict for every layer."""
+        labels = _labels(observation)
+        generator = torch.Generator().manual_seed(self.seed)
+        layers = list(observation.layers)
+        for layer in self.progress.track(layers, "fitting probes", len(layers)):
+            yield self._layer(observation, layer, labels, generator)
+
+    def _layer(self, observation: Observation, layer: str, labels: Tensor, generator: torch.Generator) -> Verdict:
+        try:
+            features = observation.features(layer)
+        except KeyError:
+            return Verdict.invalid(self.name, layer, "the layer never fired")
+        if not bool(torch.isfinite(features).all()):
+            return Verdict.invalid(self.name, layer, "its features hold NaN or Inf")
+        if len(labels.unique()) < 2:
+            return Verdict.invalid(self.name, layer, "the samples are of one class")
+        width = features.shape[1]
+        kept = self._kept(width)
+        if kept < 1:
+            return Verdict.invalid(self.name, layer, f"no neuron of {width} would be kept")
+        subsets = torch.stack(
+            [torch.randperm(width, generator=generator)[:kept].sort().values for _ in range(self.options.draws)]
+        )
+        target = self.options.loss_target
+        fit = fit_logistic(
+            features,
+            labels,
+            subsets,
+            ridge=self.options.ridge,
+            loss_target=math.log(2) / len(labels) if target is None else target,
+            max_iterations=self.options.iterations,
+        )
+        return self._verdict(layer, fit, kept, features)
+
+    def _kept(self, width: int) -> int:
+        if self.options.drop is not None:
+            return width - int(self.options.drop)
+        return max(1, round(width * float(self.options.fraction)))
+
+    def _verdict(self, layer: str, fit: LogisticFit, kept: int, features: Tensor) -> Verdict:
+        best = min(range(len(fit.errors)), key=lambda draw: (int(fit.errors[draw]), float(fit.loss[draw])))
+        errors = int(fit.errors[best])
+        details: dict[str, float | int | str | None] = {
+            "loss": float(fit.loss[best]),
+            "errors": errors,
+            "errors_worst": int(fit.errors.max()),
+            "margin": float(fit.margin[best]),
+            "kept": kept,
+            "neurons": features.shape[1],
+            "dead": int((features == 0).all(0).sum()),
+            "samples": len(features),
+            "iterations": fit.iterations,
+        }
+        allowed = self.options.errors
+        return Verdict(self.name, layer, errors <= allowed, errors, allowed, UNIT, details=details)
+
+
+def _labels(observation: Observation) -> Tensor:
+    labels = observation.targets()
+    if labels.is_floating_point() or labels.ndim != 1:
+        raise InputError(
+            f"condition separability: targets of shape {tuple(labels.shape)} and type {labels.dtype} are not class labels"
+        )
+    return labels
