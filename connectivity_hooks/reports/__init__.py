@@ -1,0 +1,5 @@
+"""Reports: the answer in words, then a picture, then tables; and the same for programs."""
+
+from connectivity_hooks.reports.report import Report, load_saved
+
+__all__ = ["Report", "load_saved"]

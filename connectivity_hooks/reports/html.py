@@ -1,0 +1,58 @@
+"""report.html: one file that opens offline, without scripts, made from a saved report's plain data."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from markupsafe import Markup
+
+from connectivity_hooks.checkpoints.atomic import atomic_text
+from connectivity_hooks.reports.plots import as_svg, figure_of
+
+if TYPE_CHECKING:
+    from connectivity_hooks.reports.report import Saved
+
+WORDS = {"proven": "proven", "connected": "connected as far as measured", "barrier": "not connected by this path"}
+
+
+def write_html(saved: Saved, file: pathlib.Path) -> None:
+    """Render a saved report and write it in one step."""
+    atomic_text(file, render_html(saved))
+
+
+def render_html(saved: Saved) -> str:
+    """Return the page: the answer in words, the picture, the tables."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("connectivity_hooks.reports"),
+        autoescape=True,
+        undefined=jinja2.ChainableUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"figure": _figure, "percent": _percent, "seconds": _seconds}
+    bounds = {name: builder.get("bound") or {} for name, builder in saved.content["builders"].items()}
+    picture = as_svg(figure_of(saved.rows, bounds)) if saved.rows else ""
+    # The picture is drawn from data by matplotlib, which escapes the text in it; it is the one thing not escaped again.
+    return environment.get_template("report.html.j2").render(
+        report=saved.content, picture=Markup(picture), words=WORDS, splits=_splits(saved)
+    )
+
+
+def _splits(saved: Saved) -> list[str]:
+    return list(dict.fromkeys(row.split for row in saved.rows))
+
+
+def _figure(value: Any) -> str:
+    if value is None or isinstance(value, jinja2.Undefined):
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _percent(value: Any) -> str:
+    return "–" if value is None or isinstance(value, jinja2.Undefined) else f"{100 * value:.2f} %"
+
+
+def _seconds(value: Any) -> str:
+    return "–" if value is None or isinstance(value, jinja2.Undefined) else f"{value:.1f} s"

@@ -1,0 +1,132 @@
+"""Pictures of loss and error along paths."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from connectivity_hooks.reports.rows import Row, rows_of
+
+if TYPE_CHECKING:
+    from connectivity_hooks.evaluation.evaluation import Evaluation
+
+# Okabe and Ito's palette, told apart under every common colour-blindness.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+STRIP = {"constant": "#b9d7c5", "convex": "#f2d28b", "measured": "#dddddd"}
+STYLE = {
+    "text.parse_math": False,  # names may hold dollar signs
+    "svg.fonttype": "none",
+    "svg.hashsalt": "connectivity_hooks",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "figure.facecolor": "white",
+}
+
+_DECADES = 100
+_MARKED = 60
+
+
+def curves_figure(evaluations: Sequence[Evaluation]) -> Figure:
+    """Return a figure of loss, and error where there is one, along the paths of one or several builders."""
+    named = {evaluation.path.builder or "path": evaluation for evaluation in evaluations}
+    bounds = {name: evaluation.bound for name, evaluation in named.items()}
+    return figure_of(rows_of(named), bounds)
+
+
+def figure_of(rows: Sequence[Row], bounds: Mapping[str, Mapping[str, float | None]]) -> Figure:
+    """Draw rows of evaluation.csv: a column of panels for each split, a colour for each builder."""
+    splits = list(dict.fromkeys(row.split for row in rows))
+    builders = list(dict.fromkeys(row.builder for row in rows))
+    has_error = any(row.error is not None for row in rows)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(5.2 * len(splits) + 0.6, 6.4 if has_error else 4.0), layout="constrained")
+        FigureCanvasAgg(figure)
+        grid = figure.subplots(2 if has_error else 1, len(splits), squeeze=False, sharex=True)
+        for column, split in enumerate(splits):
+            chosen = [row for row in rows if row.split == split]
+            _draw_losses(grid[0][column], chosen, builders, {b: bounds.get(b, {}).get(split) for b in builders})
+            grid[0][column].set_title(split)
+            if has_error:
+                _draw_errors(grid[1][column], chosen, builders)
+            grid[-1][column].set_xlabel("t  (0: first checkpoint, 1: second)")
+        grid[0][0].set_ylabel("loss")
+        if has_error:
+            grid[1][0].set_ylabel("error in %")
+        grid[0][-1].legend(frameon=False, loc="best", fontsize=9)
+    return figure
+
+
+def as_svg(figure: Figure) -> str:
+    """Return a figure as SVG to put into a page: no prolog, no metadata, no address of anything outside."""
+    text = io.StringIO()
+    with mpl.rc_context(STYLE):
+        FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
+    return re.sub(r'(<svg[^>]*?)\swidth="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?)\sheight="[^"]*"', r"\1", svg, count=1), count=1)
+
+
+def _draw_losses(axes: Axes, rows: Sequence[Row], builders: Sequence[str], bounds: Mapping[str, float | None]) -> None:
+    for index, builder in enumerate(builders):
+        curve = _curve(rows, builder)
+        ts, losses = [row.t for row in curve], [row.loss for row in curve]
+        colour = COLOURS[index % len(COLOURS)]
+        marks = "o" if len(curve) <= _MARKED else None
+        axes.plot(ts, losses, color=colour, marker=marks, markersize=3, linewidth=1.6, label=builder)
+        low = [row.loss - row.loss_interval for row in curve]
+        axes.fill_between(ts, low, [row.loss + row.loss_interval for row in curve], color=colour, alpha=0.15, linewidth=0)
+        axes.plot([0, 1], [losses[0], losses[-1]], color="#777777", linestyle=":", linewidth=1, zorder=1)
+        bound = bounds.get(builder)
+        if bound is not None:
+            axes.axhline(bound, color=colour, linestyle="--", linewidth=1.2, label=f"{builder}: proven bound {bound:.3g}")
+    positive = [row.loss for row in rows if 0 < row.loss < float("inf")]
+    if positive and max(positive) > _DECADES * min(positive):
+        axes.set_yscale("log")
+    if len(builders) == 1:
+        _draw_guarantees(axes, _curve(rows, builders[0]))
+
+
+def _draw_errors(axes: Axes, rows: Sequence[Row], builders: Sequence[str]) -> None:
+    for index, builder in enumerate(builders):
+        curve = [row for row in _curve(rows, builder) if row.error is not None]
+        ts, errors = [row.t for row in curve], [100 * (row.error or 0) for row in curve]
+        halves = [100 * (row.error_interval or 0) for row in curve]
+        colour = COLOURS[index % len(COLOURS)]
+        marks = "o" if len(curve) <= _MARKED else None
+        axes.plot(ts, errors, color=colour, marker=marks, markersize=3, linewidth=1.6)
+        low, high = ([e + sign * half for e, half in zip(errors, halves, strict=True)] for sign in (-1, 1))
+        axes.fill_between(ts, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.set_ylim(bottom=0)
+
+
+def _draw_guarantees(axes: Axes, curve: Sequence[Row]) -> None:
+    """Draw a strip below the losses that tells what is known of each stretch."""
+    spans: list[tuple[str, float, float]] = []
+    for left, right in zip(curve, curve[1:], strict=False):
+        if spans and spans[-1][0] == left.guarantee:
+            spans[-1] = (left.guarantee, spans[-1][1], right.t)
+        else:
+            spans.append((left.guarantee, left.t, right.t))
+    shown: set[str] = set()
+    for guarantee, start, end in spans:
+        label = None if guarantee in shown else f"{guarantee} segments"
+        shown.add(guarantee)
+        axes.axvspan(start, end, ymin=0, ymax=0.025, color=STRIP.get(guarantee, "#dddddd"), linewidth=0, label=label)
+
+
+def _curve(rows: Sequence[Row], builder: str) -> list[Row]:
+    return sorted((row for row in rows if row.builder == builder), key=lambda row: row.t)

@@ -1,0 +1,171 @@
+"""A report on the paths between one pair of checkpoints, as plain data and as files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import pathlib
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from connectivity_hooks import __version__
+from connectivity_hooks.checkpoints.atomic import atomic_text
+from connectivity_hooks.contracts.condition import Verdict
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.evaluation.evaluation import Evaluation
+from connectivity_hooks.paths.path import EndPoint
+from connectivity_hooks.reports.rows import Row, read_rows, rows_of, write_rows
+from connectivity_hooks.reports.tables import figures_table
+
+FORMAT = "connectivity_hooks.report/1"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found about one pair of checkpoints.
+
+    Attributes:
+        evaluations: For each builder its evaluated path, at the same samples.
+        checkpoints: The two ends; None when the paths came without.
+        conditions: For each checkpoint the verdicts.
+        notes: What a person should know.
+    """
+
+    evaluations: Mapping[str, Evaluation]
+    checkpoints: tuple[EndPoint, EndPoint] | None = None
+    conditions: Mapping[str, Sequence[Verdict]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    @classmethod
+    def of(
+        cls,
+        evaluations: Sequence[Evaluation],
+        *,
+        checkpoints: tuple[EndPoint, EndPoint] | None = None,
+        conditions: Mapping[str, Sequence[Verdict]] | None = None,
+        notes: Sequence[str] = (),
+    ) -> Report:
+        """Make a report; each evaluation goes by its builder's name."""
+        named = {evaluation.path.builder or f"path {i}": evaluation for i, evaluation in enumerate(evaluations, 1)}
+        ends = checkpoints or evaluations[0].path.end_points
+        return cls(named, ends, conditions or {}, notes)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as JSON-ready values; what is not a finite number is None and named in the notes."""
+        lost: list[str] = []
+        first = next(iter(self.evaluations.values()))
+        content = {
+            "format": FORMAT,
+            "checkpoints": _checkpoints(self.checkpoints),
+            "task": dict(first.task),
+            "builders": {name: _builder(evaluation) for name, evaluation in self.evaluations.items()},
+            "conditions": {
+                checkpoint: [verdict_json(verdict) for verdict in verdicts]
+                for checkpoint, verdicts in self.conditions.items()
+            },
+            "notes": list(self.notes),
+            "environment": environment(),
+        }
+        finite: dict[str, Any] = _finite(content, "", lost)
+        finite["notes"] += [f"{place} is not a finite number" for place in lost]
+        return finite
+
+    def table(self) -> str:
+        """Return the figures as a plain text table."""
+        return figures_table(list(self.evaluations.values()))
+
+    def save(self, folder: pathlib.Path) -> None:
+        """Write evaluation.csv, report.html and, last, report.json; each in one step."""
+        from connectivity_hooks.reports.html import write_html
+
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = rows_of(self.evaluations)
+        saved = Saved(self.as_json(), tuple(rows))
+        write_rows(folder / "evaluation.csv", rows)
+        write_html(saved, folder / "report.html")
+        atomic_text(folder / "report.json", json.dumps(saved.content, indent=1, allow_nan=False) + "\n")
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A report as its files have it: the JSON content and the rows of evaluation.csv."""
+
+    content: Mapping[str, Any]
+    rows: tuple[Row, ...]
+
+
+def load_saved(folder: pathlib.Path) -> Saved:
+    """Read report.json and evaluation.csv of a folder; raise `InputError` when they are not there or not whole."""
+    try:
+        content = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        rows = read_rows(folder / "evaluation.csv")
+    except OSError as error:
+        raise InputError(f"{folder}: holds no finished report ({error.strerror}); run connect with --out first") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder}: its report is malformed: {' '.join(str(error).split())[:120]}") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InputError(f"{folder}: report.json is not of format {FORMAT}")
+    return Saved(content, tuple(rows))
+
+
+def verdict_json(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as JSON-ready values, its status in a word."""
+    fields = {key: value for key, value in dataclasses.asdict(verdict).items() if key != "details"}
+    result: dict[str, Any] = _finite({**fields, "status": verdict.status, "details": dict(verdict.details)}, "", [])
+    return result
+
+
+def environment() -> dict[str, str]:
+    """Return the versions and the kind of machine a result depends on."""
+    return {
+        "connectivity_hooks": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+    }
+
+
+def _checkpoints(ends: tuple[EndPoint, EndPoint] | None) -> dict[str, Any] | None:
+    return None if ends is None else {side: dataclasses.asdict(end) for side, end in zip("ab", ends, strict=True)}
+
+
+def _builder(evaluation: Evaluation) -> dict[str, Any]:
+    path, build = evaluation.path, evaluation.build_seconds
+    kinds = {kind: path.guarantees.count(kind) for kind in ("constant", "convex", "measured")}
+    worst: dict[str, float] = {}
+    for deviation in evaluation.deviations:
+        worst[deviation.guarantee] = max(worst.get(deviation.guarantee, 0.0), deviation.relative)
+    return {
+        **{split: dataclasses.asdict(figures) for split, figures in evaluation.barriers.items()},
+        "bound": evaluation.bound,
+        "conclusion": dataclasses.asdict(evaluation.conclusion),
+        "length": evaluation.length,
+        "seconds": evaluation.seconds + (build or 0.0),
+        "build_seconds": build,
+        "evaluation_seconds": evaluation.seconds,
+        "points": len(path.positions),
+        "positions": list(path.positions),
+        "basis": path.basis,
+        "guarantees": kinds,
+        "largest_deviation": worst,
+        "batch_norm": evaluation.batch_norm,
+        "alignment": path.alignment and {k: path.alignment.get(k) for k in ("aligner", "options", "deviation")},
+        "options": dict(path.options),
+    }
+
+
+def _finite(value: Any, place: str, lost: list[str]) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        lost.append(place)
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item, f"{place}.{key}".lstrip("."), lost) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item, f"{place}.{index}", lost) for index, item in enumerate(value)]
+    return value

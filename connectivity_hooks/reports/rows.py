@@ -1,0 +1,77 @@
+"""evaluation.csv: a row for every measurement."""
+
+from __future__ import annotations
+
+import csv
+import io
+import pathlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+
+from connectivity_hooks.checkpoints.atomic import atomic_text
+from connectivity_hooks.evaluation.evaluation import Evaluation
+from connectivity_hooks.paths.path import Path
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement of one builder's path; the columns of evaluation.csv."""
+
+    builder: str
+    t: float
+    split: str
+    loss: float
+    loss_interval: float
+    error: float | None
+    error_interval: float | None
+    excess: float
+    excess_interval: float
+    source: str
+    guarantee: str
+
+
+def rows_of(evaluations: Mapping[str, Evaluation]) -> list[Row]:
+    """Return the rows of several evaluations, in order of builder, split and t."""
+    return [
+        Row(builder=name, guarantee=_guarantee(evaluation.path, point.t), **asdict(point))
+        for name, evaluation in evaluations.items()
+        for curve in evaluation.curves.values()
+        for point in curve
+    ]
+
+
+def write_rows(file: pathlib.Path, rows: Sequence[Row]) -> None:
+    """Write the rows in one step; text that a spreadsheet would run as a formula is quoted."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([column.name for column in fields(Row)])
+    for row in rows:
+        writer.writerow([_cell(value) for value in asdict(row).values()])
+    atomic_text(file, text.getvalue())
+
+
+def read_rows(file: pathlib.Path) -> list[Row]:
+    """Read the rows back; raise `ValueError` or `KeyError` when the file is malformed."""
+    with file.open(encoding="utf-8", newline="") as stream:
+        return [_row(record) for record in csv.DictReader(stream)]
+
+
+def _row(record: Mapping[str, str]) -> Row:
+    text = {name: record[name].removeprefix("'") for name in ("builder", "split", "source", "guarantee")}
+    numbers = {name: float(record[name]) for name in ("t", "loss", "loss_interval", "excess", "excess_interval")}
+    errors = {name: float(record[name]) if record[name] else None for name in ("error", "error_interval")}
+    return Row(**text, **numbers, **errors)  # type: ignore[arg-type]
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return "'" + value
+    return repr(value) if isinstance(value, float) else value
+
+
+def _guarantee(path: Path, t: float) -> str:
+    if path.basis == "bezier":
+        return path.guarantees[0]
+    return path.guarantees[min(path.segment(t)[0], len(path.guarantees) - 1)]
