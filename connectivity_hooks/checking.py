@@ -120,5 +120,5 @@ def check(
 def verdicts(condition: Condition, observation: Observation, checkpoint: str) -> tuple[Verdict, ...]:
     """Run a condition and tell the plugins; `checkpoint` is the name they are told."""
     found = tuple(condition.check(observation))
-    registry().hook.condition_checked(checkpoint=checkpoint, verdicts=found)
+    registry().notify("condition_checked", checkpoint=checkpoint, verdicts=found)
     return found

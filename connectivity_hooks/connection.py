@@ -125,7 +125,7 @@ def connect(
     pair = load_pair(a, b, task)
     started = time.perf_counter()
     path = build(pair, task, make, aligner)
-    registry().hook.path_built(path=path, seconds=time.perf_counter() - started)
+    registry().notify("path_built", path=path, seconds=time.perf_counter() - started)
     return path
 
 

@@ -24,6 +24,7 @@ from connectivity_hooks.tasks import Task, make_task
 
 MODEL = "connectivity_hooks.demo:network"
 SHOWN = (1, 2, 5, 10, 20, EPOCHS)
+FRACTION = 0.1
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,12 +62,15 @@ def command(out: pathlib.Path, device: str, as_json: bool) -> None:
 
 
 class _Watcher:
-    """Prints what the hooks see after some of the epochs, and keeps the last verdicts."""
+    """Prints a line of what the hooks see after some of the epochs, and keeps the last verdicts."""
 
     def __init__(self, task: Task, condition: str | None) -> None:
         self._task = task
         self._condition = condition
         self.last: tuple[Verdict, ...] = ()
+        if condition:
+            click.echo(f"  misclassified samples of a linear probe on {FRACTION:.0%} of a layer's features;", err=True)
+        click.echo("  in brackets: neurons active in the last batch", err=True)
 
     def __call__(self, epoch: int, loss: float, model: nn.Module, features: Capture) -> None:
         if epoch not in SHOWN:
@@ -74,15 +78,7 @@ class _Watcher:
         active = {layer: float((features[layer] > 0).any(0).double().mean()) for layer in features}
         model.eval()
         if self._condition:
-            self.last = check(model, self._task, self._condition)
-        errors = {verdict.layer: verdict for verdict in self.last}
-        click.echo(f"  epoch {epoch:2d}  training loss {loss:.4f}", err=True)
-        for layer, share in active.items():
-            separable = _said(errors.get(layer))
-            click.echo(f"    layer {layer}: {share:4.0%} of neurons active in the last batch{separable}", err=True)
-
-
-def _said(verdict: Verdict | None) -> str:
-    if verdict is None:
-        return ""
-    return f"; linearly separable on half its features: {verdict.status}, {verdict.measured:.4g} {verdict.unit}"
+            self.last = check(model, self._task, self._condition, options={"fraction": FRACTION})
+        errors = {verdict.layer: f"{verdict.measured:4.0f}" for verdict in self.last if verdict.measured is not None}
+        layers = [f"layer {layer}: {errors.get(layer, '   –')} ({share:4.0%})" for layer, share in active.items()]
+        click.echo(f"  epoch {epoch:2d}  loss {loss:.4f}   {'   '.join(layers)}", err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -89,6 +90,13 @@ class Registry:
             names = ", ".join(adapter.prefix for adapter in claiming)
             raise UsageError(f"several adapters claim {type(model).__name__}: {names}; name the layers, or block one")
         return claiming[0] if claiming else None
+
+    def notify(self, hook: str, **news: object) -> None:
+        """Call a notification hook of every plugin; one that fails is named in a warning and spoils nothing."""
+        try:
+            getattr(self.hook, hook)(**news)
+        except Exception as error:  # a stranger's plugin may raise anything
+            warnings.warn(f"a plugin failed in {hook}: {type(error).__name__}: {error}", stacklevel=2)
 
     def _find(self, entries: Mapping[str, Entry[T]], kind: str, name: str) -> type[T]:
         if name in entries:

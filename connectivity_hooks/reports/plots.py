@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from connectivity_hooks.reports.rows import Row, rows_of
 
@@ -96,6 +97,8 @@ def _draw_losses(axes: Axes, rows: Sequence[Row], builders: Sequence[str], bound
     positive = [row.loss for row in rows if 0 < row.loss < float("inf")]
     if positive and max(positive) > _DECADES * min(positive):
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     if len(builders) == 1:
         _draw_guarantees(axes, _curve(rows, builders[0]))
 

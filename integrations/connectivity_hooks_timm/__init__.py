@@ -1,1 +1,14 @@
-"""Plugin."""
+"""timm models under the prefix ``timm:``, and the checkpoint folders timm writes."""
+
+from __future__ import annotations
+
+from connectivity_hooks.contracts.adapter import Adapter
+from connectivity_hooks.contracts.hookspecs import hookimpl
+
+
+@hookimpl
+def register_adapters() -> list[type[Adapter]]:
+    """Offer the adapter; timm itself is imported when a model is made."""
+    from connectivity_hooks_timm.adapter import TimmAdapter
+
+    return [TimmAdapter]

@@ -1,0 +1,298 @@
+"""``connect`` as a user meets it: what it writes, prints, and refuses."""
+
+import csv
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+import connectivity_hooks as ch
+
+
+def test_connect_writes_path_report_and_figures(run, ends, workspace, tmp_path):
+    status, out, err = run(*ends, "--out", tmp_path / "out")
+    assert (status, err) == (0, "")
+    assert "connected" in out.lower()
+    names = {file.name for file in (tmp_path / "out").iterdir()}
+    assert names == {"linear.path.safetensors", "evaluation.csv", "report.json", "report.html"}
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    linear = report["builders"]["linear"]
+    for split in ("train", "test"):
+        assert {"loss_max", "loss_min", "loss_mean", "error_max", "barrier_entezari", "barrier_frankle"} <= linear[split].keys()
+        assert linear["bound"][split] is None
+    assert {"seconds", "length"} <= linear.keys()
+    assert {"checkpoints", "task", "builders", "conditions", "environment"} <= report.keys()
+    digest = hashlib.sha256((workspace / "a.safetensors").read_bytes()).hexdigest()
+    assert report["checkpoints"]["a"] == {"file": "a.safetensors", "sha256": digest, "dtype": "float32"}
+    with open(tmp_path / "out" / "evaluation.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert max(float(row["loss"]) for row in rows if row["split"] == "train") == linear["train"]["loss_max"]
+
+
+def test_the_path_file_starts_and_ends_at_the_checkpoints(run, ends, workspace, tmp_path):
+    run(*ends, "--out", tmp_path)
+    tensors = load_file(tmp_path / "linear.path.safetensors")
+    for name, tensor in load_file(workspace / "a.safetensors").items():
+        assert torch.equal(tensors[f"point.0/{name}"], tensor)
+    with safe_open(tmp_path / "linear.path.safetensors", "pt") as handle:
+        metadata = handle.metadata()
+    assert json.loads(metadata["end_points"])[1]["file"] == "b.safetensors"
+    assert metadata["builder"] == "linear"
+
+
+def test_json_is_all_there_is_on_stdout(run, ends):
+    status, out, err = run(*ends, "--json")
+    assert (status, err) == (0, "")
+    assert json.loads(out)["builders"]["linear"]["train"]["loss_max"] > 0
+    assert not any(ord(sign) < 32 for sign in out.rstrip("\n"))
+
+
+def test_a_limit_that_is_not_met_is_status_4(run, ends):
+    assert run(*ends, "--fail-above", "1e-9")[0] == 4
+    assert run(*ends, "--fail-above", "1e9")[0] == 0
+
+
+def test_conditions_of_both_ends_come_into_the_report(run, ends):
+    report = json.loads(run(*ends, "--json", "--condition", "separability", "--separability.draws", "2")[1])
+    assert list(report["conditions"]) == ["A: a.safetensors", "B: b.safetensors"]
+    assert report["conditions"]["A: a.safetensors"][0]["layer"] == "3"
+
+
+def test_batch_norm_can_be_re_estimated(run, ends):
+    stored, fresh = (
+        json.loads(run(*ends, "--json", "--batch-norm", how)[1])["builders"]["linear"] for how in ("stored", "re-estimated")
+    )
+    assert fresh["batch_norm"] == "re-estimated"
+    assert fresh["train"]["loss_max"] != stored["train"]["loss_max"]
+
+
+def test_identical_ends_have_no_barrier_and_a_valid_report(run, ends, workspace, tmp_path):
+    ends[2] = ends[1]
+    status, out, _ = run(*ends, "--json", "--out", tmp_path)
+    assert status == 0
+    assert json.loads(out)["builders"]["linear"]["train"]["barrier_entezari"] == 0
+    assert (tmp_path / "report.html").exists()
+
+
+def test_the_model_may_be_left_out_when_the_checkpoint_names_an_installed_library(run, ends, workspace, tmp_path):
+    import timm
+
+    for name in ("a", "b"):
+        ch.save(timm.create_model("resnet18", num_classes=3, in_chans=1), tmp_path / name, task="timm:resnet18?num_classes=3&in_chans=1")
+    status, out, err = run("connect", tmp_path / "a", tmp_path / "b", "--data", workspace / "data.npz", "--json", "--points", 2, "--refine", 0)
+    assert (status, err) == (0, "")
+    assert json.loads(out)["task"]["model"] == "timm:resnet18?num_classes=3&in_chans=1"
+
+
+def test_a_checkpoint_never_makes_us_import_code(run, ends, workspace, tmp_path):
+    weights = load_file(workspace / "a.safetensors")
+    evil = tmp_path / "evil.py"
+    evil.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\ndef make(): pass\n")
+    save_file(weights, tmp_path / "a.safetensors", {"connectivity_hooks.task": f"{evil}:make"})
+    a = tmp_path / "a.safetensors"
+    status, _, err = run("connect", a, a, "--data", workspace / "data.npz")
+    assert status == 2
+    assert "say --model" in err
+    assert not (tmp_path / "ran").exists()
+
+
+REFUSED = {
+    "missing file": (lambda folder: folder / "nothing.safetensors", "cannot be read"),
+    "empty": (lambda folder: write(folder / "x.safetensors", b""), "is empty"),
+    "truncated": (lambda folder: write(folder / "x.safetensors", (folder / "good").read_bytes()[:-7]), "truncated"),
+    "text": (lambda folder: write(folder / "x.safetensors", b"hello there, this is no checkpoint"), "not a safetensors"),
+    "pickle": (lambda folder: pickled(folder), "connectivity-hooks convert"),
+    "folder": (lambda folder: folder, "name the file"),
+    "other keys": (lambda folder: other(folder, lambda w: {"x" + k: v for k, v in w.items()}), "8 missing: 1.weight"),
+    "one key": (lambda folder: other(folder, lambda w: {k: v for k, v in w.items() if k != "4.bias"}), "1 missing: 4.bias"),
+    "one shape": (lambda folder: other(folder, lambda w: {**w, "4.bias": torch.zeros(5)}), "expected (3,), found (5,)"),
+    "nan": (lambda folder: other(folder, lambda w: {**w, "4.bias": torch.full((3,), torch.nan)}), "4.bias holds 3 NaN"),
+    "float8": (lambda folder: other(folder, lambda w: {**w, "4.bias": torch.zeros(3).to(torch.float8_e4m3fn)}), "F8_E4M3"),
+}
+
+
+def write(file, content):
+    file.write_bytes(content)
+    return file
+
+
+def pickled(folder):
+    torch.save({"w": torch.ones(2)}, folder / "x.safetensors")
+    return folder / "x.safetensors"
+
+
+def other(folder, change):
+    save_file(change(load_file(folder / "good")), folder / "x.safetensors")
+    return folder / "x.safetensors"
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_checkpoints_are_refused_in_one_line_and_nothing_is_written(run, ends, workspace, tmp_path, case):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "good").write_bytes((workspace / "a.safetensors").read_bytes())
+    make, words = REFUSED[case]
+    ends[2] = make(tmp_path / "in")
+    started = time.perf_counter()
+    status, out, err = run(*ends, "--out", tmp_path / "out")
+    assert time.perf_counter() - started < 1.5
+    assert (status, out) == (3, "")
+    assert err.count("\n") == 1
+    assert str(ends[2]) in err
+    assert words in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"y_train": [7] * 200}, "labels lie in [7, 7], the model has 3 outputs"),
+        ({"y_train": [-1] * 200}, "labels lie in [-1, -1]"),
+        ({"x_train": "wide"}, "do not fit the model"),
+        ({"x_train": "empty", "y_train": []}, "no samples"),
+        ({"y_train": [0] * 5}, "200 inputs and 5 targets"),
+        ({"x_test": None}, "y_test alone"),
+        ({"x_train": None}, "no array 'x_train'"),
+        ({"x_train": "nan"}, "NaN or Inf"),
+    ],
+)
+def test_bad_data_is_refused_in_one_line(run, ends, workspace, tmp_path, change, words):
+    import numpy as np
+
+    arrays = dict(np.load(workspace / "data.npz"))
+    special = {"wide": np.zeros((200, 6, 7)), "empty": np.zeros((0, 6, 6)), "nan": np.full((200, 6, 6), np.nan)}
+    for name, value in change.items():
+        if value is None:
+            del arrays[name]
+        else:
+            arrays[name] = special[value] if isinstance(value, str) else np.array(value, dtype=np.int64)
+    np.savez(tmp_path / "bad.npz", **arrays)
+    ends[6] = tmp_path / "bad.npz"
+    status, _, err = run(*ends, "--out", tmp_path / "out")
+    assert status == 3
+    assert err.count("\n") == 1
+    assert words in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "words"),
+    [
+        ("net.py:mak", 2, "has no 'mak'; did you mean 'make'"),
+        ("net.py:notamodule", 3, "expected an nn.Module"),
+        ("net.py:broken", 3, "fails: RuntimeError: no such luck second line"),
+        ("nothing.py:make", 3, "no such file"),
+        ("net.py", 2, "expected PREFIX:NAME"),
+        ("net.py:make?width", 2, "argument=value"),
+        ("net.py:make?wdith=3", 3, "wdith"),
+        ("tim:resnet18", 2, "did you mean 'timm'"),
+    ],
+)
+def test_bad_models_are_refused_in_one_line(run, ends, workspace, name, status, words):
+    ends[4] = f"{workspace}/{name}" if name.startswith(("net", "nothing")) else name
+    found, _, err = run(*ends)
+    assert found == status
+    assert words in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--builder", "liner"], "unknown builder 'liner'; did you mean 'linear'?"),
+        (["--condition", "seperability"], "did you mean 'separability'?"),
+        (["--align", "weight-matching"], "unknown aligner"),
+        (["--loss", "cross-entrop"], "did you mean 'cross-entropy'?"),
+        (["--condition", "separability", "--separability.fraction", "1.5"], "expected float > 0 ≤ 1, found '1.5'"),
+        (["--separability.fraction", "0.5"], "separability is not used"),
+        (["--seperability.fraction", "0.5"], "No such option"),
+        (["--dtype", "float31"], "did you mean 'float32'"),
+        (["--device", "warp"], "--device warp"),
+        (["--normalize", "1,2,3"], "--normalize"),
+    ],
+)
+def test_unknown_names_and_options_are_wrong_usage_with_near_matches(run, ends, flags, words):
+    status, _, err = run(*ends, *flags)
+    assert status == 2
+    assert words in err
+
+
+def test_two_runs_into_one_folder_are_refused(run, ends, tmp_path):
+    from connectivity_hooks.cli.folder import OutputFolder
+
+    with OutputFolder(tmp_path / "out"):
+        status, _, err = run(*ends, "--out", tmp_path / "out")
+    assert status == 3
+    assert "another run is writing" in err
+    assert run(*ends, "--out", tmp_path / "out")[0] == 0
+
+
+SLOW = """
+import time
+from torch import nn
+
+class Slow(nn.Sequential):
+    def forward(self, x):
+        time.sleep(0.05)
+        return super().forward(x)
+
+def make():
+    return Slow(nn.Flatten(), nn.Linear(36, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_an_interrupted_run_keeps_what_was_finished_and_goes_on(run, ends, tmp_path, number, status):
+    (tmp_path / "slow.py").write_text(SLOW)
+    slow = list(map(str, [*ends[1:3], "--model", f"{tmp_path}/slow.py:make", *ends[5:], "--points", "30", "--refine", "0"]))
+    program = [sys.executable, "-c", "from connectivity_hooks.cli import connect; connect()"]
+    process = subprocess.Popen([*program, *slow, "--out", tmp_path / "out"], stderr=subprocess.PIPE, text=True)
+    journal = tmp_path / "out" / ".linear.unfinished.jsonl"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and (not journal.exists() or journal.read_text().count("\n") < 5):
+        time.sleep(0.02)
+    os.kill(process.pid, number)
+    _, err = process.communicate()
+    assert process.returncode == status
+    assert "Traceback" not in err
+    finished = journal.read_text().count("\n")
+    assert finished >= 5
+    assert not (tmp_path / "out" / "report.json").exists()
+    assert (tmp_path / "out" / "linear.path.safetensors").exists()
+    before = (tmp_path / "out" / "linear.path.safetensors").stat().st_mtime_ns
+    assert run("connect", *slow, "--out", tmp_path / "out")[0] == 0
+    assert (tmp_path / "out" / "linear.path.safetensors").stat().st_mtime_ns == before
+    run("connect", *slow, "--out", tmp_path / "whole")
+    assert (tmp_path / "out" / "evaluation.csv").read_text() == (tmp_path / "whole" / "evaluation.csv").read_text()
+    assert not journal.exists()
+
+
+def test_sharded_checkpoints_connect(run, ends, workspace, tmp_path):
+    weights = load_file(workspace / "a.safetensors")
+    names = sorted(weights)
+    shards = {"one.safetensors": names[:4], "two.safetensors": names[4:]}
+    for shard, kept in shards.items():
+        save_file({name: weights[name] for name in kept}, tmp_path / shard)
+    index = {"weight_map": {name: shard for shard, kept in shards.items() for name in kept}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    ends[1] = tmp_path / "model.safetensors.index.json"
+    assert run(*ends)[0] == 0
+
+
+def test_no_plugins_leaves_no_builder(workspace, ends):
+    words = list(map(str, ends[1:]))
+    program = [sys.executable, "-c", "from connectivity_hooks.cli import connect; connect()"]
+    refused = subprocess.run([*program, *words, "--no-plugins"], capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "unknown builder 'linear'" in refused.stderr
+    helped = subprocess.run([*program, "--no-plugins", "--help"], capture_output=True, text=True)
+    assert helped.returncode == 0
+    assert "--builder" in helped.stdout
+    assert "--separability" not in helped.stdout
