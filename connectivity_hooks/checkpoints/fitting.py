@@ -92,7 +92,7 @@ def without_prefix(names: Iterable[str], expected: Iterable[str]) -> tuple[dict[
     if not wanted or wanted == set(names):
         return same, None
     first = min(wanted)
-    prefixes = {name[: -len(first)] for name in names if name.endswith(first)} - {""}
+    prefixes = {name[: -len(first)] for name in names if name.endswith("." + first)}
     for prefix in sorted(prefixes):
         if all(name.startswith(prefix) for name in names):
             stripped = {name: name[len(prefix) :] for name in names}

@@ -48,7 +48,7 @@ def method_command(*kinds: str) -> type[MethodCommand]:
 
 def make_method(kind: type[Method], given: Mapping[str, Any], *, seed: int, progress: Progress) -> Any:
     """Make a method from the flags given on the command line."""
-    prefix = kind.name + _SEPARATOR
+    prefix = _spoken(kind.name) + _SEPARATOR
     values = {key.removeprefix(prefix): value for key, value in given.items() if key.startswith(prefix)}
     values = {name: value for name, value in values.items() if value is not None}
     return kind(make_options(kind.Options, values, kind.name), seed=seed, progress=progress)
@@ -56,9 +56,11 @@ def make_method(kind: type[Method], given: Mapping[str, Any], *, seed: int, prog
 
 def refuse_stray_options(given: Mapping[str, Any], chosen: Sequence[str]) -> None:
     """Refuse options of methods that were not chosen: they would do nothing."""
+    used = {_spoken(name) for name in chosen}
     for key, value in given.items():
-        method, separator, field = key.partition(_SEPARATOR)
-        if separator and value is not None and method not in chosen:
+        spoken, separator, field = key.partition(_SEPARATOR)
+        if separator and value is not None and spoken not in used:
+            method = spoken.replace("_", "-")
             raise UsageError(f"--{method}.{field} is given, but {method} is not used; chosen: {', '.join(chosen)}")
 
 
@@ -71,7 +73,7 @@ def _flag(method: str, field: OptionField) -> click.Option:
     spelt = field.name.replace("_", "-")
     default = "none" if field.default is None else str(field.default)
     return click.Option(
-        [f"{method}{_SEPARATOR}{field.name}", f"--{method}.{spelt}"],
+        [f"{_spoken(method)}{_SEPARATOR}{field.name}", f"--{method}.{spelt}"],
         help=f"{field.help}  [{field.allowed()}; default: {default}]",
         metavar=field.kind.__name__.upper(),
         callback=_reader(method, field),
@@ -89,6 +91,11 @@ def _reader(method: str, field: OptionField) -> Callable[[click.Context, click.P
     return read
 
 
+def _spoken(method: str) -> str:
+    """Return a method's name as part of a Python identifier, which click asks for."""
+    return method.replace("-", "_")
+
+
 def _section(parameter: click.Parameter) -> str:
     method, separator, _ = (parameter.name or "").partition(_SEPARATOR)
-    return f"Options of {method}" if separator else "Options"
+    return f"Options of {method.replace('_', '-')}" if separator else "Options"

@@ -155,7 +155,8 @@ def test_bad_checkpoints_are_refused_in_one_line_and_nothing_is_written(run, end
     [
         ({"y_train": [7] * 200}, "labels lie in [7, 7], the model has 3 outputs"),
         ({"y_train": [-1] * 200}, "labels lie in [-1, -1]"),
-        ({"x_train": "wide"}, "do not fit the model"),
+        ({"x_train": "wide", "x_test": "wide"}, "do not fit the model"),
+        ({"x_train": "wide"}, "training inputs have shape (1, 6, 7), test inputs (1, 6, 6)"),
         ({"x_train": "empty", "y_train": []}, "no samples"),
         ({"y_train": [0] * 5}, "200 inputs and 5 targets"),
         ({"x_test": None}, "y_test alone"),
@@ -172,7 +173,8 @@ def test_bad_data_is_refused_in_one_line(run, ends, workspace, tmp_path, change,
         if value is None:
             del arrays[name]
         else:
-            arrays[name] = special[value] if isinstance(value, str) else np.array(value, dtype=np.int64)
+            made = special[value] if isinstance(value, str) else np.array(value, dtype=np.int64)
+        arrays[name] = made[: len(arrays[name])] if name == "x_test" else made
     np.savez(tmp_path / "bad.npz", **arrays)
     ends[6] = tmp_path / "bad.npz"
     status, _, err = run(*ends, "--out", tmp_path / "out")
@@ -210,7 +212,7 @@ def test_bad_models_are_refused_in_one_line(run, ends, workspace, name, status, 
         (["--condition", "seperability"], "did you mean 'separability'?"),
         (["--align", "weight-matching"], "unknown aligner"),
         (["--loss", "cross-entrop"], "did you mean 'cross-entropy'?"),
-        (["--condition", "separability", "--separability.fraction", "1.5"], "expected float > 0 ≤ 1, found '1.5'"),
+        (["--condition", "separability", "--separability.fraction", "1.5"], "expected float > 0 ≤ 1, found 1.5"),
         (["--separability.fraction", "0.5"], "separability is not used"),
         (["--seperability.fraction", "0.5"], "No such option"),
         (["--dtype", "float31"], "did you mean 'float32'"),

@@ -1,0 +1,66 @@
+"""The built-in methods pass the suites that strangers' methods pass."""
+
+import pytest
+
+from connectivity_hooks.registry import registry
+from connectivity_hooks.testing import AdapterSuite, BuilderSuite, ConditionSuite
+from connectivity_hooks_curves.linear import Linear
+from connectivity_hooks_theorem.feature_rank import FeatureRank
+from connectivity_hooks_theorem.separability import Separability
+from connectivity_hooks_timm.adapter import TimmAdapter
+
+
+class TestLinear(BuilderSuite):
+    builder = Linear
+
+
+class TestSeparability(ConditionSuite):
+    condition = Separability
+
+
+class TestFeatureRank(ConditionSuite):
+    condition = FeatureRank
+
+
+class TestTimm(AdapterSuite):
+    adapter = TimmAdapter
+    name = "resnet18"
+    arguments = {"num_classes": 5}  # noqa: RUF012
+    shape = (3, 32, 32)
+
+
+def test_every_built_in_method_is_in_a_suite():
+    tried = {TestLinear.builder, TestSeparability.condition, TestFeatureRank.condition, TestTimm.adapter}
+    known = registry()
+    ours = [e for kind in ("builders", "conditions", "aligners", "adapters") for e in getattr(known, kind).values()]
+    assert {entry.cls for entry in ours if entry.origin.distribution == "connectivity-hooks"} == tried
+
+
+def lying_linear():
+    class Lying(Linear):
+        """A line that claims to be constant."""
+
+        def build(self, a, b, task):
+            from dataclasses import replace
+
+            return replace(super().build(a, b, task), guarantees=("constant",))
+
+    return Lying
+
+
+def test_the_suite_catches_a_false_guarantee():
+    suite = type("Suite", (BuilderSuite,), {"builder": lying_linear()})()
+    with pytest.raises(AssertionError, match="segment 0 is not constant"):
+        suite.test_guarantees_are_true()
+
+
+def test_the_suite_catches_a_builder_that_moves_an_end():
+    class Moving(Linear):
+        """A line that starts elsewhere."""
+
+        def build(self, a, b, task):
+            return super().build({**a, "head.bias": a["head.bias"] + 1e-7}, b, task)
+
+    suite = type("Suite", (BuilderSuite,), {"builder": Moving})()
+    with pytest.raises(AssertionError, match=r"head\.bias differs at t = 0"):
+        suite.test_the_path_keeps_its_ends_bit_for_bit()
