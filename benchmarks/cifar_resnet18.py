@@ -1,6 +1,6 @@
 """Two timm resnet18 trained on CIFAR-10 images with the hooks on, then ``connect`` linear, batch norm stored and re-estimated.
 
-    python benchmarks/cifar_resnet18.py --data cifar10_jpeg.safetensors --out runs/cifar
+python benchmarks/cifar_resnet18.py --data cifar10_jpeg.safetensors --out runs/cifar
 """
 
 import argparse
@@ -51,9 +51,23 @@ def main():
         model, fired = train(task, seed, arguments.epochs)
         files.append(str(arguments.out / f"{seed}.safetensors"))
         ch.save(model, files[-1], task=MODEL)
-        print(f"trained seed {seed} in {time.perf_counter() - started:.0f} s; {fired} layers captured", flush=True)
+        print(
+            f"trained seed {seed} in {time.perf_counter() - started:.0f} s; {fired} layers captured",
+            flush=True,
+        )
     for batch_norm in ("stored", "re-estimated"):
-        command = ["connect", *files, "--data", data, "--batch-norm", batch_norm, "--points", "11", "--refine", "2"]
+        command = [
+            "connect",
+            *files,
+            "--data",
+            data,
+            "--batch-norm",
+            batch_norm,
+            "--points",
+            "11",
+            "--refine",
+            "2",
+        ]
         started = time.perf_counter()
         done = subprocess.run(
             [*command, "--json", "--out", str(arguments.out / batch_norm)], check=True, stdout=subprocess.PIPE

@@ -57,9 +57,21 @@ def main():
         files.append(str(arguments.out / f"{seed}.safetensors"))
         ch.save(trained, files[-1])
         print(f"trained seed {seed} in {time.perf_counter() - started:.1f} s, hooks saw {shapes}", flush=True)
-    command = ["connect", *files, "--model", model, "--data", arguments.data, "--normalize", "0.1307,0.3081", "--json"]
+    command = [
+        "connect",
+        *files,
+        "--model",
+        model,
+        "--data",
+        arguments.data,
+        "--normalize",
+        "0.1307,0.3081",
+        "--json",
+    ]
     started = time.perf_counter()
-    done = subprocess.run([*command, "--out", str(arguments.out / "report")], check=True, stdout=subprocess.PIPE)
+    done = subprocess.run(
+        [*command, "--out", str(arguments.out / "report")], check=True, stdout=subprocess.PIPE
+    )
     seconds = time.perf_counter() - started
     linear = json.loads(done.stdout)["builders"]["linear"]
     for split in ("train", "test"):
@@ -69,7 +81,9 @@ def main():
             f"max {figures['loss_max']:.4g}, barrier {figures['barrier_entezari']:.4g} ± {figures['barrier_interval']:.2g} "
             f"at t = {figures['worst_t']:.3f}, error max {figures['error_max']:.4f} (ends {figures['error_ends']})"
         )
-    print(f"connect as a whole process: {seconds:.1f} s, of which evaluation {linear['evaluation_seconds']:.1f} s")
+    print(
+        f"connect as a whole process: {seconds:.1f} s, of which evaluation {linear['evaluation_seconds']:.1f} s"
+    )
 
 
 if __name__ == "__main__":

@@ -38,7 +38,8 @@ def load_model(checkpoint: Checkpoint | str | os.PathLike[str], task: Task) -> n
 
 def layers_of(model: nn.Module, layers: str | Sequence[str] | None = None) -> tuple[str, ...]:
     """Return the layers to look at: those named, else those of the library the model comes from, else what enters
-    each layer of weights."""
+    each layer of weights.
+    """
     if layers is not None:
         return select(model, [layers] if isinstance(layers, str) else layers)
     adapter = registry().adapter_of(model)

@@ -59,7 +59,10 @@ def load_pair(a: File | Checkpoint, b: File | Checkpoint, task: Task) -> Pair:
     wide = torch.promote_types(torch.promote_types(stored[0], stored[1]), torch.float32)
     for checkpoint, dtype in zip((first, second), stored, strict=True):
         if dtype != wide:
-            notes = (*notes, f"{checkpoint.file.name}: stored as {_name(dtype)}, the path is in {_name(wide)}")
+            notes = (
+                *notes,
+                f"{checkpoint.file.name}: stored as {_name(dtype)}, the path is in {_name(wide)}",
+            )
     ends = tuple(
         EndPoint(checkpoint.file.name, checkpoint.sha256, _name(dtype))
         for checkpoint, dtype in zip((first, second), stored, strict=True)
@@ -132,10 +135,14 @@ def connect(
 def _check_end(builder: str, which: str, found: Weights, expected: Weights) -> None:
     if found.keys() != expected.keys():
         names = ", ".join(sorted(found.keys() ^ expected.keys()))
-        raise ConnectivityError(f"builder {builder}: the {which} of its path differs from the checkpoint in {names}")
+        raise ConnectivityError(
+            f"builder {builder}: the {which} of its path differs from the checkpoint in {names}"
+        )
     for name, tensor in expected.items():
         if not same(found[name], tensor.to(found[name].device)):
-            raise ConnectivityError(f"builder {builder}: the {which} of its path changes {name}; a path keeps its ends")
+            raise ConnectivityError(
+                f"builder {builder}: the {which} of its path changes {name}; a path keeps its ends"
+            )
 
 
 def _stored_type(weights: Weights) -> torch.dtype:
@@ -147,7 +154,9 @@ def _stored_type(weights: Weights) -> torch.dtype:
 
 
 def _widened(weights: Weights, dtype: torch.dtype) -> Weights:
-    return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+    return {
+        name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in weights.items()
+    }
 
 
 def _name(dtype: torch.dtype) -> str:

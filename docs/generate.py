@@ -1,6 +1,6 @@
 """Writes the pages that come from the code: ``cli.md`` from the help texts, ``hooks.md`` from the hook specifications.
 
-    python docs/generate.py
+python docs/generate.py
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def cli_page() -> str:
     for name in COMMANDS:
         command = importlib.import_module(f"connectivity_hooks.cli.{name}").command
         sections.append(_help(f"connectivity-hooks {name}", command, root))
-    intro = "`connect` is `connectivity-hooks connect`. Made by `python docs/generate.py` from the help texts.\n"
+    intro = (
+        "`connect` is `connectivity-hooks connect`. Made by `python docs/generate.py` from the help texts.\n"
+    )
     return "\n".join(["# Command line\n", intro, *sections])
 
 
@@ -42,7 +44,11 @@ def hooks_page() -> str:
         entries = getattr(known, kind)
         lines += [f"## {kind.capitalize()}\n"] if entries else []
         for entry in entries.values():
-            lines += [f"### `{entry.name}`\n", f"{inspect.getdoc(entry.cls)}\n", *_options(entry.name, entry.cls)]
+            lines += [
+                f"### `{entry.name}`\n",
+                f"{inspect.getdoc(entry.cls)}\n",
+                *_options(entry.name, entry.cls),
+            ]
     return "\n".join(lines)
 
 
@@ -54,12 +60,16 @@ def _options(name: str, method: type) -> list[str]:
     for field in fields:
         flag = f"--{name}.{field.name.replace('_', '-')}"
         allowed = field.allowed().replace("|", "or")
-        rows.append(f"| `{flag}` | {allowed} | {'none' if field.default is None else field.default} | {field.help} |")
+        rows.append(
+            f"| `{flag}` | {allowed} | {'none' if field.default is None else field.default} | {field.help} |"
+        )
     return [*rows, ""]
 
 
 def _help(title: str, command: click.Command, parent: click.Context | None) -> str:
-    context = click.Context(command, info_name=title.rpartition(" ")[2], parent=parent, max_content_width=WIDTH)
+    context = click.Context(
+        command, info_name=title.rpartition(" ")[2], parent=parent, max_content_width=WIDTH
+    )
     context.terminal_width = WIDTH
     return f"## {title}\n\n```text\n{command.get_help(context)}\n```\n"
 

@@ -15,7 +15,17 @@ HERE = pathlib.Path(__file__).parent
 def installed(tmp_path_factory):
     """Install tests/third_party into a folder of its own; return an environment that finds it."""
     target = tmp_path_factory.mktemp("site")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", target]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        target,
+    ]
     subprocess.run([*pip, HERE / "third_party"], check=True)
     return {**os.environ, "PYTHONPATH": str(target)}
 
@@ -36,9 +46,25 @@ def test_it_is_listed_with_kind_version_origin_and_options(installed):
 def test_its_builder_connects_beside_ours(installed, tmp_path):
     demo = cli(installed, "demo", "--out", tmp_path)
     assert demo.returncode == 0, demo.stderr
-    ends = [tmp_path / "a.safetensors", tmp_path / "b.safetensors", "--model", "connectivity_hooks.demo:network"]
-    builders = ["--builder", "detour", "--builder", "linear", "--detour.shrink", "0.9", "--condition", "sparsity"]
-    run = cli(installed, "connect", *ends, "--data", "digits", *builders, "--json", "--out", tmp_path / "both")
+    ends = [
+        tmp_path / "a.safetensors",
+        tmp_path / "b.safetensors",
+        "--model",
+        "connectivity_hooks.demo:network",
+    ]
+    builders = [
+        "--builder",
+        "detour",
+        "--builder",
+        "linear",
+        "--detour.shrink",
+        "0.9",
+        "--condition",
+        "sparsity",
+    ]
+    run = cli(
+        installed, "connect", *ends, "--data", "digits", *builders, "--json", "--out", tmp_path / "both"
+    )
     report = json.loads(run.stdout)
     assert list(report["builders"]) == ["detour", "linear"]
     assert report["builders"]["detour"]["options"] == {"shrink": 0.9, "seed": 0}
@@ -66,7 +92,17 @@ class TestSparsity(ConditionSuite):
 
 def test_it_passes_the_conformance_suites(installed, tmp_path):
     (tmp_path / "test_example.py").write_text(SUITES)
-    pytest_run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tmp_path, tmp_path]
+    pytest_run = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        tmp_path,
+        tmp_path,
+    ]
     done = subprocess.run(pytest_run, env=installed, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert "15 passed" in done.stdout

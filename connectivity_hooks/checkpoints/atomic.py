@@ -25,7 +25,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     target = pathlib.Path(path)
     _refuse_special(target)
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:80]}.", suffix=".part", dir=target.parent)
+        handle, temporary = tempfile.mkstemp(
+            prefix=f".{target.name[:80]}.", suffix=".part", dir=target.parent
+        )
     except OSError as error:
         raise InputError(f"{target}: cannot be written: {error.strerror}; choose another place") from None
     try:

@@ -121,7 +121,10 @@ def _try(checkpoint: Checkpoint, model: nn.Module) -> tuple[Fitted | None, str]:
     file = checkpoint.file
     renamed, prefix = without_prefix(checkpoint.weights, _likely(checkpoint.weights, expected, aliases))
     weights = {renamed[name]: tensor for name, tensor in checkpoint.weights.items()}
-    notes = [*checkpoint.notes, *([f"{file.name}: the prefix {shown(prefix)} was stripped"] if prefix else [])]
+    notes = [
+        *checkpoint.notes,
+        *([f"{file.name}: the prefix {shown(prefix)} was stripped"] if prefix else []),
+    ]
     fault = _complete(weights, groups, file, notes)
     if fault:
         return None, fault
@@ -133,7 +136,9 @@ def _try(checkpoint: Checkpoint, model: nn.Module) -> tuple[Fitted | None, str]:
 
 def _likely(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], aliases: set[str]) -> list[str]:
     """Return the names a file of this size would have: all of them, or all but the aliases of tied tensors."""
-    return list(expected) if len(found) == len(expected) else [name for name in expected if name not in aliases]
+    return (
+        list(expected) if len(found) == len(expected) else [name for name in expected if name not in aliases]
+    )
 
 
 def _complete(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 
@@ -34,8 +35,7 @@ class Malformed(Exception):
     """The file is not what it claims to be; the message is the fault, without the file's name."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One tensor of a file: `begin` and `end` count bytes from the end of the header."""
 
     name: str
@@ -71,7 +71,8 @@ def read_header(file: BinaryIO, size: int) -> Header:
         raise Malformed(f"is truncated: its header has {length} bytes, {len(raw)} are there")
     fields = _parse(raw)
     metadata = _metadata(fields.pop("__metadata__", {}))
-    entries = sorted((_entry(name, field) for name, field in fields.items()), key=lambda entry: (entry.begin, entry.end))
+    entries = [_entry(name, field) for name, field in fields.items()]
+    entries.sort(key=operator.attrgetter("begin", "end"))
     _check_layout(entries, size - 8 - length)
     return Header(tuple(entries), metadata, prefix + raw)
 
@@ -110,12 +111,16 @@ def _entry(name: str, field: Any) -> Entry:
     if not name or len(name) > LONGEST_NAME or _CONTROL.search(name):
         raise Malformed(f"has a tensor with the name {shown(name)!r}, which no module can have")
     if not isinstance(field, dict) or field.keys() != {"dtype", "shape", "data_offsets"}:
-        raise Malformed(f"describes tensor {shown(name)} with other fields than dtype, shape and data_offsets")
+        raise Malformed(
+            f"describes tensor {shown(name)} with other fields than dtype, shape and data_offsets"
+        )
     shape, offsets = field["shape"], field["data_offsets"]
     if not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2:
         raise Malformed(f"gives tensor {shown(name)} a shape or offsets that are not whole numbers")
     if field["dtype"] not in DTYPES:
-        raise Malformed(f"holds tensor {shown(name)} in {shown(str(field['dtype']))}; convert it to float32 first")
+        raise Malformed(
+            f"holds tensor {shown(name)} in {shown(str(field['dtype']))}; convert it to float32 first"
+        )
     dtype = DTYPES[field["dtype"]]
     if offsets[1] - offsets[0] != math.prod(shape) * dtype.itemsize:
         raise Malformed(f"gives tensor {shown(name)} of shape {shape} {offsets[1] - offsets[0]} bytes")
@@ -123,7 +128,9 @@ def _entry(name: str, field: Any) -> Entry:
 
 
 def _naturals(values: Any) -> bool:
-    return isinstance(values, list) and all(type(value) is int and 0 <= value < 2**62 for value in values)
+    if not isinstance(values, list) or not set(map(type, values)) <= {int}:
+        return False
+    return not values or (min(values) >= 0 and max(values) < 2**62)
 
 
 def _check_layout(entries: list[Entry], available: int) -> None:

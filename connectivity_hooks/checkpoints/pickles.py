@@ -63,7 +63,9 @@ def convert(
         raise InputError(f"{source}: holds no tensors{under}; its names start with {_starts(state)}")
     if dtype is not None:
         kind = getattr(torch, dtype)
-        weights = {name: value.to(kind) if value.is_floating_point() else value for name, value in weights.items()}
+        weights = {
+            name: value.to(kind) if value.is_floating_point() else value for name, value in weights.items()
+        }
     write_tensors(target, weights, {"format": "pt", "connectivity_hooks.converted_from": source.name})
     return Converted(len(weights), tuple(notes))
 
@@ -87,19 +89,25 @@ def _load(source: pathlib.Path) -> Any:
     except Exception as error:  # torch.load raises many kinds; all mean the same to the user
         named = re.search(r"(?:GLOBAL|Unsupported global: GLOBAL|Unsupported class) `?([\w.]+)", str(error))
         reason = f"it needs {named[1]}, which is code" if named else shown(str(error).partition("\n")[0])
-        raise InputError(f"{source}: cannot be read without running code: {reason}; save its state_dict alone") from None
+        raise InputError(
+            f"{source}: cannot be read without running code: {reason}; save its state_dict alone"
+        ) from None
 
 
 def _choose(source: pathlib.Path, loaded: Any, key: str | None) -> tuple[Mapping[str, Any], list[str]]:
     if not isinstance(loaded, Mapping):
-        raise InputError(f"{source}: holds a {type(loaded).__name__}, expected a state dict or a dict with one")
+        raise InputError(
+            f"{source}: holds a {type(loaded).__name__}, expected a state dict or a dict with one"
+        )
     candidates = [name for name in (*KEYS, *AVERAGED) if _is_state(loaded.get(name))]
     if key is not None:
         if not _is_state(loaded.get(key)):
             raise InputError(f"{source}: has no weights under {key!r}; {_offer(candidates, loaded)}")
         return loaded[key], [f"{source.name}: weights taken from {key!r}"]
     if len(candidates) > 1:
-        raise InputError(f"{source}: {_offer(candidates, loaded)}; say which with --key, the same for both ends of a path")
+        raise InputError(
+            f"{source}: {_offer(candidates, loaded)}; say which with --key, the same for both ends of a path"
+        )
     if candidates:
         return loaded[candidates[0]], [f"{source.name}: weights taken from {candidates[0]!r}"]
     if not _is_state(loaded):

@@ -125,7 +125,9 @@ def _read_shards(index: pathlib.Path) -> Checkpoint:
         tensors, found, shard_digest = read_file(index.parent / shard)
         missing = sorted(names - tensors.keys())
         if missing:
-            raise InputError(f"{index}: {shown(missing[0])} should be in {shard} and is not; save the checkpoint again")
+            raise InputError(
+                f"{index}: {shown(missing[0])} should be in {shard} and is not; save the checkpoint again"
+            )
         weights.update({name: tensors[name] for name in tensors if name in names})
         left_out += len(tensors.keys() - names)
         metadata = metadata or found
@@ -143,7 +145,9 @@ def _resolve(path: pathlib.Path) -> pathlib.Path:
     found = sorted([*path.glob("*" + INDEX)]) or sorted(path.glob("*.safetensors"))
     if len(found) != 1:
         names = ", ".join(shown(file.name) for file in found[:5]) or "none"
-        raise InputError(f"{path}: expected one safetensors checkpoint in this folder, found {names}; name the file")
+        raise InputError(
+            f"{path}: expected one safetensors checkpoint in this folder, found {names}; name the file"
+        )
     return found[0]
 
 

@@ -42,7 +42,9 @@ def save(
     weights: dict[str, Tensor] = {}
     for name, value in unwrapped(model).state_dict(keep_vars=True).items():
         if not isinstance(value, Tensor):
-            raise InputError(f"{file}: {name} is a {type(value).__name__}, not a tensor, and cannot be stored")
+            raise InputError(
+                f"{file}: {name} is a {type(value).__name__}, not a tensor, and cannot be stored"
+            )
         weights[name.replace("_orig_mod.", "")] = _gathered(value.detach())
     header = {"format": "pt", "connectivity_hooks.version": __version__, **(metadata or {})}
     if task is not None:
@@ -73,7 +75,9 @@ def write_tensors(
         InputError: A tensor's type has no place in a checkpoint, or the file cannot be written.
     """
     order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
-    head = json.dumps({"__metadata__": dict(metadata), **_entries(pathlib.Path(file), tensors, order)}).encode("utf-8")
+    head = json.dumps(
+        {"__metadata__": dict(metadata), **_entries(pathlib.Path(file), tensors, order)}
+    ).encode("utf-8")
     head += b" " * (-len(head) % 8)
     with atomic_write(file) as stream:
         stream.write(len(head).to_bytes(8, "little") + head)
@@ -91,11 +95,17 @@ def _entries(file: pathlib.Path, tensors: Mapping[str, Tensor], order: list[str]
         if tensor.dtype not in _NAMES:
             raise InputError(f"{file}: {name} has type {tensor.dtype}, which has no place in a checkpoint")
         end = position + tensor.numel() * tensor.element_size()
-        entries[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [position, end]}
+        entries[name] = {
+            "dtype": _NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [position, end],
+        }
         position = end
     return entries
 
 
 def _gathered(tensor: Tensor) -> Tensor:
-    gather = getattr(tensor, "full_tensor", None)  # a DTensor: every rank takes part, every rank gets the whole
+    gather = getattr(
+        tensor, "full_tensor", None
+    )  # a DTensor: every rank takes part, every rank gets the whole
     return gather() if callable(gather) else tensor

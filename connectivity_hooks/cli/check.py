@@ -27,18 +27,36 @@ Example:
 
 
 @click.command(
-    cls=method_command("conditions"), epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=method_command("conditions"),
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.argument("checkpoint")
 @task_options
-@click.option("--condition", "conditions", multiple=True, required=True, metavar="NAME",
-              help="Condition to check; may be repeated.")
+@click.option(
+    "--condition",
+    "conditions",
+    multiple=True,
+    required=True,
+    metavar="NAME",
+    help="Condition to check; may be repeated.",
+)
 @click.option("--layers", multiple=True, metavar="NAME", help="Layer, glob, or NAME:input; may be repeated.")
-@click.option("--split", type=click.Choice(["train", "test"]), default="train", show_default=True,
-              help="Split to look at.")
+@click.option(
+    "--split",
+    type=click.Choice(["train", "test"]),
+    default="train",
+    show_default=True,
+    help="Split to look at.",
+)
 @click.option("--samples", type=click.IntRange(1), metavar="N", help="Look at N samples drawn at random.")
-@click.option("--spatial", type=click.Choice(["pool", "flatten"]), default="pool", show_default=True,
-              help="Feature maps: mean over space, or every position a neuron.")
+@click.option(
+    "--spatial",
+    type=click.Choice(["pool", "flatten"]),
+    default="pool",
+    show_default=True,
+    help="Feature maps: mean over space, or every position a neuron.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
 @plugin_options
@@ -50,14 +68,18 @@ def command(checkpoint: str, **given: Any) -> int:
     display = Display(quiet=given["as_json"])
     methods = _conditions(given, display)
     read_in = read(pathlib.Path(checkpoint))
-    task = task_of(TaskFlags(**{key: given[key] for key in TaskFlags.__annotations__}), [read_in], [checkpoint])  # type: ignore[typeddict-item]
+    task = task_of(
+        TaskFlags(**{key: given[key] for key in TaskFlags.__annotations__}), [read_in], [checkpoint]
+    )  # type: ignore[typeddict-item]
     model = load_model(read_in, task)
     looks = {key: given[key] for key in ("split", "samples", "spatial", "seed")}
     observation = observe(model, task, layers=given["layers"] or None, **looks)
     found = [verdict for method in methods for verdict in verdicts(method, observation, read_in.file.name)]
     if given["as_json"]:
         answer = {"file": read_in.file.name, "sha256": read_in.sha256}
-        print_json({"checkpoint": answer, "task": task.describe(), "conditions": [verdict_json(v) for v in found]})
+        print_json(
+            {"checkpoint": answer, "task": task.describe(), "conditions": [verdict_json(v) for v in found]}
+        )
     else:
         click.echo(verdicts_table(found))
     return 0 if all(verdict.holds for verdict in found) else NOT_MET

@@ -23,7 +23,6 @@ from connectivity_hooks.connection import Pair, build, load_pair
 from connectivity_hooks.contracts import Aligner, Builder, Condition, Reporter, Verdict
 from connectivity_hooks.evaluation import Evaluation, evaluate
 from connectivity_hooks.evaluation.passes import BatchNorm
-from connectivity_hooks.paths import Path
 from connectivity_hooks.registry import registry
 from connectivity_hooks.reports.report import Report
 from connectivity_hooks.tasks import Task
@@ -59,18 +58,51 @@ class _Measuring:
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @task_options
-@click.option("--builder", "builders", multiple=True, default=["linear"], show_default=True, metavar="NAME",
-              help="How to make a path; give it again to compare several on the same samples.")
+@click.option(
+    "--builder",
+    "builders",
+    multiple=True,
+    default=["linear"],
+    show_default=True,
+    metavar="NAME",
+    help="How to make a path; give it again to compare several on the same samples.",
+)
 @click.option("--align", metavar="NAME", help="Replace B by its nearest copy that is equal as a function.")
-@click.option("--condition", "conditions", multiple=True, metavar="NAME", help="Check it on both ends; may be repeated.")
-@click.option("--points", type=click.IntRange(2), default=25, show_default=True, metavar="N",
-              help="Even grid of t where nothing is proven.")
-@click.option("--refine", type=click.IntRange(0), default=4, show_default=True, metavar="N",
-              help="Rounds of two more t beside the worst.")
-@click.option("--batch-norm", type=click.Choice(["stored", "re-estimated"]), default="stored", show_default=True,
-              help="Use the path's running statistics, or measure them anew at each t.")
-@click.option("--fail-above", type=float, metavar="X", help="Exit with 4 when every builder's training barrier exceeds X.")
-@click.option("--out", type=click.Path(path_type=pathlib.Path), metavar="DIR", help="Write path files and reports here.")
+@click.option(
+    "--condition", "conditions", multiple=True, metavar="NAME", help="Check it on both ends; may be repeated."
+)
+@click.option(
+    "--points",
+    type=click.IntRange(2),
+    default=25,
+    show_default=True,
+    metavar="N",
+    help="Even grid of t where nothing is proven.",
+)
+@click.option(
+    "--refine",
+    type=click.IntRange(0),
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="Rounds of two more t beside the worst.",
+)
+@click.option(
+    "--batch-norm",
+    type=click.Choice(["stored", "re-estimated"]),
+    default="stored",
+    show_default=True,
+    help="Use the path's running statistics, or measure them anew at each t.",
+)
+@click.option(
+    "--fail-above",
+    type=float,
+    metavar="X",
+    help="Exit with 4 when every builder's training barrier exceeds X.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=pathlib.Path), metavar="DIR", help="Write path files and reports here."
+)
 @click.option("--reporter", "reporters", multiple=True, metavar="NAME", help="Write a plugin's report too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
@@ -95,7 +127,8 @@ def command(a: str, b: str, **given: Any) -> int:
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(OutputFolder(given["out"])) if given["out"] else None
         evaluations = [
-            _connect(builder, methods.aligner, pair, task, measuring, folder, display) for builder in methods.builders
+            _connect(builder, methods.aligner, pair, task, measuring, folder, display)
+            for builder in methods.builders
         ]
         report = Report.of(evaluations, checkpoints=pair.end_points, conditions=checked, notes=pair.notes)
         if folder:

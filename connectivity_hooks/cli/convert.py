@@ -13,10 +13,15 @@ from connectivity_hooks.cli.plugin_options import plugin_options
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("source", metavar="IN", type=click.Path(path_type=pathlib.Path))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=pathlib.Path))
-@click.option("--key", metavar="KEY", help="Which entry holds the weights, e.g. state_dict or state_dict_ema.")
+@click.option(
+    "--key", metavar="KEY", help="Which entry holds the weights, e.g. state_dict or state_dict_ema."
+)
 @click.option("--prefix", metavar="PREFIX", help="Keep only names under PREFIX, and strip it, e.g. net.")
-@click.option("--dtype", type=click.Choice(["float32", "float64", "bfloat16", "float16"]),
-              help="Floating type to store; unchanged if left out.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float64", "bfloat16", "float16"]),
+    help="Floating type to store; unchanged if left out.",
+)
 @plugin_options
 def command(
     source: pathlib.Path, target: pathlib.Path, key: str | None, prefix: str | None, dtype: str | None

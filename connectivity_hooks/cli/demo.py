@@ -28,8 +28,14 @@ FRACTION = 0.1
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--out", type=click.Path(path_type=pathlib.Path), default="demo", show_default=True, metavar="DIR",
-              help="Folder for checkpoints, path and report.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=pathlib.Path),
+    default="demo",
+    show_default=True,
+    metavar="DIR",
+    help="Folder for checkpoints, path and report.",
+)
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda …")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
 @plugin_options
@@ -69,7 +75,10 @@ class _Watcher:
         self._condition = condition
         self.last: tuple[Verdict, ...] = ()
         if condition:
-            click.echo(f"  misclassified samples of a linear probe on {FRACTION:.0%} of a layer's features;", err=True)
+            click.echo(
+                f"  misclassified samples of a linear probe on {FRACTION:.0%} of a layer's features;",
+                err=True,
+            )
         click.echo("  in brackets: neurons active in the last batch", err=True)
 
     def __call__(self, epoch: int, loss: float, model: nn.Module, features: Capture) -> None:
@@ -79,6 +88,10 @@ class _Watcher:
         model.eval()
         if self._condition:
             self.last = check(model, self._task, self._condition, options={"fraction": FRACTION})
-        errors = {verdict.layer: f"{verdict.measured:4.0f}" for verdict in self.last if verdict.measured is not None}
-        layers = [f"layer {layer}: {errors.get(layer, '   –')} ({share:4.0%})" for layer, share in active.items()]
+        errors = {
+            verdict.layer: f"{verdict.measured:4.0f}" for verdict in self.last if verdict.measured is not None
+        }
+        layers = [
+            f"layer {layer}: {errors.get(layer, '   –')} ({share:4.0%})" for layer, share in active.items()
+        ]
         click.echo(f"  epoch {epoch:2d}  loss {loss:.4f}   {'   '.join(layers)}", err=True)

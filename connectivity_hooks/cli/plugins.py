@@ -23,7 +23,12 @@ def command(as_json: bool) -> None:
     """List every installed condition, builder, aligner, model adapter and reporter, with origin and options."""
     known = registry()
     if as_json:
-        print_json({"methods": [_described(kind, entry) for kind, entry in _entries(known)], "broken": _broken(known)})
+        print_json(
+            {
+                "methods": [_described(kind, entry) for kind, entry in _entries(known)],
+                "broken": _broken(known),
+            }
+        )
         return
     for kind in KINDS:
         entries = getattr(known, kind)
@@ -43,8 +48,12 @@ def _described(kind: str, entry: Entry[Any]) -> dict[str, Any]:
     method = entry.cls if issubclass(entry.cls, Method) else None
     summary = method.summary() if method else (entry.cls.__doc__ or "").strip().partition("\n")[0]
     options = [
-        {"flag": f"--{entry.name}.{field.name.replace('_', '-')}", "allowed": field.allowed(), "default": field.default,
-         "help": field.help}
+        {
+            "flag": f"--{entry.name}.{field.name.replace('_', '-')}",
+            "allowed": field.allowed(),
+            "default": field.default,
+            "help": field.help,
+        }
         for field in (option_fields(method.Options) if method else ())
     ]
     return {
@@ -65,7 +74,9 @@ def _show(method: dict[str, Any]) -> None:
     click.secho(plain(f"      from the {origin} ({method['module']})"), dim=True)
     for option in method["options"]:
         default = "none" if option["default"] is None else option["default"]
-        click.echo(plain(f"      {option['flag']}  {option['help']} [{option['allowed']}; default: {default}]"))
+        click.echo(
+            plain(f"      {option['flag']}  {option['help']} [{option['allowed']}; default: {default}]")
+        )
 
 
 def _broken(known: Registry) -> list[dict[str, str]]:

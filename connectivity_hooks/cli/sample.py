@@ -12,16 +12,35 @@ from connectivity_hooks.checkpoints import write_tensors
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.paths import Path
 
-TYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TYPES = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("path", metavar="PATH")
-@click.option("-t", "position", type=click.FloatRange(0, 1), required=True, metavar="T",
-              help="Where on the path: 0 is the first checkpoint, 1 the second.")
-@click.option("-o", "--out", type=click.Path(path_type=pathlib.Path), required=True, metavar="FILE",
-              help="The safetensors file to write.")
-@click.option("--dtype", type=click.Choice(list(TYPES)), help="Floating type to store; the path's own if left out.")
+@click.option(
+    "-t",
+    "position",
+    type=click.FloatRange(0, 1),
+    required=True,
+    metavar="T",
+    help="Where on the path: 0 is the first checkpoint, 1 the second.",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=pathlib.Path),
+    required=True,
+    metavar="FILE",
+    help="The safetensors file to write.",
+)
+@click.option(
+    "--dtype", type=click.Choice(list(TYPES)), help="Floating type to store; the path's own if left out."
+)
 @plugin_options
 def command(path: str, position: float, out: pathlib.Path, dtype: str | None) -> None:
     """Write the weights at T on the path file PATH as a checkpoint.

@@ -33,21 +33,53 @@ class TaskFlags(TypedDict):
 
 
 _FLAGS = (
-    click.option("--model", metavar="SPEC", help="timm:NAME?arg=value, FILE.py:callable or package.module:callable. "
-                 "May be left out when the checkpoint names a model of an installed library."),
-    click.option("--data", metavar="SPEC", required=True, help="digits, X.npz or X.safetensors (x_train, y_train, "
-                 "x_test, y_test), an image folder, or FILE.py:callable returning train and test loaders."),
-    click.option("--loss", metavar="SPEC", default="cross-entropy", show_default=True,
-                 help="cross-entropy, bce, mse, l1, huber, or FILE.py:callable of (outputs, targets)."),
-    click.option("--loss-is-convex/--loss-is-not-convex", default=None,
-                 help="Declare whether a loss of your own is convex in the outputs; a proven bound needs it."),
+    click.option(
+        "--model",
+        metavar="SPEC",
+        help="timm:NAME?arg=value, FILE.py:callable or package.module:callable. "
+        "May be left out when the checkpoint names a model of an installed library.",
+    ),
+    click.option(
+        "--data",
+        metavar="SPEC",
+        required=True,
+        help="digits, X.npz or X.safetensors (x_train, y_train, "
+        "x_test, y_test), an image folder, or FILE.py:callable returning train and test loaders.",
+    ),
+    click.option(
+        "--loss",
+        metavar="SPEC",
+        default="cross-entropy",
+        show_default=True,
+        help="cross-entropy, bce, mse, l1, huber, or FILE.py:callable of (outputs, targets).",
+    ),
+    click.option(
+        "--loss-is-convex/--loss-is-not-convex",
+        default=None,
+        help="Declare whether a loss of your own is convex in the outputs; a proven bound needs it.",
+    ),
     click.option("--normalize", metavar="MEAN,STD", help="After scaling to [0,1]; per channel: m,m,m,s,s,s."),
-    click.option("--image-size", type=click.IntRange(1), metavar="N", help="Resize the images of a folder to N×N."),
-    click.option("--batch-size", type=click.IntRange(1), default=512, show_default=True, metavar="N",
-                 help="Samples of one forward pass."),
-    click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1 …"),
-    click.option("--dtype", default="float32", show_default=True, metavar="TYPE",
-                 help="float32, float64 or bfloat16 for weights and data."),
+    click.option(
+        "--image-size", type=click.IntRange(1), metavar="N", help="Resize the images of a folder to N×N."
+    ),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(1),
+        default=512,
+        show_default=True,
+        metavar="N",
+        help="Samples of one forward pass.",
+    ),
+    click.option(
+        "--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1 …"
+    ),
+    click.option(
+        "--dtype",
+        default="float32",
+        show_default=True,
+        metavar="TYPE",
+        help="float32, float64 or bfloat16 for weights and data.",
+    ),
 )
 
 
@@ -86,7 +118,9 @@ def _named(checkpoint: Checkpoint, file: str) -> str | None:
     if spec is not None:
         prefix = spec.partition(":")[0]
         if prefix not in registry().adapters:
-            raise UsageError(f"{file}: names the model {spec!r}, which is code or of no installed library; say --model")
+            raise UsageError(
+                f"{file}: names the model {spec!r}, which is code or of no installed library; say --model"
+            )
         return spec
     folder = pathlib.Path(file) if pathlib.Path(file).is_dir() else pathlib.Path(file).parent
     models = [entry.cls().model_of(folder) for entry in registry().adapters.values()]

@@ -121,7 +121,9 @@ def make_options(options_type: type, values: Mapping[str, object], owner: str) -
 def _describe(field: dataclasses.Field[Any], hint: Any) -> OptionField:
     kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)] if _is_union(hint) else [hint]
     if len(kinds) != 1 or kinds[0] not in (bool, int, float, str):
-        raise TypeError(f"option {field.name!r} has type {hint}: expected bool, int, float, str, or one of them | None")
+        raise TypeError(
+            f"option {field.name!r} has type {hint}: expected bool, int, float, str, or one of them | None"
+        )
     return OptionField(
         name=field.name,
         kind=kinds[0],

@@ -76,9 +76,7 @@ def evaluate(
     measured = _Curve(path, guarantees, task, passes, record).measure(points, refine, progress)
     ts = sorted(measured)
     arc = arc_lengths(path, ts, _coordinates(passes, path))
-    curves = {
-        split.name: tuple(measured[t][index] for t in ts) for index, split in enumerate(task.splits())
-    }
+    curves = {split.name: tuple(measured[t][index] for t in ts) for index, split in enumerate(task.splits())}
     return Evaluation(
         path=path,
         task=task.describe(),

@@ -117,7 +117,9 @@ class Capture(Mapping[str, Tensor]):
     @property
     def never_fired(self) -> tuple[str, ...]:
         """The layers that no forward pass has reached."""
-        return tuple(layer for layer in self.layers if layer not in self._fired and layer not in self.problems)
+        return tuple(
+            layer for layer in self.layers if layer not in self._fired and layer not in self.problems
+        )
 
     def remove(self) -> None:
         """Take every hook off; what was captured stays. A second time does nothing."""
@@ -159,7 +161,9 @@ class Capture(Mapping[str, Tensor]):
         for layer in self.layers:
             module = modules[layer.removesuffix(INPUT)]
             if layer.endswith(INPUT):
-                handles.append(module.register_forward_pre_hook(_Entering(self, module, layer), with_kwargs=True))
+                handles.append(
+                    module.register_forward_pre_hook(_Entering(self, module, layer), with_kwargs=True)
+                )
             else:
                 handles.append(module.register_forward_hook(_Leaving(self, module, layer)))
         handles.append(root.register_forward_hook(_End(self, root), always_call=True))
@@ -173,7 +177,9 @@ class Capture(Mapping[str, Tensor]):
     def _end(self, completed: bool) -> None:
         caught, self._current = self._current, {}
         if self._active and completed:
-            self._store({name: value for layer, calls in caught.items() for name, value in _named(layer, calls)})
+            self._store(
+                {name: value for layer, calls in caught.items() for name, value in _named(layer, calls)}
+            )
             self._warn_of_silence()
         self._active = False
 
@@ -306,7 +312,9 @@ def _tensor_in(value: object, module: nn.Module) -> Tensor:
         tensor = tensors[0]
         gather = getattr(tensor, "full_tensor", None)
         return gather() if callable(gather) else tensor
-    raise InputError(f"{type(module).__name__} gives {len(tensors)} tensors, expected one; capture a module inside it")
+    raise InputError(
+        f"{type(module).__name__} gives {len(tensors)} tensors, expected one; capture a module inside it"
+    )
 
 
 def _tensors(value: object) -> Iterator[Tensor]:

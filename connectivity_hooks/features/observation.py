@@ -45,7 +45,10 @@ class Observation:
         """Yield ({layer: (rows, n)}, targets) batch by batch; a layer that never fired is missing."""
         loader = self.split.batches(self.batch_size)
         for features, (_, targets) in stream(self.model, loader, self.layers if layers is None else layers):
-            yield {name: neurons_last(value, spatial=self.spatial) for name, value in features.items()}, targets
+            yield (
+                {name: neurons_last(value, spatial=self.spatial) for name, value in features.items()},
+                targets,
+            )
 
     def features(self, layer: str) -> Tensor:
         """Return the features (N, n) of one layer in float32; raise `KeyError` if it never fired."""
@@ -63,7 +66,9 @@ class Observation:
     def _affordable(self, layer: str) -> list[str]:
         first = next(iter(self.split.head(1).batches(1)))
         features, _ = next(stream(self.model, [first], self.layers))
-        widths = {name: neurons_last(value, spatial=self.spatial).shape[1] for name, value in features.items()}
+        widths = {
+            name: neurons_last(value, spatial=self.spatial).shape[1] for name, value in features.items()
+        }
         chosen, left = [layer], self.budget - 4 * len(self.split) * widths.get(layer, 0)
         for name in list(self.layers)[list(self.layers).index(layer) + 1 :] if layer in self.layers else []:
             left -= 4 * len(self.split) * widths.get(name, 0)

@@ -79,7 +79,9 @@ def _groups(model: nn.Module) -> list[list[tuple[str, nn.Module]]]:
         elif groups:
             groups[-1].append((name, module))
     if len(groups) < 2:
-        raise UsageError(f"{type(model).__name__} has no two modules with weights of their own; name the layers")
+        raise UsageError(
+            f"{type(model).__name__} has no two modules with weights of their own; name the layers"
+        )
     return groups
 
 

@@ -88,7 +88,9 @@ def _path(tensors: Weights, metadata: dict[str, str]) -> Path:
     count = int(metadata["points"])
     positions = tuple(float(position) for position in json.loads(metadata["positions"]))
     if not 2 <= count == len(positions):
-        raise ValueError(f"points: expected 2 or more and as many positions, found {count} and {len(positions)}")
+        raise ValueError(
+            f"points: expected 2 or more and as many positions, found {count} and {len(positions)}"
+        )
     start, edits = _points(tensors, count)
     ends = json.loads(metadata.get("end_points", "null"))
     return Path(
@@ -151,13 +153,17 @@ def _checked(edit: Edit, start: Weights) -> Edit:
             continue
         if indices.ndim != 1 or indices.dtype != torch.int64 or axis >= tensor.ndim:
             raise ValueError(f"indices of {edit.name!r}: expected int64 along axis {axis}")
-        if len(indices) and not (0 <= int(indices.min()) and int(indices.max()) < tensor.shape[axis]):
-            raise ValueError(f"indices of {edit.name!r} lie outside axis {axis} of length {tensor.shape[axis]}")
+        if len(indices) and not (int(indices.min()) >= 0 and int(indices.max()) < tensor.shape[axis]):
+            raise ValueError(
+                f"indices of {edit.name!r} lie outside axis {axis} of length {tensor.shape[axis]}"
+            )
         if len(indices.unique()) != len(indices):
             raise ValueError(f"indices of {edit.name!r} along axis {axis} repeat")
         expected[axis] = len(indices)
     if list(edit.values.shape) != expected or edit.values.dtype != tensor.dtype:
-        raise ValueError(f"values of {edit.name!r}: expected {expected} {tensor.dtype}, found {list(edit.values.shape)}")
+        raise ValueError(
+            f"values of {edit.name!r}: expected {expected} {tensor.dtype}, found {list(edit.values.shape)}"
+        )
     return edit
 
 

@@ -69,13 +69,17 @@ class Path:
         if self.basis not in ("polyline", "bezier"):
             raise ValueError(f"basis: expected polyline or bezier, found {self.basis!r}")
         if not self.edits or len(self.positions) != len(self.edits) + 1:
-            raise ValueError(f"a path of {len(self.edits) + 1} points cannot have {len(self.positions)} positions")
+            raise ValueError(
+                f"a path of {len(self.edits) + 1} points cannot have {len(self.positions)} positions"
+            )
         rising = all(left < right for left, right in zip(self.positions, self.positions[1:], strict=False))
         if self.positions[0] != 0 or self.positions[-1] != 1 or not rising:
             raise ValueError("positions: expected to rise from 0 to 1")
         segments = len(self.edits) if self.basis == "polyline" else 1
         if len(self.guarantees) != segments:
-            raise ValueError(f"guarantees: expected one for each of {segments} segments, found {len(self.guarantees)}")
+            raise ValueError(
+                f"guarantees: expected one for each of {segments} segments, found {len(self.guarantees)}"
+            )
         for guarantee in self.guarantees:
             if guarantee not in (CONSTANT, CONVEX, MEASURED):
                 raise ValueError(f"guarantees: expected constant, convex or measured, found {guarantee!r}")

@@ -67,7 +67,10 @@ def load(entry_points: Iterable[importlib.metadata.EntryPoint], blocked: Iterabl
         origin = _origin(entry)
         try:
             _register(manager, entry)
-        except (Exception, SystemExit) as error:  # a stranger's module may raise anything while it is imported
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # a stranger's module may raise anything while it is imported
             broken.append(Broken(origin, reason(error)))
         else:
             origins[entry.name] = origin
@@ -106,7 +109,9 @@ def _origin(entry: importlib.metadata.EntryPoint) -> Origin:
     distribution = entry.dist
     if distribution is None:
         return Origin(entry.name, "no distribution", "?", entry.value)
-    return Origin(entry.name, distribution.name or "unnamed distribution", distribution.version or "?", entry.value)
+    return Origin(
+        entry.name, distribution.name or "unnamed distribution", distribution.version or "?", entry.value
+    )
 
 
 def _register(manager: pluggy.PluginManager, entry: importlib.metadata.EntryPoint) -> None:
@@ -117,7 +122,9 @@ def _register(manager: pluggy.PluginManager, entry: importlib.metadata.EntryPoin
     try:
         _register_hooks(manager, module, entry.name)
     except Exception:
-        if manager.has_plugin(entry.name):  # pluggy before 1.7 keeps the hooks it came to before the wrong one
+        if manager.has_plugin(
+            entry.name
+        ):  # pluggy before 1.7 keeps the hooks it came to before the wrong one
             manager.unregister(name=entry.name)
         raise
 
@@ -129,7 +136,9 @@ def _register_hooks(manager: pluggy.PluginManager, module: types.ModuleType, nam
         raise PluginFault(f"{error}; was it written for another version of connectivity-hooks?") from error
     callers = manager.get_hookcallers(module)
     if not callers:
-        raise PluginFault("the module implements no hook; mark its functions with connectivity_hooks.contracts.hookimpl")
+        raise PluginFault(
+            "the module implements no hook; mark its functions with connectivity_hooks.contracts.hookimpl"
+        )
     try:
         manager.check_pending()
     except pluggy.PluginValidationError as error:

@@ -14,7 +14,11 @@ from connectivity_hooks.reports.plots import as_svg, figure_of
 if TYPE_CHECKING:
     from connectivity_hooks.reports.report import Saved
 
-WORDS = {"proven": "proven", "connected": "connected as far as measured", "barrier": "not connected by this path"}
+WORDS = {
+    "proven": "proven",
+    "connected": "connected as far as measured",
+    "barrier": "not connected by this path",
+}
 
 
 def write_html(saved: Saved, file: pathlib.Path) -> None:

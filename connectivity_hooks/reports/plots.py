@@ -57,7 +57,9 @@ def figure_of(rows: Sequence[Row], bounds: Mapping[str, Mapping[str, float | Non
         grid = figure.subplots(2 if has_error else 1, len(splits), squeeze=False, sharex=True)
         for column, split in enumerate(splits):
             chosen = [row for row in rows if row.split == split]
-            _draw_losses(grid[0][column], chosen, builders, {b: bounds.get(b, {}).get(split) for b in builders})
+            _draw_losses(
+                grid[0][column], chosen, builders, {b: bounds.get(b, {}).get(split) for b in builders}
+            )
             grid[0][column].set_title(split)
             if has_error:
                 _draw_errors(grid[1][column], chosen, builders)
@@ -73,15 +75,24 @@ def as_svg(figure: Figure) -> str:
     """Return a figure as SVG to put into a page: no prolog, no metadata, no address of anything outside."""
     text = io.StringIO()
     with mpl.rc_context(STYLE):
-        FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        FigureCanvasSVG(figure).print_svg(
+            text, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+        )
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
-    return re.sub(r'(<svg[^>]*?)\swidth="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?)\sheight="[^"]*"', r"\1", svg, count=1), count=1)
+    return re.sub(
+        r'(<svg[^>]*?)\swidth="[^"]*"',
+        r"\1",
+        re.sub(r'(<svg[^>]*?)\sheight="[^"]*"', r"\1", svg, count=1),
+        count=1,
+    )
 
 
-def _draw_losses(axes: Axes, rows: Sequence[Row], builders: Sequence[str], bounds: Mapping[str, float | None]) -> None:
+def _draw_losses(
+    axes: Axes, rows: Sequence[Row], builders: Sequence[str], bounds: Mapping[str, float | None]
+) -> None:
     for index, builder in enumerate(builders):
         curve = _curve(rows, builder)
         ts, losses = [row.t for row in curve], [row.loss for row in curve]
@@ -89,11 +100,19 @@ def _draw_losses(axes: Axes, rows: Sequence[Row], builders: Sequence[str], bound
         marks = "o" if len(curve) <= _MARKED else None
         axes.plot(ts, losses, color=colour, marker=marks, markersize=3, linewidth=1.6, label=builder)
         low = [row.loss - row.loss_interval for row in curve]
-        axes.fill_between(ts, low, [row.loss + row.loss_interval for row in curve], color=colour, alpha=0.15, linewidth=0)
+        axes.fill_between(
+            ts, low, [row.loss + row.loss_interval for row in curve], color=colour, alpha=0.15, linewidth=0
+        )
         axes.plot([0, 1], [losses[0], losses[-1]], color="#777777", linestyle=":", linewidth=1, zorder=1)
         bound = bounds.get(builder)
         if bound is not None:
-            axes.axhline(bound, color=colour, linestyle="--", linewidth=1.2, label=f"{builder}: proven bound {bound:.3g}")
+            axes.axhline(
+                bound,
+                color=colour,
+                linestyle="--",
+                linewidth=1.2,
+                label=f"{builder}: proven bound {bound:.3g}",
+            )
     positive = [row.loss for row in rows if 0 < row.loss < float("inf")]
     if positive and max(positive) > _DECADES * min(positive):
         axes.set_yscale("log")
@@ -128,7 +147,9 @@ def _draw_guarantees(axes: Axes, curve: Sequence[Row]) -> None:
     for guarantee, start, end in spans:
         label = None if guarantee in shown else f"{guarantee} segments"
         shown.add(guarantee)
-        axes.axvspan(start, end, ymin=0, ymax=0.025, color=STRIP.get(guarantee, "#dddddd"), linewidth=0, label=label)
+        axes.axvspan(
+            start, end, ymin=0, ymax=0.025, color=STRIP.get(guarantee, "#dddddd"), linewidth=0, label=label
+        )
 
 
 def _curve(rows: Sequence[Row], builder: str) -> list[Row]:

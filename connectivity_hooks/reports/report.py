@@ -51,7 +51,9 @@ class Report:
         notes: Sequence[str] = (),
     ) -> Report:
         """Make a report; each evaluation goes by its builder's name."""
-        named = {evaluation.path.builder or f"path {i}": evaluation for i, evaluation in enumerate(evaluations, 1)}
+        named = {
+            evaluation.path.builder or f"path {i}": evaluation for i, evaluation in enumerate(evaluations, 1)
+        }
         ends = checkpoints or evaluations[0].path.end_points
         return cls(named, ends, conditions or {}, notes)
 
@@ -105,7 +107,9 @@ def load_saved(folder: pathlib.Path) -> Saved:
         content = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         rows = read_rows(folder / "evaluation.csv")
     except OSError as error:
-        raise InputError(f"{folder}: holds no finished report ({error.strerror}); run connect with --out first") from None
+        raise InputError(
+            f"{folder}: holds no finished report ({error.strerror}); run connect with --out first"
+        ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: its report is malformed: {' '.join(str(error).split())[:120]}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -116,7 +120,9 @@ def load_saved(folder: pathlib.Path) -> Saved:
 def verdict_json(verdict: Verdict) -> dict[str, Any]:
     """Return a verdict as JSON-ready values, its status in a word."""
     fields = {key: value for key, value in dataclasses.asdict(verdict).items() if key != "details"}
-    result: dict[str, Any] = _finite({**fields, "status": verdict.status, "details": dict(verdict.details)}, "", [])
+    result: dict[str, Any] = _finite(
+        {**fields, "status": verdict.status, "details": dict(verdict.details)}, "", []
+    )
     return result
 
 
@@ -132,7 +138,11 @@ def environment() -> dict[str, str]:
 
 
 def _checkpoints(ends: tuple[EndPoint, EndPoint] | None) -> dict[str, Any] | None:
-    return None if ends is None else {side: dataclasses.asdict(end) for side, end in zip("ab", ends, strict=True)}
+    return (
+        None
+        if ends is None
+        else {side: dataclasses.asdict(end) for side, end in zip("ab", ends, strict=True)}
+    )
 
 
 def _builder(evaluation: Evaluation) -> dict[str, Any]:
@@ -155,7 +165,8 @@ def _builder(evaluation: Evaluation) -> dict[str, Any]:
         "guarantees": kinds,
         "largest_deviation": worst,
         "batch_norm": evaluation.batch_norm,
-        "alignment": path.alignment and {k: path.alignment.get(k) for k in ("aligner", "options", "deviation")},
+        "alignment": path.alignment
+        and {k: path.alignment.get(k) for k in ("aligner", "options", "deviation")},
         "options": dict(path.options),
     }
 

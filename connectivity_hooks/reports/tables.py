@@ -16,7 +16,18 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 def figures_table(evaluations: Sequence[Evaluation]) -> str:
     """Return a line for each builder and split: ends, maximum, barriers, bound, error."""
-    head = ["builder", "split", "loss A", "loss B", "loss max", "barrier", "± 95 %", "at t", "bound", "error max"]
+    head = [
+        "builder",
+        "split",
+        "loss A",
+        "loss B",
+        "loss max",
+        "barrier",
+        "± 95 %",
+        "at t",
+        "bound",
+        "error max",
+    ]
     lines = []
     for evaluation in evaluations:
         for split, figures in evaluation.barriers.items():
@@ -25,7 +36,10 @@ def figures_table(evaluations: Sequence[Evaluation]) -> str:
                 [
                     evaluation.path.builder or "path",
                     split,
-                    *(f"{loss:.4g}" for loss in (*figures.loss_ends, figures.loss_max, figures.barrier_entezari)),
+                    *(
+                        f"{loss:.4g}"
+                        for loss in (*figures.loss_ends, figures.loss_max, figures.barrier_entezari)
+                    ),
                     f"{figures.barrier_interval:.2g}",
                     f"{figures.worst_t:.3f}",
                     "not proven" if bound is None else f"{bound:.4g}",
@@ -42,14 +56,26 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> str:
         details = ", ".join(f"{name} {_short(value)}" for name, value in verdict.details.items())
         layer = "whole network" if verdict.layer is None else verdict.layer
         measured = "" if verdict.measured is None else f"{_short(verdict.measured)} {verdict.unit}"
-        lines.append([verdict.condition, layer, verdict.status, measured, _short(verdict.threshold), verdict.reason or details])
+        lines.append(
+            [
+                verdict.condition,
+                layer,
+                verdict.status,
+                measured,
+                _short(verdict.threshold),
+                verdict.reason or details,
+            ]
+        )
     return _aligned(["condition", "layer", "verdict", "measured", "threshold", "details"], lines)
 
 
 def _aligned(head: list[str], lines: list[list[str]]) -> str:
     table = [[_CONTROL.sub(" ", cell) for cell in line] for line in [head, *lines]]
     widths = [max(len(line[column]) for line in table) for column in range(len(head))]
-    rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
+    rows = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in table
+    ]
     return "\n".join([rows[0], "  ".join("─" * width for width in widths), *rows[1:]])
 
 

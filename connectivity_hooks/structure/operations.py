@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional as F
 
-from connectivity_hooks.structure.program import Kind, Step
+from connectivity_hooks.structure.program import Step
 
 Apply = Callable[[Sequence[Tensor], Mapping[str, Tensor]], Tensor]
 
@@ -23,7 +23,16 @@ POOLS = {
     "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
     "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool2d",
 }  # fmt: skip
-IDENTITIES = {"dropout", "feature_dropout", "alpha_dropout", "clone", "contiguous", "alias", "detach", "lift_fresh_copy"}
+IDENTITIES = {
+    "dropout",
+    "feature_dropout",
+    "alpha_dropout",
+    "clone",
+    "contiguous",
+    "alias",
+    "detach",
+    "lift_fresh_copy",
+}
 RESHAPES = {"view", "reshape", "flatten", "_unsafe_view"}
 
 
@@ -40,12 +49,19 @@ def step_of(node: fx.Node, values: Mapping[fx.Node, str], names: Mapping[str, st
     weight = {arg: names[arg.name] for arg in node.all_input_nodes if arg.name in names}
     reads = tuple(values[arg] for arg in node.all_input_nodes if arg in values)
     shape = tuple(node.meta["val"].shape[1:]) if isinstance(node.meta.get("val"), Tensor) else ()
-    common: dict[str, Any] = {"name": node.name, "inputs": reads, "shape": shape, "operation": f"aten.{operation}"}
+    common: dict[str, Any] = {
+        "name": node.name,
+        "inputs": reads,
+        "shape": shape,
+        "operation": f"aten.{operation}",
+    }
     for recognise in (_affine, _norm, _elementwise, _pool, _flatten, _add):
         step = recognise(node, operation, weight, common, batch)
         if step is not None:
             return step
-    return Step(kind="other", weights={name: name for name in weight.values()}, apply=_replay(node, weight), **common)
+    return Step(
+        kind="other", weights={name: name for name in weight.values()}, apply=_replay(node, weight), **common
+    )
 
 
 def _operation(node: fx.Node) -> str:
@@ -64,7 +80,9 @@ def _bound(node: fx.Node) -> dict[str, Any]:
     return {**defaults, **given, **node.kwargs}
 
 
-def _roles(bound: Mapping[str, Any], weight: Mapping[fx.Node, str], roles: Mapping[str, str]) -> dict[str, str]:
+def _roles(
+    bound: Mapping[str, Any], weight: Mapping[fx.Node, str], roles: Mapping[str, str]
+) -> dict[str, str]:
     return {role: weight[bound[name]] for role, name in roles.items() if isinstance(bound.get(name), fx.Node)}
 
 
@@ -87,13 +105,24 @@ def _affine(
     function = getattr(F, operation)
 
     def convolve(x: Sequence[Tensor], w: Mapping[str, Tensor]) -> Tensor:
-        result: Tensor = function(x[0], w["weight"], w.get("bias"), _tuple(stride), _pad(padding), _tuple(dilation), groups)
+        result: Tensor = function(
+            x[0], w["weight"], w.get("bias"), _tuple(stride), _pad(padding), _tuple(dilation), groups
+        )
         return result
 
     kernel = bound["weight"].meta["val"].shape[2:]
-    pointwise = all(k == 1 for k in kernel) and all(s == 1 for s in _many(stride)) and all(p == 0 for p in _many(padding))
+    pointwise = (
+        all(k == 1 for k in kernel)
+        and all(s == 1 for s in _many(stride))
+        and all(p == 0 for p in _many(padding))
+    )
     return Step(
-        kind="affine", weights=_roles(bound, weight, roles), apply=convolve, groups=groups, pointwise=pointwise, **common
+        kind="affine",
+        weights=_roles(bound, weight, roles),
+        apply=convolve,
+        groups=groups,
+        pointwise=pointwise,
+        **common,
     )
 
 
@@ -108,10 +137,16 @@ def _norm(
     roles = {"weight": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
     def apply(x: Sequence[Tensor], w: Mapping[str, Tensor]) -> Tensor:
-        return F.batch_norm(x[0], w["mean"], w["var"], w.get("weight"), w.get("bias"), False, 0.0, bound["eps"])
+        return F.batch_norm(
+            x[0], w["mean"], w["var"], w.get("weight"), w.get("bias"), False, 0.0, bound["eps"]
+        )
 
     return Step(
-        kind="norm", weights=_roles(bound, weight, roles), apply=apply, settings={"eps": bound["eps"]}, **common
+        kind="norm",
+        weights=_roles(bound, weight, roles),
+        apply=apply,
+        settings={"eps": bound["eps"]},
+        **common,
     )
 
 
@@ -136,7 +171,11 @@ def _pool(
     if operation not in POOLS and not spatial_mean:
         return None
     return Step(
-        kind="pool", weights={}, apply=_replay(node, {}), settings={"linear": "max" not in operation}, **common
+        kind="pool",
+        weights={},
+        apply=_replay(node, {}),
+        settings={"linear": "max" not in operation},
+        **common,
     )
 
 
@@ -173,7 +212,9 @@ def _replay(node: fx.Node, weight: Mapping[fx.Node, str]) -> Apply:
     reads = [arg for arg in node.all_input_nodes if arg not in weight]
 
     def apply(x: Sequence[Tensor], w: Mapping[str, Tensor]) -> Tensor:
-        values: dict[fx.Node, Any] = dict(zip(reads, x, strict=True)) | {arg: w[name] for arg, name in weight.items()}
+        values: dict[fx.Node, Any] = dict(zip(reads, x, strict=True)) | {
+            arg: w[name] for arg, name in weight.items()
+        }
         args = fx.node.map_arg(node.args, lambda arg: values[arg])
         kwargs = fx.node.map_arg(node.kwargs, lambda arg: values[arg])
         result: Tensor = function(*args, **kwargs)

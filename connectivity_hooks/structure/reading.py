@@ -103,4 +103,6 @@ def _check(model: nn.Module, program: Program, example: Tensor) -> None:
     wrong = float((found - expected).abs().max()) / scale
     tolerance = max(TOLERANCE, 1000 * torch.finfo(expected.dtype).eps)
     if not wrong <= tolerance:
-        raise InputError(f"the model's structure was read, but its steps give other outputs (relative error {wrong:.1e})")
+        raise InputError(
+            f"the model's structure was read, but its steps give other outputs (relative error {wrong:.1e})"
+        )

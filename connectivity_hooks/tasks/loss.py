@@ -38,7 +38,9 @@ class Loss:
     def check(self, outputs: Tensor, targets: Tensor) -> None:
         """Raise `InputError` when a batch of outputs and targets does not fit this loss."""
         if not isinstance(outputs, Tensor):
-            raise InputError(f"loss {self.name}: the model returned {type(outputs).__name__}, expected one tensor")
+            raise InputError(
+                f"loss {self.name}: the model returned {type(outputs).__name__}, expected one tensor"
+            )
         if self.name == "cross-entropy":
             _check_classes(outputs, targets)
         elif self.name in LOSSES and outputs.shape != targets.shape:
@@ -102,7 +104,9 @@ def _wrong_sign(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _elementwise(function: Callable[..., Tensor]) -> PerSample:
-    return lambda outputs, targets: _mean_over_rest(function(outputs, targets.to(outputs.dtype), reduction="none"))
+    return lambda outputs, targets: _mean_over_rest(
+        function(outputs, targets.to(outputs.dtype), reduction="none")
+    )
 
 
 def _errors_per_sample(errors: PerSample) -> PerSample:
@@ -113,7 +117,12 @@ LOSSES: dict[str, Loss] = {
     loss.name: loss
     for loss in (
         Loss("cross-entropy", _cross_entropy, _errors_per_sample(_wrong_class), convex=True),
-        Loss("bce", _elementwise(F.binary_cross_entropy_with_logits), _errors_per_sample(_wrong_sign), convex=True),
+        Loss(
+            "bce",
+            _elementwise(F.binary_cross_entropy_with_logits),
+            _errors_per_sample(_wrong_sign),
+            convex=True,
+        ),
         Loss("mse", _elementwise(F.mse_loss), None, convex=True),
         Loss("l1", _elementwise(F.l1_loss), None, convex=True),
         Loss("huber", _elementwise(F.huber_loss), None, convex=True),
@@ -127,7 +136,9 @@ def _check_classes(outputs: Tensor, targets: Tensor) -> None:
         raise InputError(f"loss cross-entropy: expected outputs (samples, classes, …), found {shape}")
     if targets.is_floating_point():
         if outputs.shape != targets.shape:
-            raise InputError(f"loss cross-entropy: class probabilities {tuple(targets.shape)} do not fit outputs {shape}")
+            raise InputError(
+                f"loss cross-entropy: class probabilities {tuple(targets.shape)} do not fit outputs {shape}"
+            )
         return
     if targets.shape != outputs.shape[:1] + outputs.shape[2:]:
         raise InputError(f"loss cross-entropy: labels {tuple(targets.shape)} do not fit outputs {shape}")

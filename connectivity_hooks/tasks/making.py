@@ -75,7 +75,9 @@ def check_task(task: Task, model: nn.Module) -> None:
             _check_labels(split, outputs.shape[1], task.data_name)
         values = task.loss.per_sample(outputs, targets)
         if values.shape != (len(targets),):
-            raise InputError(f"loss {task.loss.name}: gives {tuple(values.shape)}, expected ({len(targets)},)")
+            raise InputError(
+                f"loss {task.loss.name}: gives {tuple(values.shape)}, expected ({len(targets)},)"
+            )
 
 
 def _run(model: nn.Module, inputs: Tensor, task: Task) -> Tensor:

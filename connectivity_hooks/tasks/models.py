@@ -25,13 +25,17 @@ def model_factory(spec: str) -> ModelFactory:
         return lambda: adapter.create(reference.name, reference.arguments)
     if not reference.is_code and importlib.util.find_spec(reference.home) is None:
         hint = near_matches(reference.home, registry().adapters)
-        raise UsageError(f"--model {spec}: {reference.home!r} is no installed library of models and no module; {hint}")
+        raise UsageError(
+            f"--model {spec}: {reference.home!r} is no installed library of models and no module; {hint}"
+        )
     function = resolve(reference)
 
     def make() -> nn.Module:
         model = call(reference, function)
         if not isinstance(model, nn.Module):
-            raise InputError(f"{reference.home}:{reference.name} returns a {type(model).__name__}, expected an nn.Module")
+            raise InputError(
+                f"{reference.home}:{reference.name} returns a {type(model).__name__}, expected an nn.Module"
+            )
         return model
 
     return make

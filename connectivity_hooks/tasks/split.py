@@ -55,7 +55,9 @@ class CachedSplit(Split):
 
     def __init__(self, name: str, inputs: Tensor, targets: Tensor) -> None:
         if len(inputs) != len(targets):
-            raise InputError(f"data: {name} has {len(inputs)} inputs and {len(targets)} targets; expected as many")
+            raise InputError(
+                f"data: {name} has {len(inputs)} inputs and {len(targets)} targets; expected as many"
+            )
         if len(inputs) == 0:
             raise InputError(f"data: {name} has no samples")
         self.name = name
@@ -80,7 +82,9 @@ class CachedSplit(Split):
 
     def to(self, device: torch.device, dtype: torch.dtype) -> CachedSplit:
         """Return the split on `device`, floating inputs and targets in `dtype`."""
-        return CachedSplit(self.name, _moved(self.inputs, device, dtype), _moved(self._targets, device, dtype))
+        return CachedSplit(
+            self.name, _moved(self.inputs, device, dtype), _moved(self._targets, device, dtype)
+        )
 
 
 class StreamedSplit(Split):
@@ -96,9 +100,7 @@ class StreamedSplit(Split):
         InputError: At a later pass, when the loader gives other targets than before: it shuffles.
     """
 
-    def __init__(
-        self, name: str, loader: Iterable[Batch], device: torch.device, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, name: str, loader: Iterable[Batch], device: torch.device, dtype: torch.dtype) -> None:
         self.name = name
         self._loader = loader
         self._device = device
@@ -117,7 +119,9 @@ class StreamedSplit(Split):
             passed.append(targets)
             yield _moved(inputs, self._device, self._dtype), _moved(targets, self._device, self._dtype)
         if _digest(torch.cat(passed)) != self._digest:
-            raise InputError(f"data: the {self.name} loader gives another order at every pass; make it with shuffle=False")
+            raise InputError(
+                f"data: the {self.name} loader gives another order at every pass; make it with shuffle=False"
+            )
 
     def targets(self) -> Tensor:
         return _moved(self._targets, self._device, self._dtype)

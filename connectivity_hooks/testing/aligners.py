@@ -55,7 +55,9 @@ class AlignerSuite(MethodSuite):
         """The copy has the checkpoint's own names, shapes and types."""
         a, b = self.make_weights(1), self.make_weights(2)
         found = self.make().align(a, b, self.make_task()).weights
-        assert {k: (v.shape, v.dtype) for k, v in found.items()} == {k: (v.shape, v.dtype) for k, v in b.items()}
+        assert {k: (v.shape, v.dtype) for k, v in found.items()} == {
+            k: (v.shape, v.dtype) for k, v in b.items()
+        }
 
 
 def _distance(a: Weights, b: Weights) -> float:

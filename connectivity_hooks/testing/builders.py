@@ -40,7 +40,7 @@ class BuilderSuite(MethodSuite):
         return make_weights(self.make_task(), seed)
 
     def test_the_path_keeps_its_ends_bit_for_bit(self) -> None:
-        """t = 0 and t = 1 are the checkpoints."""
+        """T = 0 and t = 1 are the checkpoints."""
         a, b, path = self._build()
         for t, end in ((0.0, a), (1.0, b)):
             found = path(t)
@@ -68,7 +68,9 @@ class BuilderSuite(MethodSuite):
                 assert tensor.dtype == a[name].dtype, f"{name} has another type at t = {t}"
                 assert bool(torch.isfinite(tensor).all()), f"{name} is not finite at t = {t}"
                 if not tensor.is_floating_point():
-                    assert any(torch.equal(tensor, point[name]) for point in points), f"{name} is interpolated"
+                    assert any(torch.equal(tensor, point[name]) for point in points), (
+                        f"{name} is interpolated"
+                    )
             if "decode.weight" in a:
                 weights = path(t)
                 assert torch.equal(weights["encode.weight"], weights["decode.weight"]), "tied weights part"
@@ -85,7 +87,9 @@ class BuilderSuite(MethodSuite):
                 expected = first if guarantee == CONSTANT else torch.lerp(first, last, share)
                 wrong = float((self._outputs(path, left + share * (right - left)) - expected).abs().max())
                 scale = max(1.0, float(expected.abs().max()))
-                assert wrong <= TOLERANCE * scale, f"segment {segment} is not {guarantee}: outputs deviate by {wrong:.1e}"
+                assert wrong <= TOLERANCE * scale, (
+                    f"segment {segment} is not {guarantee}: outputs deviate by {wrong:.1e}"
+                )
 
     def test_identical_ends_are_connected(self) -> None:
         """A path from a checkpoint to itself is valid."""
@@ -107,7 +111,11 @@ class BuilderSuite(MethodSuite):
             file = pathlib.Path(folder) / "p.path.safetensors"
             path.save(file)
             loaded = Path.load(file)
-        assert (loaded.positions, loaded.guarantees, loaded.basis) == (path.positions, path.guarantees, path.basis)
+        assert (loaded.positions, loaded.guarantees, loaded.basis) == (
+            path.positions,
+            path.guarantees,
+            path.basis,
+        )
         for t in (0.0, *BETWEEN, 1.0):
             weights = path(t)
             assert all(same(tensor, weights[name]) for name, tensor in loaded(t).items())

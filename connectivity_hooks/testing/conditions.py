@@ -48,7 +48,9 @@ class ConditionSuite(MethodSuite):
         verdicts = self._check(self._model())
         assert {verdict.condition for verdict in verdicts} == {self.condition.name}
         layers = {verdict.layer for verdict in verdicts}
-        assert layers in ({*LAYERS}, {None}), f"expected verdicts for {LAYERS} or for the network, found {layers}"
+        assert layers in ({*LAYERS}, {None}), (
+            f"expected verdicts for {LAYERS} or for the network, found {layers}"
+        )
 
     def test_one_seed_gives_one_answer(self) -> None:
         """Two runs of one seed agree."""
@@ -62,7 +64,9 @@ class ConditionSuite(MethodSuite):
         modes = [module.training for module in model.modules()]
         with global_random_state_kept():
             self._check(model)
-        assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items()), "weights changed"
+        assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items()), (
+            "weights changed"
+        )
         assert [module.training for module in model.modules()] == modes, "training flags changed"
         hooks = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()]
         assert not any(hooks), "hooks are left on the model"

@@ -34,7 +34,9 @@ class MethodSuite:
     def test_name_and_manual(self) -> None:
         """The name can be typed, and the docstring says in its first line what the method is."""
         kind = self.method()
-        assert re.fullmatch(r"[a-z][a-z0-9-]*", kind.name), f"name {kind.name!r}: expected lower-case words and dashes"
+        assert re.fullmatch(r"[a-z][a-z0-9-]*", kind.name), (
+            f"name {kind.name!r}: expected lower-case words and dashes"
+        )
         assert kind.__doc__ is not None, "a method's docstring is its manual"
         assert kind.summary().endswith("."), "the docstring starts with a sentence"
 
@@ -47,7 +49,9 @@ class MethodSuite:
             field.parse(field.default, f"--{kind.name}.{field.name}")
             for sign, bound in field.limits.items():
                 beyond = bound - 1 if sign in ("≥", ">") else bound + 1
-                assert _refused(kind, {field.name: beyond}), f"option {field.name}: {beyond} should be refused"
+                assert _refused(kind, {field.name: beyond}), (
+                    f"option {field.name}: {beyond} should be refused"
+                )
         assert _refused(kind, {"no_such_option": 1})
         assert dataclasses.is_dataclass(kind.Options)
 
@@ -55,10 +59,10 @@ class MethodSuite:
 @contextmanager
 def global_random_state_kept() -> Iterator[None]:
     """Assert that the block leaves every global random state as it was."""
-    before = (torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate())  # noqa: NPY002
+    before = (torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate())
     yield
     assert torch.equal(before[0], torch.get_rng_state()), "the global state of torch's generator changed"
-    assert before[1] == np.random.get_state()[1].tolist(), "the global state of numpy's generator changed"  # noqa: NPY002
+    assert before[1] == np.random.get_state()[1].tolist(), "the global state of numpy's generator changed"
     assert before[2] == random.getstate(), "the global state of Python's generator changed"
 
 

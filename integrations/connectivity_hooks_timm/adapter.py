@@ -36,7 +36,9 @@ class TimmAdapter(Adapter):
         try:
             model: nn.Module = timm.create_model(name, pretrained=False, **arguments)
         except Exception as error:  # timm passes the arguments on to any of hundreds of constructors
-            raise InputError(f"timm:{name}: cannot be made with {dict(arguments)}: {' '.join(str(error).split())}") from None
+            raise InputError(
+                f"timm:{name}: cannot be made with {dict(arguments)}: {' '.join(str(error).split())}"
+            ) from None
         return model
 
     def claims(self, model: nn.Module) -> bool:
@@ -63,7 +65,9 @@ def _timm() -> Any:
     try:
         import timm
     except ImportError as error:
-        raise InputError(f"timm: cannot be imported ({error}); pip install 'connectivity-hooks[timm]'") from None
+        raise InputError(
+            f"timm: cannot be imported ({error}); pip install 'connectivity-hooks[timm]'"
+        ) from None
     return timm
 
 

@@ -109,7 +109,9 @@ def read_chain(program: Program, weights: Weights) -> Chain:
     _one_line(program)
     cuts = [index for index, step in enumerate(program.steps) if _opens_layer(step, weights)]
     if len(cuts) < 2:
-        raise InputError(f"builder certified: expected two layers of weights or more, found {len(cuts)}; {INSTEAD}")
+        raise InputError(
+            f"builder certified: expected two layers of weights or more, found {len(cuts)}; {INSTEAD}"
+        )
     before = program.steps[: cuts[0]]
     ends = [*cuts[1:], len(program.steps)]
     layers = [
@@ -122,7 +124,9 @@ def read_chain(program: Program, weights: Weights) -> Chain:
 
 
 def _affine(layer: Layer, weights: Mapping[str, Tensor], features: Tensor) -> Tensor:
-    return layer.affine.apply([features], {role: weights[name] for role, name in layer.affine.weights.items()})
+    return layer.affine.apply(
+        [features], {role: weights[name] for role, name in layer.affine.weights.items()}
+    )
 
 
 def _one_line(program: Program) -> None:
@@ -130,9 +134,13 @@ def _one_line(program: Program) -> None:
     used: set[str] = set()
     for step in program.steps:
         if step.kind == "other":
-            raise InputError(f"builder certified: {step.operation} ({step.name}) acts across neurons; {INSTEAD}")
+            raise InputError(
+                f"builder certified: {step.operation} ({step.name}) acts across neurons; {INSTEAD}"
+            )
         if step.inputs != (previous,):
-            raise InputError(f"builder certified: {step.operation} ({step.name}) joins branches, not a chain; {INSTEAD}")
+            raise InputError(
+                f"builder certified: {step.operation} ({step.name}) joins branches, not a chain; {INSTEAD}"
+            )
         shared = used & set(step.weights.values())
         if shared:
             raise InputError(f"builder certified: {min(shared)} is used by two layers; {INSTEAD}")
@@ -145,7 +153,9 @@ def _opens_layer(step: Step, weights: Weights) -> bool:
         return False
     rows = weights[step.weights["weight"]].shape[0]
     if step.groups not in (1, rows):
-        raise InputError(f"builder certified: {step.weights['weight']} mixes channels in {step.groups} groups; {INSTEAD}")
+        raise InputError(
+            f"builder certified: {step.weights['weight']} mixes channels in {step.groups} groups; {INSTEAD}"
+        )
     return step.groups == 1 or weights[step.weights["weight"]].shape[1] * step.groups != rows
 
 
@@ -159,7 +169,9 @@ def _layer(affine: Step, after: Sequence[Step], weights: Weights) -> Layer:
     for step in after:
         for name in step.weights.values():
             if weights[name].shape[:1] != (width,):
-                raise InputError(f"builder certified: {name} has {tuple(weights[name].shape)}, expected {width} first")
+                raise InputError(
+                    f"builder certified: {name} has {tuple(weights[name].shape)}, expected {width} first"
+                )
         if step.kind == "flatten":
             return Layer(affine, tuple(after), width, step.shape[0] // width)
     return Layer(affine, tuple(after), width, 1)

@@ -57,7 +57,9 @@ class FeatureRank(Condition):
     def _verdict(self, layer: str, covariance: Covariance) -> Verdict:
         possible = min(len(covariance.matrix), covariance.count - 1)
         if possible < 1:
-            return Verdict.invalid(self.name, layer, f"a rank needs two samples or more, found {covariance.count}")
+            return Verdict.invalid(
+                self.name, layer, f"a rank needs two samples or more, found {covariance.count}"
+            )
         found = ranks(covariance)
         share = min(1.0, found.numerical / possible)
         details: dict[str, float | int | str | None] = {
@@ -68,4 +70,6 @@ class FeatureRank(Condition):
             "constant": found.constant,
             "samples": covariance.count,
         }
-        return Verdict(self.name, layer, share >= self.options.least, share, self.options.least, UNIT, details=details)
+        return Verdict(
+            self.name, layer, share >= self.options.least, share, self.options.least, UNIT, details=details
+        )

@@ -27,7 +27,9 @@ class Options:
     ridge: float = option(0.0, "Weight of the squared norm of the probe, on standardised features.", ge=0)
     errors: int = option(0, "Misclassified samples allowed in the best draw.", ge=0)
     loss_target: float | None = option(
-        None, "A probe stops when its loss is at most this; none: ln 2 / N, which no misclassified sample allows.", ge=0
+        None,
+        "A probe stops when its loss is at most this; none: ln 2 / N, which no misclassified sample allows.",
+        ge=0,
     )
     iterations: int = option(300, "L-BFGS iterations at most.", ge=1)
 
@@ -59,7 +61,9 @@ class Separability(Condition):
         for layer in self.progress.track(layers, "fitting probes", len(layers)):
             yield self._layer(observation, layer, labels, generator)
 
-    def _layer(self, observation: Observation, layer: str, labels: Tensor, generator: torch.Generator) -> Verdict:
+    def _layer(
+        self, observation: Observation, layer: str, labels: Tensor, generator: torch.Generator
+    ) -> Verdict:
         try:
             features = observation.features(layer)
         except KeyError:
@@ -73,7 +77,10 @@ class Separability(Condition):
         if kept < 1:
             return Verdict.invalid(self.name, layer, f"no neuron of {width} would be kept")
         subsets = torch.stack(
-            [torch.randperm(width, generator=generator)[:kept].sort().values for _ in range(self.options.draws)]
+            [
+                torch.randperm(width, generator=generator)[:kept].sort().values
+                for _ in range(self.options.draws)
+            ]
         )
         target = self.options.loss_target
         fit = fit_logistic(

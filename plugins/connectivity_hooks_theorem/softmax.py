@@ -88,7 +88,9 @@ class Likelihood:
         chances = shifted / total[..., None]
         mean = (chances * relative).sum(2)
         spread = (chances * relative.square()).sum(2) - mean.square()
-        value = self._losses(top, others).mean(0, dtype=torch.float64) + length * slope + length.square() * bend
+        value = (
+            self._losses(top, others).mean(0, dtype=torch.float64) + length * slope + length.square() * bend
+        )
         derivative = mean.mean(0, dtype=torch.float64) + slope + 2 * length * bend
         return value, derivative, spread.mean(0, dtype=torch.float64).clamp_min(1e-300) + 2 * bend
 

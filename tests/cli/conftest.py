@@ -10,7 +10,7 @@ from connectivity_hooks.cli.connect import command as connect_command
 from connectivity_hooks.cli.entry import exit_status
 from connectivity_hooks.cli.group import group
 
-NETWORK = '''
+NETWORK = """
 from torch import nn
 
 def make(width=16):
@@ -24,7 +24,7 @@ def notamodule():
 
 def broken():
     raise RuntimeError("no such luck\\nsecond line")
-'''
+"""
 
 
 @pytest.fixture(scope="session")

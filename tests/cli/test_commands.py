@@ -11,13 +11,23 @@ from connectivity_hooks.cli.group import COMMANDS
 
 @pytest.fixture
 def look(workspace):
-    return ["check", workspace / "a.safetensors", "--model", f"{workspace}/net.py:make", "--data", workspace / "data.npz"]
+    return [
+        "check",
+        workspace / "a.safetensors",
+        "--model",
+        f"{workspace}/net.py:make",
+        "--data",
+        workspace / "data.npz",
+    ]
 
 
 def test_check_prints_a_line_for_each_layer(run, look):
     status, out, _ = run(*look, "--condition", "feature-rank", "--layers", "1", "--layers", "3")
     assert status in (0, 4)
-    assert [line.split()[:2] for line in out.splitlines()[2:]] == [["feature-rank", "1"], ["feature-rank", "3"]]
+    assert [line.split()[:2] for line in out.splitlines()[2:]] == [
+        ["feature-rank", "1"],
+        ["feature-rank", "3"],
+    ]
 
 
 def test_check_exits_with_4_when_a_condition_does_not_hold(run, look):
@@ -44,7 +54,10 @@ def test_sample_writes_a_checkpoint_between_the_ends(run, ends, workspace, tmp_p
     torch.testing.assert_close(load_file(mid)["4.weight"], 0.75 * a["4.weight"] + 0.25 * b["4.weight"])
     assert load_file(mid)["2.num_batches_tracked"] == a["2.num_batches_tracked"]
     half = tmp_path / "half.safetensors"
-    assert run("sample", tmp_path / "linear.path.safetensors", "-t", 1, "-o", half, "--dtype", "bfloat16")[0] == 0
+    assert (
+        run("sample", tmp_path / "linear.path.safetensors", "-t", 1, "-o", half, "--dtype", "bfloat16")[0]
+        == 0
+    )
     assert torch.equal(load_file(half)["4.weight"], b["4.weight"].bfloat16())
 
 

@@ -26,7 +26,14 @@ def test_connect_writes_path_report_and_figures(run, ends, workspace, tmp_path):
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     linear = report["builders"]["linear"]
     for split in ("train", "test"):
-        assert {"loss_max", "loss_min", "loss_mean", "error_max", "barrier_entezari", "barrier_frankle"} <= linear[split].keys()
+        assert {
+            "loss_max",
+            "loss_min",
+            "loss_mean",
+            "error_max",
+            "barrier_entezari",
+            "barrier_frankle",
+        } <= linear[split].keys()
         assert linear["bound"][split] is None
     assert {"seconds", "length"} <= linear.keys()
     assert {"checkpoints", "task", "builders", "conditions", "environment"} <= report.keys()
@@ -68,7 +75,8 @@ def test_conditions_of_both_ends_come_into_the_report(run, ends):
 
 def test_batch_norm_can_be_re_estimated(run, ends):
     stored, fresh = (
-        json.loads(run(*ends, "--json", "--batch-norm", how)[1])["builders"]["linear"] for how in ("stored", "re-estimated")
+        json.loads(run(*ends, "--json", "--batch-norm", how)[1])["builders"]["linear"]
+        for how in ("stored", "re-estimated")
     )
     assert fresh["batch_norm"] == "re-estimated"
     assert fresh["train"]["loss_max"] != stored["train"]["loss_max"]
@@ -82,12 +90,29 @@ def test_identical_ends_have_no_barrier_and_a_valid_report(run, ends, workspace,
     assert (tmp_path / "report.html").exists()
 
 
-def test_the_model_may_be_left_out_when_the_checkpoint_names_an_installed_library(run, ends, workspace, tmp_path):
+def test_the_model_may_be_left_out_when_the_checkpoint_names_an_installed_library(
+    run, ends, workspace, tmp_path
+):
     import timm
 
     for name in ("a", "b"):
-        ch.save(timm.create_model("resnet18", num_classes=3, in_chans=1), tmp_path / name, task="timm:resnet18?num_classes=3&in_chans=1")
-    status, out, err = run("connect", tmp_path / "a", tmp_path / "b", "--data", workspace / "data.npz", "--json", "--points", 2, "--refine", 0)
+        ch.save(
+            timm.create_model("resnet18", num_classes=3, in_chans=1),
+            tmp_path / name,
+            task="timm:resnet18?num_classes=3&in_chans=1",
+        )
+    status, out, err = run(
+        "connect",
+        tmp_path / "a",
+        tmp_path / "b",
+        "--data",
+        workspace / "data.npz",
+        "--json",
+        "--points",
+        2,
+        "--refine",
+        0,
+    )
     assert (status, err) == (0, "")
     assert json.loads(out)["task"]["model"] == "timm:resnet18?num_classes=3&in_chans=1"
 
@@ -107,15 +132,36 @@ def test_a_checkpoint_never_makes_us_import_code(run, ends, workspace, tmp_path)
 REFUSED = {
     "missing file": (lambda folder: folder / "nothing.safetensors", "cannot be read"),
     "empty": (lambda folder: write(folder / "x.safetensors", b""), "is empty"),
-    "truncated": (lambda folder: write(folder / "x.safetensors", (folder / "good").read_bytes()[:-7]), "truncated"),
-    "text": (lambda folder: write(folder / "x.safetensors", b"hello there, this is no checkpoint"), "not a safetensors"),
+    "truncated": (
+        lambda folder: write(folder / "x.safetensors", (folder / "good").read_bytes()[:-7]),
+        "truncated",
+    ),
+    "text": (
+        lambda folder: write(folder / "x.safetensors", b"hello there, this is no checkpoint"),
+        "not a safetensors",
+    ),
     "pickle": (lambda folder: pickled(folder), "connectivity-hooks convert"),
     "folder": (lambda folder: folder, "name the file"),
-    "other keys": (lambda folder: other(folder, lambda w: {"x" + k: v for k, v in w.items()}), "8 missing: 1.weight"),
-    "one key": (lambda folder: other(folder, lambda w: {k: v for k, v in w.items() if k != "4.bias"}), "1 missing: 4.bias"),
-    "one shape": (lambda folder: other(folder, lambda w: {**w, "4.bias": torch.zeros(5)}), "expected (3,), found (5,)"),
-    "nan": (lambda folder: other(folder, lambda w: {**w, "4.bias": torch.full((3,), torch.nan)}), "4.bias holds 3 NaN"),
-    "float8": (lambda folder: other(folder, lambda w: {**w, "4.bias": torch.zeros(3).to(torch.float8_e4m3fn)}), "F8_E4M3"),
+    "other keys": (
+        lambda folder: other(folder, lambda w: {"x" + k: v for k, v in w.items()}),
+        "8 missing: 1.weight",
+    ),
+    "one key": (
+        lambda folder: other(folder, lambda w: {k: v for k, v in w.items() if k != "4.bias"}),
+        "1 missing: 4.bias",
+    ),
+    "one shape": (
+        lambda folder: other(folder, lambda w: {**w, "4.bias": torch.zeros(5)}),
+        "expected (3,), found (5,)",
+    ),
+    "nan": (
+        lambda folder: other(folder, lambda w: {**w, "4.bias": torch.full((3,), torch.nan)}),
+        "4.bias holds 3 NaN",
+    ),
+    "float8": (
+        lambda folder: other(folder, lambda w: {**w, "4.bias": torch.zeros(3).to(torch.float8_e4m3fn)}),
+        "F8_E4M3",
+    ),
 }
 
 
@@ -168,7 +214,11 @@ def test_bad_data_is_refused_in_one_line(run, ends, workspace, tmp_path, change,
     import numpy as np
 
     arrays = dict(np.load(workspace / "data.npz"))
-    special = {"wide": np.zeros((200, 6, 7)), "empty": np.zeros((0, 6, 6)), "nan": np.full((200, 6, 6), np.nan)}
+    special = {
+        "wide": np.zeros((200, 6, 7)),
+        "empty": np.zeros((0, 6, 6)),
+        "nan": np.full((200, 6, 6), np.nan),
+    }
     for name, value in change.items():
         if value is None:
             del arrays[name]
@@ -212,7 +262,10 @@ def test_bad_models_are_refused_in_one_line(run, ends, workspace, name, status, 
         (["--condition", "seperability"], "did you mean 'separability'?"),
         (["--align", "weight-matching"], "unknown aligner"),
         (["--loss", "cross-entrop"], "did you mean 'cross-entropy'?"),
-        (["--condition", "separability", "--separability.fraction", "1.5"], "expected float > 0 ≤ 1, found 1.5"),
+        (
+            ["--condition", "separability", "--separability.fraction", "1.5"],
+            "expected float > 0 ≤ 1, found 1.5",
+        ),
         (["--separability.fraction", "0.5"], "separability is not used"),
         (["--seperability.fraction", "0.5"], "No such option"),
         (["--dtype", "float31"], "did you mean 'float32'"),
@@ -250,12 +303,21 @@ def make():
 """
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
 def test_an_interrupted_run_keeps_what_was_finished_and_goes_on(run, ends, tmp_path, number, status):
     (tmp_path / "slow.py").write_text(SLOW)
-    slow = list(map(str, [*ends[1:3], "--model", f"{tmp_path}/slow.py:make", *ends[5:], "--points", "30", "--refine", "0"]))
+    slow = list(
+        map(
+            str,
+            [*ends[1:3], "--model", f"{tmp_path}/slow.py:make", *ends[5:], "--points", "30", "--refine", "0"],
+        )
+    )
     program = [sys.executable, "-c", "from connectivity_hooks.cli import connect; connect()"]
-    process = subprocess.Popen([*program, *slow, "--out", tmp_path / "out"], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*program, *slow, "--out", tmp_path / "out"], stderr=subprocess.PIPE, text=True
+    )
     journal = tmp_path / "out" / ".linear.unfinished.jsonl"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and (not journal.exists() or journal.read_text().count("\n") < 5):
@@ -272,7 +334,9 @@ def test_an_interrupted_run_keeps_what_was_finished_and_goes_on(run, ends, tmp_p
     assert run("connect", *slow, "--out", tmp_path / "out")[0] == 0
     assert (tmp_path / "out" / "linear.path.safetensors").stat().st_mtime_ns == before
     run("connect", *slow, "--out", tmp_path / "whole")
-    assert (tmp_path / "out" / "evaluation.csv").read_text() == (tmp_path / "whole" / "evaluation.csv").read_text()
+    assert (tmp_path / "out" / "evaluation.csv").read_text() == (
+        tmp_path / "whole" / "evaluation.csv"
+    ).read_text()
     assert not journal.exists()
 
 

@@ -8,7 +8,13 @@ from connectivity_hooks.tasks.task import Task
 
 def make_net():
     return nn.Sequential(
-        nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 3)
+        nn.Linear(8, 16),
+        nn.BatchNorm1d(16),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(16, 12),
+        nn.ReLU(),
+        nn.Linear(12, 3),
     )
 
 

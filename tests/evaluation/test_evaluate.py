@@ -39,7 +39,9 @@ def test_every_figure_of_a_linear_path_agrees_with_the_reference(setting):
             assert point.loss == pytest.approx(losses.mean().item(), rel=1e-5)
             assert point.error == pytest.approx(errors.mean().item(), abs=1e-9)
             assert point.excess == pytest.approx(excess.mean().item(), abs=1e-5)
-            assert point.excess_interval == pytest.approx(1.96 * excess.std().item() / len(excess) ** 0.5, rel=1e-3, abs=1e-6)
+            assert point.excess_interval == pytest.approx(
+                1.96 * excess.std().item() / len(excess) ** 0.5, rel=1e-3, abs=1e-6
+            )
         curve, figures = evaluation.curves[name], evaluation.barriers[name]
         assert figures.barrier_entezari == max(point.excess for point in curve)
         assert figures.barrier_frankle == figures.loss_max - (curve[0].loss + curve[-1].loss) / 2
@@ -178,7 +180,9 @@ def test_evaluation_leaves_path_inputs_and_global_random_state_alone(setting):
 
 def test_re_estimated_batch_norm_agrees_with_averages_over_the_batches(setting):
     a, b = setting.weights(1), setting.weights(2)
-    evaluation = evaluate(Path.from_points([a, b]), setting.task, points=3, refine=0, batch_norm="re-estimated")
+    evaluation = evaluate(
+        Path.from_points([a, b]), setting.task, points=3, refine=0, batch_norm="re-estimated"
+    )
     middle = between(a, b, 0.5)
     hidden = setting.x[:96].double() @ middle["0.weight"].T + middle["0.bias"]
     batches = hidden.split(32)

@@ -79,7 +79,9 @@ def test_no_graph_is_kept_and_memory_stays_flat():
 
 def train(hooks):
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(True), nn.Dropout(0.3), nn.Linear(16, 3))
+    net = nn.Sequential(
+        nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(True), nn.Dropout(0.3), nn.Linear(16, 3)
+    )
     optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
     handle = capture(net, every=3, samples=20) if hooks else None
     for _ in range(200):

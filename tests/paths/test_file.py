@@ -82,7 +82,12 @@ def test_a_path_survives_the_file(tmp_path):
     path = replace(path, end_points=ends, builder="test", options={"seed": 3}, alignment={"aligner": "none"})
     path.save(tmp_path / "p.path.safetensors")
     read = Path.load(tmp_path / "p.path.safetensors")
-    assert (read.end_points, read.builder, read.options, read.alignment) == (ends, "test", {"seed": 3}, path.alignment)
+    assert (read.end_points, read.builder, read.options, read.alignment) == (
+        ends,
+        "test",
+        {"seed": 3},
+        path.alignment,
+    )
     assert (read.positions, read.guarantees, read.basis) == (path.positions, path.guarantees, path.basis)
     for t in (0, 0.1, 0.2, 0.33, 0.95, 1):
         assert all(same(read(t)[name], tensor) for name, tensor in path(t).items())
@@ -104,7 +109,9 @@ def tampered(tmp_path, change_tensors=lambda tensors: None, **metadata):
         header = dict(handle.metadata())
     change_tensors(tensors)
     file = tmp_path / "bad.safetensors"
-    save_file(tensors, file, {key: value for key, value in {**header, **metadata}.items() if value is not None})
+    save_file(
+        tensors, file, {key: value for key, value in {**header, **metadata}.items() if value is not None}
+    )
     return file
 
 
@@ -146,10 +153,18 @@ def test_malformed_metadata_is_refused_in_one_line(tmp_path, metadata):
         lambda tensors: tensors.update({"point.2/fc.bias": torch.ones(10, dtype=torch.float64)}),
         lambda tensors: tensors.update({"rows.3.0/fc.bias": torch.tensor([1])}),
         lambda tensors: tensors.update({"block.0.0/fc.bias": torch.ones(10)}),
-        lambda tensors: tensors.update({"block.3.0/fc.bias": torch.ones(1), "rows.3.0/fc.bias": torch.tensor([10])}),
-        lambda tensors: tensors.update({"block.3.0/fc.bias": torch.ones(2), "rows.3.0/fc.bias": torch.tensor([1, 1])}),
-        lambda tensors: tensors.update({"block.3.0/fc.bias": torch.ones(1), "rows.3.0/fc.bias": torch.tensor([-1])}),
-        lambda tensors: tensors.update({"block.3.0/fc.bias": torch.ones(1), "cols.3.0/fc.bias": torch.tensor([0])}),
+        lambda tensors: tensors.update(
+            {"block.3.0/fc.bias": torch.ones(1), "rows.3.0/fc.bias": torch.tensor([10])}
+        ),
+        lambda tensors: tensors.update(
+            {"block.3.0/fc.bias": torch.ones(2), "rows.3.0/fc.bias": torch.tensor([1, 1])}
+        ),
+        lambda tensors: tensors.update(
+            {"block.3.0/fc.bias": torch.ones(1), "rows.3.0/fc.bias": torch.tensor([-1])}
+        ),
+        lambda tensors: tensors.update(
+            {"block.3.0/fc.bias": torch.ones(1), "cols.3.0/fc.bias": torch.tensor([0])}
+        ),
     ],
 )
 def test_malformed_tensors_are_refused_in_one_line(tmp_path, change):

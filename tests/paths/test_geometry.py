@@ -22,7 +22,11 @@ def test_length_of_a_bezier_curve_agrees_with_adaptive_quadrature():
 
     def speed(t):
         differences = np.diff(control, axis=0)
-        return np.linalg.norm(3 * ((1 - t) ** 2 * differences[0] + 2 * t * (1 - t) * differences[1] + t**2 * differences[2]))
+        return np.linalg.norm(
+            3 * ((1 - t) ** 2 * differences[0] + 2 * t * (1 - t) * differences[1] + t**2 * differences[2])
+        )
 
     path = Path.from_points(points, basis="bezier")
-    assert arc_lengths(path, [0.4, 1], {"w"}) == pytest.approx([quad(speed, 0, 0.4)[0], quad(speed, 0, 1)[0]], rel=1e-6)
+    assert arc_lengths(path, [0.4, 1], {"w"}) == pytest.approx(
+        [quad(speed, 0, 0.4)[0], quad(speed, 0, 1)[0]], rel=1e-6
+    )

@@ -37,7 +37,9 @@ def _read_npz(file: pathlib.Path) -> Mapping[str, Tensor]:
         raise InputError(f"{file}: no such file; give --data FILE.npz") from None
     except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{file}: is not an .npz file of plain arrays ({reason}); write it with numpy.savez") from None
+        raise InputError(
+            f"{file}: is not an .npz file of plain arrays ({reason}); write it with numpy.savez"
+        ) from None
     return {name: _tensor(file, name, array) for name, array in arrays.items()}
 
 

@@ -35,17 +35,27 @@ def load(spec: str, cache_limit: int) -> RawData:
     train, test = _pair(returned, where)
     if train is None:
         raise InputError(f"{where}: gives no training loader; expected (train, test)")
-    return RawData(_held(train, where, cache_limit), None if test is None else _held(test, where, cache_limit))
+    return RawData(
+        _held(train, where, cache_limit), None if test is None else _held(test, where, cache_limit)
+    )
 
 
 def _pair(returned: Any, where: str) -> tuple[Any, Any]:
     if isinstance(returned, Mapping):
         return returned.get("train"), returned.get("test")
-    if isinstance(returned, (tuple, list)):
+    if isinstance(returned, tuple) or (isinstance(returned, list) and not _is_loader(returned)):
         if len(returned) != 2:
-            raise InputError(f"{where}: returns {len(returned)} things; expected a training and a test loader")
+            raise InputError(
+                f"{where}: returns {len(returned)} things; expected a training and a test loader"
+            )
         return returned[0], returned[1]
     return returned, None
+
+
+def _is_loader(batches: list[Any]) -> bool:
+    """Say whether a list holds batches, rather than loaders."""
+    first = batches[0] if batches else None
+    return isinstance(first, (tuple, list)) and any(isinstance(part, Tensor) for part in first)
 
 
 def _held(loader: Any, where: str, cache_limit: int) -> Arrays | Iterable[Arrays]:
@@ -65,7 +75,11 @@ def _held(loader: Any, where: str, cache_limit: int) -> Arrays | Iterable[Arrays
 def _ordered(loader: Any) -> Any:
     if isinstance(loader, Dataset) and not isinstance(loader, IterableDataset):
         return DataLoader(loader, batch_size=_BATCH)
-    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset) or loader.batch_sampler is None:
+    if (
+        not isinstance(loader, DataLoader)
+        or isinstance(loader.dataset, IterableDataset)
+        or loader.batch_sampler is None
+    ):
         return loader
     sampler = BatchSampler(SequentialSampler(loader.dataset), loader.batch_size or _BATCH, drop_last=False)  # type: ignore[arg-type]
     return DataLoader(
@@ -78,7 +92,9 @@ class _Batches:
 
     def __init__(self, loader: Any, where: str) -> None:
         if not isinstance(loader, Iterable) or isinstance(loader, Iterator):
-            raise InputError(f"{where}: gives a {type(loader).__name__}; expected a loader that can be iterated again")
+            raise InputError(
+                f"{where}: gives a {type(loader).__name__}; expected a loader that can be iterated again"
+            )
         self._loader = loader
         self._where = where
 

@@ -28,7 +28,9 @@ def load(folder: pathlib.Path, image_size: int | None) -> RawData:
         InputError: A folder is missing or empty, the splits have other classes, an image is unreadable, or sizes differ.
     """
     if not (folder / "train").is_dir():
-        raise InputError(f"{folder}: has no folder train; expected train/CLASS/IMAGE and perhaps test/CLASS/IMAGE")
+        raise InputError(
+            f"{folder}: has no folder train; expected train/CLASS/IMAGE and perhaps test/CLASS/IMAGE"
+        )
     tests = [folder / name for name in TESTS if (folder / name).is_dir()]
     classes = _classes(folder / "train")
     if tests and _classes(tests[0]) != classes:
@@ -38,7 +40,9 @@ def load(folder: pathlib.Path, image_size: int | None) -> RawData:
 
 
 def _classes(folder: pathlib.Path) -> list[str]:
-    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    classes = sorted(
+        entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    )
     if not classes:
         raise InputError(f"{folder}: has no class folders; expected {folder.name}/CLASS/IMAGE")
     return classes

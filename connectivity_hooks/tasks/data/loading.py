@@ -49,7 +49,9 @@ def load_data(
     if isinstance(train, CachedSplit) and isinstance(test, CachedSplit):
         shapes = [tuple(split.inputs.shape[1:]) for split in (train, test)]
         if shapes[0] != shapes[1]:
-            raise InputError(f"{spec}: training inputs have shape {shapes[0]}, test inputs {shapes[1]}; expected the same")
+            raise InputError(
+                f"{spec}: training inputs have shape {shapes[0]}, test inputs {shapes[1]}; expected the same"
+            )
     return train, test
 
 
@@ -66,8 +68,12 @@ def _raw(spec: str, cache_limit: int, image_size: int | None) -> RawData:
     if ":" in spec:
         return callables.load(spec, cache_limit)
     if path.exists() or "/" in spec:
-        raise InputError(f"{spec}: expected digits, X.npz, X.safetensors, an image folder or FILE.py:callable")
-    raise UsageError(f"unknown data {spec!r}; expected digits, X.npz, X.safetensors, an image folder or FILE.py:callable")
+        raise InputError(
+            f"{spec}: expected digits, X.npz, X.safetensors, an image folder or FILE.py:callable"
+        )
+    raise UsageError(
+        f"unknown data {spec!r}; expected digits, X.npz, X.safetensors, an image folder or FILE.py:callable"
+    )
 
 
 def _split(
@@ -126,7 +132,9 @@ def _parse_normalize(normalize: str | None) -> list[float] | None:
     except ValueError:
         raise UsageError(f"--normalize: expected MEAN,STD, found {normalize!r}") from None
     if len(numbers) % 2 or not numbers or min(numbers[len(numbers) // 2 :]) <= 0:
-        raise UsageError(f"--normalize: expected as many means as positive standard deviations, found {normalize!r}")
+        raise UsageError(
+            f"--normalize: expected as many means as positive standard deviations, found {normalize!r}"
+        )
     return numbers
 
 
@@ -135,7 +143,9 @@ def _normalised(inputs: Tensor, scale: list[float] | None, where: str) -> Tensor
         return inputs
     half = len(scale) // 2
     if half > 1 and (inputs.ndim < 2 or inputs.shape[1] != half):
-        raise InputError(f"{where}: --normalize gives {half} channels, inputs have shape {tuple(inputs.shape[1:])}")
+        raise InputError(
+            f"{where}: --normalize gives {half} channels, inputs have shape {tuple(inputs.shape[1:])}"
+        )
     shape = [1, half] + [1] * (inputs.ndim - 2)
     mean, std = (torch.tensor(part).view(shape) for part in (scale[:half], scale[half:]))
     return (inputs.float() - mean) / std

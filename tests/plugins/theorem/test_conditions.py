@@ -41,7 +41,9 @@ def found(task, condition, layers, **options):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = Known().eval()
-    return {verdict.layer: verdict for verdict in ch.check(model, task, condition, layers=layers, options=options)}
+    return {
+        verdict.layer: verdict for verdict in ch.check(model, task, condition, layers=layers, options=options)
+    }
 
 
 def test_separability_tells_separable_features_from_noise(task):
@@ -55,7 +57,10 @@ def test_separability_tells_separable_features_from_noise(task):
 
 def test_separability_never_says_that_nan_or_silent_features_hold(task):
     verdicts = found(task, "separability", ["broken", "silent"])
-    assert {name: verdict.status for name, verdict in verdicts.items()} == {"broken": "invalid", "silent": "invalid"}
+    assert {name: verdict.status for name, verdict in verdicts.items()} == {
+        "broken": "invalid",
+        "silent": "invalid",
+    }
     assert "NaN" in verdicts["broken"].reason
     assert "never fired" in verdicts["silent"].reason
 

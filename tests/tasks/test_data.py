@@ -1,0 +1,191 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.numpy import save_file
+
+from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.tasks.data.loading import Placement, load_data
+from connectivity_hooks.tasks.split import CachedSplit, StreamedSplit
+
+HERE = Placement(torch.device("cpu"), torch.float32, 1 << 30)
+
+
+def arrays(shape=(8, 5, 6), dtype=np.uint8):
+    x = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    return {"x_train": x, "y_train": np.arange(8) % 3, "x_test": x[:4], "y_test": np.arange(4) % 3}
+
+
+def npz(tmp_path, **changes):
+    np.savez(tmp_path / "d.npz", **{**arrays(), **changes})
+    return str(tmp_path / "d.npz")
+
+
+def test_digits_are_images_with_every_class_in_both_splits():
+    train, test = load_data("digits", HERE)
+    assert train.inputs.shape[1:] == (1, 8, 8)
+    assert (len(train) + len(test), train.inputs.max()) == (1797, 1)
+    assert set(train.targets().tolist()) == set(test.targets().tolist()) == set(range(10))
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((8, 5, 6), (1, 5, 6)),
+        ((8, 5, 6, 3), (3, 5, 6)),
+        ((8, 3, 5, 6), (3, 5, 6)),
+        ((8, 1, 6, 3), (1, 6, 3)),
+        ((8, 7), (7,)),
+    ],
+)
+def test_axes_become_channels_first(tmp_path, shape, expected):
+    np.savez(tmp_path / "d.npz", **arrays(shape))
+    assert load_data(str(tmp_path / "d.npz"), HERE)[0].inputs.shape[1:] == expected
+
+
+def test_uint8_is_scaled_then_normalised_by_channel(tmp_path):
+    x = np.random.default_rng(0).integers(0, 255, (8, 5, 5, 3), dtype=np.uint8)
+    train, _ = load_data(npz(tmp_path, x_train=x, x_test=x[:4]), HERE, normalize="0.1,0.2,0.3,1,2,4")
+    expected = (x / 255 - [0.1, 0.2, 0.3]) / [1, 2, 4]
+    np.testing.assert_allclose(train.inputs.numpy(), expected.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-6)
+
+
+def test_safetensors_and_npz_agree(tmp_path):
+    save_file(arrays(), tmp_path / "d.safetensors")
+    pairs = zip(load_data(npz(tmp_path), HERE), load_data(str(tmp_path / "d.safetensors"), HERE), strict=True)
+    for a, b in pairs:
+        assert torch.equal(a.inputs, b.inputs)
+        assert torch.equal(a.targets(), b.targets())
+
+
+@pytest.mark.parametrize("name", ["text", "pickled", "zip"])
+def test_what_is_no_npz_is_refused_and_not_unpickled(tmp_path, name):
+    file = tmp_path / "d.npz"
+    if name == "pickled":
+        np.savez(file, x_train=np.array([{"a": 1}], dtype=object), y_train=np.zeros(1))
+    else:
+        file.write_bytes(b"hello" if name == "text" else b"PK\x03\x04broken")
+    with pytest.raises(InputError, match=r"d\.npz: is not an \.npz file of plain arrays"):
+        load_data(str(file), HERE)
+
+
+@pytest.mark.parametrize("normalize", ["1", "a,b", "0,0", "0,1,2", ""])
+def test_senseless_normalisation_is_refused(tmp_path, normalize):
+    with pytest.raises(UsageError, match="--normalize"):
+        load_data(npz(tmp_path), HERE, normalize=normalize)
+
+
+def test_normalisation_for_other_channels_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"3 channels, inputs have shape \(1, 5, 6\)"):
+        load_data(npz(tmp_path), HERE, normalize="0,0,0,1,1,1")
+
+
+def image_folder(tmp_path, sizes=((6, 6),), mode="RGB"):
+    generator = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for index in range(3):
+                height, width = sizes[index % len(sizes)]
+                pixels = generator.integers(0, 255, (height, width, 3), dtype=np.uint8)
+                Image.fromarray(pixels).convert(mode).save(tmp_path / split / name / f"{index}.png")
+    (tmp_path / "train" / "cat" / "notes.txt").write_text("not an image")
+    return tmp_path
+
+
+def test_a_folder_of_images_has_its_classes_in_order_of_name(tmp_path):
+    train, test = load_data(str(image_folder(tmp_path)), HERE)
+    assert train.targets().tolist() == test.targets().tolist() == [0, 0, 0, 1, 1, 1]
+    pixels = np.asarray(Image.open(tmp_path / "train" / "dog" / "1.png")).transpose(2, 0, 1) / 255
+    np.testing.assert_allclose(train.inputs[4].numpy(), pixels, atol=1e-6)
+
+
+def test_gray_images_have_one_channel(tmp_path):
+    assert load_data(str(image_folder(tmp_path, mode="L")), HERE)[0].inputs.shape == (6, 1, 6, 6)
+
+
+def test_images_of_several_sizes_need_a_size(tmp_path):
+    folder = str(image_folder(tmp_path, sizes=((6, 8), (9, 5))))
+    with pytest.raises(InputError, match="differ in size.*--image-size"):
+        load_data(folder, HERE)
+    assert load_data(folder, HERE, image_size=4)[0].inputs.shape == (6, 3, 4, 4)
+
+
+def test_a_broken_image_is_named(tmp_path):
+    folder = image_folder(tmp_path)
+    (folder / "train" / "dog" / "9.png").write_bytes(b"\x89PNG broken")
+    with pytest.raises(InputError, match=r"9\.png: cannot be read as an image"):
+        load_data(str(folder), HERE)
+
+
+def test_splits_with_other_classes_are_refused(tmp_path):
+    folder = image_folder(tmp_path)
+    (folder / "val" / "horse").mkdir()
+    with pytest.raises(InputError, match="different class folders"):
+        load_data(str(folder), HERE)
+
+
+LOADERS = """
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+X, Y = torch.arange(40.0).view(20, 2), torch.arange(20) % 4
+DATA = TensorDataset(X, Y)
+
+def pair(): return DataLoader(DATA, 6, shuffle=True), DataLoader(DATA, 6)
+def table(): return {"train": DATA, "test": [(X, Y)]}
+def single(): return [(X, Y)]
+def generator(): return (batch for batch in [(X, Y)])
+def triples(): return [(X, Y, Y)]
+def fails(): return 1 / 0
+
+class Shuffling:
+    def __iter__(self):
+        order = torch.randperm(20)
+        yield X[order], Y[order]
+
+def shuffling(): return Shuffling()
+"""
+
+
+@pytest.fixture
+def loaders(tmp_path):
+    (tmp_path / "loaders.py").write_text(LOADERS)
+    return lambda name: f"{tmp_path}/loaders.py:{name}"
+
+
+@pytest.mark.parametrize(("name", "has_test"), [("pair", True), ("table", True), ("single", False)])
+def test_loaders_are_gone_through_once_in_order(loaders, name, has_test):
+    train, test = load_data(loaders(name), HERE)
+    assert torch.equal(train.inputs, torch.arange(40.0).view(20, 2))
+    assert (test is not None) == has_test
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("generator", "iterated again"), ("triples", "not a pair"), ("fails", "ZeroDivisionError")],
+)
+def test_what_gives_no_batches_is_refused_in_one_line(loaders, name, words):
+    with pytest.raises(InputError, match=words) as error:
+        load_data(loaders(name), HERE)
+    assert "\n" not in str(error.value)
+
+
+def test_a_loader_that_does_not_fit_is_streamed_in_one_order(loaders):
+    small = Placement(torch.device("cpu"), torch.float64, 10)
+    train, _ = load_data(loaders("pair"), small)
+    assert isinstance(train, StreamedSplit)
+    for _ in range(2):
+        inputs, targets = (torch.cat(part) for part in zip(*train.batches(4), strict=True))
+        assert torch.equal(inputs, torch.arange(40.0).view(20, 2).double())
+        assert torch.equal(targets, train.targets())
+    assert torch.equal(train.head(7).inputs, inputs[:7])
+    chosen = train.sample(5, seed=3)
+    assert torch.equal(chosen.inputs, CachedSplit("train", inputs, targets).sample(5, seed=3).inputs)
+
+
+def test_a_streamed_loader_that_shuffles_is_refused(loaders):
+    train, _ = load_data(loaders("shuffling"), Placement(torch.device("cpu"), torch.float32, 10))
+    with pytest.raises(InputError, match="shuffle=False"):
+        for _ in range(5):
+            list(train.batches(4))
