@@ -1,4 +1,4 @@
-"""Two timm resnet18 trained on CIFAR-10 images with the hooks on, then ``connect`` linear, batch norm stored and re-estimated.
+"""Two timm resnet18 trained on CIFAR-10 with the hooks on, connected linearly, batch norm stored and re-estimated.
 
 python benchmarks/cifar_resnet18.py --data cifar10_jpeg.safetensors --out runs/cifar
 """
@@ -82,7 +82,7 @@ def report(batch_norm, linear, seconds):
         print(
             f"  {split}: loss {figures['loss_ends'][0]:.4g}, {figures['loss_ends'][1]:.4g} at the ends, "
             f"max {figures['loss_max']:.4g}, barrier {figures['barrier_entezari']:.4g}, "
-            f"error max {figures['error_max']:.3f} (ends {figures['error_ends'][0]:.3f}, {figures['error_ends'][1]:.3f})"
+            f"error max {figures['error_max']:.3f} (ends {figures['error_ends']})"
         )
 
 

@@ -1,4 +1,4 @@
-"""Two MLPs trained on MNIST with the hooks on, then ``connect`` linear: barrier, seconds, and the cost of the hooks' path.
+"""Two MLPs trained on MNIST with the hooks on, then ``connect`` linear: barrier and seconds.
 
 Prints the training time, the barrier as ``connect`` reports it, and its wall-clock seconds as a whole process.
 
@@ -69,21 +69,18 @@ def main():
         "--json",
     ]
     started = time.perf_counter()
-    done = subprocess.run(
-        [*command, "--out", str(arguments.out / "report")], check=True, stdout=subprocess.PIPE
-    )
+    done = subprocess.run([*command, "--out", str(arguments.out / "report")], check=True, stdout=subprocess.PIPE)
     seconds = time.perf_counter() - started
     linear = json.loads(done.stdout)["builders"]["linear"]
     for split in ("train", "test"):
         figures = linear[split]
         print(
             f"{split}: loss {figures['loss_ends'][0]:.4g}, {figures['loss_ends'][1]:.4g} at the ends, "
-            f"max {figures['loss_max']:.4g}, barrier {figures['barrier_entezari']:.4g} ± {figures['barrier_interval']:.2g} "
-            f"at t = {figures['worst_t']:.3f}, error max {figures['error_max']:.4f} (ends {figures['error_ends']})"
+            f"max {figures['loss_max']:.4g}, barrier {figures['barrier_entezari']:.4g} "
+            f"± {figures['barrier_interval']:.2g} at t = {figures['worst_t']:.3f}, "
+            f"error max {figures['error_max']:.4f} (ends {figures['error_ends']})"
         )
-    print(
-        f"connect as a whole process: {seconds:.1f} s, of which evaluation {linear['evaluation_seconds']:.1f} s"
-    )
+    print(f"connect as a whole process: {seconds:.1f} s, of which evaluation {linear['evaluation_seconds']:.1f} s")
 
 
 if __name__ == "__main__":

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from connectivity_hooks.connection import connect
     from connectivity_hooks.contracts import hookimpl
     from connectivity_hooks.errors import ConnectivityError, InputError, UsageError
-    from connectivity_hooks.evaluation import Evaluation, evaluate
-    from connectivity_hooks.features import Capture, capture
+    from connectivity_hooks.evaluation.evaluate import evaluate
+    from connectivity_hooks.evaluation.evaluation import Evaluation
+    from connectivity_hooks.features.capture import Capture, capture
     from connectivity_hooks.paths import Path
     from connectivity_hooks.tasks import Task, make_task
 

@@ -37,9 +37,7 @@ def load_model(checkpoint: Checkpoint | str | os.PathLike[str], task: Task) -> n
 
 
 def layers_of(model: nn.Module, layers: str | Sequence[str] | None = None) -> tuple[str, ...]:
-    """Return the layers to look at: those named, else those of the library the model comes from, else what enters
-    each layer of weights.
-    """
+    """Return the layers to look at: those named, else the model's library's, else what enters each layer of weights."""
     if layers is not None:
         return select(model, [layers] if isinstance(layers, str) else layers)
     adapter = registry().adapter_of(model)
@@ -112,9 +110,7 @@ def check(
     kind = registry().condition(condition)
     method = kind(make_options(kind.Options, options or {}, condition), seed=seed, progress=progress)
     model = checkpoint if isinstance(checkpoint, nn.Module) else load_model(checkpoint, task)
-    observation = observe(
-        model, task, layers=layers, split=split, samples=samples, spatial=spatial, seed=seed
-    )
+    observation = observe(model, task, layers=layers, split=split, samples=samples, spatial=spatial, seed=seed)
     return verdicts(method, observation, str(getattr(checkpoint, "name", checkpoint)))
 
 

@@ -135,14 +135,10 @@ def connect(
 def _check_end(builder: str, which: str, found: Weights, expected: Weights) -> None:
     if found.keys() != expected.keys():
         names = ", ".join(sorted(found.keys() ^ expected.keys()))
-        raise ConnectivityError(
-            f"builder {builder}: the {which} of its path differs from the checkpoint in {names}"
-        )
+        raise ConnectivityError(f"builder {builder}: the {which} of its path differs from the checkpoint in {names}")
     for name, tensor in expected.items():
         if not same(found[name], tensor.to(found[name].device)):
-            raise ConnectivityError(
-                f"builder {builder}: the {which} of its path changes {name}; a path keeps its ends"
-            )
+            raise ConnectivityError(f"builder {builder}: the {which} of its path changes {name}; a path keeps its ends")
 
 
 def _stored_type(weights: Weights) -> torch.dtype:
@@ -154,9 +150,7 @@ def _stored_type(weights: Weights) -> torch.dtype:
 
 
 def _widened(weights: Weights, dtype: torch.dtype) -> Weights:
-    return {
-        name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in weights.items()
-    }
+    return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -27,9 +27,7 @@ def cli_page() -> str:
     for name in COMMANDS:
         command = importlib.import_module(f"connectivity_hooks.cli.{name}").command
         sections.append(_help(f"connectivity-hooks {name}", command, root))
-    intro = (
-        "`connect` is `connectivity-hooks connect`. Made by `python docs/generate.py` from the help texts.\n"
-    )
+    intro = "`connect` is `connectivity-hooks connect`. Made by `python docs/generate.py` from the help texts.\n"
     return "\n".join(["# Command line\n", intro, *sections])
 
 
@@ -60,16 +58,14 @@ def _options(name: str, method: type) -> list[str]:
     for field in fields:
         flag = f"--{name}.{field.name.replace('_', '-')}"
         allowed = field.allowed().replace("|", "or")
-        rows.append(
-            f"| `{flag}` | {allowed} | {'none' if field.default is None else field.default} | {field.help} |"
-        )
+        rows.append(f"| `{flag}` | {allowed} | {'none' if field.default is None else field.default} | {field.help} |")
     return [*rows, ""]
 
 
 def _help(title: str, command: click.Command, parent: click.Context | None) -> str:
-    context = click.Context(
-        command, info_name=title.rpartition(" ")[2], parent=parent, max_content_width=WIDTH
-    )
+    name = title.rpartition(" ")[2]
+    names = ["-h", "--help"]
+    context = click.Context(command, info_name=name, parent=parent, max_content_width=WIDTH, help_option_names=names)
     context.terminal_width = WIDTH
     return f"## {title}\n\n```text\n{command.get_help(context)}\n```\n"
 

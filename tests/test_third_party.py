@@ -62,9 +62,7 @@ def test_its_builder_connects_beside_ours(installed, tmp_path):
         "--condition",
         "sparsity",
     ]
-    run = cli(
-        installed, "connect", *ends, "--data", "digits", *builders, "--json", "--out", tmp_path / "both"
-    )
+    run = cli(installed, "connect", *ends, "--data", "digits", *builders, "--json", "--out", tmp_path / "both")
     report = json.loads(run.stdout)
     assert list(report["builders"]) == ["detour", "linear"]
     assert report["builders"]["detour"]["options"] == {"shrink": 0.9, "seed": 0}

@@ -1,4 +1,4 @@
-"""Writing a file in one step: a crash, a full disk or an exception leaves the old file or the new one, and no litter."""
+"""Writing a file in one step: whatever happens, the old file or the new one is there, and no litter."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     target = pathlib.Path(path)
     _refuse_special(target)
     try:
-        handle, temporary = tempfile.mkstemp(
-            prefix=f".{target.name[:80]}.", suffix=".part", dir=target.parent
-        )
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:80]}.", suffix=".part", dir=target.parent)
     except OSError as error:
         raise InputError(f"{target}: cannot be written: {error.strerror}; choose another place") from None
     try:
@@ -63,7 +61,8 @@ def _refuse_special(target: pathlib.Path) -> None:
 
 
 def _umask() -> int:
-    # The mask can only be read by setting it; another thread's file of this instant would be created stricter, never laxer.
+    # The mask can only be read by setting it; another thread's file of this instant would be created stricter, never
+    # laxer.
     mask = os.umask(0o077)
     os.umask(mask)
     return mask

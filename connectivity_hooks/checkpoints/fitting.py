@@ -136,9 +136,7 @@ def _try(checkpoint: Checkpoint, model: nn.Module) -> tuple[Fitted | None, str]:
 
 def _likely(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], aliases: set[str]) -> list[str]:
     """Return the names a file of this size would have: all of them, or all but the aliases of tied tensors."""
-    return (
-        list(expected) if len(found) == len(expected) else [name for name in expected if name not in aliases]
-    )
+    return list(expected) if len(found) == len(expected) else [name for name in expected if name not in aliases]
 
 
 def _complete(

@@ -63,9 +63,7 @@ def convert(
         raise InputError(f"{source}: holds no tensors{under}; its names start with {_starts(state)}")
     if dtype is not None:
         kind = getattr(torch, dtype)
-        weights = {
-            name: value.to(kind) if value.is_floating_point() else value for name, value in weights.items()
-        }
+        weights = {name: value.to(kind) if value.is_floating_point() else value for name, value in weights.items()}
     write_tensors(target, weights, {"format": "pt", "connectivity_hooks.converted_from": source.name})
     return Converted(len(weights), tuple(notes))
 
@@ -96,9 +94,7 @@ def _load(source: pathlib.Path) -> Any:
 
 def _choose(source: pathlib.Path, loaded: Any, key: str | None) -> tuple[Mapping[str, Any], list[str]]:
     if not isinstance(loaded, Mapping):
-        raise InputError(
-            f"{source}: holds a {type(loaded).__name__}, expected a state dict or a dict with one"
-        )
+        raise InputError(f"{source}: holds a {type(loaded).__name__}, expected a state dict or a dict with one")
     candidates = [name for name in (*KEYS, *AVERAGED) if _is_state(loaded.get(name))]
     if key is not None:
         if not _is_state(loaded.get(key)):

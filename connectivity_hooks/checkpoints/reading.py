@@ -58,9 +58,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     return Checkpoint(weights, metadata, digest, file)
 
 
-def read_file(
-    file: pathlib.Path, only: Collection[str] | None = None
-) -> tuple[dict[str, Tensor], dict[str, str], str]:
+def read_file(file: pathlib.Path, only: Collection[str] | None = None) -> tuple[dict[str, Tensor], dict[str, str], str]:
     """Return tensors, metadata and sha256 of one safetensors file; of the tensors only those named, if any are."""
     _refuse_pickle(file)
     digest = hashlib.sha256()
@@ -105,7 +103,7 @@ def require_finite(checkpoint: Checkpoint) -> None:
 def _read_tensor(stream: BinaryIO, entry: Entry, digest: hashlib._Hash) -> Tensor:
     tensor = torch.empty(entry.shape, dtype=entry.dtype)
     if entry.end > entry.begin:
-        view = memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
+        view = tensor.reshape(-1).view(torch.uint8).numpy().data
         for start in range(0, len(view), _CHUNK):
             part = view[start : start + _CHUNK]
             if stream.readinto(part) != len(part):  # type: ignore[attr-defined]
@@ -125,9 +123,7 @@ def _read_shards(index: pathlib.Path) -> Checkpoint:
         tensors, found, shard_digest = read_file(index.parent / shard)
         missing = sorted(names - tensors.keys())
         if missing:
-            raise InputError(
-                f"{index}: {shown(missing[0])} should be in {shard} and is not; save the checkpoint again"
-            )
+            raise InputError(f"{index}: {shown(missing[0])} should be in {shard} and is not; save the checkpoint again")
         weights.update({name: tensors[name] for name in tensors if name in names})
         left_out += len(tensors.keys() - names)
         metadata = metadata or found
@@ -145,9 +141,7 @@ def _resolve(path: pathlib.Path) -> pathlib.Path:
     found = sorted([*path.glob("*" + INDEX)]) or sorted(path.glob("*.safetensors"))
     if len(found) != 1:
         names = ", ".join(shown(file.name) for file in found[:5]) or "none"
-        raise InputError(
-            f"{path}: expected one safetensors checkpoint in this folder, found {names}; name the file"
-        )
+        raise InputError(f"{path}: expected one safetensors checkpoint in this folder, found {names}; name the file")
     return found[0]
 
 

@@ -35,18 +35,14 @@ def _weight_map(index: pathlib.Path, raw: bytes) -> dict[str, str]:
         if not weight_map or not all(isinstance(shard, str) for shard in weight_map.values()):
             raise ValueError("weight_map does not map tensors to files")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(
-            f"{index}: is not an index of shards ({shown(str(error))[:80]}); save it again"
-        ) from None
+        raise InputError(f"{index}: is not an index of shards ({shown(str(error))[:80]}); save it again") from None
     mapping: dict[str, str] = weight_map
     return mapping
 
 
 def _check_shard(index: pathlib.Path, shard: str) -> None:
     if shard != pathlib.PurePath(shard).name or shard in ("", ".", "..") or "\\" in shard or "\0" in shard:
-        raise InputError(
-            f"{index}: names the shard {shown(shard)!r} outside its folder; a shard lies beside its index"
-        )
+        raise InputError(f"{index}: names the shard {shown(shard)!r} outside its folder; a shard lies beside its index")
     file = index.parent / shard
     if file.is_symlink():
         raise InputError(

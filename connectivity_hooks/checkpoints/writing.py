@@ -42,9 +42,7 @@ def save(
     weights: dict[str, Tensor] = {}
     for name, value in unwrapped(model).state_dict(keep_vars=True).items():
         if not isinstance(value, Tensor):
-            raise InputError(
-                f"{file}: {name} is a {type(value).__name__}, not a tensor, and cannot be stored"
-            )
+            raise InputError(f"{file}: {name} is a {type(value).__name__}, not a tensor, and cannot be stored")
         weights[name.replace("_orig_mod.", "")] = _gathered(value.detach())
     header = {"format": "pt", "connectivity_hooks.version": __version__, **(metadata or {})}
     if task is not None:
@@ -63,28 +61,24 @@ def unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
-def write_tensors(
-    file: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
-) -> None:
+def write_tensors(file: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write named tensors and text as one safetensors file, a tensor at a time.
 
-    The library's own writers copy every tensor before the first byte is written; here one tensor is copied at most, when
-    it is not contiguous or not on the CPU.
+    The library's own writers copy every tensor before the first byte is written; here one tensor is copied at most,
+    when it is not contiguous or not on the CPU.
 
     Raises:
         InputError: A tensor's type has no place in a checkpoint, or the file cannot be written.
     """
     order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
-    head = json.dumps(
-        {"__metadata__": dict(metadata), **_entries(pathlib.Path(file), tensors, order)}
-    ).encode("utf-8")
+    head = json.dumps({"__metadata__": dict(metadata), **_entries(pathlib.Path(file), tensors, order)}).encode("utf-8")
     head += b" " * (-len(head) % 8)
     with atomic_write(file) as stream:
         stream.write(len(head).to_bytes(8, "little") + head)
         for name in order:
             if tensors[name].numel():
                 flat = tensors[name].detach().cpu().contiguous().reshape(-1)
-                stream.write(memoryview(flat.view(torch.uint8).numpy()))
+                stream.write(flat.view(torch.uint8).numpy().data)
 
 
 def _entries(file: pathlib.Path, tensors: Mapping[str, Tensor], order: list[str]) -> dict[str, object]:
@@ -105,7 +99,5 @@ def _entries(file: pathlib.Path, tensors: Mapping[str, Tensor], order: list[str]
 
 
 def _gathered(tensor: Tensor) -> Tensor:
-    gather = getattr(
-        tensor, "full_tensor", None
-    )  # a DTensor: every rank takes part, every rank gets the whole
+    gather = getattr(tensor, "full_tensor", None)  # a DTensor: every rank takes part, every rank gets the whole
     return gather() if callable(gather) else tensor

@@ -12,7 +12,7 @@ from connectivity_hooks.checkpoints import read
 from connectivity_hooks.cli.entry import NOT_MET
 from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options
 from connectivity_hooks.cli.plugin_options import plugin_options
-from connectivity_hooks.cli.task_options import TaskFlags, task_of, task_options
+from connectivity_hooks.cli.task_options import task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, print_json
 from connectivity_hooks.contracts import Condition
 from connectivity_hooks.registry import registry
@@ -68,18 +68,14 @@ def command(checkpoint: str, **given: Any) -> int:
     display = Display(quiet=given["as_json"])
     methods = _conditions(given, display)
     read_in = read(pathlib.Path(checkpoint))
-    task = task_of(
-        TaskFlags(**{key: given[key] for key in TaskFlags.__annotations__}), [read_in], [checkpoint]
-    )  # type: ignore[typeddict-item]
+    task = task_of(task_flags(given), [read_in], [checkpoint])
     model = load_model(read_in, task)
     looks = {key: given[key] for key in ("split", "samples", "spatial", "seed")}
     observation = observe(model, task, layers=given["layers"] or None, **looks)
     found = [verdict for method in methods for verdict in verdicts(method, observation, read_in.file.name)]
     if given["as_json"]:
         answer = {"file": read_in.file.name, "sha256": read_in.sha256}
-        print_json(
-            {"checkpoint": answer, "task": task.describe(), "conditions": [verdict_json(v) for v in found]}
-        )
+        print_json({"checkpoint": answer, "task": task.describe(), "conditions": [verdict_json(v) for v in found]})
     else:
         click.echo(verdicts_table(found))
     return 0 if all(verdict.holds for verdict in found) else NOT_MET

@@ -17,7 +17,7 @@ from connectivity_hooks.cli.entry import NOT_MET
 from connectivity_hooks.cli.folder import OutputFolder
 from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options
 from connectivity_hooks.cli.plugin_options import plugin_options
-from connectivity_hooks.cli.task_options import TaskFlags, task_of, task_options
+from connectivity_hooks.cli.task_options import task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, print_json
 from connectivity_hooks.connection import Pair, build, load_pair
 from connectivity_hooks.contracts import Aligner, Builder, Condition, Reporter, Verdict
@@ -118,8 +118,8 @@ def command(a: str, b: str, **given: Any) -> int:
     methods = _methods(given, display)
     measuring = _Measuring(given["points"], given["refine"], given["batch_norm"])
     ends = [read(pathlib.Path(a)), read(pathlib.Path(b))]
-    task = task_of(TaskFlags(**{key: given[key] for key in TaskFlags.__annotations__}), ends, [a, b])  # type: ignore[typeddict-item]
-    pair = load_pair(*ends, task)
+    task = task_of(task_flags(given), ends, [a, b])
+    pair = load_pair(ends[0], ends[1], task)
     for note in pair.notes:
         display.say(note)
     checked = _check_conditions(methods.conditions, ends, task, display)
@@ -127,8 +127,7 @@ def command(a: str, b: str, **given: Any) -> int:
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(OutputFolder(given["out"])) if given["out"] else None
         evaluations = [
-            _connect(builder, methods.aligner, pair, task, measuring, folder, display)
-            for builder in methods.builders
+            _connect(builder, methods.aligner, pair, task, measuring, folder, display) for builder in methods.builders
         ]
         report = Report.of(evaluations, checkpoints=pair.end_points, conditions=checked, notes=pair.notes)
         if folder:
@@ -167,9 +166,7 @@ def _check_conditions(
         if conditions:
             observation = observe(load_model(checkpoint, task), task)
             name = f"{side}: {checkpoint.file.name}"
-            checked[name] = [
-                verdict for condition in conditions for verdict in verdicts(condition, observation, name)
-            ]
+            checked[name] = [verdict for condition in conditions for verdict in verdicts(condition, observation, name)]
     return checked
 
 

@@ -13,9 +13,7 @@ from connectivity_hooks.cli.plugin_options import plugin_options
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("source", metavar="IN", type=click.Path(path_type=pathlib.Path))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=pathlib.Path))
-@click.option(
-    "--key", metavar="KEY", help="Which entry holds the weights, e.g. state_dict or state_dict_ema."
-)
+@click.option("--key", metavar="KEY", help="Which entry holds the weights, e.g. state_dict or state_dict_ema.")
 @click.option("--prefix", metavar="PREFIX", help="Keep only names under PREFIX, and strip it, e.g. net.")
 @click.option(
     "--dtype",
@@ -23,14 +21,12 @@ from connectivity_hooks.cli.plugin_options import plugin_options
     help="Floating type to store; unchanged if left out.",
 )
 @plugin_options
-def command(
-    source: pathlib.Path, target: pathlib.Path, key: str | None, prefix: str | None, dtype: str | None
-) -> None:
+def command(source: pathlib.Path, target: pathlib.Path, key: str | None, prefix: str | None, dtype: str | None) -> None:
     """Make the safetensors checkpoint OUT of IN: a .pt, .pth, .ckpt or .bin file, or a safetensors file.
 
     Only tensors and plain containers are read (weights_only); a file that wants to run code is refused. Where a file
-    holds several sets of weights, such as trained and averaged (EMA) ones, --key must choose: use the same for both ends
-    of a path.
+    holds several sets of weights, such as trained and averaged (EMA) ones, --key must choose: use the same for both
+    ends of a path.
     """
     summary = convert(source, target, key=key, prefix=prefix, dtype=dtype)
     for note in summary.notes:

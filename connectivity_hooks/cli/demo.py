@@ -52,10 +52,10 @@ def command(out: pathlib.Path, device: str, as_json: bool) -> None:
             files.append(folder.path / f"{name}.safetensors")
             save(model, files[-1], task=MODEL)
             verdicts[f"{name.upper()}: {files[-1].name}"] = watcher.last
-        path = connect(*files, task, builder="linear")
+        path = connect(files[0], files[1], task, builder="linear")
         path.save(folder.path_file("linear"))
         evaluation = replace(evaluate(path, task), build_seconds=0.0)
-        ends = load_pair(*files, task).end_points
+        ends = load_pair(files[0], files[1], task).end_points
         report = Report.of([evaluation], checkpoints=ends, conditions=verdicts)
         report.save(folder.path)
     if as_json:
@@ -88,10 +88,6 @@ class _Watcher:
         model.eval()
         if self._condition:
             self.last = check(model, self._task, self._condition, options={"fraction": FRACTION})
-        errors = {
-            verdict.layer: f"{verdict.measured:4.0f}" for verdict in self.last if verdict.measured is not None
-        }
-        layers = [
-            f"layer {layer}: {errors.get(layer, '   –')} ({share:4.0%})" for layer, share in active.items()
-        ]
+        errors = {verdict.layer: f"{verdict.measured:4.0f}" for verdict in self.last if verdict.measured is not None}
+        layers = [f"layer {layer}: {errors.get(layer, '   –')} ({share:4.0%})" for layer, share in active.items()]
         click.echo(f"  epoch {epoch:2d}  loss {loss:.4f}   {'   '.join(layers)}", err=True)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -93,7 +94,7 @@ def _block_plugins(arguments: Sequence[str]) -> None:
     from connectivity_hooks.registry.registry import BLOCKED
 
     names = [value.removeprefix("--block=") for value in arguments if value.startswith("--block=")]
-    names += [after for flag, after in zip(arguments, arguments[1:], strict=False) if flag == "--block"]
+    names += [after for flag, after in itertools.pairwise(arguments) if flag == "--block"]
     if "--no-plugins" in arguments:
         os.environ[BLOCKED] = "1"
     elif names:

@@ -33,9 +33,7 @@ class OutputFolder:
             path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except OSError as error:
-            raise InputError(
-                f"{path}: cannot be written to: {error.strerror}; choose another --out"
-            ) from None
+            raise InputError(f"{path}: cannot be written to: {error.strerror}; choose another --out") from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -61,9 +61,7 @@ def refuse_stray_options(given: Mapping[str, Any], chosen: Sequence[str]) -> Non
         spoken, separator, field = key.partition(_SEPARATOR)
         if separator and value is not None and spoken not in used:
             method = spoken.replace("_", "-")
-            raise UsageError(
-                f"--{method}.{field} is given, but {method} is not used; chosen: {', '.join(chosen)}"
-            )
+            raise UsageError(f"--{method}.{field} is given, but {method} is not used; chosen: {', '.join(chosen)}")
 
 
 def _flags(methods: Registry, kind: str) -> list[click.Option]:

@@ -12,10 +12,6 @@ F = TypeVar("F", bound=Callable[..., object])
 
 def plugin_options(function: F) -> F:
     """Declare ``--no-plugins`` and ``--block``; `entry` acts on them before the command line is parsed."""
-    block = click.option(
-        "--block", multiple=True, metavar="PLUGIN", expose_value=False, help="Leave a plugin out."
-    )
-    none = click.option(
-        "--no-plugins", is_flag=True, expose_value=False, help="Load no plugin, ours included."
-    )
+    block = click.option("--block", multiple=True, metavar="PLUGIN", expose_value=False, help="Leave a plugin out.")
+    none = click.option("--no-plugins", is_flag=True, expose_value=False, help="Load no plugin, ours included.")
     return block(none(function))

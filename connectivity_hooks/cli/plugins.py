@@ -74,9 +74,7 @@ def _show(method: dict[str, Any]) -> None:
     click.secho(plain(f"      from the {origin} ({method['module']})"), dim=True)
     for option in method["options"]:
         default = "none" if option["default"] is None else option["default"]
-        click.echo(
-            plain(f"      {option['flag']}  {option['help']} [{option['allowed']}; default: {default}]")
-        )
+        click.echo(plain(f"      {option['flag']}  {option['help']} [{option['allowed']}; default: {default}]"))
 
 
 def _broken(known: Registry) -> list[dict[str, str]]:

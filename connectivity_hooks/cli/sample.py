@@ -38,9 +38,7 @@ TYPES = {
     metavar="FILE",
     help="The safetensors file to write.",
 )
-@click.option(
-    "--dtype", type=click.Choice(list(TYPES)), help="Floating type to store; the path's own if left out."
-)
+@click.option("--dtype", type=click.Choice(list(TYPES)), help="Floating type to store; the path's own if left out.")
 @plugin_options
 def command(path: str, position: float, out: pathlib.Path, dtype: str | None) -> None:
     """Write the weights at T on the path file PATH as a checkpoint.

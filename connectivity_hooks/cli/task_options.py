@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable
-from typing import Any, TypedDict, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict, TypeVar, cast
 
 import click
 
@@ -59,9 +59,7 @@ _FLAGS = (
         help="Declare whether a loss of your own is convex in the outputs; a proven bound needs it.",
     ),
     click.option("--normalize", metavar="MEAN,STD", help="After scaling to [0,1]; per channel: m,m,m,s,s,s."),
-    click.option(
-        "--image-size", type=click.IntRange(1), metavar="N", help="Resize the images of a folder to N×N."
-    ),
+    click.option("--image-size", type=click.IntRange(1), metavar="N", help="Resize the images of a folder to N×N."),
     click.option(
         "--batch-size",
         type=click.IntRange(1),
@@ -70,9 +68,7 @@ _FLAGS = (
         metavar="N",
         help="Samples of one forward pass.",
     ),
-    click.option(
-        "--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1 …"
-    ),
+    click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1 …"),
     click.option(
         "--dtype",
         default="float32",
@@ -88,6 +84,11 @@ def task_options(function: F) -> F:
     for flag in reversed(_FLAGS):
         function = flag(function)
     return function
+
+
+def task_flags(given: Mapping[str, Any]) -> TaskFlags:
+    """Return the task flags among all that were given."""
+    return cast(TaskFlags, {key: given[key] for key in TaskFlags.__annotations__})
 
 
 def task_of(flags: TaskFlags, checkpoints: list[Checkpoint], files: list[str]) -> Task:
@@ -118,9 +119,7 @@ def _named(checkpoint: Checkpoint, file: str) -> str | None:
     if spec is not None:
         prefix = spec.partition(":")[0]
         if prefix not in registry().adapters:
-            raise UsageError(
-                f"{file}: names the model {spec!r}, which is code or of no installed library; say --model"
-            )
+            raise UsageError(f"{file}: names the model {spec!r}, which is code or of no installed library; say --model")
         return spec
     folder = pathlib.Path(file) if pathlib.Path(file).is_dir() else pathlib.Path(file).parent
     models = [entry.cls().model_of(folder) for entry in registry().adapters.values()]

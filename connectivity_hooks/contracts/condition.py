@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -65,5 +65,5 @@ class Condition(Method):
     """
 
     @abstractmethod
-    def check(self, observation: Observation) -> Sequence[Verdict]:
+    def check(self, observation: Observation) -> Iterable[Verdict]:
         """Answer the question for every layer of the observation."""

@@ -54,7 +54,8 @@ class OptionField:
     def parse(self, value: object, flag: str) -> object:
         """Return `value` in this option's type, within its bounds; raise `UsageError` naming `flag` if not."""
         if value is None or (self.optional and value == "none"):
-            return self._nothing(flag)
+            self._refuse_nothing(flag)
+            return None
         converted = self._convert(value, flag)
         self._check(converted, flag)
         return converted
@@ -66,7 +67,7 @@ class OptionField:
         limits = [f"{sign} {bound:g}" for sign, bound in self.limits.items()]
         return " ".join([self.kind.__name__, *limits, *(["or none"] if self.optional else [])])
 
-    def _nothing(self, flag: str) -> None:
+    def _refuse_nothing(self, flag: str) -> None:
         if not self.optional:
             raise UsageError(f"{flag}: a value is needed, expected {self.allowed()}")
 
@@ -121,9 +122,7 @@ def make_options(options_type: type, values: Mapping[str, object], owner: str) -
 def _describe(field: dataclasses.Field[Any], hint: Any) -> OptionField:
     kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)] if _is_union(hint) else [hint]
     if len(kinds) != 1 or kinds[0] not in (bool, int, float, str):
-        raise TypeError(
-            f"option {field.name!r} has type {hint}: expected bool, int, float, str, or one of them | None"
-        )
+        raise TypeError(f"option {field.name!r} has type {hint}: expected bool, int, float, str, or one of them | None")
     return OptionField(
         name=field.name,
         kind=kinds[0],

@@ -67,9 +67,7 @@ def barriers(curve: Sequence[Measurement], arc: npt.NDArray[np.float64]) -> Barr
     )
 
 
-def _mean_along(
-    losses: npt.NDArray[np.float64], arc: npt.NDArray[np.float64], t: npt.NDArray[np.float64]
-) -> float:
+def _mean_along(losses: npt.NDArray[np.float64], arc: npt.NDArray[np.float64], t: npt.NDArray[np.float64]) -> float:
     if not np.isfinite(losses).all():
         return float("inf")
     along = arc if arc[-1] > 0 else t

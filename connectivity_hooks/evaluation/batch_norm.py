@@ -18,9 +18,7 @@ def reestimate(model: nn.Module, split: Split, batch_size: int, samples: int = S
     The average is cumulative (``momentum=None``) over full batches of the first `samples` samples, with only the
     batch norms in training mode; the module is left in evaluation mode (Izmailov et al. 2018, section 3.3).
     """
-    norms = [
-        module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats
-    ]
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]

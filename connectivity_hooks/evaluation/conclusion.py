@@ -45,9 +45,7 @@ def conclude(evaluation: Evaluation) -> Conclusion:
         sentences.append("The path claims guarantees that its own outputs refute; no bound is given.")
     builder = evaluation.path.builder or "given"
     if low and bound is not None:
-        headline = (
-            f"Connected, and proven: along the {builder} path the {split} loss never exceeds {bound:.4g}."
-        )
+        headline = f"Connected, and proven: along the {builder} path the {split} loss never exceeds {bound:.4g}."
         return Conclusion("proven", headline, tuple(sentences))
     if low:
         headline = f"Connected as far as measured: no barrier was found along the {builder} path."

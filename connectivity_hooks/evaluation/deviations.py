@@ -37,9 +37,7 @@ class Deviation:
         return not self.relative <= self.tolerance
 
 
-def deviations(
-    passes: Passes, path: Path, guarantees: Sequence[Guarantee], task: Task
-) -> tuple[Deviation, ...]:
+def deviations(passes: Passes, path: Path, guarantees: Sequence[Guarantee], task: Task) -> tuple[Deviation, ...]:
     """Check every guaranteed segment on the first samples of the training split."""
     split = task.train.head(min(SAMPLES, len(task.train)))
     tolerance = 2000 * torch.finfo(task.dtype).eps

@@ -54,17 +54,13 @@ class Evaluation:
         With ``constant`` and ``convex`` segments only, and a loss convex in the outputs, it is the largest loss of the
         path's points, none of which was left out.
         """
-        return {
-            split: self._largest_knot(curve) if self.proven else None for split, curve in self.curves.items()
-        }
+        return {split: self._largest_knot(curve) if self.proven else None for split, curve in self.curves.items()}
 
     @property
     def proven(self) -> bool:
         """Whether the path's guarantees prove a bound: they hold for every segment, and no spot check refutes one."""
         guaranteed = MEASURED not in self.path.guarantees and self.batch_norm == "stored"
-        return (
-            guaranteed and self.loss_is_convex and not any(deviation.broken for deviation in self.deviations)
-        )
+        return guaranteed and self.loss_is_convex and not any(deviation.broken for deviation in self.deviations)
 
     @property
     def conclusion(self) -> Conclusion:

@@ -64,9 +64,7 @@ def score(batches: Iterable[tuple[Tensor, Tensor]], loss: Loss) -> SampleScores:
     return SampleScores(torch.cat(losses), torch.cat(errors) if errors else None)
 
 
-def summarise(
-    t: float, split: str, scores: SampleScores, ends: tuple[Tensor, Tensor], source: Source
-) -> Measurement:
+def summarise(t: float, split: str, scores: SampleScores, ends: tuple[Tensor, Tensor], source: Source) -> Measurement:
     """Reduce per-sample scores to a `Measurement`, in float64 and with one transfer from the device.
 
     Args:

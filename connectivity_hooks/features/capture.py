@@ -43,8 +43,8 @@ def capture(
 ) -> Capture:
     """Put hooks on `model`; what the layers put out is then found in the returned `Capture`.
 
-    A tensor is detached and copied when it passes, so that nothing done to it later changes what was captured. The hooks
-    draw no random numbers, keep no graph and wait for no device.
+    A tensor is detached and copied when it passes, so that nothing done to it later changes what was captured. The
+    hooks draw no random numbers, keep no graph and wait for no device.
 
     Args:
         model: Any module; wrappers (DataParallel, DistributedDataParallel, torch.compile) are looked through.
@@ -56,13 +56,14 @@ def capture(
         strict: Raise what goes wrong in a hook, instead of leaving the layer out with a warning.
 
     Returns:
-        The `Capture`: a mapping from layer to tensor, (N, n) or (N, C, H, W), and a context manager that removes the hooks.
+        The `Capture`: a mapping from layer to tensor, (N, n) or (N, C, H, W), and a context manager that removes the
+        hooks.
 
     Raises:
         UsageError: A layer is unknown, or `every` or `samples` is less than 1.
 
-    A module that torch.compile wrapped and that has run already never calls hooks put on later: the first pass then warns,
-    and asking for a layer raises. Attach before the first step.
+    A module that torch.compile wrapped and that has run already never calls hooks put on later: the first pass then
+    warns, and asking for a layer raises. Attach before the first step.
     """
     return Capture(model, layers, every=every, samples=samples, seed=seed, strict=strict)
 
@@ -70,9 +71,10 @@ def capture(
 class Capture(Mapping[str, Tensor]):
     """Features by layer; a handle whose `remove` takes the hooks off, also at the end of a ``with`` block.
 
-    A module that is called several times in one forward pass has an entry for each call, ``NAME[0]``, ``NAME[1]`` … Only
-    calls inside a forward pass of the whole model count: what activation checkpointing computes again is not captured
-    twice. Copies of the model (an EMA, a deepcopy) carry the hooks along, but only the model given here is listened to.
+    A module that is called several times in one forward pass has an entry for each call, ``NAME[0]``, ``NAME[1]`` …
+    Only calls inside a forward pass of the whole model count: what activation checkpointing computes again is not
+    captured twice. Copies of the model (an EMA, a deepcopy) carry the hooks along, but only the model given here is
+    listened to.
 
     Attributes:
         layers: The layers listened to.
@@ -117,9 +119,7 @@ class Capture(Mapping[str, Tensor]):
     @property
     def never_fired(self) -> tuple[str, ...]:
         """The layers that no forward pass has reached."""
-        return tuple(
-            layer for layer in self.layers if layer not in self._fired and layer not in self.problems
-        )
+        return tuple(layer for layer in self.layers if layer not in self._fired and layer not in self.problems)
 
     def remove(self) -> None:
         """Take every hook off; what was captured stays. A second time does nothing."""
@@ -161,9 +161,7 @@ class Capture(Mapping[str, Tensor]):
         for layer in self.layers:
             module = modules[layer.removesuffix(INPUT)]
             if layer.endswith(INPUT):
-                handles.append(
-                    module.register_forward_pre_hook(_Entering(self, module, layer), with_kwargs=True)
-                )
+                handles.append(module.register_forward_pre_hook(_Entering(self, module, layer), with_kwargs=True))
             else:
                 handles.append(module.register_forward_hook(_Leaving(self, module, layer)))
         handles.append(root.register_forward_hook(_End(self, root), always_call=True))
@@ -177,9 +175,7 @@ class Capture(Mapping[str, Tensor]):
     def _end(self, completed: bool) -> None:
         caught, self._current = self._current, {}
         if self._active and completed:
-            self._store(
-                {name: value for layer, calls in caught.items() for name, value in _named(layer, calls)}
-            )
+            self._store({name: value for layer, calls in caught.items() for name, value in _named(layer, calls)})
             self._warn_of_silence()
         self._active = False
 
@@ -312,9 +308,7 @@ def _tensor_in(value: object, module: nn.Module) -> Tensor:
         tensor = tensors[0]
         gather = getattr(tensor, "full_tensor", None)
         return gather() if callable(gather) else tensor
-    raise InputError(
-        f"{type(module).__name__} gives {len(tensors)} tensors, expected one; capture a module inside it"
-    )
+    raise InputError(f"{type(module).__name__} gives {len(tensors)} tensors, expected one; capture a module inside it")
 
 
 def _tensors(value: object) -> Iterator[Tensor]:

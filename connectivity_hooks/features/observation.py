@@ -66,9 +66,7 @@ class Observation:
     def _affordable(self, layer: str) -> list[str]:
         first = next(iter(self.split.head(1).batches(1)))
         features, _ = next(stream(self.model, [first], self.layers))
-        widths = {
-            name: neurons_last(value, spatial=self.spatial).shape[1] for name, value in features.items()
-        }
+        widths = {name: neurons_last(value, spatial=self.spatial).shape[1] for name, value in features.items()}
         chosen, left = [layer], self.budget - 4 * len(self.split) * widths.get(layer, 0)
         for name in list(self.layers)[list(self.layers).index(layer) + 1 :] if layer in self.layers else []:
             left -= 4 * len(self.split) * widths.get(name, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 from collections.abc import Sequence
 
 from torch import nn
@@ -63,7 +64,7 @@ def feature_layers(model: nn.Module) -> tuple[str, ...]:
     """
     groups = _groups(model)
     layers = []
-    for group, following in zip(groups, groups[1:], strict=False):
+    for group, following in itertools.pairwise(groups):
         name, is_activation = _shown(group)
         layers.append(name if is_activation else following[0][0] + INPUT)
     return tuple(layers)
@@ -79,9 +80,7 @@ def _groups(model: nn.Module) -> list[list[tuple[str, nn.Module]]]:
         elif groups:
             groups[-1].append((name, module))
     if len(groups) < 2:
-        raise UsageError(
-            f"{type(model).__name__} has no two modules with weights of their own; name the layers"
-        )
+        raise UsageError(f"{type(model).__name__} has no two modules with weights of their own; name the layers")
     return groups
 
 

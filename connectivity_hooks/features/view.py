@@ -27,9 +27,7 @@ def neurons_last(feature: Tensor, *, spatial: str = "pool", channels: Channels |
         InputError: The feature has no axis of neurons.
     """
     if feature.ndim < 2:
-        raise InputError(
-            f"a feature of shape {tuple(feature.shape)} has no neurons; expected (N, n) or more axes"
-        )
+        raise InputError(f"a feature of shape {tuple(feature.shape)} has no neurons; expected (N, n) or more axes")
     wide = feature.to(torch.promote_types(feature.dtype, torch.float32))
     if wide.ndim == 2:
         return wide

@@ -58,9 +58,7 @@ class Edit:
 def edits_between(before: Weights, after: Weights) -> tuple[Edit, ...]:
     """Return the edits that turn `before` into `after`, each the smaller of a block and the whole tensor."""
     return tuple(
-        _smallest_edit(name, tensor, after[name])
-        for name, tensor in before.items()
-        if not same(tensor, after[name])
+        _smallest_edit(name, tensor, after[name]) for name, tensor in before.items() if not same(tensor, after[name])
     )
 
 

@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -84,13 +85,11 @@ def _metadata(path: Path) -> dict[str, str]:
     }
 
 
-def _path(tensors: Weights, metadata: dict[str, str]) -> Path:
+def _path(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
     count = int(metadata["points"])
     positions = tuple(float(position) for position in json.loads(metadata["positions"]))
     if not 2 <= count == len(positions):
-        raise ValueError(
-            f"points: expected 2 or more and as many positions, found {count} and {len(positions)}"
-        )
+        raise ValueError(f"points: expected 2 or more and as many positions, found {count} and {len(positions)}")
     start, edits = _points(tensors, count)
     ends = json.loads(metadata.get("end_points", "null"))
     return Path(
@@ -106,7 +105,7 @@ def _path(tensors: Weights, metadata: dict[str, str]) -> Path:
     )
 
 
-def _points(tensors: Weights, count: int) -> tuple[Weights, tuple[tuple[Edit, ...], ...]]:
+def _points(tensors: Mapping[str, Tensor], count: int) -> tuple[Weights, tuple[tuple[Edit, ...], ...]]:
     start: Weights = {}
     whole: list[list[Edit]] = [[] for _ in range(count)]
     blocks: list[dict[int, list[str]]] = [{} for _ in range(count)]
@@ -130,7 +129,7 @@ def _points(tensors: Weights, count: int) -> tuple[Weights, tuple[tuple[Edit, ..
     return start, tuple(tuple(_checked(edit, start) for edit in segment) for segment in edits)
 
 
-def _block(tensors: Weights, index: int, k: int, keys: list[str]) -> Edit:
+def _block(tensors: Mapping[str, Tensor], index: int, k: int, keys: list[str]) -> Edit:
     names = {key.partition("/")[2] for key in keys}
     if len(names) != 1:
         raise ValueError(f"block {index}.{k} is about several tensors")
@@ -154,9 +153,7 @@ def _checked(edit: Edit, start: Weights) -> Edit:
         if indices.ndim != 1 or indices.dtype != torch.int64 or axis >= tensor.ndim:
             raise ValueError(f"indices of {edit.name!r}: expected int64 along axis {axis}")
         if len(indices) and not (int(indices.min()) >= 0 and int(indices.max()) < tensor.shape[axis]):
-            raise ValueError(
-                f"indices of {edit.name!r} lie outside axis {axis} of length {tensor.shape[axis]}"
-            )
+            raise ValueError(f"indices of {edit.name!r} lie outside axis {axis} of length {tensor.shape[axis]}")
         if len(indices.unique()) != len(indices):
             raise ValueError(f"indices of {edit.name!r} along axis {axis} repeat")
         expected[axis] = len(indices)

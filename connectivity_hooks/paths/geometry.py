@@ -26,19 +26,17 @@ def arc_lengths(path: Path, ts: Sequence[float], parameters: Collection[str]) ->
     steps = list(_steps(path, parameters))
     if path.basis == "polyline":
         knots = np.concatenate([[0.0], np.cumsum([math.sqrt(_inner(step, step)) for step in steps])])
-        return np.interp(ts, path.positions, knots)
+        return np.asarray(np.interp(ts, path.positions, knots), dtype=np.float64)
     grid = np.linspace(0, 1, _NODES)
     speed = _bezier_speed(steps, grid)
     travelled = np.concatenate([[0.0], np.cumsum((speed[1:] + speed[:-1]) / 2 * np.diff(grid))])
-    return np.interp(ts, grid, travelled)
+    return np.asarray(np.interp(ts, grid, travelled), dtype=np.float64)
 
 
 def _bezier_speed(steps: list[Weights], t: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     degree = len(steps)
     gram = np.array([[_inner(left, right) for right in steps] for left in steps])
-    bernstein = np.stack(
-        [math.comb(degree - 1, i) * (1 - t) ** (degree - 1 - i) * t**i for i in range(degree)], axis=1
-    )
+    bernstein = np.stack([math.comb(degree - 1, i) * (1 - t) ** (degree - 1 - i) * t**i for i in range(degree)], axis=1)
     squared = np.einsum("ti,ij,tj->t", bernstein, gram, bernstein)
     return np.asarray(degree * np.sqrt(np.maximum(squared, 0)), dtype=np.float64)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -69,17 +70,13 @@ class Path:
         if self.basis not in ("polyline", "bezier"):
             raise ValueError(f"basis: expected polyline or bezier, found {self.basis!r}")
         if not self.edits or len(self.positions) != len(self.edits) + 1:
-            raise ValueError(
-                f"a path of {len(self.edits) + 1} points cannot have {len(self.positions)} positions"
-            )
+            raise ValueError(f"a path of {len(self.edits) + 1} points cannot have {len(self.positions)} positions")
         rising = all(left < right for left, right in zip(self.positions, self.positions[1:], strict=False))
         if self.positions[0] != 0 or self.positions[-1] != 1 or not rising:
             raise ValueError("positions: expected to rise from 0 to 1")
         segments = len(self.edits) if self.basis == "polyline" else 1
         if len(self.guarantees) != segments:
-            raise ValueError(
-                f"guarantees: expected one for each of {segments} segments, found {len(self.guarantees)}"
-            )
+            raise ValueError(f"guarantees: expected one for each of {segments} segments, found {len(self.guarantees)}")
         for guarantee in self.guarantees:
             if guarantee not in (CONSTANT, CONVEX, MEASURED):
                 raise ValueError(f"guarantees: expected constant, convex or measured, found {guarantee!r}")
@@ -100,7 +97,7 @@ class Path:
         segments = count - 1 if basis == "polyline" else 1
         return cls(
             start=dict(points[0]),
-            edits=tuple(edits_between(a, b) for a, b in zip(points, points[1:], strict=False)),
+            edits=tuple(edits_between(a, b) for a, b in itertools.pairwise(points)),
             basis=basis,
             positions=tuple(positions or (i / (count - 1) for i in range(count))),
             guarantees=tuple(guarantees or [MEASURED] * segments),

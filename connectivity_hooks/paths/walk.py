@@ -43,9 +43,7 @@ class Walk:
         for edit in edits:
             left = edit.block(self._weights[edit.name])
             values = edit.values.to(left.device)
-            edit.put(
-                into[edit.name], torch.lerp(left, values, fraction) if left.is_floating_point() else left
-            )
+            edit.put(into[edit.name], torch.lerp(left, values, fraction) if left.is_floating_point() else left)
 
     def _write_bezier(self, t: float, into: Mapping[str, Tensor]) -> None:
         degree = len(self._path.edits)

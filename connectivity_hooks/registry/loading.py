@@ -109,9 +109,7 @@ def _origin(entry: importlib.metadata.EntryPoint) -> Origin:
     distribution = entry.dist
     if distribution is None:
         return Origin(entry.name, "no distribution", "?", entry.value)
-    return Origin(
-        entry.name, distribution.name or "unnamed distribution", distribution.version or "?", entry.value
-    )
+    return Origin(entry.name, distribution.name or "unnamed distribution", distribution.version or "?", entry.value)
 
 
 def _register(manager: pluggy.PluginManager, entry: importlib.metadata.EntryPoint) -> None:
@@ -122,9 +120,7 @@ def _register(manager: pluggy.PluginManager, entry: importlib.metadata.EntryPoin
     try:
         _register_hooks(manager, module, entry.name)
     except Exception:
-        if manager.has_plugin(
-            entry.name
-        ):  # pluggy before 1.7 keeps the hooks it came to before the wrong one
+        if manager.has_plugin(entry.name):  # pluggy before 1.7 keeps the hooks it came to before the wrong one
             manager.unregister(name=entry.name)
         raise
 

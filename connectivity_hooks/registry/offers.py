@@ -47,9 +47,7 @@ def _offered(manager: pluggy.PluginManager, plugin: str, kind: str) -> dict[str,
     for cls in _returned(manager, plugin, hook):
         name = _checked_name(cls, kind, hook)
         if name in offered:
-            raise PluginFault(
-                f"{hook}: two {kind}s are named {name!r}: {offered[name].__name__} and {cls.__name__}"
-            )
+            raise PluginFault(f"{hook}: two {kind}s are named {name!r}: {offered[name].__name__} and {cls.__name__}")
         offered[name] = cls
     return offered
 
@@ -59,9 +57,7 @@ def _returned(manager: pluggy.PluginManager, plugin: str, hook: str) -> Iterator
         if implementation.plugin_name != plugin:
             continue
         try:
-            classes = (
-                implementation.function()
-            )  # called directly: pluggy drops a None, a return that was forgotten
+            classes = implementation.function()  # called directly: pluggy drops a None, a return that was forgotten
         except (Exception, SystemExit) as error:
             raise PluginFault(f"{hook}: {type(error).__name__}: {error}") from error
         if not isinstance(classes, Sequence):
@@ -74,9 +70,8 @@ def _checked_name(cls: Any, kind: str, hook: str) -> str:
     if not (isinstance(cls, type) and issubclass(cls, contract)):
         raise PluginFault(f"{hook}: expected subclasses of {contract.__name__}, found {cls!r}")
     if inspect.isabstract(cls):
-        raise PluginFault(
-            f"{hook}: {cls.__name__} does not define {', '.join(sorted(cls.__abstractmethods__))}"
-        )
+        missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
+        raise PluginFault(f"{hook}: {cls.__name__} does not define {missing}")
     attribute = "prefix" if kind == "adapter" else "name"
     name = getattr(cls, attribute, None)
     if not (isinstance(name, str) and NAME.fullmatch(name)):
@@ -93,6 +88,4 @@ def _check_options(cls: type[Method], hook: str) -> None:
     except Exception as error:  # annotations are evaluated here, so a stranger's code may raise anything
         raise PluginFault(f"{hook}: {cls.__name__}.Options: {error}") from error
     if any(field.name == "seed" for field in fields):
-        raise PluginFault(
-            f"{hook}: {cls.__name__}.Options: 'seed' is every method's own, read self.seed instead"
-        )
+        raise PluginFault(f"{hook}: {cls.__name__}.Options: 'seed' is every method's own, read self.seed instead")

@@ -88,9 +88,7 @@ class Registry:
         claiming = [adapter for adapter in adapters if adapter.claims(model)]
         if len(claiming) > 1:
             names = ", ".join(adapter.prefix for adapter in claiming)
-            raise UsageError(
-                f"several adapters claim {type(model).__name__}: {names}; name the layers, or block one"
-            )
+            raise UsageError(f"several adapters claim {type(model).__name__}: {names}; name the layers, or block one")
         return claiming[0] if claiming else None
 
     def notify(self, hook: str, **news: object) -> None:
@@ -126,9 +124,7 @@ def _offers(loaded: Loaded) -> tuple[dict[Origin, Offers], list[Broken]]:
     for plugin, origin in loaded.origins.items():
         try:
             offers[origin] = offers_of(loaded.manager, plugin)
-        except (
-            PluginFault
-        ) as fault:  # the whole plugin goes, its notifications too: half of one would surprise
+        except PluginFault as fault:  # the whole plugin goes, its notifications too: half of one would surprise
             loaded.manager.unregister(name=plugin)
             faulty.append(Broken(origin, reason(fault)))
     return offers, faulty

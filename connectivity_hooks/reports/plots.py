@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette, told apart under every common colour-blindness.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 STRIP = {"constant": "#b9d7c5", "convex": "#f2d28b", "measured": "#dddddd"}
-STYLE = {
+STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # names may hold dollar signs
     "svg.fonttype": "none",
     "svg.hashsalt": "connectivity_hooks",
@@ -57,9 +58,7 @@ def figure_of(rows: Sequence[Row], bounds: Mapping[str, Mapping[str, float | Non
         grid = figure.subplots(2 if has_error else 1, len(splits), squeeze=False, sharex=True)
         for column, split in enumerate(splits):
             chosen = [row for row in rows if row.split == split]
-            _draw_losses(
-                grid[0][column], chosen, builders, {b: bounds.get(b, {}).get(split) for b in builders}
-            )
+            _draw_losses(grid[0][column], chosen, builders, {b: bounds.get(b, {}).get(split) for b in builders})
             grid[0][column].set_title(split)
             if has_error:
                 _draw_errors(grid[1][column], chosen, builders)
@@ -75,9 +74,7 @@ def as_svg(figure: Figure) -> str:
     """Return a figure as SVG to put into a page: no prolog, no metadata, no address of anything outside."""
     text = io.StringIO()
     with mpl.rc_context(STYLE):
-        FigureCanvasSVG(figure).print_svg(
-            text, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-        )
+        FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
@@ -90,9 +87,7 @@ def as_svg(figure: Figure) -> str:
     )
 
 
-def _draw_losses(
-    axes: Axes, rows: Sequence[Row], builders: Sequence[str], bounds: Mapping[str, float | None]
-) -> None:
+def _draw_losses(axes: Axes, rows: Sequence[Row], builders: Sequence[str], bounds: Mapping[str, float | None]) -> None:
     for index, builder in enumerate(builders):
         curve = _curve(rows, builder)
         ts, losses = [row.t for row in curve], [row.loss for row in curve]
@@ -138,7 +133,7 @@ def _draw_errors(axes: Axes, rows: Sequence[Row], builders: Sequence[str]) -> No
 def _draw_guarantees(axes: Axes, curve: Sequence[Row]) -> None:
     """Draw a strip below the losses that tells what is known of each stretch."""
     spans: list[tuple[str, float, float]] = []
-    for left, right in zip(curve, curve[1:], strict=False):
+    for left, right in itertools.pairwise(curve):
         if spans and spans[-1][0] == left.guarantee:
             spans[-1] = (left.guarantee, spans[-1][1], right.t)
         else:
@@ -147,9 +142,7 @@ def _draw_guarantees(axes: Axes, curve: Sequence[Row]) -> None:
     for guarantee, start, end in spans:
         label = None if guarantee in shown else f"{guarantee} segments"
         shown.add(guarantee)
-        axes.axvspan(
-            start, end, ymin=0, ymax=0.025, color=STRIP.get(guarantee, "#dddddd"), linewidth=0, label=label
-        )
+        axes.axvspan(start, end, ymin=0, ymax=0.025, color=STRIP.get(guarantee, "#dddddd"), linewidth=0, label=label)
 
 
 def _curve(rows: Sequence[Row], builder: str) -> list[Row]:

@@ -51,9 +51,7 @@ class Report:
         notes: Sequence[str] = (),
     ) -> Report:
         """Make a report; each evaluation goes by its builder's name."""
-        named = {
-            evaluation.path.builder or f"path {i}": evaluation for i, evaluation in enumerate(evaluations, 1)
-        }
+        named = {evaluation.path.builder or f"path {i}": evaluation for i, evaluation in enumerate(evaluations, 1)}
         ends = checkpoints or evaluations[0].path.end_points
         return cls(named, ends, conditions or {}, notes)
 
@@ -120,9 +118,7 @@ def load_saved(folder: pathlib.Path) -> Saved:
 def verdict_json(verdict: Verdict) -> dict[str, Any]:
     """Return a verdict as JSON-ready values, its status in a word."""
     fields = {key: value for key, value in dataclasses.asdict(verdict).items() if key != "details"}
-    result: dict[str, Any] = _finite(
-        {**fields, "status": verdict.status, "details": dict(verdict.details)}, "", []
-    )
+    result: dict[str, Any] = _finite({**fields, "status": verdict.status, "details": dict(verdict.details)}, "", [])
     return result
 
 
@@ -138,11 +134,7 @@ def environment() -> dict[str, str]:
 
 
 def _checkpoints(ends: tuple[EndPoint, EndPoint] | None) -> dict[str, Any] | None:
-    return (
-        None
-        if ends is None
-        else {side: dataclasses.asdict(end) for side, end in zip("ab", ends, strict=True)}
-    )
+    return None if ends is None else {side: dataclasses.asdict(end) for side, end in zip("ab", ends, strict=True)}
 
 
 def _builder(evaluation: Evaluation) -> dict[str, Any]:
@@ -165,8 +157,7 @@ def _builder(evaluation: Evaluation) -> dict[str, Any]:
         "guarantees": kinds,
         "largest_deviation": worst,
         "batch_norm": evaluation.batch_norm,
-        "alignment": path.alignment
-        and {k: path.alignment.get(k) for k in ("aligner", "options", "deviation")},
+        "alignment": path.alignment and {k: path.alignment.get(k) for k in ("aligner", "options", "deviation")},
         "options": dict(path.options),
     }
 

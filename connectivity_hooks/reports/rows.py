@@ -60,9 +60,7 @@ def read_rows(file: pathlib.Path) -> list[Row]:
 
 def _row(record: Mapping[str, str]) -> Row:
     text = {name: record[name].removeprefix("'") for name in ("builder", "split", "source", "guarantee")}
-    numbers = {
-        name: float(record[name]) for name in ("t", "loss", "loss_interval", "excess", "excess_interval")
-    }
+    numbers = {name: float(record[name]) for name in ("t", "loss", "loss_interval", "excess", "excess_interval")}
     errors = {name: float(record[name]) if record[name] else None for name in ("error", "error_interval")}
     return Row(**text, **numbers, **errors)  # type: ignore[arg-type]
 

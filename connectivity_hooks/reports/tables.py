@@ -36,10 +36,7 @@ def figures_table(evaluations: Sequence[Evaluation]) -> str:
                 [
                     evaluation.path.builder or "path",
                     split,
-                    *(
-                        f"{loss:.4g}"
-                        for loss in (*figures.loss_ends, figures.loss_max, figures.barrier_entezari)
-                    ),
+                    *(f"{loss:.4g}" for loss in (*figures.loss_ends, figures.loss_max, figures.barrier_entezari)),
                     f"{figures.barrier_interval:.2g}",
                     f"{figures.worst_t:.3f}",
                     "not proven" if bound is None else f"{bound:.4g}",
@@ -72,10 +69,7 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> str:
 def _aligned(head: list[str], lines: list[list[str]]) -> str:
     table = [[_CONTROL.sub(" ", cell) for cell in line] for line in [head, *lines]]
     widths = [max(len(line[column]) for line in table) for column in range(len(head))]
-    rows = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in table
-    ]
+    rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
     return "\n".join([rows[0], "  ".join("─" * width for width in widths), *rows[1:]])
 
 

@@ -59,9 +59,7 @@ def step_of(node: fx.Node, values: Mapping[fx.Node, str], names: Mapping[str, st
         step = recognise(node, operation, weight, common, batch)
         if step is not None:
             return step
-    return Step(
-        kind="other", weights={name: name for name in weight.values()}, apply=_replay(node, weight), **common
-    )
+    return Step(kind="other", weights={name: name for name in weight.values()}, apply=_replay(node, weight), **common)
 
 
 def _operation(node: fx.Node) -> str:
@@ -80,9 +78,7 @@ def _bound(node: fx.Node) -> dict[str, Any]:
     return {**defaults, **given, **node.kwargs}
 
 
-def _roles(
-    bound: Mapping[str, Any], weight: Mapping[fx.Node, str], roles: Mapping[str, str]
-) -> dict[str, str]:
+def _roles(bound: Mapping[str, Any], weight: Mapping[fx.Node, str], roles: Mapping[str, str]) -> dict[str, str]:
     return {role: weight[bound[name]] for role, name in roles.items() if isinstance(bound.get(name), fx.Node)}
 
 
@@ -112,9 +108,7 @@ def _affine(
 
     kernel = bound["weight"].meta["val"].shape[2:]
     pointwise = (
-        all(k == 1 for k in kernel)
-        and all(s == 1 for s in _many(stride))
-        and all(p == 0 for p in _many(padding))
+        all(k == 1 for k in kernel) and all(s == 1 for s in _many(stride)) and all(p == 0 for p in _many(padding))
     )
     return Step(
         kind="affine",
@@ -137,9 +131,7 @@ def _norm(
     roles = {"weight": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
     def apply(x: Sequence[Tensor], w: Mapping[str, Tensor]) -> Tensor:
-        return F.batch_norm(
-            x[0], w["mean"], w["var"], w.get("weight"), w.get("bias"), False, 0.0, bound["eps"]
-        )
+        return F.batch_norm(x[0], w["mean"], w["var"], w.get("weight"), w.get("bias"), False, 0.0, bound["eps"])
 
     return Step(
         kind="norm",
@@ -212,9 +204,7 @@ def _replay(node: fx.Node, weight: Mapping[fx.Node, str]) -> Apply:
     reads = [arg for arg in node.all_input_nodes if arg not in weight]
 
     def apply(x: Sequence[Tensor], w: Mapping[str, Tensor]) -> Tensor:
-        values: dict[fx.Node, Any] = dict(zip(reads, x, strict=True)) | {
-            arg: w[name] for arg, name in weight.items()
-        }
+        values: dict[fx.Node, Any] = dict(zip(reads, x, strict=True)) | {arg: w[name] for arg, name in weight.items()}
         args = fx.node.map_arg(node.args, lambda arg: values[arg])
         kwargs = fx.node.map_arg(node.kwargs, lambda arg: values[arg])
         result: Tensor = function(*args, **kwargs)

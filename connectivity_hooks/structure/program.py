@@ -20,11 +20,13 @@ class Step:
     Attributes:
         name: Unique name of the value it computes.
         kind: ``affine`` (a linear map or convolution), ``norm`` (batch norm in evaluation mode), ``activation``
-            (elementwise, no weights), ``pool`` (linear or not, channel by channel), ``flatten`` (channels and space become
-            neurons, channel by channel), ``identity`` (dropout that is off), ``add`` (of two values), or ``other``.
+            (elementwise, no weights), ``pool`` (linear or not, channel by channel), ``flatten`` (channels and space
+            become neurons, channel by channel), ``identity`` (dropout that is off), ``add`` (of two values), or
+            ``other``.
         inputs: Names of the values it reads; `INPUT` is the model's input.
         weights: Role (``weight``, ``bias``, ``mean``, ``var``) to weight name.
-        apply: Computes the value from (inputs, weights by role), for any batch size and, except for ``other``, any width.
+        apply: Computes the value from (inputs, weights by role), for any batch size and, except for ``other``, any
+            width.
         shape: Shape of the value without the batch axis.
         operation: The operation's own name, e.g. ``aten.conv2d``, for messages.
         groups: Groups of a convolution.

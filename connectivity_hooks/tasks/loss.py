@@ -22,7 +22,8 @@ class Loss:
     Attributes:
         name: As typed by the user.
         per_sample: Maps outputs (N, …) and targets (N, …) to losses (N,).
-        errors: Maps the same to (N,), 1 where the prediction is wrong and 0 where it is right; None where there is no such notion.
+        errors: Maps the same to (N,), 1 where the prediction is wrong and 0 where it is right; None where there is no
+            such notion.
         convex: Whether Φ is convex in the outputs, which a proven bound needs.
     """
 
@@ -38,9 +39,7 @@ class Loss:
     def check(self, outputs: Tensor, targets: Tensor) -> None:
         """Raise `InputError` when a batch of outputs and targets does not fit this loss."""
         if not isinstance(outputs, Tensor):
-            raise InputError(
-                f"loss {self.name}: the model returned {type(outputs).__name__}, expected one tensor"
-            )
+            raise InputError(f"loss {self.name}: the model returned {type(outputs).__name__}, expected one tensor")
         if self.name == "cross-entropy":
             _check_classes(outputs, targets)
         elif self.name in LOSSES and outputs.shape != targets.shape:
@@ -55,7 +54,8 @@ def resolve_loss(spec: str, convex: bool | None = None) -> Loss:
 
     Args:
         spec: The name.
-        convex: Declares whether a loss of the user's own is convex in the outputs; None says nothing, which counts as no.
+        convex: Declares whether a loss of the user's own is convex in the outputs; None says nothing, which counts as
+            no.
 
     Raises:
         UsageError: The name is unknown, or a built-in loss is declared to be what it is not.
@@ -104,9 +104,7 @@ def _wrong_sign(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _elementwise(function: Callable[..., Tensor]) -> PerSample:
-    return lambda outputs, targets: _mean_over_rest(
-        function(outputs, targets.to(outputs.dtype), reduction="none")
-    )
+    return lambda outputs, targets: _mean_over_rest(function(outputs, targets.to(outputs.dtype), reduction="none"))
 
 
 def _errors_per_sample(errors: PerSample) -> PerSample:

@@ -36,7 +36,8 @@ def make_task(
 
     Args:
         model: ``timm:NAME?arg=value``, ``FILE.py:callable`` or ``package.module:callable``.
-        data: ``digits``, a ``.npz`` or ``.safetensors`` file, an image folder, or ``FILE.py:callable``. Held in memory, on
+        data: ``digits``, a ``.npz`` or ``.safetensors`` file, an image folder, or ``FILE.py:callable``. Held in memory,
+            on
             the device, where each split takes at most a quarter of what is free there; else gone through at every pass.
         loss: ``cross-entropy``, ``bce``, ``mse``, ``l1``, ``huber``, or ``FILE.py:callable``.
         loss_is_convex: Declares a loss of your own convex in the outputs, or not.
@@ -75,9 +76,7 @@ def check_task(task: Task, model: nn.Module) -> None:
             _check_labels(split, outputs.shape[1], task.data_name)
         values = task.loss.per_sample(outputs, targets)
         if values.shape != (len(targets),):
-            raise InputError(
-                f"loss {task.loss.name}: gives {tuple(values.shape)}, expected ({len(targets)},)"
-            )
+            raise InputError(f"loss {task.loss.name}: gives {tuple(values.shape)}, expected ({len(targets)},)")
 
 
 def _run(model: nn.Module, inputs: Tensor, task: Task) -> Tensor:

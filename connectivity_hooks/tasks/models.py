@@ -25,9 +25,7 @@ def model_factory(spec: str) -> ModelFactory:
         return lambda: adapter.create(reference.name, reference.arguments)
     if not reference.is_code and importlib.util.find_spec(reference.home) is None:
         hint = near_matches(reference.home, registry().adapters)
-        raise UsageError(
-            f"--model {spec}: {reference.home!r} is no installed library of models and no module; {hint}"
-        )
+        raise UsageError(f"--model {spec}: {reference.home!r} is no installed library of models and no module; {hint}")
     function = resolve(reference)
 
     def make() -> nn.Module:

@@ -58,21 +58,13 @@ def resolve(reference: Reference) -> Callable[..., Any]:
         InputError: The file or module is missing or fails while it is imported.
         UsageError: It has nothing callable of that name.
     """
-    module = (
-        _import_file(reference.home) if reference.home.endswith(".py") else _import_module(reference.home)
-    )
+    module = _import_file(reference.home) if reference.home.endswith(".py") else _import_module(reference.home)
     found = getattr(module, reference.name, None)
     if found is None:
-        public = [
-            name for name, value in vars(module).items() if callable(value) and not name.startswith("_")
-        ]
-        raise UsageError(
-            f"{reference.home} has no {reference.name!r}; {near_matches(reference.name, public)}"
-        )
+        public = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        raise UsageError(f"{reference.home} has no {reference.name!r}; {near_matches(reference.name, public)}")
     if not callable(found):
-        raise UsageError(
-            f"{reference.home}:{reference.name} is a {type(found).__name__}, expected a function or class"
-        )
+        raise UsageError(f"{reference.home}:{reference.name} is a {type(found).__name__}, expected a function or class")
     function: Callable[..., Any] = found
     return function
 

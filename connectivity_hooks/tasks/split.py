@@ -55,9 +55,7 @@ class CachedSplit(Split):
 
     def __init__(self, name: str, inputs: Tensor, targets: Tensor) -> None:
         if len(inputs) != len(targets):
-            raise InputError(
-                f"data: {name} has {len(inputs)} inputs and {len(targets)} targets; expected as many"
-            )
+            raise InputError(f"data: {name} has {len(inputs)} inputs and {len(targets)} targets; expected as many")
         if len(inputs) == 0:
             raise InputError(f"data: {name} has no samples")
         self.name = name
@@ -68,23 +66,25 @@ class CachedSplit(Split):
         return len(self.inputs)
 
     def batches(self, size: int) -> Iterator[Batch]:
+        """Yield (inputs, targets), `size` samples at a time."""
         yield from zip(self.inputs.split(size), self._targets.split(size), strict=True)
 
     def targets(self) -> Tensor:
+        """Return all targets (N, …)."""
         return self._targets
 
     def head(self, count: int) -> CachedSplit:
+        """Return the first `count` samples."""
         return CachedSplit(self.name, self.inputs[:count], self._targets[:count])
 
     def sample(self, count: int, seed: int) -> CachedSplit:
+        """Return `count` samples drawn without replacement, in the split's order."""
         chosen = _draw(len(self), count, seed).to(self.inputs.device)
         return CachedSplit(self.name, self.inputs[chosen], self._targets[chosen.to(self._targets.device)])
 
     def to(self, device: torch.device, dtype: torch.dtype) -> CachedSplit:
         """Return the split on `device`, floating inputs and targets in `dtype`."""
-        return CachedSplit(
-            self.name, _moved(self.inputs, device, dtype), _moved(self._targets, device, dtype)
-        )
+        return CachedSplit(self.name, _moved(self.inputs, device, dtype), _moved(self._targets, device, dtype))
 
 
 class StreamedSplit(Split):
@@ -114,6 +114,7 @@ class StreamedSplit(Split):
         return len(self._targets)
 
     def batches(self, size: int) -> Iterator[Batch]:
+        """Yield (inputs, targets), `size` samples at a time."""
         passed = []
         for inputs, targets in self._raw():
             passed.append(targets)
@@ -124,12 +125,15 @@ class StreamedSplit(Split):
             )
 
     def targets(self) -> Tensor:
+        """Return all targets (N, …)."""
         return _moved(self._targets, self._device, self._dtype)
 
     def head(self, count: int) -> Split:
+        """Return the first `count` samples."""
         return self._gathered(torch.arange(min(count, len(self))))
 
     def sample(self, count: int, seed: int) -> Split:
+        """Return `count` samples drawn without replacement, in the split's order."""
         return self._gathered(_draw(len(self), count, seed))
 
     def _gathered(self, chosen: Tensor) -> CachedSplit:

@@ -34,7 +34,7 @@ class Task:
     train: Split
     test: Split | None = None
     loss: Loss = field(default_factory=lambda: LOSSES["cross-entropy"])
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
     batch_size: int = 512
     model_name: str = ""

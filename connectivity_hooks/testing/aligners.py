@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from connectivity_hooks.contracts import Aligner
@@ -55,11 +56,9 @@ class AlignerSuite(MethodSuite):
         """The copy has the checkpoint's own names, shapes and types."""
         a, b = self.make_weights(1), self.make_weights(2)
         found = self.make().align(a, b, self.make_task()).weights
-        assert {k: (v.shape, v.dtype) for k, v in found.items()} == {
-            k: (v.shape, v.dtype) for k, v in b.items()
-        }
+        assert {k: (v.shape, v.dtype) for k, v in found.items()} == {k: (v.shape, v.dtype) for k, v in b.items()}
 
 
 def _distance(a: Weights, b: Weights) -> float:
     moved = (a[name].double() - b[name].double() for name in a if a[name].is_floating_point())
-    return sum(float(difference.square().sum()) for difference in moved) ** 0.5
+    return math.sqrt(sum(float(difference.square().sum()) for difference in moved))

@@ -68,9 +68,7 @@ class BuilderSuite(MethodSuite):
                 assert tensor.dtype == a[name].dtype, f"{name} has another type at t = {t}"
                 assert bool(torch.isfinite(tensor).all()), f"{name} is not finite at t = {t}"
                 if not tensor.is_floating_point():
-                    assert any(torch.equal(tensor, point[name]) for point in points), (
-                        f"{name} is interpolated"
-                    )
+                    assert any(torch.equal(tensor, point[name]) for point in points), f"{name} is interpolated"
             if "decode.weight" in a:
                 weights = path(t)
                 assert torch.equal(weights["encode.weight"], weights["decode.weight"]), "tied weights part"

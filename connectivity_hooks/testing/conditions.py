@@ -48,9 +48,7 @@ class ConditionSuite(MethodSuite):
         verdicts = self._check(self._model())
         assert {verdict.condition for verdict in verdicts} == {self.condition.name}
         layers = {verdict.layer for verdict in verdicts}
-        assert layers in ({*LAYERS}, {None}), (
-            f"expected verdicts for {LAYERS} or for the network, found {layers}"
-        )
+        assert layers in ({*LAYERS}, {None}), f"expected verdicts for {LAYERS} or for the network, found {layers}"
 
     def test_one_seed_gives_one_answer(self) -> None:
         """Two runs of one seed agree."""
@@ -59,14 +57,12 @@ class ConditionSuite(MethodSuite):
     def test_the_model_is_left_as_it_was(self) -> None:
         """Weights, buffers, training flags, hooks and global random states are kept."""
         model = self._model()
-        model.drop.train()  # type: ignore[operator,union-attr]
+        model.drop.train()  # type: ignore[union-attr]
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         modes = [module.training for module in model.modules()]
         with global_random_state_kept():
             self._check(model)
-        assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items()), (
-            "weights changed"
-        )
+        assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items()), "weights changed"
         assert [module.training for module in model.modules()] == modes, "training flags changed"
         hooks = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()]
         assert not any(hooks), "hooks are left on the model"

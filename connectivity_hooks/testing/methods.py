@@ -7,7 +7,7 @@ import random
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from connectivity_hooks.errors import UsageError
 class MethodSuite:
     """Checks a method's name, documentation and options; `options` are the values the other checks run with."""
 
-    options: dict[str, object] = {}
+    options: ClassVar[dict[str, object]] = {}
 
     def method(self) -> type[Method]:
         """Return the class under test."""
@@ -34,9 +34,7 @@ class MethodSuite:
     def test_name_and_manual(self) -> None:
         """The name can be typed, and the docstring says in its first line what the method is."""
         kind = self.method()
-        assert re.fullmatch(r"[a-z][a-z0-9-]*", kind.name), (
-            f"name {kind.name!r}: expected lower-case words and dashes"
-        )
+        assert re.fullmatch(r"[a-z][a-z0-9-]*", kind.name), f"name {kind.name!r}: expected lower-case words and dashes"
         assert kind.__doc__ is not None, "a method's docstring is its manual"
         assert kind.summary().endswith("."), "the docstring starts with a sentence"
 
@@ -49,9 +47,7 @@ class MethodSuite:
             field.parse(field.default, f"--{kind.name}.{field.name}")
             for sign, bound in field.limits.items():
                 beyond = bound - 1 if sign in ("≥", ">") else bound + 1
-                assert _refused(kind, {field.name: beyond}), (
-                    f"option {field.name}: {beyond} should be refused"
-                )
+                assert _refused(kind, {field.name: beyond}), f"option {field.name}: {beyond} should be refused"
         assert _refused(kind, {"no_such_option": 1})
         assert dataclasses.is_dataclass(kind.Options)
 
@@ -59,11 +55,15 @@ class MethodSuite:
 @contextmanager
 def global_random_state_kept() -> Iterator[None]:
     """Assert that the block leaves every global random state as it was."""
-    before = (torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate())
+    before = (torch.get_rng_state(), _numpy_state(), random.getstate())
     yield
     assert torch.equal(before[0], torch.get_rng_state()), "the global state of torch's generator changed"
-    assert before[1] == np.random.get_state()[1].tolist(), "the global state of numpy's generator changed"
+    assert before[1] == _numpy_state(), "the global state of numpy's generator changed"
     assert before[2] == random.getstate(), "the global state of Python's generator changed"
+
+
+def _numpy_state() -> str:
+    return repr(np.random.get_state())
 
 
 def _refused(kind: type[Method], values: dict[str, object]) -> bool:

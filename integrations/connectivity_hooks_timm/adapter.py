@@ -65,9 +65,7 @@ def _timm() -> Any:
     try:
         import timm
     except ImportError as error:
-        raise InputError(
-            f"timm: cannot be imported ({error}); pip install 'connectivity-hooks[timm]'"
-        ) from None
+        raise InputError(f"timm: cannot be imported ({error}); pip install 'connectivity-hooks[timm]'") from None
     return timm
 
 

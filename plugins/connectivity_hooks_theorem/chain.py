@@ -6,6 +6,7 @@ in evaluation mode, pooling, flatten and dropout that is off act channel by chan
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -109,14 +110,11 @@ def read_chain(program: Program, weights: Weights) -> Chain:
     _one_line(program)
     cuts = [index for index, step in enumerate(program.steps) if _opens_layer(step, weights)]
     if len(cuts) < 2:
-        raise InputError(
-            f"builder certified: expected two layers of weights or more, found {len(cuts)}; {INSTEAD}"
-        )
+        raise InputError(f"builder certified: expected two layers of weights or more, found {len(cuts)}; {INSTEAD}")
     before = program.steps[: cuts[0]]
     ends = [*cuts[1:], len(program.steps)]
     layers = [
-        _layer(program.steps[cut], program.steps[cut + 1 : end], weights)
-        for cut, end in zip(cuts, ends, strict=True)
+        _layer(program.steps[cut], program.steps[cut + 1 : end], weights) for cut, end in zip(cuts, ends, strict=True)
     ]
     _check_output(layers[-1])
     _check_widths(layers, weights)
@@ -124,9 +122,7 @@ def read_chain(program: Program, weights: Weights) -> Chain:
 
 
 def _affine(layer: Layer, weights: Mapping[str, Tensor], features: Tensor) -> Tensor:
-    return layer.affine.apply(
-        [features], {role: weights[name] for role, name in layer.affine.weights.items()}
-    )
+    return layer.affine.apply([features], {role: weights[name] for role, name in layer.affine.weights.items()})
 
 
 def _one_line(program: Program) -> None:
@@ -134,9 +130,7 @@ def _one_line(program: Program) -> None:
     used: set[str] = set()
     for step in program.steps:
         if step.kind == "other":
-            raise InputError(
-                f"builder certified: {step.operation} ({step.name}) acts across neurons; {INSTEAD}"
-            )
+            raise InputError(f"builder certified: {step.operation} ({step.name}) acts across neurons; {INSTEAD}")
         if step.inputs != (previous,):
             raise InputError(
                 f"builder certified: {step.operation} ({step.name}) joins branches, not a chain; {INSTEAD}"
@@ -169,9 +163,7 @@ def _layer(affine: Step, after: Sequence[Step], weights: Weights) -> Layer:
     for step in after:
         for name in step.weights.values():
             if weights[name].shape[:1] != (width,):
-                raise InputError(
-                    f"builder certified: {name} has {tuple(weights[name].shape)}, expected {width} first"
-                )
+                raise InputError(f"builder certified: {name} has {tuple(weights[name].shape)}, expected {width} first")
         if step.kind == "flatten":
             return Layer(affine, tuple(after), width, step.shape[0] // width)
     return Layer(affine, tuple(after), width, 1)
@@ -181,13 +173,11 @@ def _check_output(layer: Layer) -> None:
     kinds = {step.kind for step in layer.after} - {"identity", "flatten"}
     if kinds:
         step = next(step for step in layer.after if step.kind in kinds)
-        raise InputError(
-            f"builder certified: {step.operation} follows the output layer {layer.weight}, which must be affine; {INSTEAD}"
-        )
+        raise InputError(f"builder certified: {step.operation} follows the output layer {layer.weight}; {INSTEAD}")
 
 
 def _check_widths(layers: Sequence[Layer], weights: Weights) -> None:
-    for before, layer in zip(layers, layers[1:], strict=False):
+    for before, layer in itertools.pairwise(layers):
         columns = weights[layer.weight].shape[1]
         if columns != before.width * before.spread:
             raise InputError(

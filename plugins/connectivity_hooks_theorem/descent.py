@@ -41,23 +41,17 @@ class Direction:
         del self._pairs[:-_MEMORY]
 
     def _initial(self, q: Tensor) -> Tensor:
-        r = (
-            q
-            if self._metric is None
-            else torch.cholesky_solve(q.transpose(1, 2), self._metric).transpose(1, 2)
-        )
+        r = q if self._metric is None else torch.cholesky_solve(q.transpose(1, 2), self._metric).transpose(1, 2)
         if not self._pairs:
             return r.clone()
-        moved, change, inverse = self._pairs[-1]
+        _moved, change, inverse = self._pairs[-1]
         scaled = (
             change
             if self._metric is None
             else torch.cholesky_solve(change.transpose(1, 2), self._metric).transpose(1, 2)
         )
         bent = _dot(change, scaled)
-        gamma = torch.where(
-            (inverse > 0) & (bent > 0), 1 / (inverse * bent).clamp_min(1e-30), torch.ones_like(bent)
-        )
+        gamma = torch.where((inverse > 0) & (bent > 0), 1 / (inverse * bent).clamp_min(1e-30), torch.ones_like(bent))
         return gamma[:, None, None] * r
 
 

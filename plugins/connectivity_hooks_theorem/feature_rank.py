@@ -24,11 +24,11 @@ class Options:
 class FeatureRank(Condition):
     """Whether each layer's features use enough of their directions.
 
-    Case (i) of the theorem of Nguyen, Bréchet and Mondelli (arXiv 2102.09671) asks for generic features: samples in general
-    position. Features confined to few directions are not generic, and dead or collapsed neurons can carry nothing. The
-    measured figure is the numerical rank of the centred features divided by the largest it could be, min(n, N-1); the
-    layer holds when that is at least ``least``. The details give the effective rank (exp of the entropy of the singular
-    values, Roy and Vetterli 2007) and the stable rank, which do not depend on a tolerance.
+    Case (i) of the theorem of Nguyen, Bréchet and Mondelli (arXiv 2102.09671) asks for generic features: samples in
+    general position. Features confined to few directions are not generic, and dead or collapsed neurons can carry
+    nothing. The measured figure is the numerical rank of the centred features divided by the largest it could be,
+    min(n, N-1); the layer holds when that is at least ``least``. The details give the effective rank (exp of the
+    entropy of the singular values, Roy and Vetterli 2007) and the stable rank, which do not depend on a tolerance.
 
     One pass over the data for all layers. Time N·n² a layer; memory n² in float64 a layer.
     """
@@ -57,9 +57,7 @@ class FeatureRank(Condition):
     def _verdict(self, layer: str, covariance: Covariance) -> Verdict:
         possible = min(len(covariance.matrix), covariance.count - 1)
         if possible < 1:
-            return Verdict.invalid(
-                self.name, layer, f"a rank needs two samples or more, found {covariance.count}"
-            )
+            return Verdict.invalid(self.name, layer, f"a rank needs two samples or more, found {covariance.count}")
         found = ranks(covariance)
         share = min(1.0, found.numerical / possible)
         details: dict[str, float | int | str | None] = {
@@ -70,6 +68,4 @@ class FeatureRank(Condition):
             "constant": found.constant,
             "samples": covariance.count,
         }
-        return Verdict(
-            self.name, layer, share >= self.options.least, share, self.options.least, UNIT, details=details
-        )
+        return Verdict(self.name, layer, share >= self.options.least, share, self.options.least, UNIT, details=details)

@@ -2,9 +2,9 @@
 
 Minimises mean_i log(1 + Σ_{j≠y_i} exp(z_ij - z_iy_i)) + ridge·‖W‖² with z = W x + b on standardised features, by L-BFGS
 over the full batch. Logits are linear in the weights, so a line search costs no matrix product: an iteration is one
-product forward (the direction's logits) and one backward (the gradient), for all draws together; subsets are zeros in the
-weights, never copies of the features. The inverse second moment of the features is the metric of the first step and of
-L-BFGS's initial matrix: up to a factor it bounds the Hessian (Böhning 1992).
+product forward (the direction's logits) and one backward (the gradient), for all draws together; subsets are zeros in
+the weights, never copies of the features. The inverse second moment of the features is the metric of the first step and
+of L-BFGS's initial matrix: up to a factor it bounds the Hessian (Böhning 1992).
 """
 
 from __future__ import annotations
@@ -133,7 +133,8 @@ class _Standard:
         moments = 0.5 * moments + (1e-4 + 2 * ridge) * eye
         full = torch.eye(width + 1, dtype=torch.float64, device=moment.device).repeat(len(mask), 1, 1) * 0.5
         full[:, :-1, :-1] = moments
-        return torch.linalg.cholesky(full).float()
+        factors: Tensor = torch.linalg.cholesky(full)
+        return factors.float()
 
 
 def _objective(

@@ -42,7 +42,8 @@ class Covariance:
 
     def singular_values(self) -> Tensor:
         """Return the singular values of the centred features (N, n), falling, (n,)."""
-        return torch.linalg.eigvalsh(self._scatter).clamp_min(0).sqrt().flip(0)
+        squares: Tensor = torch.linalg.eigvalsh(self._scatter)
+        return squares.clamp_min(0).sqrt().flip(0)
 
 
 @dataclass(frozen=True)

@@ -43,9 +43,10 @@ class Separability(Condition):
     at once. The layer holds when the best probe misclassifies at most ``errors`` training samples: with 0 the probe
     itself is the proof that the subset is separable. That no separating probe was found is a measurement, not a proof.
 
-    The measured figure is the number of misclassified samples of the best draw; the details give loss, errors and margin
-    (distance of the closest sample to a boundary, on standardised features). With more neurons than samples nearly any
-    labels are separable: use more samples. Feature maps are averaged over space unless ``--spatial flatten``.
+    The measured figure is the number of misclassified samples of the best draw; the details give loss, errors and
+    margin (distance of the closest sample to a boundary, on standardised features). With more neurons than samples
+    nearly any labels are separable: use more samples. Feature maps are averaged over space unless ``--spatial
+    flatten``.
 
     Time: draws × iterations × 4·N·n·C operations a layer; memory: 2·N·n + 5·N·C·draws floats.
     """
@@ -61,9 +62,7 @@ class Separability(Condition):
         for layer in self.progress.track(layers, "fitting probes", len(layers)):
             yield self._layer(observation, layer, labels, generator)
 
-    def _layer(
-        self, observation: Observation, layer: str, labels: Tensor, generator: torch.Generator
-    ) -> Verdict:
+    def _layer(self, observation: Observation, layer: str, labels: Tensor, generator: torch.Generator) -> Verdict:
         try:
             features = observation.features(layer)
         except KeyError:
@@ -77,10 +76,7 @@ class Separability(Condition):
         if kept < 1:
             return Verdict.invalid(self.name, layer, f"no neuron of {width} would be kept")
         subsets = torch.stack(
-            [
-                torch.randperm(width, generator=generator)[:kept].sort().values
-                for _ in range(self.options.draws)
-            ]
+            [torch.randperm(width, generator=generator)[:kept].sort().values for _ in range(self.options.draws)]
         )
         target = self.options.loss_target
         fit = fit_logistic(
@@ -120,6 +116,6 @@ def _labels(observation: Observation) -> Tensor:
     labels = observation.targets()
     if labels.is_floating_point() or labels.ndim != 1:
         raise InputError(
-            f"condition separability: targets of shape {tuple(labels.shape)} and type {labels.dtype} are not class labels"
+            f"condition separability: targets {tuple(labels.shape)} of type {labels.dtype} are not class labels"
         )
     return labels

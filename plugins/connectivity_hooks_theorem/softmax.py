@@ -1,4 +1,4 @@
-"""Cross-entropy of many regressions on one set of labels, accurate down to losses far below float32's resolution at 1."""
+"""Cross-entropy of many regressions on one set of labels, accurate for losses far below float32's epsilon."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Likelihood:
         return self._losses(top, others).mean(0, dtype=torch.float64), residuals
 
     def line_search(self, logits: Tensor, along: Tensor, slope: Tensor, bend: Tensor) -> Tensor:
-        """Return for each draw a step a > 0 along a direction's logits that meets the Wolfe conditions; 0 if none is found.
+        """Return for each draw a step along a direction's logits that meets the Wolfe conditions; 0 if none is found.
 
         The loss is convex along the line: Newton's method on its derivative, kept inside a bracket.
 
@@ -88,9 +88,7 @@ class Likelihood:
         chances = shifted / total[..., None]
         mean = (chances * relative).sum(2)
         spread = (chances * relative.square()).sum(2) - mean.square()
-        value = (
-            self._losses(top, others).mean(0, dtype=torch.float64) + length * slope + length.square() * bend
-        )
+        value = self._losses(top, others).mean(0, dtype=torch.float64) + length * slope + length.square() * bend
         derivative = mean.mean(0, dtype=torch.float64) + slope + 2 * length * bend
         return value, derivative, spread.mean(0, dtype=torch.float64).clamp_min(1e-300) + 2 * bend
 

@@ -23,9 +23,7 @@ def saved(tmp_path, weights, name="x.safetensors"):
     return read(tmp_path / name)
 
 
-@pytest.mark.parametrize(
-    "prefix", ["module.", "_orig_mod.", "net.", "module._orig_mod.", "student.backbone."]
-)
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "net.", "module._orig_mod.", "student.backbone."])
 def test_an_unambiguous_prefix_is_stripped_and_said(tmp_path, prefix):
     model = net()
     fitted = fit(saved(tmp_path, {prefix + key: value for key, value in model.state_dict().items()}), model)
@@ -69,9 +67,7 @@ def test_the_whole_difference_is_one_line(tmp_path):
 def test_both_files_faults_are_said_at_once(tmp_path):
     a = saved(tmp_path, {"x": torch.ones(1)}, "a.safetensors")
     b = saved(tmp_path, {"y": torch.ones(1)}, "b.safetensors")
-    with pytest.raises(
-        InputError, match=r"a\.safetensors: .*unexpected: x.* \| .*b\.safetensors: .*unexpected: y"
-    ):
+    with pytest.raises(InputError, match=r"a\.safetensors: .*unexpected: x.* \| .*b\.safetensors: .*unexpected: y"):
         fit_pair(a, b, net())
 
 

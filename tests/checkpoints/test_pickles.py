@@ -28,9 +28,7 @@ def test_the_state_dict_is_found(tmp_path, wrap):
 def test_trained_and_averaged_weights_must_be_told_apart(tmp_path):
     averaged = {name: tensor + 1 for name, tensor in WEIGHTS.items()}
     torch.save({"state_dict": WEIGHTS, "state_dict_ema": averaged}, tmp_path / "x.pt")
-    with pytest.raises(
-        InputError, match="2 sets of weights: state_dict, state_dict_ema; say which with --key"
-    ):
+    with pytest.raises(InputError, match="2 sets of weights: state_dict, state_dict_ema; say which with --key"):
         convert(tmp_path / "x.pt", tmp_path / "x.safetensors")
     convert(tmp_path / "x.pt", tmp_path / "x.safetensors", key="state_dict_ema")
     assert torch.equal(load_file(tmp_path / "x.safetensors")["w"], averaged["w"])
@@ -61,7 +59,7 @@ def test_prefix_and_type_are_changed_on_the_way(tmp_path):
     assert found.keys() == {"a", "b"}
     assert found["a"].dtype == torch.bfloat16
     assert any("note" in note for note in summary.notes)
-    with pytest.raises(InputError, match="no tensors under 'nte.'"):
+    with pytest.raises(InputError, match=r"no tensors under 'nte\.'"):
         convert(tmp_path / "x.pt", tmp_path / "y.safetensors", prefix="nte.")
 
 

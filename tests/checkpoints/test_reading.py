@@ -61,18 +61,14 @@ MALFORMED = {
     "boolean offsets": lambda f: raw(f, {"a": entry(offsets=(False, 4))}, b"\0" * 4),
     "unknown type": lambda f: raw(f, {"a": entry(dtype="Q7")}, b"\0" * 4),
     "float8": lambda f: raw(f, {"a": entry(dtype="F8_E5M2", offsets=(0, 1))}, b"\0"),
-    "duplicate names": lambda f: raw(
-        f, b'{"a":%s,"a":%s}' % ((json.dumps(entry()).encode(),) * 2), b"\0" * 4
-    ),
+    "duplicate names": lambda f: raw(f, b'{"a":%s,"a":%s}' % ((json.dumps(entry()).encode(),) * 2), b"\0" * 4),
     "metadata of numbers": lambda f: raw(f, {"__metadata__": {"a": 1}}),
     "nul in a name": lambda f: raw(f, {"a\0b": entry()}, b"\0" * 4),
     "escape in a name": lambda f: raw(f, {"\x1b[31mred": entry()}, b"\0" * 4),
     "endless name": lambda f: raw(f, {"a" * 5000: entry()}, b"\0" * 4),
     "renamed pickle": lambda f: torch.save({"a": torch.ones(1)}, f),
     "old pickle": lambda f: torch.save({"a": torch.ones(1)}, f, _use_new_zipfile_serialization=False),
-    "many tensors, truncated": lambda f: raw(
-        f, {str(i): entry(offsets=(4 * i, 4 * i + 4)) for i in range(100_000)}
-    ),
+    "many tensors, truncated": lambda f: raw(f, {str(i): entry(offsets=(4 * i, 4 * i + 4)) for i in range(100_000)}),
     "folder": lambda f: f.mkdir(),
     "pipe": lambda f: os.mkfifo(f),
     "missing": lambda f: None,
@@ -86,9 +82,7 @@ def test_malformed_files_are_refused_in_one_line_at_once(tmp_path, case):
     started = time.perf_counter()
     with pytest.raises(InputError) as error:
         read(file)
-    assert (
-        time.perf_counter() - started < 1.5
-    )  # most are refused in milliseconds; 100 000 tensors take longest
+    assert time.perf_counter() - started < 1.5  # most are refused in milliseconds; 100 000 tensors take longest
     assert str(error.value).startswith(f"{file}: ")
     assert str(error.value).isprintable()
 
@@ -104,9 +98,7 @@ def test_names_that_look_like_paths_or_markup_are_data(tmp_path):
 
 
 def test_nan_and_inf_are_found_and_named(tmp_path):
-    save_file(
-        {"good": torch.ones(2), "bad": torch.tensor([1, torch.nan, -torch.inf])}, tmp_path / "x.safetensors"
-    )
+    save_file({"good": torch.ones(2), "bad": torch.tensor([1, torch.nan, -torch.inf])}, tmp_path / "x.safetensors")
     with pytest.raises(InputError, match="bad holds 2 NaN or Inf of 3"):
         require_finite(read(tmp_path / "x.safetensors"))
 
@@ -124,8 +116,7 @@ def test_shards_are_read_as_the_index_says(tmp_path):
     assert {name: len(tensor) for name, tensor in found.weights.items()} == {"a": 2, "b": 3}
     assert "1 tensors" in found.notes[0]
     digests = [
-        hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
-        for name in ("one.safetensors", "two.safetensors")
+        hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("one.safetensors", "two.safetensors")
     ]
     assert found.sha256 == hashlib.sha256(index.read_bytes() + "".join(digests).encode()).hexdigest()
 

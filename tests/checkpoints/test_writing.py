@@ -16,8 +16,9 @@ from connectivity_hooks.errors import InputError
 
 def test_the_library_reads_what_we_write(tmp_path):
     tensors = {
-        "w": torch.randn(3, 4).T, "half": torch.randn(5).bfloat16(), "steps": torch.tensor(7), "none": torch.empty(0, 3),
-        "mask": torch.tensor([True, False, True]), "double": torch.randn(2).double(), "bytes": torch.arange(3, dtype=torch.uint8),
+        "w": torch.randn(3, 4).T, "half": torch.randn(5).bfloat16(), "steps": torch.tensor(7),
+        "none": torch.empty(0, 3), "mask": torch.tensor([True, False, True]),
+        "double": torch.randn(2).double(), "bytes": torch.arange(3, dtype=torch.uint8),
     }  # fmt: skip
     write_tensors(tmp_path / "x.safetensors", tensors, {"a": 'quote " and ü'})
     found = load_file(tmp_path / "x.safetensors")

@@ -54,10 +54,7 @@ def test_sample_writes_a_checkpoint_between_the_ends(run, ends, workspace, tmp_p
     torch.testing.assert_close(load_file(mid)["4.weight"], 0.75 * a["4.weight"] + 0.25 * b["4.weight"])
     assert load_file(mid)["2.num_batches_tracked"] == a["2.num_batches_tracked"]
     half = tmp_path / "half.safetensors"
-    assert (
-        run("sample", tmp_path / "linear.path.safetensors", "-t", 1, "-o", half, "--dtype", "bfloat16")[0]
-        == 0
-    )
+    assert run("sample", tmp_path / "linear.path.safetensors", "-t", 1, "-o", half, "--dtype", "bfloat16")[0] == 0
     assert torch.equal(load_file(half)["4.weight"], b["4.weight"].bfloat16())
 
 

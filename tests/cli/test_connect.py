@@ -90,9 +90,7 @@ def test_identical_ends_have_no_barrier_and_a_valid_report(run, ends, workspace,
     assert (tmp_path / "report.html").exists()
 
 
-def test_the_model_may_be_left_out_when_the_checkpoint_names_an_installed_library(
-    run, ends, workspace, tmp_path
-):
+def test_the_model_may_be_left_out_when_the_checkpoint_names_an_installed_library(run, ends, workspace, tmp_path):
     import timm
 
     for name in ("a", "b"):
@@ -144,7 +142,7 @@ REFUSED = {
     "folder": (lambda folder: folder, "name the file"),
     "other keys": (
         lambda folder: other(folder, lambda w: {"x" + k: v for k, v in w.items()}),
-        "8 missing: 1.weight",
+        "9 missing: 1.weight",
     ),
     "one key": (
         lambda folder: other(folder, lambda w: {k: v for k, v in w.items() if k != "4.bias"}),
@@ -222,8 +220,8 @@ def test_bad_data_is_refused_in_one_line(run, ends, workspace, tmp_path, change,
     for name, value in change.items():
         if value is None:
             del arrays[name]
-        else:
-            made = special[value] if isinstance(value, str) else np.array(value, dtype=np.int64)
+            continue
+        made = special[value] if isinstance(value, str) else np.array(value, dtype=np.int64)
         arrays[name] = made[: len(arrays[name])] if name == "x_test" else made
     np.savez(tmp_path / "bad.npz", **arrays)
     ends[6] = tmp_path / "bad.npz"
@@ -303,9 +301,7 @@ def make():
 """
 
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
-)
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_an_interrupted_run_keeps_what_was_finished_and_goes_on(run, ends, tmp_path, number, status):
     (tmp_path / "slow.py").write_text(SLOW)
     slow = list(
@@ -315,9 +311,7 @@ def test_an_interrupted_run_keeps_what_was_finished_and_goes_on(run, ends, tmp_p
         )
     )
     program = [sys.executable, "-c", "from connectivity_hooks.cli import connect; connect()"]
-    process = subprocess.Popen(
-        [*program, *slow, "--out", tmp_path / "out"], stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([*program, *slow, "--out", tmp_path / "out"], stderr=subprocess.PIPE, text=True)
     journal = tmp_path / "out" / ".linear.unfinished.jsonl"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and (not journal.exists() or journal.read_text().count("\n") < 5):
@@ -334,9 +328,7 @@ def test_an_interrupted_run_keeps_what_was_finished_and_goes_on(run, ends, tmp_p
     assert run("connect", *slow, "--out", tmp_path / "out")[0] == 0
     assert (tmp_path / "out" / "linear.path.safetensors").stat().st_mtime_ns == before
     run("connect", *slow, "--out", tmp_path / "whole")
-    assert (tmp_path / "out" / "evaluation.csv").read_text() == (
-        tmp_path / "whole" / "evaluation.csv"
-    ).read_text()
+    assert (tmp_path / "out" / "evaluation.csv").read_text() == (tmp_path / "whole" / "evaluation.csv").read_text()
     assert not journal.exists()
 
 

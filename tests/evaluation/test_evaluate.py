@@ -180,9 +180,7 @@ def test_evaluation_leaves_path_inputs_and_global_random_state_alone(setting):
 
 def test_re_estimated_batch_norm_agrees_with_averages_over_the_batches(setting):
     a, b = setting.weights(1), setting.weights(2)
-    evaluation = evaluate(
-        Path.from_points([a, b]), setting.task, points=3, refine=0, batch_norm="re-estimated"
-    )
+    evaluation = evaluate(Path.from_points([a, b]), setting.task, points=3, refine=0, batch_norm="re-estimated")
     middle = between(a, b, 0.5)
     hidden = setting.x[:96].double() @ middle["0.weight"].T + middle["0.bias"]
     batches = hidden.split(32)

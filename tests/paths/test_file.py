@@ -77,7 +77,7 @@ def test_a_stranger_reads_the_same_points_from_the_format_alone(tmp_path):
 def test_a_path_survives_the_file(tmp_path):
     from dataclasses import replace
 
-    points, path = certified_like_path()
+    _points, path = certified_like_path()
     ends = (EndPoint("a.safetensors", "0" * 64, "float32"), EndPoint("b.safetensors", "1" * 64, "bfloat16"))
     path = replace(path, end_points=ends, builder="test", options={"seed": 3}, alignment={"aligner": "none"})
     path.save(tmp_path / "p.path.safetensors")
@@ -109,9 +109,7 @@ def tampered(tmp_path, change_tensors=lambda tensors: None, **metadata):
         header = dict(handle.metadata())
     change_tensors(tensors)
     file = tmp_path / "bad.safetensors"
-    save_file(
-        tensors, file, {key: value for key, value in {**header, **metadata}.items() if value is not None}
-    )
+    save_file(tensors, file, {key: value for key, value in {**header, **metadata}.items() if value is not None})
     return file
 
 
@@ -153,18 +151,10 @@ def test_malformed_metadata_is_refused_in_one_line(tmp_path, metadata):
         lambda tensors: tensors.update({"point.2/fc.bias": torch.ones(10, dtype=torch.float64)}),
         lambda tensors: tensors.update({"rows.3.0/fc.bias": torch.tensor([1])}),
         lambda tensors: tensors.update({"block.0.0/fc.bias": torch.ones(10)}),
-        lambda tensors: tensors.update(
-            {"block.3.0/fc.bias": torch.ones(1), "rows.3.0/fc.bias": torch.tensor([10])}
-        ),
-        lambda tensors: tensors.update(
-            {"block.3.0/fc.bias": torch.ones(2), "rows.3.0/fc.bias": torch.tensor([1, 1])}
-        ),
-        lambda tensors: tensors.update(
-            {"block.3.0/fc.bias": torch.ones(1), "rows.3.0/fc.bias": torch.tensor([-1])}
-        ),
-        lambda tensors: tensors.update(
-            {"block.3.0/fc.bias": torch.ones(1), "cols.3.0/fc.bias": torch.tensor([0])}
-        ),
+        lambda tensors: tensors.update({"block.3.0/fc.bias": torch.ones(1), "rows.3.0/fc.bias": torch.tensor([10])}),
+        lambda tensors: tensors.update({"block.3.0/fc.bias": torch.ones(2), "rows.3.0/fc.bias": torch.tensor([1, 1])}),
+        lambda tensors: tensors.update({"block.3.0/fc.bias": torch.ones(1), "rows.3.0/fc.bias": torch.tensor([-1])}),
+        lambda tensors: tensors.update({"block.3.0/fc.bias": torch.ones(1), "cols.3.0/fc.bias": torch.tensor([0])}),
     ],
 )
 def test_malformed_tensors_are_refused_in_one_line(tmp_path, change):

@@ -27,6 +27,4 @@ def test_length_of_a_bezier_curve_agrees_with_adaptive_quadrature():
         )
 
     path = Path.from_points(points, basis="bezier")
-    assert arc_lengths(path, [0.4, 1], {"w"}) == pytest.approx(
-        [quad(speed, 0, 0.4)[0], quad(speed, 0, 1)[0]], rel=1e-6
-    )
+    assert arc_lengths(path, [0.4, 1], {"w"}) == pytest.approx([quad(speed, 0, 0.4)[0], quad(speed, 0, 1)[0]], rel=1e-6)

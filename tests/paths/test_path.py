@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -39,7 +40,7 @@ def test_bezier_agrees_with_de_casteljau(t):
     path = Path.from_points(points, basis="bezier")
     levels = [point["fc.weight"].double() for point in points]
     while len(levels) > 1:
-        levels = [(1 - t) * left + t * right for left, right in zip(levels, levels[1:], strict=False)]
+        levels = [(1 - t) * left + t * right for left, right in itertools.pairwise(levels)]
     torch.testing.assert_close(path(t)["fc.weight"].double(), levels[0], rtol=1e-6, atol=1e-6)
 
 

@@ -32,11 +32,7 @@ class TestTimm(AdapterSuite):
 def test_every_built_in_method_is_in_a_suite():
     tried = {TestLinear.builder, TestSeparability.condition, TestFeatureRank.condition, TestTimm.adapter}
     known = registry()
-    ours = [
-        e
-        for kind in ("builders", "conditions", "aligners", "adapters")
-        for e in getattr(known, kind).values()
-    ]
+    ours = [e for kind in ("builders", "conditions", "aligners", "adapters") for e in getattr(known, kind).values()]
     assert {entry.cls for entry in ours if entry.origin.distribution == "connectivity-hooks"} == tried
 
 

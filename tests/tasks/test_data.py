@@ -106,7 +106,7 @@ def test_gray_images_have_one_channel(tmp_path):
 
 def test_images_of_several_sizes_need_a_size(tmp_path):
     folder = str(image_folder(tmp_path, sizes=((6, 8), (9, 5))))
-    with pytest.raises(InputError, match="differ in size.*--image-size"):
+    with pytest.raises(InputError, match=r"differ in size.*--image-size"):
         load_data(folder, HERE)
     assert load_data(folder, HERE, image_size=4)[0].inputs.shape == (6, 3, 4, 4)
 
@@ -187,5 +187,4 @@ def test_a_loader_that_does_not_fit_is_streamed_in_one_order(loaders):
 def test_a_streamed_loader_that_shuffles_is_refused(loaders):
     train, _ = load_data(loaders("shuffling"), Placement(torch.device("cpu"), torch.float32, 10))
     with pytest.raises(InputError, match="shuffle=False"):
-        for _ in range(5):
-            list(train.batches(4))
+        list(train.batches(4))

@@ -59,9 +59,7 @@ def test_outputs_that_do_not_fit_are_refused(outputs, targets):
 
 def test_a_loss_of_ones_own_must_give_a_value_for_each_sample():
     with pytest.raises(InputError, match=r"one value per sample \(9,\), found \(\)"):
-        custom_loss("own", lambda o, y: F.mse_loss(o, y), convex=True).per_sample(
-            torch.zeros(N, 2), torch.zeros(N, 2)
-        )
+        custom_loss("own", lambda o, y: F.mse_loss(o, y), convex=True).per_sample(torch.zeros(N, 2), torch.zeros(N, 2))
 
 
 def test_names_and_declarations_are_checked():

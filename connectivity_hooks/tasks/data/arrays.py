@@ -5,8 +5,10 @@ from __future__ import annotations
 import pathlib
 import zipfile
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -37,13 +39,11 @@ def _read_npz(file: pathlib.Path) -> Mapping[str, Tensor]:
         raise InputError(f"{file}: no such file; give --data FILE.npz") from None
     except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())[:120]
-        raise InputError(
-            f"{file}: is not an .npz file of plain arrays ({reason}); write it with numpy.savez"
-        ) from None
+        raise InputError(f"{file}: is not an .npz file of plain arrays ({reason}); write it with numpy.savez") from None
     return {name: _tensor(file, name, array) for name, array in arrays.items()}
 
 
-def _tensor(file: pathlib.Path, name: str, array: np.ndarray) -> Tensor:  # type: ignore[type-arg]
+def _tensor(file: pathlib.Path, name: str, array: npt.NDArray[Any]) -> Tensor:
     if array.dtype.kind not in "uifb" or array.dtype.itemsize > 8:
         raise InputError(f"{file}: {name} has type {array.dtype}; expected numbers")
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:

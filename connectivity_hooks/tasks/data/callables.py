@@ -35,9 +35,7 @@ def load(spec: str, cache_limit: int) -> RawData:
     train, test = _pair(returned, where)
     if train is None:
         raise InputError(f"{where}: gives no training loader; expected (train, test)")
-    return RawData(
-        _held(train, where, cache_limit), None if test is None else _held(test, where, cache_limit)
-    )
+    return RawData(_held(train, where, cache_limit), None if test is None else _held(test, where, cache_limit))
 
 
 def _pair(returned: Any, where: str) -> tuple[Any, Any]:
@@ -45,9 +43,7 @@ def _pair(returned: Any, where: str) -> tuple[Any, Any]:
         return returned.get("train"), returned.get("test")
     if isinstance(returned, tuple) or (isinstance(returned, list) and not _is_loader(returned)):
         if len(returned) != 2:
-            raise InputError(
-                f"{where}: returns {len(returned)} things; expected a training and a test loader"
-            )
+            raise InputError(f"{where}: returns {len(returned)} things; expected a training and a test loader")
         return returned[0], returned[1]
     return returned, None
 
@@ -92,9 +88,7 @@ class _Batches:
 
     def __init__(self, loader: Any, where: str) -> None:
         if not isinstance(loader, Iterable) or isinstance(loader, Iterator):
-            raise InputError(
-                f"{where}: gives a {type(loader).__name__}; expected a loader that can be iterated again"
-            )
+            raise InputError(f"{where}: gives a {type(loader).__name__}; expected a loader that can be iterated again")
         self._loader = loader
         self._where = where
 

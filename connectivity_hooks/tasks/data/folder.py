@@ -6,6 +6,7 @@ import pathlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
@@ -25,12 +26,11 @@ def load(folder: pathlib.Path, image_size: int | None) -> RawData:
         image_size: Resize the shorter side to it and cut out the centre; None needs images of one size.
 
     Raises:
-        InputError: A folder is missing or empty, the splits have other classes, an image is unreadable, or sizes differ.
+        InputError: A folder is missing or empty, the splits have other classes, an image is unreadable, or sizes
+            differ.
     """
     if not (folder / "train").is_dir():
-        raise InputError(
-            f"{folder}: has no folder train; expected train/CLASS/IMAGE and perhaps test/CLASS/IMAGE"
-        )
+        raise InputError(f"{folder}: has no folder train; expected train/CLASS/IMAGE and perhaps test/CLASS/IMAGE")
     tests = [folder / name for name in TESTS if (folder / name).is_dir()]
     classes = _classes(folder / "train")
     if tests and _classes(tests[0]) != classes:
@@ -40,9 +40,7 @@ def load(folder: pathlib.Path, image_size: int | None) -> RawData:
 
 
 def _classes(folder: pathlib.Path) -> list[str]:
-    classes = sorted(
-        entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    )
+    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not classes:
         raise InputError(f"{folder}: has no class folders; expected {folder.name}/CLASS/IMAGE")
     return classes
@@ -66,7 +64,7 @@ def _split(folder: pathlib.Path, classes: list[str], size: int | None) -> Arrays
     return _channels_first(torch.from_numpy(stacked)), torch.tensor(labels)
 
 
-def _image(file: pathlib.Path, size: int | None) -> np.ndarray:  # type: ignore[type-arg]
+def _image(file: pathlib.Path, size: int | None) -> npt.NDArray[np.uint8]:
     try:
         with Image.open(file) as image:
             plain = image.convert("L" if image.mode in ("1", "L") else "RGB")
@@ -83,7 +81,7 @@ def _centre(image: Image.Image, size: int) -> Image.Image:
     return resized.crop((left, top, left + size, top + size))
 
 
-def _colour(array: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _colour(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.stack([array] * 3, axis=-1) if array.ndim == 2 else array
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -68,9 +68,7 @@ def _raw(spec: str, cache_limit: int, image_size: int | None) -> RawData:
     if ":" in spec:
         return callables.load(spec, cache_limit)
     if path.exists() or "/" in spec:
-        raise InputError(
-            f"{spec}: expected digits, X.npz, X.safetensors, an image folder or FILE.py:callable"
-        )
+        raise InputError(f"{spec}: expected digits, X.npz, X.safetensors, an image folder or FILE.py:callable")
     raise UsageError(
         f"unknown data {spec!r}; expected digits, X.npz, X.safetensors, an image folder or FILE.py:callable"
     )
@@ -94,15 +92,15 @@ class _Prepared:
         self._where = f"{spec}: {name}"
         self._scale = scale
 
-    def __iter__(self) -> Iterable[Arrays]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Arrays]:
         return (prepare(x, y, self._where, self._scale) for x, y in self._loader)
 
 
 def prepare(inputs: Tensor, targets: Tensor, where: str, scale: list[float] | None) -> Arrays:
     """Return inputs as floats with channels first, normalised, and targets as int64 labels or floats.
 
-    uint8 becomes [0, 1]. (N, H, W) becomes (N, 1, H, W); (N, H, W, C) with 1, 3 or 4 channels becomes (N, C, H, W), unless
-    the second axis could be channels as well: then it is (N, C, H, W) already.
+    uint8 becomes [0, 1]. (N, H, W) becomes (N, 1, H, W); (N, H, W, C) with 1, 3 or 4 channels becomes (N, C, H, W),
+    unless the second axis could be channels as well: then it is (N, C, H, W) already.
 
     Raises:
         InputError: Inputs hold NaN or Inf, or targets have a shape of their own.
@@ -132,9 +130,7 @@ def _parse_normalize(normalize: str | None) -> list[float] | None:
     except ValueError:
         raise UsageError(f"--normalize: expected MEAN,STD, found {normalize!r}") from None
     if len(numbers) % 2 or not numbers or min(numbers[len(numbers) // 2 :]) <= 0:
-        raise UsageError(
-            f"--normalize: expected as many means as positive standard deviations, found {normalize!r}"
-        )
+        raise UsageError(f"--normalize: expected as many means as positive standard deviations, found {normalize!r}")
     return numbers
 
 
@@ -143,9 +139,7 @@ def _normalised(inputs: Tensor, scale: list[float] | None, where: str) -> Tensor
         return inputs
     half = len(scale) // 2
     if half > 1 and (inputs.ndim < 2 or inputs.shape[1] != half):
-        raise InputError(
-            f"{where}: --normalize gives {half} channels, inputs have shape {tuple(inputs.shape[1:])}"
-        )
+        raise InputError(f"{where}: --normalize gives {half} channels, inputs have shape {tuple(inputs.shape[1:])}")
     shape = [1, half] + [1] * (inputs.ndim - 2)
     mean, std = (torch.tensor(part).view(shape) for part in (scale[:half], scale[half:]))
     return (inputs.float() - mean) / std

@@ -41,9 +41,7 @@ def found(task, condition, layers, **options):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = Known().eval()
-    return {
-        verdict.layer: verdict for verdict in ch.check(model, task, condition, layers=layers, options=options)
-    }
+    return {verdict.layer: verdict for verdict in ch.check(model, task, condition, layers=layers, options=options)}
 
 
 def test_separability_tells_separable_features_from_noise(task):

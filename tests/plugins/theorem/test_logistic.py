@@ -33,9 +33,7 @@ def test_the_minimum_is_scikit_learns(ridge):
     x, labels = problem()
     standard = ((x - x.mean(0)) / x.std(0, correction=0)).double().numpy()
     # scikit-learn minimises C·Σ losses + ½‖W‖²
-    oracle = LogisticRegression(C=1 / (2 * ridge * len(x)), tol=1e-10, max_iter=10000).fit(
-        standard, labels.numpy()
-    )
+    oracle = LogisticRegression(C=1 / (2 * ridge * len(x)), tol=1e-10, max_iter=10000).fit(standard, labels.numpy())
     logits = torch.tensor(standard @ oracle.coef_.T + oracle.intercept_)
     best = torch.nn.functional.cross_entropy(logits, labels).item() + ridge * np.square(oracle.coef_).sum()
     fit = fit_logistic(x, labels, everything(8), ridge=ridge, tolerance=1e-9)
@@ -72,9 +70,7 @@ def separable_by_linear_programming(x, labels):
             row[rival] -= np.append(x[i], 1)
             rows.append(-row.ravel())
     size = classes * (width + 1)
-    return (
-        linprog(np.zeros(size), np.array(rows), -np.ones(len(rows)), bounds=[(None, None)] * size).status == 0
-    )
+    return linprog(np.zeros(size), np.array(rows), -np.ones(len(rows)), bounds=[(None, None)] * size).status == 0
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -93,9 +89,7 @@ def test_separable_exactly_where_linear_programming_says_so(seed):
 def test_a_separable_loss_goes_far_below_float32_resolution_without_overflow():
     x, labels = problem(noise=0.0)
     fit = fit_logistic(x, labels, everything(8), loss_target=1e-10, tolerance=0, max_iterations=3000)
-    exact = torch.nn.functional.cross_entropy(
-        x.double() @ fit.weight[0].double().T + fit.bias[0].double(), labels
-    )
+    exact = torch.nn.functional.cross_entropy(x.double() @ fit.weight[0].double().T + fit.bias[0].double(), labels)
     assert 0 <= fit.loss[0] < 1e-8
     assert fit.loss[0].item() == pytest.approx(exact.item(), rel=1e-2, abs=1e-12)
 

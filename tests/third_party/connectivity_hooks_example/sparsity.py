@@ -27,6 +27,4 @@ class Sparsity(Condition):
                 yield Verdict.invalid(self.name, layer, "its features hold NaN or Inf")
                 continue
             zeros = float((features == 0).double().mean())
-            yield Verdict(
-                self.name, layer, zeros <= self.options.most, zeros, self.options.most, "share of features"
-            )
+            yield Verdict(self.name, layer, zeros <= self.options.most, zeros, self.options.most, "share of features")
