@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +14,10 @@ import torch
 from connectivity_hooks.paths.path import Path
 from connectivity_hooks.paths.weights import Weights
 
+Step: TypeAlias = tuple[Weights, Weights]
+
 _NODES = 4097
+_CHUNK = 1 << 18
 
 
 def arc_lengths(path: Path, ts: Sequence[float], parameters: Collection[str]) -> npt.NDArray[np.float64]:
@@ -23,34 +28,34 @@ def arc_lengths(path: Path, ts: Sequence[float], parameters: Collection[str]) ->
         ts: Points in [0, 1].
         parameters: Names that are coordinates; buffers such as running statistics are not.
     """
-    steps = list(_steps(path, parameters))
     if path.basis == "polyline":
-        knots = np.concatenate([[0.0], np.cumsum([math.sqrt(_inner(step, step)) for step in steps])])
+        steps = [math.sqrt(_inner((a, b), (a, b), parameters)) for a, b in itertools.pairwise(path.points())]
+        knots = np.concatenate([[0.0], np.cumsum(steps)])
         return np.asarray(np.interp(ts, path.positions, knots), dtype=np.float64)
     grid = np.linspace(0, 1, _NODES)
-    speed = _bezier_speed(steps, grid)
+    speed = _bezier_speed(list(itertools.pairwise(path.points())), parameters, grid)
     travelled = np.concatenate([[0.0], np.cumsum((speed[1:] + speed[:-1]) / 2 * np.diff(grid))])
     return np.asarray(np.interp(ts, grid, travelled), dtype=np.float64)
 
 
-def _bezier_speed(steps: list[Weights], t: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _bezier_speed(
+    steps: list[Step], parameters: Collection[str], t: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
     degree = len(steps)
-    gram = np.array([[_inner(left, right) for right in steps] for left in steps])
+    gram = np.array([[_inner(left, right, parameters) for right in steps] for left in steps])
     bernstein = np.stack([math.comb(degree - 1, i) * (1 - t) ** (degree - 1 - i) * t**i for i in range(degree)], axis=1)
     squared = np.einsum("ti,ij,tj->t", bernstein, gram, bernstein)
     return np.asarray(degree * np.sqrt(np.maximum(squared, 0)), dtype=np.float64)
 
 
-def _steps(path: Path, parameters: Collection[str]) -> list[Weights]:
-    steps = []
-    previous: Weights = {}
-    for weights in path.points():
-        if previous:
-            moved = [name for name in parameters if weights[name] is not previous[name]]
-            steps.append({name: weights[name].double() - previous[name].double() for name in moved})
-        previous = weights
-    return steps
-
-
-def _inner(a: Weights, b: Weights) -> float:
-    return sum(torch.sum(a[name] * b[name]).item() for name in a.keys() & b.keys())
+def _inner(left: Step, right: Step, parameters: Collection[str]) -> float:
+    """Return the inner product of two steps, each from one point to the next, in float64 and a chunk at a time."""
+    total = 0.0
+    for name in parameters:
+        (a, b), (c, d) = ((before[name], after[name]) for before, after in (left, right))
+        if a is b or c is d:
+            continue
+        for chunk in zip(*(tensor.reshape(-1).split(_CHUNK) for tensor in (a, b, c, d)), strict=True):
+            p, q, r, s = (part.double() for part in chunk)
+            total += torch.dot(q - p, s - r).item()
+    return total

@@ -41,9 +41,14 @@ class Walk:
         replaced = {edit.name for edit in edits if edit.whole}
         assign({name: tensor for name, tensor in into.items() if name not in replaced}, self._weights)
         for edit in edits:
-            left = edit.block(self._weights[edit.name])
+            left, target = edit.block(self._weights[edit.name]), into[edit.name]
             values = edit.values.to(left.device)
-            edit.put(into[edit.name], torch.lerp(left, values, fraction) if left.is_floating_point() else left)
+            if not left.is_floating_point():
+                edit.put(target, left)
+            elif edit.whole and target.dtype == left.dtype and target.device == left.device:
+                torch.lerp(left, values, fraction, out=target)
+            else:
+                edit.put(target, torch.lerp(left, values, fraction))
 
     def _write_bezier(self, t: float, into: Mapping[str, Tensor]) -> None:
         degree = len(self._path.edits)
