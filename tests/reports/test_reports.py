@@ -1,0 +1,154 @@
+"""Reports of hand-made evaluations: honest JSON, a page without live content, plots that survive any name."""
+
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+import torch
+
+from connectivity_hooks.contracts import Verdict
+from connectivity_hooks.evaluation import Evaluation, Measurement
+from connectivity_hooks.evaluation.barriers import barriers
+from connectivity_hooks.paths import EndPoint, Path
+from connectivity_hooks.reports.html import render_html
+from connectivity_hooks.reports.report import Report, load_saved
+from connectivity_hooks.reports.rows import read_rows, rows_of
+from connectivity_hooks.reports.tables import figures_table, verdicts_table
+
+HOSTILE = [
+    "<img src=x onerror=alert(1)>",
+    "</script><script>alert(1)</script>",
+    r"$\frac{$",
+    "[/red]",
+    "=HYPERLINK(1)",
+    "a\x1b[31m\nb",
+]
+
+
+def evaluation(builder="linear", top=1.0, errors=True, splits=("train", "test"), guarantees=("measured",), count=11):
+    import numpy as np
+
+    curves = {}
+    for split in splits:
+        points = []
+        for index in range(count):
+            t = index / (count - 1)
+            loss = 0.1 + 4 * top * t * (1 - t)
+            error = (0.01 + 0.5 * t * (1 - t)) if errors else None
+            points.append(Measurement(t, split, loss, 0.01, error, error and 0.002, loss - 0.1, 0.01, "forward"))
+        curves[split] = tuple(points)
+    arc = np.linspace(0, 1, count)
+    path = Path.from_points([{"w": torch.zeros(2)}, {"w": torch.ones(2)}], guarantees=guarantees)
+    return Evaluation(
+        path=replace(path, builder=builder, options={"seed": 0}),
+        task={"model": "m", "data": "d", "samples": dict.fromkeys(splits, 10)},
+        batch_norm="stored",
+        curves=curves,
+        barriers={name: barriers(curve, arc) for name, curve in curves.items()},
+        length=1.4,
+        deviations=(),
+        loss_is_convex=True,
+        seconds=1.0,
+    )
+
+
+ENDS = (EndPoint("a.safetensors", "0" * 64, "float32"), EndPoint("b.safetensors", "1" * 64, "float32"))
+
+
+class Page(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.words = [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data):
+        self.words += data
+
+
+def saved(tmp_path, report):
+    report.save(tmp_path)
+    return load_saved(tmp_path), (tmp_path / "report.html").read_text()
+
+
+def test_the_answer_comes_first_then_the_picture_then_the_tables(tmp_path):
+    _, html = saved(tmp_path, Report.of([evaluation()], checkpoints=ENDS))
+    page = Page(html)
+    first = [page.tags.index(tag) for tag in ("h1", "svg", "table")]
+    assert first == sorted(first)
+    assert "Not connected by the linear path" in page.words
+
+
+def test_the_page_runs_nothing_and_loads_nothing(tmp_path):
+    _, html = saved(tmp_path, Report.of([evaluation()], checkpoints=ENDS))
+    page = Page(html)
+    assert not {"script", "iframe", "object", "link", "img"} & set(page.tags)
+    assert not any(name.startswith("on") for name, _ in page.attributes)
+    assert "http" not in html.replace("http-equiv", "")
+    assert any(value and "default-src 'none'" in value for _, value in page.attributes)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_stay_text(tmp_path, name):
+    ends = (EndPoint(name, "0" * 64), EndPoint("b", "1" * 64))
+    verdict = Verdict("c", name, True, 1.0, 1.0, name, details={name: name})
+    report = Report.of([evaluation(builder=name)], checkpoints=ends, conditions={name: [verdict]}, notes=[name])
+    content, html = saved(tmp_path, report)
+    page = Page(html)
+    assert not {"script", "img"} & set(page.tags)
+    assert not any(key.startswith("on") for key, _ in page.attributes)
+    assert content.content["notes"] == [name]
+    assert {row.builder for row in read_rows(tmp_path / "evaluation.csv")} == {name}
+    assert not (tmp_path / "evaluation.csv").read_text().splitlines()[1].startswith("=")
+    for table in (figures_table([evaluation(builder=name)]), verdicts_table([verdict])):
+        assert "\x1b" not in table
+        assert all(line.isprintable() for line in table.splitlines())
+
+
+def test_what_is_not_finite_is_null_and_named_and_the_json_is_strict(tmp_path):
+    broken = evaluation(top=float("inf"))
+    content, html = saved(tmp_path, Report.of([broken], checkpoints=ENDS))
+    text = (tmp_path / "report.json").read_text()
+    json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} in report.json"))
+    assert content.content["builders"]["linear"]["train"]["loss_max"] is None
+    assert any("loss_max is not a finite number" in note for note in content.content["notes"])
+    assert "<svg" in html
+
+
+@pytest.mark.parametrize("kind", [{"errors": False}, {"splits": ("train",)}, {"top": 0.0}])
+def test_reports_without_errors_test_split_or_barrier_are_whole(tmp_path, kind):
+    _, html = saved(tmp_path, Report.of([evaluation(**kind)], checkpoints=None))
+    assert "<svg" in html
+
+
+def test_a_proven_bound_is_told_from_a_measured_path(tmp_path):
+    proven = evaluation("certified", top=0.0, errors=False, guarantees=("convex",))
+    content, html = saved(tmp_path, Report.of([proven, evaluation("linear")], checkpoints=ENDS))
+    assert content.content["builders"]["certified"]["bound"]["train"] == pytest.approx(0.1)
+    assert content.content["builders"]["linear"]["bound"] == {"train": None, "test": None}
+    assert "proven bound 0.1" in html
+    assert Page(html).words.count("Connected, and proven") == 1
+
+
+def test_the_rows_survive_the_file_exactly(tmp_path):
+    report = Report.of([evaluation(), evaluation("other", errors=False)])
+    report.save(tmp_path)
+    assert read_rows(tmp_path / "evaluation.csv") == rows_of(report.evaluations)
+
+
+def test_the_page_is_made_again_from_its_data_alone(tmp_path):
+    content, html = saved(tmp_path, Report.of([evaluation()], checkpoints=ENDS))
+    assert render_html(content) == html
+
+
+def test_an_evaluation_saves_prints_and_plots_itself(tmp_path):
+    one = evaluation()
+    one.save(tmp_path)
+    assert (tmp_path / "report.json").exists()
+    assert "not proven" in one.table()
+    one.plot().savefig(tmp_path / "x.png")
+    assert (tmp_path / "x.png").stat().st_size > 1000
