@@ -10,6 +10,7 @@ import torch
 from pairing import paired
 
 import connectivity_hooks as ch
+from connectivity_hooks.features.select import default_layers
 
 
 def main():
@@ -19,6 +20,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=7)
     arguments = parser.parse_args()
     model = timm.create_model("resnet18", num_classes=10).to(arguments.device).train()
+    layers = default_layers(model)
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
     x = torch.randn(64, 3, 32, 32, device=arguments.device)
     y = torch.randint(0, 10, (64,), device=arguments.device)
@@ -30,12 +32,12 @@ def main():
             optimizer.step()
 
     def hooked():
-        with ch.capture(model, every=10):
+        with ch.capture(model, layers, every=10):
             epoch()
 
     with_hooks, without, ratio = paired(hooked, epoch, arguments.repeats)
     print(
-        f"resnet18, {arguments.batches} batches of 64 on {arguments.device}: {with_hooks:.2f} s with hooks, "
+        f"resnet18, {len(layers)} layers, {arguments.batches} batches, {arguments.device}: {with_hooks:.2f} s hooked, "
         f"{without:.2f} s without, ratio {ratio:.3f} (medians of {arguments.repeats} pairs)"
     )
 

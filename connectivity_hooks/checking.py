@@ -14,7 +14,7 @@ from connectivity_hooks.contracts.condition import Condition, Verdict
 from connectivity_hooks.contracts.options import make_options
 from connectivity_hooks.errors import UsageError
 from connectivity_hooks.features.observation import Observation
-from connectivity_hooks.features.select import feature_layers, select
+from connectivity_hooks.features.select import feature_layers, proposed_layers, select
 from connectivity_hooks.paths.weights import assign, weights_of
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.registry import registry
@@ -40,8 +40,7 @@ def layers_of(model: nn.Module, layers: str | Sequence[str] | None = None) -> tu
     """Return the layers to look at: those named, else the model's library's, else what enters each layer of weights."""
     if layers is not None:
         return select(model, [layers] if isinstance(layers, str) else layers)
-    adapter = registry().adapter_of(model)
-    return adapter.layers(model) if adapter else feature_layers(model)
+    return proposed_layers(model, feature_layers)
 
 
 def observe(

@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from connectivity_hooks.checkpoints.writing import unwrapped
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.features.sample import Reservoir
-from connectivity_hooks.features.select import INPUT, default_layers, select
+from connectivity_hooks.features.select import INPUT, default_layers, proposed_layers, select
 
 _FIRST_OF_SEVERAL = (nn.MultiheadAttention, nn.RNNBase)
 
@@ -48,7 +48,8 @@ def capture(
 
     Args:
         model: Any module; wrappers (DataParallel, DistributedDataParallel, torch.compile) are looked through.
-        layers: Names, globs, or ``NAME:input`` for what enters a module; None for every module whose output is an
+        layers: Names, globs, or ``NAME:input`` for what enters a module. None takes what the library the model comes
+            from proposes (timm: the stages and the input of the classifier), else every module whose output is an
             activation that feeds further weights (`connectivity_hooks.features.select.default_layers`).
         every: Capture every so many forward passes, the first one included; the others cost next to nothing.
         samples: Keep that many samples, drawn uniformly from all that pass; None keeps the last captured pass whole.
@@ -97,7 +98,7 @@ class Capture(Mapping[str, Tensor]):
         self._model = unwrapped(model)
         self._root = model if isinstance(model, OptimizedModule) else self._model
         names = [layers] if isinstance(layers, str) else layers
-        self.layers = default_layers(self._model) if names is None else select(self._model, names)
+        self.layers = proposed_layers(self._model, default_layers) if names is None else select(self._model, names)
         self.problems: dict[str, str] = {}
         self._every = every
         self._strict = strict

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import nn
 from torch.nn.modules import activation
@@ -41,6 +41,14 @@ def select(model: nn.Module, layers: Sequence[str]) -> tuple[str, ...]:
             raise UsageError(f"no layer {pattern!r} in {type(model).__name__}; {near_matches(bare, names)}")
         chosen.update(dict.fromkeys(name + suffix for name in found))
     return tuple(chosen)
+
+
+def proposed_layers(model: nn.Module, otherwise: Callable[[nn.Module], tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the layers that the adapter of the model's library proposes; without one what `otherwise` gives."""
+    from connectivity_hooks.registry import registry  # plugins are loaded when they are asked for, not before
+
+    adapter = registry().adapter_of(model)
+    return adapter.layers(model) if adapter else otherwise(model)
 
 
 def default_layers(model: nn.Module) -> tuple[str, ...]:

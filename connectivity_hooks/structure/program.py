@@ -31,6 +31,7 @@ class Step:
         operation: The operation's own name, e.g. ``aten.conv2d``, for messages.
         groups: Groups of a convolution.
         pointwise: Whether an ``affine`` step mixes no positions: a linear map, or a 1×1 convolution with stride 1.
+        settings: Further facts: ``eps`` of a norm, whether a pool is ``linear``.
     """
 
     name: str

@@ -277,6 +277,21 @@ def test_unknown_names_and_options_are_wrong_usage_with_near_matches(run, ends, 
     assert words in err
 
 
+def test_half_precision_ends_are_connected_in_float32_and_said(run, ends, workspace, tmp_path):
+    for index, name in ((1, "a"), (2, "b")):
+        weights = load_file(workspace / f"{name}.safetensors")
+        half = {key: value.bfloat16() if value.is_floating_point() else value for key, value in weights.items()}
+        save_file(half, tmp_path / f"{name}.safetensors")
+        ends[index] = tmp_path / f"{name}.safetensors"
+    status, _, err = run(*ends, "--out", tmp_path / "out")
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert status == 0
+    assert "a.safetensors: stored as bfloat16, the path is in float32" in err
+    assert report["checkpoints"]["b"]["dtype"] == "bfloat16"
+    start = load_file(tmp_path / "out" / "linear.path.safetensors")["point.0/4.weight"]
+    assert torch.equal(start, load_file(tmp_path / "a.safetensors")["4.weight"].float())
+
+
 def test_two_runs_into_one_folder_are_refused(run, ends, tmp_path):
     from connectivity_hooks.cli.folder import OutputFolder
 

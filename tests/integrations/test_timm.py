@@ -57,6 +57,12 @@ def test_every_layer_named_fires(name, size):
     assert not features.problems
 
 
+def test_capture_without_names_takes_the_stages_and_the_input_of_the_classifier():
+    model = timm.create_model("resnet18", num_classes=10)
+    with capture(model) as features:
+        assert features.layers == ("act1", "layer1", "layer2", "layer3", "layer4", "fc:input")
+
+
 def saved_folder(tmp_path, name, seed):
     torch.manual_seed(seed)
     model = timm.create_model("resnet18", num_classes=10)
