@@ -25,6 +25,7 @@ from connectivity_hooks.tasks import Task, make_task
 MODEL = "connectivity_hooks.demo:network"
 SHOWN = (1, 2, 5, 10, 20, EPOCHS)
 FRACTION = 0.1
+PROBE = {"fraction": FRACTION, "draws": 1, "iterations": 60}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -87,7 +88,7 @@ class _Watcher:
         active = {layer: float((features[layer] > 0).any(0).double().mean()) for layer in features}
         model.eval()
         if self._condition:
-            self.last = check(model, self._task, self._condition, options={"fraction": FRACTION})
+            self.last = check(model, self._task, self._condition, options=PROBE)
         errors = {verdict.layer: f"{verdict.measured:4.0f}" for verdict in self.last if verdict.measured is not None}
         layers = [f"layer {layer}: {errors.get(layer, '   –')} ({share:4.0%})" for layer, share in active.items()]
         click.echo(f"  epoch {epoch:2d}  loss {loss:.4f}   {'   '.join(layers)}", err=True)
