@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import time
 from dataclasses import replace
 
 import click
@@ -16,13 +17,14 @@ from connectivity_hooks.cli.terminal import print_json
 from connectivity_hooks.connection import connect, load_pair
 from connectivity_hooks.contracts import Verdict
 from connectivity_hooks.demo import EPOCHS, train
-from connectivity_hooks.evaluation import evaluate
+from connectivity_hooks.evaluation import Evaluation, evaluate
 from connectivity_hooks.features import Capture
 from connectivity_hooks.registry import registry
 from connectivity_hooks.reports.report import Report
 from connectivity_hooks.tasks import Task, make_task
 
 MODEL = "connectivity_hooks.demo:network"
+BUILDERS = ("linear", "certified")
 SHOWN = (1, 2, 5, 10, 20, EPOCHS)
 FRACTION = 0.1
 PROBE = {"fraction": FRACTION, "draws": 1, "iterations": 60}
@@ -53,19 +55,29 @@ def command(out: pathlib.Path, device: str, as_json: bool) -> None:
             files.append(folder.path / f"{name}.safetensors")
             save(model, files[-1], task=MODEL)
             verdicts[f"{name.upper()}: {files[-1].name}"] = watcher.last
-        path = connect(files[0], files[1], task, builder="linear")
-        path.save(folder.path_file("linear"))
-        evaluation = replace(evaluate(path, task), build_seconds=0.0)
+        evaluations = [
+            _connected(files, task, builder, folder) for builder in BUILDERS if builder in registry().builders
+        ]
         ends = load_pair(files[0], files[1], task).end_points
-        report = Report.of([evaluation], checkpoints=ends, conditions=verdicts)
+        report = Report.of(evaluations, checkpoints=ends, conditions=verdicts)
         report.save(folder.path)
     if as_json:
         print_json(report.as_json())
         return
-    click.echo(evaluation.conclusion.headline)
+    for evaluation in evaluations:
+        click.echo(evaluation.conclusion.headline)
     click.echo(report.table())
     click.echo(f"Report: {out / 'report.html'}")
     click.echo(f"The same by hand: connect {files[0]} {files[1]} --model {MODEL} --data digits --out DIR")
+
+
+def _connected(files: list[pathlib.Path], task: Task, builder: str, folder: OutputFolder) -> Evaluation:
+    click.echo(f"Connecting by builder {builder}", err=True)
+    started = time.perf_counter()
+    path = connect(files[0], files[1], task, builder=builder)
+    seconds = time.perf_counter() - started
+    path.save(folder.path_file(builder))
+    return replace(evaluate(path, task), build_seconds=seconds)
 
 
 class _Watcher:

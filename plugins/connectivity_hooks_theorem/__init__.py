@@ -1,7 +1,8 @@
-"""The theorem of Nguyen, Bréchet and Mondelli (arXiv 2102.09671): its conditions on the features of each layer."""
+"""The theorem of Nguyen, Bréchet and Mondelli (arXiv 2102.09671): its conditions, and its path."""
 
 from __future__ import annotations
 
+from connectivity_hooks.contracts.builder import Builder
 from connectivity_hooks.contracts.condition import Condition
 from connectivity_hooks.contracts.hookspecs import hookimpl
 
@@ -13,3 +14,11 @@ def register_conditions() -> list[type[Condition]]:
     from connectivity_hooks_theorem.separability import Separability
 
     return [Separability, FeatureRank]
+
+
+@hookimpl
+def register_builders() -> list[type[Builder]]:
+    """Offer the path whose bound is proven."""
+    from connectivity_hooks_theorem.certified import Certified
+
+    return [Certified]

@@ -5,6 +5,7 @@ import pytest
 from connectivity_hooks.registry import registry
 from connectivity_hooks.testing import AdapterSuite, BuilderSuite, ConditionSuite
 from connectivity_hooks_curves.linear import Linear
+from connectivity_hooks_theorem.certified import Certified
 from connectivity_hooks_theorem.feature_rank import FeatureRank
 from connectivity_hooks_theorem.separability import Separability
 from connectivity_hooks_timm.adapter import TimmAdapter
@@ -30,7 +31,7 @@ class TestTimm(AdapterSuite):
 
 
 def test_every_built_in_method_is_in_a_suite():
-    tried = {TestLinear.builder, TestSeparability.condition, TestFeatureRank.condition, TestTimm.adapter}
+    tried = {Certified, TestLinear.builder, TestSeparability.condition, TestFeatureRank.condition, TestTimm.adapter}
     known = registry()
     ours = [e for kind in ("builders", "conditions", "aligners", "adapters") for e in getattr(known, kind).values()]
     assert {entry.cls for entry in ours if entry.origin.distribution == "connectivity-hooks"} == tried
