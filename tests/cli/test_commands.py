@@ -103,6 +103,8 @@ def test_the_demo_ends_with_a_report_and_checkpoints_that_connect(run, tmp_path)
     assert status == 0
     assert "epoch 30" in err
     assert (tmp_path / "demo" / "report.html").exists()
+    assert "Not connected by the linear path" in out
+    assert "Connected, and proven: along the certified path" in out
     a, b = (tmp_path / "demo" / f"{name}.safetensors" for name in "ab")
     model = "connectivity_hooks.demo:network"
     status, out, _ = run("connect", a, b, "--model", model, "--data", "digits", "--json")
