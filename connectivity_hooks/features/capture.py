@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -17,19 +15,11 @@ from torch.utils.hooks import RemovableHandle
 
 from connectivity_hooks.checkpoints.writing import unwrapped
 from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.features.hooks import Begin, Detached, End, Entering, Leaving
 from connectivity_hooks.features.sample import Reservoir
 from connectivity_hooks.features.select import INPUT, default_layers, proposed_layers, select
 
 _FIRST_OF_SEVERAL = (nn.MultiheadAttention, nn.RNNBase)
-
-_REASON = (
-    "connectivity_hooks captures features outside compiled code: compile without fullgraph=True, or capture from the "
-    "uncompiled module in evaluation mode"
-)
-_HAS_REASON = "reason" in inspect.signature(torch.compiler.disable).parameters  # torch 2.7 and later
-_eager: Callable[..., Any] = (
-    functools.partial(torch.compiler.disable, reason=_REASON) if _HAS_REASON else torch.compiler.disable
-)
 
 
 def capture(
@@ -158,14 +148,14 @@ class Capture(Mapping[str, Tensor]):
     def _attach(self) -> list[RemovableHandle]:
         modules = dict(self._model.named_modules())
         root = self._root
-        handles = [root.register_forward_pre_hook(_Begin(self, root), with_kwargs=True, prepend=True)]
+        handles = [root.register_forward_pre_hook(Begin(self, root), with_kwargs=True, prepend=True)]
         for layer in self.layers:
             module = modules[layer.removesuffix(INPUT)]
             if layer.endswith(INPUT):
-                handles.append(module.register_forward_pre_hook(_Entering(self, module, layer), with_kwargs=True))
+                handles.append(module.register_forward_pre_hook(Entering(self, module, layer), with_kwargs=True))
             else:
-                handles.append(module.register_forward_hook(_Leaving(self, module, layer)))
-        handles.append(root.register_forward_hook(_End(self, root), always_call=True))
+                handles.append(module.register_forward_hook(Leaving(self, module, layer)))
+        handles.append(root.register_forward_hook(End(self, root), always_call=True))
         return handles
 
     def _begin(self) -> None:
@@ -232,69 +222,6 @@ class Capture(Mapping[str, Tensor]):
         if isinstance(module, nn.MultiheadAttention):
             return f"attention uses its weights directly; capture {parent}"
         return f"its forward is bypassed or not reached; capture {parent or 'a module around it'}"
-
-
-class Detached:
-    """What is left of a capture in a pickled model: nothing is listened to."""
-
-    def _begin(self) -> None:
-        pass
-
-    def _end(self, completed: bool) -> None:
-        pass
-
-    def _catch(self, layer: str, module: nn.Module, value: object) -> None:
-        pass
-
-    _active = False
-
-
-class _Hook:
-    """A hook that listens to one module for one capture, and to no copy of either."""
-
-    def __init__(self, owner: Any, module: nn.Module, layer: str = "") -> None:
-        self.owner = owner
-        self.module = module
-        self.layer = layer
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Hook:
-        return self
-
-
-class _Begin(_Hook):
-    """Marks where a forward pass of the whole model begins."""
-
-    @_eager
-    def __call__(self, module: nn.Module, inputs: Any, named: Any) -> None:
-        if module is self.module:
-            self.owner._begin()
-
-
-class _End(_Hook):
-    """Marks where it ends; the output is None when it failed."""
-
-    @_eager
-    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        if module is self.module:
-            self.owner._end(completed=output is not None)
-
-
-class _Leaving(_Hook):
-    """Catches what a module puts out."""
-
-    @_eager
-    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        if self.owner._active and module is self.module:
-            self.owner._catch(self.layer, module, output)
-
-
-class _Entering(_Hook):
-    """Catches what enters a module."""
-
-    @_eager
-    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        if self.owner._active and module is self.module:
-            self.owner._catch(self.layer, module, [*inputs, *named.values()][:1])
 
 
 def _named(layer: str, calls: list[Tensor]) -> list[tuple[str, Tensor]]:

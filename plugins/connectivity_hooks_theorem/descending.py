@@ -17,8 +17,8 @@ from connectivity_hooks_theorem.subnetwork import Affine, Subnetwork
 class HalfPath:
     """Points and guarantees from one end; each step switches to the sub-network of the layer below.
 
-    A step (arXiv 2102.09671): the sub-network is written into dead neurons (constant), the output layer is switched to it
-    (convex), what is now dead is cleared (constant).
+    A step (arXiv 2102.09671): the sub-network is written into dead neurons (constant), the output layer is switched
+    to it (convex), what is now dead is cleared (constant).
 
     Args:
         chain: The chain.
@@ -83,7 +83,7 @@ class HalfPath:
 
 
 def meeting(chain: Chain, left: Weights, right: Weights) -> tuple[Weights, Weights]:
-    """Return the two points where both ends' last states stand side by side, read by the left's output, then by the other.
+    """Return the points where both ends' last states stand side by side, read by the left's output, then the right's.
 
     They use disjoint neurons of every layer, so the sum of the hidden layers holds both.
     """

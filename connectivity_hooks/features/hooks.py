@@ -1,0 +1,87 @@
+"""The hooks a capture puts on modules: each listens to one module, outside compiled code."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+_REASON = (
+    "connectivity_hooks captures features outside compiled code: compile without fullgraph=True, or capture from the "
+    "uncompiled module in evaluation mode"
+)
+_HAS_REASON = "reason" in inspect.signature(torch.compiler.disable).parameters  # torch 2.7 and later
+eager: Callable[..., Any] = (
+    functools.partial(torch.compiler.disable, reason=_REASON) if _HAS_REASON else torch.compiler.disable
+)
+
+
+class Detached:
+    """What is left of a capture in a pickled model: nothing is listened to."""
+
+    def _begin(self) -> None:
+        pass
+
+    def _end(self, completed: bool) -> None:
+        pass
+
+    def _catch(self, layer: str, module: nn.Module, value: object) -> None:
+        pass
+
+    _active = False
+
+
+class Hook:
+    """A hook that listens to one module for one capture, and to no copy of either."""
+
+    def __init__(self, owner: Any, module: nn.Module, layer: str = "") -> None:
+        self.owner = owner
+        self.module = module
+        self.layer = layer
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Hook:
+        return self
+
+
+class Begin(Hook):
+    """Marks where a forward pass of the whole model begins."""
+
+    @eager
+    def __call__(self, module: nn.Module, inputs: Any, named: Any) -> None:
+        """Tell the capture that a pass begins."""
+        if module is self.module:
+            self.owner._begin()
+
+
+class End(Hook):
+    """Marks where it ends; the output is None when it failed."""
+
+    @eager
+    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        """Tell the capture that it ended, and whether it was completed."""
+        if module is self.module:
+            self.owner._end(completed=output is not None)
+
+
+class Leaving(Hook):
+    """Catches what a module puts out."""
+
+    @eager
+    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        """Hand the output to the capture."""
+        if self.owner._active and module is self.module:
+            self.owner._catch(self.layer, module, output)
+
+
+class Entering(Hook):
+    """Catches what enters a module."""
+
+    @eager
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Hand the first input to the capture."""
+        if self.owner._active and module is self.module:
+            self.owner._catch(self.layer, module, [*inputs, *named.values()][:1])
