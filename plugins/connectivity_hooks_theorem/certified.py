@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from connectivity_hooks.contracts import Builder, option
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.paths import CONSTANT, CONVEX, Path, Weights
+from connectivity_hooks.paths.edits import edits_between
 from connectivity_hooks.structure import read_program
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks_theorem.chain import INSTEAD, Chain, read_chain
@@ -42,7 +44,7 @@ class Certified(Builder):
     the way.
 
     For fully connected chains with ReLU and the cross-entropy. Each layer needs 4·C neurons. Time: a few seconds a
-    layer and end, growing with N·n; memory: two layers' features, N·n each, and the path.
+    layer and end, growing with N·n; memory: every hidden layer's features, N·n each, and the path.
     """
 
     name = "certified"
@@ -70,31 +72,38 @@ class Certified(Builder):
         for index, end in enumerate((a, b)):
             halves.append(self._descend(chain, end, sides, index, task, target))
         left, right = halves
-        both = meeting(chain, left.points[-1], right.points[-1])
-        points = [*left.points, *both, *reversed(right.points)]
-        guarantees = [*left.guarantees, CONSTANT, CONVEX, CONSTANT, *reversed(right.guarantees)]
-        return Path.from_points(points, guarantees=guarantees)
+        met = [left.last, *meeting(chain, left.last, right.last), right.last]
+        edits = [*left.edits, *itertools.starmap(edits_between, itertools.pairwise(met)), *reversed(right.edits)]
+        return Path(
+            start=dict(a),
+            edits=tuple(edits),
+            positions=tuple(index / len(edits) for index in range(len(edits) + 1)),
+            guarantees=(*left.guarantees, CONSTANT, CONVEX, CONSTANT, *reversed(right.guarantees)),
+        )
 
     def _descend(self, chain: Chain, end: Weights, sides: Sides, index: int, task: Task, target: float) -> HalfPath:
         half = HalfPath(chain, end, sides, index)
-        features = self._features(chain, end, task)
+        features, separable = self._features(chain, end, task), True
         for layer in self.progress.track(range(chain.depth, 0, -1), f"sub-networks of end {'AB'[index]}", chain.depth):
             kept = features.pop()[:, sides.side(layer, layer, index).to(task.device)]
-            half.step(layer, self._subnetwork(chain, sides, layer, kept, task, target))
+            found = self._subnetwork(chain, sides, layer, kept, task, target, separable)
+            # Features grow more separable with depth: below a layer whose probe falls short no other is tried.
+            separable = len(found.maps) == 1
+            half.step(layer, found)
         return half
 
     def _subnetwork(
-        self, chain: Chain, sides: Sides, layer: int, kept: Tensor, task: Task, target: float
+        self, chain: Chain, sides: Sides, layer: int, kept: Tensor, task: Task, target: float, separable: bool
     ) -> Subnetwork:
-        """Return the first of probe and hidden layer that reaches the target, else the better."""
+        """Return the first of probe and hidden layer that reaches the target, else the better of those tried."""
         labels = task.train.targets().to(kept.device)
-        best = probe(kept, labels, chain.classes, target)
-        if best.loss <= target or layer == chain.depth:
-            return best
+        tried = [probe(kept, labels, chain.classes, target)] if separable else []
+        if tried and (tried[0].loss <= target or layer == chain.depth):
+            return tried[0]
         generator = torch.Generator().manual_seed(self.seed + layer)
-        hidden = sides.narrowest(layer + 1)
-        tried = train_hidden(kept, labels, chain.classes, hidden, target, self.options.epochs, generator)
-        return min(best, tried, key=lambda subnetwork: subnetwork.loss)
+        hidden, epochs = sides.narrowest(layer + 1), self.options.epochs
+        tried.append(train_hidden(kept, labels, chain.classes, hidden, target, epochs, generator))
+        return min(tried, key=lambda subnetwork: subnetwork.loss)
 
     @torch.no_grad()
     def _features(self, chain: Chain, end: Weights, task: Task) -> list[Tensor]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from connectivity_hooks.paths import CONSTANT, CONVEX, Weights
+from connectivity_hooks.paths import CONSTANT, CONVEX, Edit, Weights
+from connectivity_hooks.paths.edits import edits_between
 from connectivity_hooks.paths.path import Guarantee
 from connectivity_hooks_theorem.chain import Chain
 from connectivity_hooks_theorem.slots import Sides
@@ -20,11 +21,18 @@ class HalfPath:
     A step (arXiv 2102.09671): the sub-network is written into dead neurons (constant), the output layer is switched
     to it (convex), what is now dead is cleared (constant).
 
+    Only the last point and the blocks that change are held, so memory is that of the path on disk.
+
     Args:
         chain: The chain.
         weights: The end's weights.
         sides: The cut of every layer.
-        end: 0 or 1.
+        end: 0 or 1. The path leaves end 0 and arrives at end 1, so the edits of end 1 lead back to it.
+
+    Attributes:
+        last: The last point.
+        edits: For each segment the edits, in the path's direction.
+        guarantees: For each segment its guarantee.
     """
 
     def __init__(self, chain: Chain, weights: Weights, sides: Sides, end: int) -> None:
@@ -32,7 +40,8 @@ class HalfPath:
         self._sides = sides
         self._end = end
         self._now = dict(weights)
-        self.points: list[Weights] = [dict(weights)]
+        self.last = dict(weights)
+        self.edits: list[tuple[Edit, ...]] = []
         self.guarantees: list[Guarantee] = []
 
     def step(self, layer: int, subnetwork: Subnetwork) -> None:
@@ -78,8 +87,10 @@ class HalfPath:
         self._now[layer.weight], self._now[layer.bias], self._now[above.weight] = weight, bias, out
 
     def _push(self, guarantee: Guarantee) -> None:
-        self.points.append(dict(self._now))
+        now = dict(self._now)
+        self.edits.append(edits_between(self.last, now) if self._end == 0 else edits_between(now, self.last))
         self.guarantees.append(guarantee)
+        self.last = now
 
 
 def meeting(chain: Chain, left: Weights, right: Weights) -> tuple[Weights, Weights]:
