@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import click
+import torch
 
 from connectivity_hooks.checking import load_model, observe, verdicts
 from connectivity_hooks.checkpoints import Checkpoint, read
@@ -206,7 +208,18 @@ def _subject(
         "aligner": [aligner.name, aligner.used_options()] if aligner else None,
         "task": task.describe(),
         "batch_norm": measuring.batch_norm,
+        "data": _digest(task),
     }
+
+
+def _digest(task: Task) -> str:
+    """Return a digest of every split's targets and first inputs, to tell data that changed under one name."""
+    digest = hashlib.sha256()
+    for split in task.splits():
+        inputs, _ = next(iter(split.head(64).batches(64)))
+        for tensor in (inputs, split.targets()):
+            digest.update(tensor.contiguous().view(torch.uint8).cpu().numpy().data)
+    return digest.hexdigest()
 
 
 def _show(report: Report, as_json: bool, out: pathlib.Path | None) -> None:
