@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 import connectivity_hooks as ch
 from connectivity_hooks.checking import load_model, observe
-from connectivity_hooks_theorem.logistic import fit_logistic
+from connectivity_hooks_theorem.probes.logistic import fit_logistic
 
 
 def objective(weight, bias, x, y, ridge):

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from connectivity_hooks.features.capture import Capture, capture
     from connectivity_hooks.paths import Path
     from connectivity_hooks.tasks import Task, make_task
+    from connectivity_hooks.verification.findings import Verification
+    from connectivity_hooks.verification.verify import verify
 
 _HOMES = {
     "Capture": "features",
@@ -35,6 +37,7 @@ _HOMES = {
     "Path": "paths",
     "Task": "tasks",
     "UsageError": "errors",
+    "Verification": "verification",
     "capture": "features",
     "check": "checking",
     "connect": "connection",
@@ -42,6 +45,7 @@ _HOMES = {
     "hookimpl": "contracts",
     "make_task": "tasks",
     "save": "checkpoints",
+    "verify": "verification",
 }
 
 __all__ = [
@@ -52,6 +56,7 @@ __all__ = [
     "Path",
     "Task",
     "UsageError",
+    "Verification",
     "capture",
     "check",
     "connect",
@@ -59,6 +64,7 @@ __all__ = [
     "hookimpl",
     "make_task",
     "save",
+    "verify",
 ]
 
 

@@ -96,26 +96,26 @@ def _affine(
         return None  # a weight that is itself computed
     if operation == "linear":
         apply: Apply = lambda x, w: F.linear(x[0], w["weight"], w.get("bias"))  # noqa: E731
-        return Step(kind="affine", weights=_roles(bound, weight, roles), apply=apply, **common)
-    stride, padding, dilation, groups = (bound[name] for name in ("stride", "padding", "dilation", "groups"))
+        flat = bound["input"].meta["val"].ndim == 2
+        return Step(kind="affine", weights=_roles(bound, weight, roles), apply=apply, dense=flat, **common)
+    stride, padding, dilation = (bound[name] for name in ("stride", "padding", "dilation"))
     function = getattr(F, operation)
 
     def convolve(x: Sequence[Tensor], w: Mapping[str, Tensor]) -> Tensor:
+        groups = x[0].shape[1] // w["weight"].shape[1]
         result: Tensor = function(
             x[0], w["weight"], w.get("bias"), _tuple(stride), _pad(padding), _tuple(dilation), groups
         )
         return result
 
-    kernel = bound["weight"].meta["val"].shape[2:]
-    pointwise = (
-        all(k == 1 for k in kernel) and all(s == 1 for s in _many(stride)) and all(p == 0 for p in _many(padding))
-    )
+    kernel, before = bound["weight"].meta["val"].shape[2:], bound["input"].meta["val"].shape[2:]
+    unpadded = padding == "valid" or all(pad == 0 for pad in _many(padding))
     return Step(
         kind="affine",
         weights=_roles(bound, weight, roles),
         apply=convolve,
-        groups=groups,
-        pointwise=pointwise,
+        groups=bound["groups"],
+        dense=bound["groups"] == 1 and unpadded and kernel == before,
         **common,
     )
 

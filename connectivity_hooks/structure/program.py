@@ -30,7 +30,8 @@ class Step:
         shape: Shape of the value without the batch axis.
         operation: The operation's own name, e.g. ``aten.conv2d``, for messages.
         groups: Groups of a convolution.
-        pointwise: Whether an ``affine`` step mixes no positions: a linear map, or a 1×1 convolution with stride 1.
+        dense: Whether an ``affine`` step maps its whole input, flattened, to one position: a linear map of neurons, or
+            a convolution whose kernel covers its input without padding.
         settings: Further facts: ``eps`` of a norm, whether a pool is ``linear``.
     """
 
@@ -42,7 +43,7 @@ class Step:
     shape: tuple[int, ...]
     operation: str
     groups: int = 1
-    pointwise: bool = True
+    dense: bool = False
     settings: Mapping[str, object] = field(default_factory=dict)
 
 

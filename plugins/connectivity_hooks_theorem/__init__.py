@@ -10,8 +10,8 @@ from connectivity_hooks.contracts.hookspecs import hookimpl
 @hookimpl
 def register_conditions() -> list[type[Condition]]:
     """Offer the conditions on features."""
-    from connectivity_hooks_theorem.feature_rank import FeatureRank
-    from connectivity_hooks_theorem.separability import Separability
+    from connectivity_hooks_theorem.conditions.feature_rank import FeatureRank
+    from connectivity_hooks_theorem.conditions.separability import Separability
 
     return [Separability, FeatureRank]
 
@@ -19,6 +19,6 @@ def register_conditions() -> list[type[Condition]]:
 @hookimpl
 def register_builders() -> list[type[Builder]]:
     """Offer the path whose bound is proven."""
-    from connectivity_hooks_theorem.certified import Certified
+    from connectivity_hooks_theorem.certified.builder import Certified
 
     return [Certified]

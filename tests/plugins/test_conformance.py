@@ -5,9 +5,9 @@ import pytest
 from connectivity_hooks.registry import registry
 from connectivity_hooks.testing import AdapterSuite, BuilderSuite, ConditionSuite
 from connectivity_hooks_curves.linear import Linear
-from connectivity_hooks_theorem.certified import Certified
-from connectivity_hooks_theorem.feature_rank import FeatureRank
-from connectivity_hooks_theorem.separability import Separability
+from connectivity_hooks_theorem.certified.builder import Certified
+from connectivity_hooks_theorem.conditions.feature_rank import FeatureRank
+from connectivity_hooks_theorem.conditions.separability import Separability
 from connectivity_hooks_timm.adapter import TimmAdapter
 
 

@@ -31,7 +31,7 @@ def test_the_steps_of_a_chain_are_named_by_what_they_do():
     expected = ["affine", "norm", "activation", "pool", "flatten", "identity", "affine", "activation", "affine"]
     assert [kind for kind in kinds if kind != "identity"] == [kind for kind in expected if kind != "identity"]
     assert program.steps[0].weights == {"weight": "conv.weight"}
-    assert not program.steps[0].pointwise
+    assert [step.dense for step in program.steps if step.kind == "affine"] == [False, True, True]
     assert program.steps[1].weights["mean"] == "norm.running_mean"
 
 

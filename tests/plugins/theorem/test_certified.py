@@ -4,86 +4,52 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_networks import CLASSES, certified, exact, image_task, mlp, trained, vector_task
 from torch import nn
-from torch.nn.functional import cross_entropy
 
-from connectivity_hooks.contracts.options import make_options
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation import evaluate
-from connectivity_hooks.tasks import LOSSES, CachedSplit, Task
+from connectivity_hooks.tasks import LOSSES, CachedSplit
 from connectivity_hooks.testing import BuilderSuite
-from connectivity_hooks_theorem.certified import Certified
-
-N = 240
-
-
-def mlp(*widths):
-    layers = [nn.Flatten()]
-    for before, after in zip((10, *widths), widths, strict=False):
-        layers += [nn.Linear(before, after), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(widths[-1], 3))
-
-
-def make_task(factory=lambda: mlp(40, 33, 40)):
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2 * N, 10, generator=generator)
-    y = (x @ torch.randn(10, 3, generator=generator)).argmax(1)
-    return Task(factory, CachedSplit("train", x[:N], y[:N]), CachedSplit("test", x[N:], y[N:]), batch_size=100)
-
-
-def trained(task, seed):
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        net = task.factory()
-        optimizer = torch.optim.Adam(net.parameters(), 3e-3)
-        for _ in range(150):
-            loss = cross_entropy(net(task.train.inputs), task.train.targets())
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
-
-
-def certified(**options):
-    return Certified(make_options(Certified.Options, options, "certified"))
+from connectivity_hooks_theorem.certified.builder import Certified
 
 
 class TestCertifiedConforms(BuilderSuite):
     builder = Certified
 
     def make_task(self):
-        return make_task()
+        return vector_task(lambda: mlp(24, 24))
 
     def make_weights(self, seed):
         return trained(self.make_task(), seed)
 
 
-@pytest.fixture(scope="module")
-def built():
-    task = make_task()
-    a, b = trained(task, 1), trained(task, 2)
-    return task, a, b, certified().build(a, b, task)
-
-
-def exact(task, weights, split):
-    """Return the outputs and the mean loss of a fresh module in float64."""
-    net = task.factory().double()
-    net.load_state_dict({name: tensor.double() for name, tensor in weights.items()})
-    with torch.no_grad():
-        outputs = net(split.inputs.double())
-    return outputs, cross_entropy(outputs, split.targets()).item()
+def assert_proven(task, path, tolerance=1e-9):
+    """Constant segments are constant, convex ones move the output layer alone, no t exceeds the bound."""
+    generator = torch.Generator().manual_seed(0)
+    points = list(path.points())
+    output = list(task.factory().state_dict())[-2:]
+    bounds = {split.name: max(exact(task, p, split)[1] for p in points) for split in task.splits()}
+    for index, guarantee in enumerate(path.guarantees):
+        before, after = points[index], points[index + 1]
+        moved = {name for name in before if not torch.equal(before[name], after[name])}
+        if guarantee == "convex":
+            assert moved <= set(output)
+        else:
+            first, last = (exact(task, point, task.test)[0] for point in (before, after))
+            torch.testing.assert_close(first, last, rtol=tolerance, atol=tolerance)
+        left, right = path.positions[index : index + 2]
+        for share in torch.rand(2, generator=generator).tolist():
+            weights = path(left + share * (right - left))
+            for split in task.splits():
+                assert exact(task, weights, split)[1] <= bounds[split.name] * (1 + 1e-6)
+    return bounds
 
 
 def test_no_point_of_the_path_exceeds_the_bound(built):
     task, _, _, path = built
-    bound = evaluate(path, task).bound
-    generator = torch.Generator().manual_seed(0)
-    for segment in range(len(path.guarantees)):
-        left, right = path.positions[segment : segment + 2]
-        for share in torch.rand(10, generator=generator).tolist():
-            weights = path(left + share * (right - left))
-            for split in task.splits():
-                assert exact(task, weights, split)[1] <= bound[split.name] * (1 + 1e-6)
+    bounds = assert_proven(task, path)
+    assert evaluate(path, task).bound == pytest.approx(bounds, rel=1e-4)
 
 
 def test_separable_features_give_a_proven_zero_barrier(built):
@@ -92,19 +58,6 @@ def test_separable_features_give_a_proven_zero_barrier(built):
     ends = [exact(task, end, task.train)[1] for end in (a, b)]
     assert evaluation.bound["train"] == pytest.approx(max(ends), rel=1e-4)
     assert evaluation.conclusion.verdict == "proven"
-
-
-def test_convex_segments_move_the_output_layer_alone_and_constant_ones_no_output(built):
-    task, _, _, path = built
-    assert set(path.guarantees) == {"constant", "convex"}
-    points = list(path.points())
-    for guarantee, before, after in zip(path.guarantees, points, points[1:], strict=False):
-        moved = {name for name in before if not torch.equal(before[name], after[name])}
-        if guarantee == "convex":
-            assert moved <= {"7.weight", "7.bias"}
-        else:
-            outputs = [exact(task, point, task.test)[0] for point in (before, after)]
-            torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-9, atol=1e-9)
 
 
 def test_a_target_below_the_ends_is_reached_where_the_features_allow_it(built):
@@ -121,6 +74,73 @@ def test_the_file_holds_blocks_rather_than_models(built, tmp_path):
     assert (tmp_path / "p.path.safetensors").stat().st_size < len(path.positions) / 3 * size
 
 
+def convolutional(activation=nn.ReLU, norm=True, depthwise=False):
+    second = [nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.Conv2d(8, 12, 1)] if depthwise else [nn.Conv2d(8, 12, 3)]
+    return nn.Sequential(
+        nn.Conv2d(2, 8, 3, stride=2, padding=1, bias=not norm),
+        *([nn.BatchNorm2d(8)] if norm else []),
+        activation(),
+        nn.Dropout(0.1),
+        *second,
+        activation(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(48 if depthwise else 12, 16),
+        activation(),
+        nn.Linear(16, CLASSES),
+    )
+
+
+def classifier_by_convolution():
+    return nn.Sequential(nn.Conv2d(2, 8, 3), nn.ReLU(), nn.Conv2d(8, CLASSES, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def normalised():
+    return nn.Sequential(
+        nn.Linear(10, 24, bias=False),
+        nn.BatchNorm1d(24),
+        nn.ReLU(),
+        nn.Linear(24, 25),
+        nn.ReLU(),
+        nn.Linear(25, CLASSES),
+    )
+
+
+CHAINS = {
+    "leaky relu": (vector_task, lambda: mlp(24, 24, 24, activation=nn.LeakyReLU)),
+    "gelu": (vector_task, lambda: mlp(24, 24, 24, activation=nn.GELU)),
+    "tanh": (vector_task, lambda: mlp(20, 21, activation=nn.Tanh)),
+    "no bias": (vector_task, lambda: mlp(24, 24, bias=False)),
+    "narrow": (vector_task, lambda: mlp(20, 7, 20)),
+    "norm of vectors": (vector_task, normalised),
+    "convolutions": (image_task, lambda: convolutional(norm=False)),
+    "batch norm": (image_task, convolutional),
+    "depthwise": (image_task, lambda: convolutional(nn.SiLU, depthwise=True)),
+    "classifier by convolution": (image_task, classifier_by_convolution),
+}
+
+
+@pytest.mark.parametrize("case", CHAINS)
+def test_chains_of_every_kind_are_connected_and_proven(case):
+    make_task, factory = CHAINS[case]
+    task = make_task(factory)
+    a, b = trained(task, 1), trained(task, 2)
+    path = certified(effort="quick").build(a, b, task)
+    assert_proven(task, path, tolerance=1e-6)
+    ends = max(exact(task, end, task.train)[1] for end in (a, b))
+    assert max(exact(task, point, task.train)[1] for point in path.points()) < max(1.2 * ends, 0.3)
+
+
+def test_a_squared_loss_is_connected_too():
+    task = vector_task(lambda: mlp(24, 24))
+    targets = [torch.nn.functional.one_hot(split.targets(), CLASSES).float() for split in task.splits()]
+    splits = [CachedSplit(s.name, s.inputs, t) for s, t in zip(task.splits(), targets, strict=True)]
+    task = replace(task, train=splits[0], test=splits[1], loss=LOSSES["mse"])
+    a, b = (trained(task, seed, loss=torch.nn.functional.mse_loss) for seed in (1, 2))
+    bounds = assert_proven(task, certified().build(a, b, task))
+    assert bounds["train"] < 1.5 * max(exact(task, end, task.train)[1] for end in (a, b)) + 0.02
+
+
 class Residual(nn.Module):
     def __init__(self):
         super().__init__()
@@ -131,24 +151,36 @@ class Residual(nn.Module):
         return self.fc3(x + torch.relu(self.fc2(x)))
 
 
+class Gated(Residual):
+    def forward(self, x):
+        x = torch.relu(self.fc1(x))
+        return self.fc3(x * torch.sigmoid(self.fc2(x)))
+
+
 REFUSED = {
     "residual": (Residual, "aten.add joins branches"),
     "layer norm": (
         lambda: nn.Sequential(nn.Linear(10, 40), nn.LayerNorm(40), nn.ReLU(), nn.Linear(40, 3)),
-        "aten.layer_norm",
+        r"aten.layer_norm (1.weight) normalises over neurons",
     ),
-    "sigmoid": (lambda: nn.Sequential(nn.Linear(10, 40), nn.Sigmoid(), nn.Linear(40, 3)), "aten.sigmoid"),
-    "no activation": (lambda: nn.Sequential(nn.Linear(10, 40), nn.Linear(40, 3)), "without a ReLU between"),
-    "no bias": (lambda: nn.Sequential(nn.Linear(10, 40, bias=False), nn.ReLU(), nn.Linear(40, 3)), "with a bias"),
+    "gate": (Gated, "aten.mul multiplies two values, a gate"),
+    "softmax": (
+        lambda: nn.Sequential(nn.Linear(10, 8), nn.ReLU(), nn.Linear(8, 3), nn.Softmax(1)),
+        "aten.softmax normalises over neurons",
+    ),
+    "activated outputs": (
+        lambda: nn.Sequential(nn.Linear(10, 8), nn.ReLU(), nn.Linear(8, 3), nn.Tanh()),
+        "aten.tanh follows the output layer, and is not linear",
+    ),
     "no hidden layer": (lambda: nn.Sequential(nn.Linear(10, 3)), "expected hidden layers"),
-    "narrow": (lambda: mlp(40, 9, 40), "layer 3.weight has 9 neurons, 4 too few"),
+    "one neuron": (lambda: mlp(8, 1, 8), "3.weight makes 1 neuron, two sides need 2"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_no_wide_enough_relu_chain_is_refused_by_name(case):
+def test_what_is_no_chain_is_refused_by_name(case):
     factory, words = REFUSED[case]
-    task = make_task(factory)
+    task = vector_task(factory)
     ends = [{name: tensor.clone() for name, tensor in factory().state_dict().items()} for _ in range(2)]
     with pytest.raises(InputError) as error:
         certified().build(*ends, task)
@@ -157,7 +189,36 @@ def test_what_is_no_wide_enough_relu_chain_is_refused_by_name(case):
     assert "\n" not in str(error.value)
 
 
-def test_other_losses_are_refused(built):
+def test_groups_that_mix_channels_are_refused():
+    factory = lambda: nn.Sequential(  # noqa: E731
+        nn.Conv2d(2, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=2), nn.ReLU(), nn.Flatten(), nn.Linear(128, CLASSES)
+    )
+    task = image_task(factory)
+    with pytest.raises(InputError, match="convolution of 2 groups"):
+        certified().build(factory().state_dict(), factory().state_dict(), task)
+
+
+def test_a_loss_that_is_not_known_to_be_convex_is_refused(built):
     task, a, b, _ = built
-    with pytest.raises(InputError, match="the loss mse is not the cross-entropy"):
+    own = replace(LOSSES["cross-entropy"], name="net.py:loss", convex=False)
+    with pytest.raises(InputError, match=r"net\.py:loss is not known to be convex"):
+        certified().build(a, b, replace(task, loss=own))
+
+
+def test_a_dead_layer_is_named(built):
+    task, a, _, _ = built
+    dead = {**a, "3.weight": torch.zeros_like(a["3.weight"]), "3.bias": -torch.ones_like(a["3.bias"])}
+    with pytest.raises(InputError, match=r"end B: every neuron of 3.weight is silent"):
+        certified().build(a, dead, task)
+
+
+def test_fewer_samples_than_classes_are_refused(built):
+    task, a, b, _ = built
+    with pytest.raises(InputError, match="2 training samples are fewer than the 3 classes"):
+        certified().build(a, b, replace(task, train=task.train.head(2)))
+
+
+def test_targets_that_do_not_fit_the_loss_are_refused(built):
+    task, a, b, _ = built
+    with pytest.raises(InputError, match=r"loss mse: outputs have shape \(240, 3\)"):
         certified().build(a, b, replace(task, loss=LOSSES["mse"]))

@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import linprog, minimize
 from sklearn.linear_model import LogisticRegression
 
-from connectivity_hooks_theorem.logistic import fit_logistic
+from connectivity_hooks_theorem.probes.logistic import fit_logistic
 
 
 def problem(samples=300, width=8, classes=3, seed=0, noise=1.0):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from connectivity_hooks_theorem.rank import Covariance, ranks
+from connectivity_hooks_theorem.conditions.rank import Covariance, ranks
 
 
 def gathered(x, sizes):

@@ -12,7 +12,7 @@ from torch import Tensor
 from connectivity_hooks.contracts import Condition, Verdict, option
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.features.observation import Observation
-from connectivity_hooks_theorem.logistic import LogisticFit, fit_logistic
+from connectivity_hooks_theorem.probes.logistic import LogisticFit, fit_logistic
 
 UNIT = "misclassified samples"
 

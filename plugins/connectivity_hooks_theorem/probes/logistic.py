@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from connectivity_hooks_theorem.descent import Direction
-from connectivity_hooks_theorem.softmax import Likelihood
+from connectivity_hooks_theorem.probes.descent import Direction
+from connectivity_hooks_theorem.probes.softmax import Likelihood
 
 _WIDEST_METRIC = 2048
 
@@ -52,6 +52,8 @@ def fit_logistic(
     loss_target: float = 0.0,
     tolerance: float = 1e-5,
     max_iterations: int = 300,
+    intercept: bool = True,
+    start: tuple[Tensor, Tensor | None] | None = None,
 ) -> LogisticFit:
     """Fit one regression for each subset of features.
 
@@ -66,12 +68,14 @@ def fit_logistic(
         loss_target: A draw is done when its loss is at most this.
         tolerance: A draw is done when the next step promises to lower its loss by no more than this fraction.
         max_iterations: Iterations at most.
+        intercept: Whether the regressions have a bias; without one features are scaled, not centred.
+        start: Weights (D, C, k) and biases (D, C) or None to begin with, as in `LogisticFit`; None begins at zero.
     """
     count = int(labels.max()) + 1 if classes is None else classes
-    standard = _Standard(features, subsets)
+    standard = _Standard(features, subsets, intercept)
     likelihood = Likelihood(labels, count, len(subsets))
-    x = torch.zeros(len(subsets), count, features.shape[1] + 1, device=features.device)
-    logits = torch.zeros(len(features), len(subsets), count, device=features.device)
+    x = standard.begin(count, start)
+    logits = standard.logits(x)
     direction = Direction(standard.metric(ridge))
     losses, gradient = _objective(likelihood, logits, standard, x, ridge)
     iterations = 0
@@ -98,15 +102,31 @@ def fit_logistic(
 class _Standard:
     """Standardised features with a column of ones, and the products they enter."""
 
-    def __init__(self, features: Tensor, subsets: Tensor) -> None:
-        self.mean = features.mean(0, dtype=torch.float64)
+    def __init__(self, features: Tensor, subsets: Tensor, intercept: bool) -> None:
+        self.intercept = intercept
+        self.mean = features.mean(0, dtype=torch.float64) * intercept
         spread = features.var(0, correction=0).double().sqrt()
+        if not intercept:
+            spread = features.square().mean(0, dtype=torch.float64).sqrt()
         alive = spread > 1e-6 * self.mean.abs().clamp_min(torch.finfo(features.dtype).tiny)
         self.scale = torch.where(alive, 1 / spread.clamp_min(1e-300), torch.zeros_like(spread))
         self.values = (features - self.mean.to(features)) * self.scale.to(features)
         self.subsets = subsets.to(features.device)
         self.mask = torch.zeros(len(subsets), features.shape[1], device=features.device)
         self.mask.scatter_(1, self.subsets, 1.0)
+
+    def begin(self, classes: int, start: tuple[Tensor, Tensor | None] | None) -> Tensor:
+        """Return standardised weights and biases (D, C, n+1): those of `start`, or zeros."""
+        width = self.values.shape[1]
+        x = torch.zeros(len(self.subsets), classes, width + 1, device=self.values.device)
+        if start is None:
+            return x
+        weight, bias = start
+        raw = torch.zeros(*x.shape[:2], width, dtype=torch.float64, device=x.device)
+        raw.scatter_(2, self.subsets[:, None, :].expand(-1, classes, -1), weight.to(raw))
+        x[..., :-1] = torch.where(self.scale > 0, raw / self.scale.clamp_min(1e-300), torch.zeros_like(raw))
+        x[..., -1] = raw @ self.mean + (0 if bias is None else bias.to(raw))
+        return x
 
     def logits(self, x: Tensor) -> Tensor:
         """Return (N, D, C) for weights and biases (D, C, n+1)."""
@@ -119,7 +139,8 @@ class _Standard:
         samples, draws, classes = residuals.shape
         products = residuals.view(samples, draws * classes).T @ self.values
         weights = products.view(draws, classes, -1) * self.mask[:, None, :]
-        return torch.cat([weights, residuals.sum(0)[..., None]], dim=-1) / samples
+        biases = residuals.sum(0)[..., None] * self.intercept
+        return torch.cat([weights, biases], dim=-1) / samples
 
     def metric(self, ridge: float) -> Tensor | None:
         """Return Cholesky factors (D, n+1, n+1) of the second moment of each subset, or None where it is too large."""

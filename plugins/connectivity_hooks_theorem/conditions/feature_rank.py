@@ -9,7 +9,7 @@ import torch
 
 from connectivity_hooks.contracts import Condition, Verdict, option
 from connectivity_hooks.features.observation import Observation
-from connectivity_hooks_theorem.rank import Covariance, ranks
+from connectivity_hooks_theorem.conditions.rank import Covariance, ranks
 
 UNIT = "share of directions"
 

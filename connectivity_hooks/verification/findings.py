@@ -1,0 +1,74 @@
+"""What a verification found."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["weights", "end", "constant", "convex", "measured", "loss"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim of the file that does not hold.
+
+    Attributes:
+        kind: What it is about: ``weights``, an ``end``, a segment's guarantee, or the ``loss``.
+        where: Segment or point, and tensor.
+        reason: What was expected and what was found.
+    """
+
+    kind: Kind
+    where: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The outcome.
+
+    Attributes:
+        findings: Claims that do not hold; none means the file is what it says.
+        bound: For each split the largest mean loss at the path's points, which bounds the loss of the whole path; None
+            where a segment is only measured, or a claim does not hold.
+        largest: For each split the largest mean loss at the path's points, and the point it is at.
+        excess: Largest relative excess of an interior point over the larger end of its segment, on the samples looked
+            at.
+        deviation: Largest relative deviation of an output from what its segment's guarantee says, on them.
+        segments: How many segments have each guarantee.
+        ends: How the ends were checked, in words.
+    """
+
+    findings: tuple[Finding, ...]
+    bound: Mapping[str, float | None]
+    largest: Mapping[str, tuple[float, int]]
+    excess: float
+    deviation: float
+    segments: Mapping[str, int]
+    ends: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether every claim of the file holds."""
+        return not self.findings
+
+    def as_json(self) -> dict[str, object]:
+        """Return everything as a JSON object."""
+        largest = {name: {"loss": loss, "point": point} for name, (loss, point) in self.largest.items()}
+        return {**dataclasses.asdict(self), "largest": largest, "holds": self.holds}
+
+    def sentences(self) -> tuple[str, ...]:
+        """Say the outcome in words."""
+        counts = ", ".join(f"{count} {guarantee}" for guarantee, count in self.segments.items() if count)
+        lines = [f"segments: {counts}; ends: {self.ends}"]
+        for name, (loss, point) in self.largest.items():
+            proven = f"; the {name} loss is at most that for every t" if self.bound[name] is not None else ""
+            lines.append(f"largest {name} loss at a point: {loss:.6g} (point {point}){proven}")
+        lines.append(f"outputs deviate from the guarantees by {self.deviation:.1e} at most, relative")
+        lines.append(f"interior points exceed the larger end of their segment by {self.excess:.1e} at most, relative")
+        return tuple(lines)

@@ -1,0 +1,88 @@
+"""One end of a certified path: its weights, its outputs on the training split, and what it is good for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.paths import Weights
+from connectivity_hooks.tasks.loss import Loss
+from connectivity_hooks.tasks.task import Task
+from connectivity_hooks_theorem.certified.network import Network
+from connectivity_hooks_theorem.certified.outputs import Goal
+from connectivity_hooks_theorem.certified.running import inputs, run
+
+_BELOW = 0.98
+"""Sub-networks aim a little below the target: their loss inside the whole network differs by rounding."""
+
+
+@dataclass(frozen=True)
+class End:
+    """An end of the path.
+
+    Attributes:
+        name: ``A`` or ``B``.
+        weights: Its weights.
+        on_device: The same on the task's device, floating weights in the task's type.
+        outputs: (N, C) on the training split.
+        targets: (N, …).
+        kind: The task's loss.
+        loss: Its mean on the training split.
+    """
+
+    name: str
+    weights: Weights
+    on_device: Weights
+    outputs: Tensor
+    targets: Tensor
+    kind: Loss
+    loss: float
+
+    def goal(self, target: float) -> Goal:
+        """Return what its sub-networks should reach."""
+        return Goal(self.targets, self.kind, self.outputs, target * _BELOW)
+
+
+@torch.no_grad()
+def read_end(network: Network, weights: Weights, task: Task, name: str) -> End:
+    """Run an end over the training split.
+
+    Raises:
+        InputError: There are fewer samples than classes, targets that do not fit the loss, or a layer whose neurons are
+            silent for every sample.
+    """
+    on_device = {
+        key: tensor.to(task.device, task.dtype if tensor.is_floating_point() else None)
+        for key, tensor in weights.items()
+    }
+    outputs, awake = [], set[int]()
+    for batch in inputs(task.train, task.batch_size):
+        values = batch
+        for cut in range(1, len(network.cuts)):
+            values = run(network, on_device, values, cut - 1, cut)
+            awake |= {cut for value in values.values() if bool(value.any())}
+        (found,) = run(network, on_device, values, len(network.cuts) - 1, None).values()
+        outputs.append(found)
+    _refuse_silence(network, awake, name)
+    gathered, targets = torch.cat(outputs), task.train.targets().to(outputs[0].device)
+    if not targets.is_floating_point() and len(targets) < gathered.shape[1]:
+        raise InputError(
+            f"builder certified: {len(targets)} training samples are fewer than the {gathered.shape[1]} classes; give "
+            "more data"
+        )
+    task.loss.check(gathered, targets)
+    loss = float(task.loss.per_sample(gathered.double(), targets).mean())
+    return End(name, weights, on_device, gathered, targets, task.loss, loss)
+
+
+def _refuse_silence(network: Network, awake: set[int], name: str) -> None:
+    for cut in range(1, len(network.cuts)):
+        if cut not in awake:
+            space = network.spaces[network.cut_spaces(cut)[0]].name
+            raise InputError(
+                f"builder certified: end {name}: every neuron of {space} is silent for every sample, nothing can be "
+                "learnt from a dead layer; train the network longer or start it anew"
+            )

@@ -1,0 +1,97 @@
+"""Finding a sub-network for every cut of one end, cheapest means first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from connectivity_hooks.tasks.task import Task
+from connectivity_hooks_theorem.certified.fitting import Fitter
+from connectivity_hooks_theorem.certified.passing import first_passable
+from connectivity_hooks_theorem.certified.running import Values, in_batches, inputs, restricted, run_all
+from connectivity_hooks_theorem.certified.slots import Sides, Slots, all_but
+from connectivity_hooks_theorem.certified.subnetwork import Subnetwork
+
+
+@dataclass(frozen=True)
+class Finder:
+    """Finds the sub-networks of one end.
+
+    Where outputs can be passed on in pairs of neurons, cuts are taken in the order of the computation: features are
+    computed once, those of two cuts are held at most, and a sub-network leaves the next cut all neurons it does not use
+    itself. The cuts before are taken backwards, each sub-network warm-started from the one after it.
+
+    Attributes:
+        fitter: Fits one of them.
+        sides: The cut of every space.
+        number: 0 or 1, which end it is.
+        task: The data.
+        seed: Seed of every random choice.
+    """
+
+    fitter: Fitter
+    sides: Sides
+    number: int
+    task: Task
+    seed: int
+
+    def find(self) -> Iterator[Subnetwork]:
+        """Yield a sub-network for every cut but the input's, in the order they are found."""
+        first, found = first_passable(self.fitter.network), None
+        for subnetwork in self._passing(first):
+            found = found or subnetwork
+            yield subnetwork
+        for cut in range(first - 1, 0, -1):
+            found = self._full(cut, found)
+            yield found
+
+    def _passing(self, first: int) -> Iterator[Subnetwork]:
+        """Yield the sub-networks of the cuts from which outputs can be passed on, in the order of the computation."""
+        network, size, weights = self.fitter.network, self.task.batch_size, self.fitter.end
+        features = run_all(network, weights, inputs(self.task.train, size), 0, first)
+        found: Subnetwork | None = None
+        for cut in range(first, len(network.cuts)):
+            slots = self.sides.slots(cut, self.number)
+            if found is not None:
+                features = run_all(network, weights, in_batches(features, size), cut - 1, cut)
+                slots |= {space: self._left(space, found.slots) for space in network.cut_spaces(cut)}
+            # Features grow more separable with depth: after one probe has proven itself the next are not examined.
+            proven = found is not None and found.trained == 0
+            found = self._cheapest(cut, restricted(network, features, slots), slots, proven)
+            yield found
+
+    def _left(self, space: int, taken: Slots) -> torch.Tensor:
+        return all_but(self.fitter.network.spaces[space].width, taken[space])
+
+    def _cheapest(self, cut: int, values: Values, slots: Slots, proven: bool) -> Subnetwork:
+        """Return the first of probe and trained layers that reaches the goal, else the better of those tried."""
+        last, tried = len(self.fitter.network.cuts) - 1, []
+        if self._room_to_pass(cut):
+            probe = self.fitter.probe(values, cut, slots, must_generalise=cut < last and not proven)
+            tried += [probe] if probe is not None else []
+            if probe is not None and (probe.loss <= self.fitter.goal.target or cut == last):
+                return probe
+        until = min(cut + self.fitter.effort.hidden, last)
+        until = until if self._room_to_pass(until) else last
+        tried.append(self.fitter.trained(values, cut, until, slots, self._generator(cut)))
+        return min(tried, key=lambda subnetwork: subnetwork.loss)
+
+    def _room_to_pass(self, cut: int) -> bool:
+        """Say whether every layer after a cut holds the pairs of all outputs on its smaller side."""
+        network = self.fitter.network
+        if not network.output.step.dense:
+            return False
+        spaces = {layer.rows.space for layer in network.layers_from(cut) if layer is not network.output}
+        return all(len(side) >= 2 * network.classes for space in spaces for side in self.sides.cuts[space])
+
+    def _full(self, cut: int, above: Subnetwork | None) -> Subnetwork:
+        """Return a sub-network all of whose layers are trained."""
+        network, slots = self.fitter.network, self.sides.slots(cut, self.number)
+        batches = inputs(self.task.train, self.task.batch_size)
+        values = run_all(network, self.fitter.end, batches, 0, cut, keep=slots)
+        return self.fitter.trained(values, cut, len(network.cuts) - 1, slots, self._generator(cut), above)
+
+    def _generator(self, cut: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed + 1000 * self.number + cut)

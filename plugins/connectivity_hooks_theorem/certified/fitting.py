@@ -1,0 +1,137 @@
+"""Fitting one sub-network to the features it reads: a probe, or trained layers with an output layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from connectivity_hooks.paths import Weights
+from connectivity_hooks_theorem.certified.effort import Effort
+from connectivity_hooks_theorem.certified.network import Network
+from connectivity_hooks_theorem.certified.outputs import Goal, best_factor, fit_head
+from connectivity_hooks_theorem.certified.passing import Head, passed_on
+from connectivity_hooks_theorem.certified.running import Values, in_batches, run_all
+from connectivity_hooks_theorem.certified.slots import Slots
+from connectivity_hooks_theorem.certified.starting import fresh, fresh_head, warm
+from connectivity_hooks_theorem.certified.subnetwork import Subnetwork
+from connectivity_hooks_theorem.certified.training import train
+
+_HELD_OUT = 10
+
+
+@dataclass(frozen=True)
+class Fitter:
+    """Fits sub-networks of one end.
+
+    Attributes:
+        network: The network.
+        end: The end's weights on the device of the features.
+        goal: What every sub-network should reach.
+        effort: What is tried.
+        ridge: Weight of the squared norm of a probe.
+        batch_size: Samples of a forward pass.
+    """
+
+    network: Network
+    end: Weights
+    goal: Goal
+    effort: Effort
+    ridge: float
+    batch_size: int
+
+    @property
+    def _last(self) -> int:
+        return len(self.network.cuts) - 1
+
+    @property
+    def _bias(self) -> bool:
+        return "bias" in self.network.output.step.weights
+
+    def probe(self, values: Values, cut: int, slots: Slots, *, must_generalise: bool) -> Subnetwork | None:
+        """Return a sub-network that is an affine map of the features, its outputs passed on.
+
+        None where it classifies too many samples wrongly that it has not seen, and `must_generalise`.
+        """
+        features = _flat(values)
+        if must_generalise and self.effort.held_out is not None and self.goal.classifies:
+            seen = len(features) - len(features) // _HELD_OUT
+            first = self._head(features[:seen], self.goal.of(slice(None, seen)))
+            unseen = self.goal.of(slice(seen, None))
+            rise = (unseen.errors(first(features[seen:])) or 0.0) - (unseen.errors(unseen.outputs) or 0.0)
+            if rise > self.effort.held_out:
+                return None
+        return self._with_head(cut, cut, {}, self._head(features, self.goal), features, slots)
+
+    def trained(
+        self,
+        values: Values,
+        cut: int,
+        until: int,
+        slots: Slots,
+        generator: torch.Generator,
+        above: Subnetwork | None = None,
+    ) -> Subnetwork:
+        """Return a sub-network whose layers up to `until` are trained, warm-started from `above` if given."""
+        network = self.network
+        narrow = fresh(network, self.end, cut, until, slots, values, generator)
+        head = None
+        if network.output.step.dense:
+            width = sum(len(slots[space]) for space in network.cut_spaces(until))
+            width *= network.axes[network.cuts[until].values[0]].spread
+            head = fresh_head(network, width, _flat(values), self._bias, generator)
+        if above is not None:
+            narrow, head = warm(network, self.end, narrow, head, cut, slots, above)
+        found = []
+        for _ in range(self.effort.rounds):
+            schedule = self.effort.schedule
+            narrow, head = train(network, narrow, head, values, self.goal, cut, until, schedule, generator)
+            found.append(self._finished(values, cut, until, slots, narrow, head))
+            if found[-1].loss <= self.goal.target:
+                break
+        return min(found, key=lambda subnetwork: subnetwork.loss)
+
+    def _finished(
+        self, values: Values, cut: int, until: int, slots: Slots, narrow: Weights, head: Head | None
+    ) -> Subnetwork:
+        """Scale the output layer to reach the goal; where that is not enough, fit it anew."""
+        batches = in_batches(values, self.batch_size)
+        if head is None:
+            (outputs,) = run_all(self.network, narrow, batches, cut, None).values()
+            return self._scaled(cut, slots, narrow, outputs)
+        features = _flat(run_all(self.network, narrow, batches, cut, until))
+        trained = self._with_head(cut, until, narrow, head, features, slots)
+        if trained.loss <= self.goal.target:
+            return trained
+        fitted = self._with_head(cut, until, narrow, self._head(features, self.goal), features, slots)
+        return min(trained, fitted, key=lambda subnetwork: subnetwork.loss)
+
+    def _head(self, features: Tensor, goal: Goal) -> Head:
+        return fit_head(features, goal, bias=self._bias, ridge=self.ridge)
+
+    def _with_head(
+        self, cut: int, until: int, narrow: Weights, head: Head, features: Tensor, slots: Slots
+    ) -> Subnetwork:
+        scaled = head.scaled(best_factor(head(features), self.goal))
+        outputs = scaled(features)
+        weights = passed_on(self.network, self.end, narrow, scaled, until)
+        used = dict(slots)
+        for layer in self.network.layers_from(until):
+            if layer is not self.network.output:
+                used[layer.rows.space] = slots[layer.rows.space][: 2 * self.network.classes]
+        return Subnetwork(cut, used, weights, until - cut, self.goal.measure(outputs), self.goal.errors(outputs))
+
+    def _scaled(self, cut: int, slots: Slots, narrow: Weights, outputs: Tensor) -> Subnetwork:
+        """Return the sub-network with its own output layer scaled."""
+        factor, weights = best_factor(outputs, self.goal), dict(narrow)
+        for name in self.network.output.step.weights.values():
+            weights[name] = weights[name] * factor
+        outputs = outputs * factor
+        trained = self._last - cut
+        return Subnetwork(cut, slots, weights, trained, self.goal.measure(outputs), self.goal.errors(outputs))
+
+
+def _flat(values: Values) -> Tensor:
+    (value,) = values.values()
+    return value.flatten(1)

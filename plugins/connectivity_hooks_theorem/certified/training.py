@@ -1,0 +1,154 @@
+"""Training a sub-network on the features it reads."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from connectivity_hooks.paths import Weights
+from connectivity_hooks_theorem.certified.network import Network
+from connectivity_hooks_theorem.certified.outputs import Goal
+from connectivity_hooks_theorem.certified.passing import Head
+from connectivity_hooks_theorem.certified.running import Values, in_batches, run
+
+TEMPERATURE = 4.0
+_LABELS_FROM = 0.85
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train.
+
+    Attributes:
+        epochs: Epochs of a round; the learning rate rises and falls once in each (Smith and Topin 2019).
+        steps: Steps of a round at least, whatever the epochs.
+        peak: Largest learning rate of Adam.
+    """
+
+    epochs: int
+    steps: int = 600
+    peak: float = 8e-3
+
+    def batch_size(self, values: Values) -> int:
+        """Return the samples of a step: fewer of feature maps, which fill a processor's cache."""
+        value = next(iter(values.values()))
+        return max(32, min(500 if value.ndim == 2 else 100, len(value) // 20))
+
+    def epochs_of(self, values: Values) -> int:
+        """Return the epochs of a round."""
+        count = len(next(iter(values.values())))
+        return max(self.epochs, -(-self.steps * self.batch_size(values) // count))
+
+
+def train(
+    network: Network,
+    narrow: Weights,
+    head: Head | None,
+    values: Values,
+    goal: Goal,
+    cut: int,
+    until: int,
+    schedule: Schedule,
+    generator: torch.Generator,
+) -> tuple[Weights, Head | None]:
+    """Return narrow weights and output layer after one round of training.
+
+    A classifier learns the end's own outputs, softened (distillation, Hinton et al. 2015), which costs its test error
+    less than learning the labels, and towards the end of the round the labels too; other losses are minimised as they
+    are. Training ends early once an epoch's mean loss is at most the goal's. Statistics of norms are measured
+    afterwards, over all samples.
+
+    Args:
+        network: The network.
+        narrow: Weights to begin with; those after `until` belong to a network without `head`.
+        head: Output layer on the flattened features at `until`; None trains the network's own.
+        values: Features at `cut`.
+        goal: What to reach.
+        cut: Where the sub-network begins.
+        until: Where the trained layers end and the head reads.
+        schedule: How long.
+        generator: Source of the order of samples.
+    """
+    weights = {name: tensor.clone() for name, tensor in narrow.items()}
+    trained = _parameters(network, weights)
+    extra = [] if head is None else [tensor.clone() for tensor in (head.weight, head.bias) if tensor is not None]
+    variables = [tensor.requires_grad_() for tensor in (*trained, *extra)]
+    outputs = _outputs(network, weights, extra, cut, until)
+    _descend(variables, outputs, values, goal, schedule, generator)
+    for tensor in variables:
+        tensor.requires_grad_(False)
+    settle_norms(network, weights, values, cut, until, schedule.batch_size(values))
+    return weights, None if head is None else Head(extra[0], extra[1] if len(extra) > 1 else None)
+
+
+def _parameters(network: Network, weights: Weights) -> list[Tensor]:
+    statistics = {
+        layer.step.weights[role] for layer in network.layers for role in ("mean", "var") if role in layer.step.weights
+    }
+    return [tensor for name, tensor in weights.items() if name not in statistics]
+
+
+def _outputs(
+    network: Network, weights: Weights, head: list[Tensor], cut: int, until: int
+) -> Callable[[Values], Tensor]:
+    def outputs(values: Values) -> Tensor:
+        found = run(network, weights, values, cut, until if head else None, momentum=0.1)
+        (value,) = found.values()
+        return F.linear(value.flatten(1), *head) if head else value
+
+    return outputs
+
+
+def _descend(
+    variables: list[Tensor],
+    outputs: Callable[[Values], Tensor],
+    values: Values,
+    goal: Goal,
+    schedule: Schedule,
+    generator: torch.Generator,
+) -> None:
+    count, soft = len(goal.targets), _softened(goal)
+    size, epochs = schedule.batch_size(values), schedule.epochs_of(values)
+    optimizer = torch.optim.Adam(variables, schedule.peak, fused=variables[0].device.type in ("cpu", "cuda"))
+    total_steps = epochs * -(-count // size)
+    steps = torch.optim.lr_scheduler.OneCycleLR(optimizer, schedule.peak, total_steps=total_steps)
+    for epoch in range(epochs):
+        order = torch.randperm(count, generator=generator).to(goal.targets.device)
+        total = torch.zeros((), device=order.device)
+        for batch in order.split(size):
+            if len(batch) == 1 < count:
+                continue  # a batch of one has no statistics
+            found = outputs({name: value[batch] for name, value in values.items()})
+            own = goal.loss(found, goal.targets[batch])
+            objective = own if soft is None else _distilled(found, soft[batch])
+            if soft is not None and epoch >= epochs * _LABELS_FROM:
+                objective = objective + TEMPERATURE * own
+            optimizer.zero_grad()
+            objective.backward()
+            optimizer.step()
+            steps.step()
+            total += own.detach() * len(batch)
+        if float(total) <= goal.target * count:
+            return
+
+
+def _softened(goal: Goal) -> Tensor | None:
+    return (goal.outputs / TEMPERATURE).softmax(1) if goal.classifies else None
+
+
+def _distilled(found: Tensor, soft: Tensor) -> Tensor:
+    return F.cross_entropy(found / TEMPERATURE, soft) * TEMPERATURE**2
+
+
+@torch.no_grad()
+def settle_norms(network: Network, weights: Weights, values: Values, cut: int, until: int, batch_size: int) -> None:
+    """Set the statistics of norms to their means over all batches, in place."""
+    if not any(layer.step.kind == "norm" and layer.step.name for layer in network.layers_between(cut, until)):
+        return
+    for count, batch in zip(itertools.count(1), in_batches(values, batch_size)):
+        run(network, weights, batch, cut, until, momentum=1 / count)

@@ -1,0 +1,1 @@
+"""Linear probes: multinomial logistic regression on many subsets of features at once."""
