@@ -27,6 +27,8 @@ def cli_page() -> str:
     for name in COMMANDS:
         command = importlib.import_module(f"connectivity_hooks.cli.{name}").command
         sections.append(_help(f"connectivity-hooks {name}", command, root))
+    for name, entry in registry().commands.items():
+        sections.append(_help(f"connectivity-hooks {name}", entry.cls().command(), root))
     intro = "`connect` is `connectivity-hooks connect`. Made by `python docs/generate.py` from the help texts.\n"
     return "\n".join(["# Command line\n", intro, *sections])
 

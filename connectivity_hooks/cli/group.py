@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
 import click
 
 from connectivity_hooks import __version__
 from connectivity_hooks.cli.plugin_options import plugin_options
+
+if TYPE_CHECKING:
+    from connectivity_hooks.contracts.command import Command
 
 COMMANDS = {
     "demo": "Train two small networks with the hooks on, connect them, write a report.",
@@ -25,27 +29,39 @@ class _Lazy(click.Group):
     """A group that imports a command's module when the command is asked for, and lists them without."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return [*COMMANDS, *_of_plugins()]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"connectivity_hooks.cli.{name}")
-        command: click.Command = module.command
-        return command
+        if name in COMMANDS:
+            module = importlib.import_module(f"connectivity_hooks.cli.{name}")
+            command: click.Command = module.command
+            return command
+        offered = _of_plugins().get(name)
+        return offered().command() if offered else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+        further = [(name, offered.summary()) for name, offered in _of_plugins().items()]
+        if further:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl(further)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         from connectivity_hooks.errors import UsageError, near_matches
 
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise UsageError(f"unknown command {args[0]!r}; {near_matches(args[0], COMMANDS)}")
+        if args[0] not in COMMANDS and not args[0].startswith("-") and args[0] not in _of_plugins():
+            raise UsageError(f"unknown command {args[0]!r}; {near_matches(args[0], self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
+
+
+def _of_plugins() -> dict[str, type[Command]]:
+    """Return the commands of plugins by name; ours come first where names are the same."""
+    from connectivity_hooks.registry import registry
+
+    return {name: entry.cls for name, entry in registry().commands.items() if name not in COMMANDS}
 
 
 @click.group(

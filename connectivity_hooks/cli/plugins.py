@@ -13,14 +13,14 @@ from connectivity_hooks.contracts.options import option_fields
 from connectivity_hooks.registry import Registry, registry
 from connectivity_hooks.registry.registry import Entry
 
-KINDS = ("conditions", "builders", "aligners", "adapters", "reporters")
+KINDS = ("conditions", "builders", "aligners", "adapters", "reporters", "commands")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
 @plugin_options
 def command(as_json: bool) -> None:
-    """List every installed condition, builder, aligner, model adapter and reporter, with origin and options."""
+    """List every condition, builder, aligner, model adapter, reporter and command that is installed, and its origin."""
     known = registry()
     if as_json:
         print_json(

@@ -1,8 +1,9 @@
-"""What a plugin implements: the hooks, and the kinds of method they return."""
+"""What a plugin implements: the hooks, and the kinds of class they return."""
 
 from connectivity_hooks.contracts.adapter import Adapter
 from connectivity_hooks.contracts.aligner import Aligner, Alignment
 from connectivity_hooks.contracts.builder import Builder
+from connectivity_hooks.contracts.command import Command
 from connectivity_hooks.contracts.condition import Condition, Verdict
 from connectivity_hooks.contracts.hookspecs import hookimpl
 from connectivity_hooks.contracts.method import Method, NoOptions
@@ -14,6 +15,7 @@ __all__ = [
     "Aligner",
     "Alignment",
     "Builder",
+    "Command",
     "Condition",
     "Method",
     "NoOptions",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from connectivity_hooks.contracts.adapter import Adapter
     from connectivity_hooks.contracts.aligner import Aligner
     from connectivity_hooks.contracts.builder import Builder
+    from connectivity_hooks.contracts.command import Command
     from connectivity_hooks.contracts.condition import Condition, Verdict
     from connectivity_hooks.contracts.reporter import Reporter
     from connectivity_hooks.evaluation.evaluation import Evaluation
@@ -45,6 +46,11 @@ def register_adapters() -> Sequence[type[Adapter]]:  # type: ignore[empty-body]
 @hookspec
 def register_reporters() -> Sequence[type[Reporter]]:  # type: ignore[empty-body]
     """Return the `Reporter` classes this plugin adds to ``--reporter``."""
+
+
+@hookspec
+def register_commands() -> Sequence[type[Command]]:  # type: ignore[empty-body]
+    """Return the `Command` classes this plugin adds to ``connectivity-hooks``."""
 
 
 @hookspec

@@ -12,6 +12,7 @@ import pluggy
 from connectivity_hooks.contracts.adapter import Adapter
 from connectivity_hooks.contracts.aligner import Aligner
 from connectivity_hooks.contracts.builder import Builder
+from connectivity_hooks.contracts.command import Command
 from connectivity_hooks.contracts.condition import Condition
 from connectivity_hooks.contracts.method import Method
 from connectivity_hooks.contracts.options import option_fields
@@ -26,6 +27,7 @@ CONTRACTS: dict[str, type] = {
     "aligner": Aligner,
     "reporter": Reporter,
     "adapter": Adapter,
+    "command": Command,
 }
 
 NAME = re.compile(r"[a-z][a-z0-9-]*")

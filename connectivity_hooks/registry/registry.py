@@ -14,6 +14,7 @@ from torch import nn
 from connectivity_hooks.contracts.adapter import Adapter
 from connectivity_hooks.contracts.aligner import Aligner
 from connectivity_hooks.contracts.builder import Builder
+from connectivity_hooks.contracts.command import Command
 from connectivity_hooks.contracts.condition import Condition
 from connectivity_hooks.contracts.reporter import Reporter
 from connectivity_hooks.errors import UsageError, near_matches
@@ -46,6 +47,7 @@ class Registry:
         broken: The plugins that were set aside, and why.
         conditions: Registered conditions by name; likewise `builders`, `aligners`, `reporters`.
         adapters: Registered model adapters by prefix.
+        commands: Registered commands by name.
 
     Raises:
         UsageError: Two plugins offer something of one kind under one name.
@@ -61,6 +63,7 @@ class Registry:
         self.aligners: dict[str, Entry[Aligner]] = _merged(offers, "aligner")
         self.reporters: dict[str, Entry[Reporter]] = _merged(offers, "reporter")
         self.adapters: dict[str, Entry[Adapter]] = _merged(offers, "adapter")
+        self.commands: dict[str, Entry[Command]] = _merged(offers, "command")
 
     def condition(self, name: str) -> type[Condition]:
         """Return the condition of that name; raise `UsageError` with near matches."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from connectivity_hooks.contracts.builder import Builder
+from connectivity_hooks.contracts.command import Command
 from connectivity_hooks.contracts.condition import Condition
 from connectivity_hooks.contracts.hookspecs import hookimpl
 
@@ -22,3 +23,11 @@ def register_builders() -> list[type[Builder]]:
     from connectivity_hooks_theorem.certified.builder import Certified
 
     return [Certified]
+
+
+@hookimpl
+def register_commands() -> list[type[Command]]:
+    """Offer the hub, and the star of paths to it."""
+    from connectivity_hooks_theorem.commands import HubCommand, StarCommand
+
+    return [HubCommand, StarCommand]

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+import pathlib
 from dataclasses import dataclass
 
 import torch
 
+from connectivity_hooks.checkpoints import fit, read, require_finite
 from connectivity_hooks.contracts import Builder, option
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.paths import CONSTANT, CONVEX, Path, Weights
+from connectivity_hooks.paths import CONSTANT, Path, Weights
 from connectivity_hooks.paths.edits import edits_between
 from connectivity_hooks.structure import read_program
 from connectivity_hooks.tasks.task import Task
-from connectivity_hooks_theorem.certified.descending import HalfPath, meeting
+from connectivity_hooks_theorem.certified.descending import MEETING, meeting
 from connectivity_hooks_theorem.certified.effort import EFFORTS
-from connectivity_hooks_theorem.certified.ends import End, read_end
-from connectivity_hooks_theorem.certified.finding import Finder
-from connectivity_hooks_theorem.certified.fitting import Fitter
+from connectivity_hooks_theorem.certified.ends import read_end
+from connectivity_hooks_theorem.certified.halves import Halves
+from connectivity_hooks_theorem.certified.hub import Hub, as_hub
 from connectivity_hooks_theorem.certified.network import Network
 from connectivity_hooks_theorem.certified.reading import INSTEAD, read_network
-from connectivity_hooks_theorem.certified.slots import Sides
-from connectivity_hooks_theorem.certified.subnetwork import Subnetwork
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,11 @@ class Options:
 
     effort: str = option("normal", "What is tried for each sub-network.", choices=tuple(EFFORTS))
     target_loss: float | None = option(
-        None, "Training loss every sub-network should reach; none: the larger end's own, a zero barrier.", gt=0
+        None,
+        "Training loss for every sub-network; none: the larger end's own, a zero barrier (quick: 4 times that).",
+        gt=0,
     )
+    hub: str | None = option(None, "Meet at this network, a checkpoint made by `connectivity-hooks hub`.")
     ridge: float = option(
         0.0, "Weight of a probe's squared norm: a lower test error on the way for a higher bound.", ge=0
     )
@@ -41,11 +43,12 @@ class Options:
 class Certified(Builder):
     """A path of constant and convex segments, so that its loss is proven bounded at every t.
 
-    The construction of Nguyen, Bréchet and Mondelli (arXiv 2102.09671) with the two ends meeting directly. Backwards
-    over the layers of each end, some of a layer's features are kept, and a sub-network that reads them is written into
-    neurons nobody reads (the function does not change), takes over the output layer (the loss is convex along the way),
-    and what it replaced is cleared. The bound is the largest training loss of the ends and the sub-networks: the larger
-    end's own, where every sub-network gets as low.
+    The construction of Nguyen, Bréchet and Mondelli (arXiv 2102.09671) with the two ends meeting directly, or at a hub:
+    a narrow network that every solution of the task can be connected to. Backwards over the layers of each end, some of
+    a layer's features are kept, and a sub-network that reads them is written into neurons nobody reads (the function
+    does not change), takes over the output layer (the loss is convex along the way), and what it replaced is cleared.
+    The bound is the largest training loss of the ends and the sub-networks: the larger end's own, where every
+    sub-network gets as low.
 
     A sub-network is, cheapest first: an affine map of the features, where they are linearly separable and samples held
     out of its fit are classified as well; a few layers trained on them (``effort``: 1 quick, 2 normal, 3 thorough); all
@@ -55,7 +58,7 @@ class Certified(Builder):
 
     For chains: affine maps and convolutions (ungrouped or depthwise), batch norm, elementwise activations, pooling,
     flattening and dropout; for losses convex in the outputs. Time grows linearly with samples and, where features are
-    separable, with depth; memory: the features of two layers, and the path.
+    separable, with depth; memory: the features of two layers (for each end, where that is at most 1 GiB), and the path.
     """
 
     name = "certified"
@@ -66,39 +69,42 @@ class Certified(Builder):
 
         Raises:
             InputError: The network is no chain, too narrow or dead, the loss is not known to be convex in the outputs,
-                or the data does not fit.
+                the data does not fit, or the hub is none.
         """
-        network = _read(a, task)
-        sides = Sides.draw(network.spaces, self.seed)
+        network = read_task(a, task)
         ends = [read_end(network, weights, task, name) for weights, name in ((a, "A"), (b, "B"))]
-        target = self.options.target_loss or max(end.loss for end in ends)
-        left, right = (self._descend(network, end, sides, number, task, target) for number, end in enumerate(ends))
-        met = [left.last, *meeting(network, left.last, right.last), right.last]
+        hub = self._hub(network, a, task)
+        effort = EFFORTS[self.options.effort]
+        largest = max([end.loss for end in ends] + ([hub.loss] if hub else []))
+        target = self.options.target_loss or effort.slack * largest
+        halves = Halves(network, task, effort, self.options.ridge, target, self.seed, hub)
+        left, right = halves.build(ends, self.progress)
+        met = [] if hub else [left.last, *meeting(network, left.last, right.last), right.last]
         edits = [*left.edits, *itertools.starmap(edits_between, itertools.pairwise(met)), *reversed(right.edits)]
+        guarantees = (*left.guarantees, *(() if hub else MEETING), *reversed(right.guarantees))
+        count = max(1, len(edits))
         return Path(
             start=dict(a),
-            edits=tuple(edits),
-            positions=tuple(index / len(edits) for index in range(len(edits) + 1)),
-            guarantees=(*left.guarantees, CONSTANT, CONVEX, CONSTANT, *reversed(right.guarantees)),
+            edits=tuple(edits) or ((),),
+            positions=tuple(index / count for index in range(count + 1)),
+            guarantees=guarantees or (CONSTANT,),
         )
 
-    def _descend(self, network: Network, end: End, sides: Sides, number: int, task: Task, target: float) -> HalfPath:
-        fitter = Fitter(
-            network, end.on_device, end.goal(target), EFFORTS[self.options.effort], self.options.ridge, task.batch_size
-        )
-        finder = Finder(fitter, sides, number, task, self.seed)
-        half = HalfPath(network, end.weights, reverse=number == 1)
-        for subnetwork in self._shown(finder, network, end):
-            half.step(subnetwork)
-        return half
-
-    def _shown(self, finder: Finder, network: Network, end: End) -> Iterable[Subnetwork]:
-        label, count = f"sub-networks of end {end.name}", len(network.cuts) - 1
-        found = list(self.progress.track(finder.find(), label, count))
-        return sorted(found, key=lambda subnetwork: -subnetwork.cut)
+    def _hub(self, network: Network, like: Weights, task: Task) -> Hub | None:
+        if self.options.hub is None:
+            return None
+        checkpoint = read(pathlib.Path(self.options.hub))
+        require_finite(checkpoint)
+        weights = {name: tensor.to(like[name]) for name, tensor in fit(checkpoint, task.model()).weights.items()}
+        return as_hub(weights, network, read_end(network, weights, task, "hub").loss)
 
 
-def _read(weights: Weights, task: Task) -> Network:
+def read_task(weights: Weights, task: Task) -> Network:
+    """Read the task's model as a network a certified path can be built for.
+
+    Raises:
+        InputError: The loss is not known to be convex in the outputs, or the network does not fit.
+    """
     if not task.loss.convex:
         raise InputError(
             f"builder certified: the loss {task.loss.name} is not known to be convex in the outputs, which the proof "

@@ -10,6 +10,8 @@ from connectivity_hooks_theorem.certified.narrowing import clear_unread, neurons
 from connectivity_hooks_theorem.certified.network import Network
 from connectivity_hooks_theorem.certified.subnetwork import Subnetwork
 
+MEETING = (CONSTANT, CONVEX, CONSTANT)
+
 
 class HalfPath:
     """Points and guarantees from one end; each step switches to the sub-network of the cut before.
@@ -64,6 +66,8 @@ class HalfPath:
 
 def meeting(network: Network, left: Weights, right: Weights) -> tuple[Weights, Weights]:
     """Return the points where both ends' last states stand side by side, read by the left's output, then the right's.
+
+    `MEETING` holds the guarantees of the segments from the left's last point over these to the right's.
 
     Raises:
         ConnectivityError: Both use the same neuron.

@@ -15,18 +15,20 @@ class Effort:
         hidden: Layers trained where the rest can pass outputs on.
         schedule: One round of training.
         rounds: Rounds at most, each beginning where the one before ended.
-        held_out: A probe is taken when it classifies at most this share of samples it has not seen wrongly; None takes
-            every probe that reaches the target.
+        held_out: A probe is taken when an affine map classifies at most this share more of samples it has not seen
+            wrongly than the end does.
+        slack: The loss aimed at, as a multiple of the larger end's.
     """
 
     hidden: int
     schedule: Schedule
     rounds: int
-    held_out: float | None
+    held_out: float
+    slack: float
 
 
 EFFORTS = {
-    "quick": Effort(hidden=1, schedule=Schedule(12), rounds=1, held_out=None),
-    "normal": Effort(hidden=2, schedule=Schedule(20), rounds=3, held_out=0.005),
-    "thorough": Effort(hidden=3, schedule=Schedule(40), rounds=5, held_out=0.0025),
+    "quick": Effort(hidden=2, schedule=Schedule(10), rounds=1, held_out=0.02, slack=4.0),
+    "normal": Effort(hidden=2, schedule=Schedule(20), rounds=3, held_out=0.005, slack=1.0),
+    "thorough": Effort(hidden=3, schedule=Schedule(40), rounds=5, held_out=0.0025, slack=1.0),
 }

@@ -43,7 +43,7 @@ class End:
 
     def goal(self, target: float) -> Goal:
         """Return what its sub-networks should reach."""
-        return Goal(self.targets, self.kind, self.outputs, target * _BELOW)
+        return Goal(self.targets, self.kind, self.outputs.shape[1], self.outputs, target * _BELOW)
 
 
 @torch.no_grad()

@@ -26,7 +26,7 @@ class Finder:
     Attributes:
         fitter: Fits one of them.
         sides: The cut of every space.
-        number: 0 or 1, which end it is.
+        number: 0 or 1: which side its sub-networks begin on; the other end's begin on the other, or at a hub the same.
         task: The data.
         seed: Seed of every random choice.
     """
@@ -94,4 +94,4 @@ class Finder:
         return self.fitter.trained(values, cut, len(network.cuts) - 1, slots, self._generator(cut), above)
 
     def _generator(self, cut: int) -> torch.Generator:
-        return torch.Generator().manual_seed(self.seed + 1000 * self.number + cut)
+        return torch.Generator().manual_seed(self.seed + cut)

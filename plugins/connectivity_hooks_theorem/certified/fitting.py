@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.paths import Weights
+from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks_theorem.certified.effort import Effort
 from connectivity_hooks_theorem.certified.network import Network
-from connectivity_hooks_theorem.certified.outputs import Goal, best_factor, fit_head
+from connectivity_hooks_theorem.certified.outputs import Goal, best_factor, closest_head, fit_head
 from connectivity_hooks_theorem.certified.passing import Head, passed_on
 from connectivity_hooks_theorem.certified.running import Values, in_batches, run_all
 from connectivity_hooks_theorem.certified.slots import Slots
@@ -52,14 +53,14 @@ class Fitter:
     def probe(self, values: Values, cut: int, slots: Slots, *, must_generalise: bool) -> Subnetwork | None:
         """Return a sub-network that is an affine map of the features, its outputs passed on.
 
-        None where it classifies too many samples wrongly that it has not seen, and `must_generalise`.
+        None where an affine map classifies too many samples wrongly that it has not seen, and `must_generalise`.
         """
         features = _flat(values)
-        if must_generalise and self.effort.held_out is not None and self.goal.classifies:
+        if must_generalise and self.goal.classifies:
             seen = len(features) - len(features) // _HELD_OUT
-            first = self._head(features[:seen], self.goal.of(slice(None, seen)))
+            first = closest_head(features[:seen], self.goal.of(slice(None, seen)), bias=self._bias)
             unseen = self.goal.of(slice(seen, None))
-            rise = (unseen.errors(first(features[seen:])) or 0.0) - (unseen.errors(unseen.outputs) or 0.0)
+            rise = (unseen.errors(first(features[seen:])) or 0.0) - (unseen.errors(unseen.wished()) or 0.0)
             if rise > self.effort.held_out:
                 return None
         return self._with_head(cut, cut, {}, self._head(features, self.goal), features, slots)
@@ -72,6 +73,7 @@ class Fitter:
         slots: Slots,
         generator: torch.Generator,
         above: Subnetwork | None = None,
+        progress: Progress = SILENT,
     ) -> Subnetwork:
         """Return a sub-network whose layers up to `until` are trained, warm-started from `above` if given."""
         network = self.network
@@ -84,7 +86,7 @@ class Fitter:
         if above is not None:
             narrow, head = warm(network, self.end, narrow, head, cut, slots, above)
         found = []
-        for _ in range(self.effort.rounds):
+        for _ in progress.track(range(self.effort.rounds), "rounds of training", self.effort.rounds):
             schedule = self.effort.schedule
             narrow, head = train(network, narrow, head, values, self.goal, cut, until, schedule, generator)
             found.append(self._finished(values, cut, until, slots, narrow, head))

@@ -138,7 +138,7 @@ def _descend(
 
 
 def _softened(goal: Goal) -> Tensor | None:
-    return (goal.outputs / TEMPERATURE).softmax(1) if goal.classifies else None
+    return (goal.outputs / TEMPERATURE).softmax(1) if goal.classifies and goal.outputs is not None else None
 
 
 def _distilled(found: Tensor, soft: Tensor) -> Tensor:

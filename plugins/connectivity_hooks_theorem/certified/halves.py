@@ -1,0 +1,77 @@
+"""The two halves of a certified path: sub-networks for both ends, and the moves they allow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from connectivity_hooks.progress import Progress
+from connectivity_hooks.tasks.task import Task
+from connectivity_hooks_theorem.certified.descending import HalfPath
+from connectivity_hooks_theorem.certified.effort import Effort
+from connectivity_hooks_theorem.certified.ends import End
+from connectivity_hooks_theorem.certified.finding import Finder
+from connectivity_hooks_theorem.certified.fitting import Fitter
+from connectivity_hooks_theorem.certified.hub import Hub
+from connectivity_hooks_theorem.certified.network import Network
+from connectivity_hooks_theorem.certified.slots import Sides
+from connectivity_hooks_theorem.certified.subnetwork import Subnetwork
+from connectivity_hooks_theorem.certified.together import in_turn, together
+
+_TOGETHER = 1024**3
+"""Bytes of features up to which both ends are worked on at once."""
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Builds the path from each end to where both meet.
+
+    Attributes:
+        network: The network.
+        task: The data.
+        effort: What is tried for a sub-network.
+        ridge: Weight of a probe's squared norm.
+        target: Loss every sub-network should reach.
+        seed: Seed of every random choice.
+        hub: Where the ends meet, or None where they meet directly.
+    """
+
+    network: Network
+    task: Task
+    effort: Effort
+    ridge: float
+    target: float
+    seed: int
+    hub: Hub | None
+
+    def build(self, ends: Sequence[End], progress: Progress) -> list[HalfPath]:
+        """Return the half path of each end; that of an end which is the hub itself has no segments."""
+        sides = Sides.draw(self.network.spaces, self.seed) if self.hub is None else self.hub.sides
+        halves = [HalfPath(self.network, end.weights, reverse=number == 1) for number, end in enumerate(ends)]
+        leaving = [number for number, end in enumerate(ends) if self.hub is None or not self.hub.equals(end.weights)]
+        found: dict[int, list[Subnetwork]] = {number: [] for number in leaving}
+        works = [self._finder(ends[number], number, sides).find for number in leaving]
+        items = together(works) if self._small() else in_turn(works)
+        total = len(works) * (len(self.network.cuts) - 1)
+        for work, subnetwork in progress.track(items, "sub-networks", total):
+            found[leaving[work]].append(subnetwork)
+        for number in leaving:
+            for subnetwork in sorted(found[number], key=lambda one: -one.cut):
+                halves[number].step(subnetwork)
+            if self.hub is not None:
+                halves[number].step(self.hub.subnetwork)
+                halves[number].arrive(self.hub.weights)
+        return halves
+
+    def _finder(self, end: End, number: int, sides: Sides) -> Finder:
+        goal = end.goal(self.target)
+        fitter = Fitter(self.network, end.on_device, goal, self.effort, self.ridge, self.task.batch_size)
+        return Finder(fitter, sides, 0 if self.hub else number, self.task, self.seed + 1000 * number)
+
+    def _small(self) -> bool:
+        """Say whether both ends' features fit at once, on a processor that has a core for each."""
+        shapes = [step.shape for step in self.network.program.steps] + [self.network.program.input_shape]
+        held = 16 * len(self.task.train) * max(torch.Size(shape).numel() for shape in shapes)
+        return self.task.device.type == "cpu" and torch.get_num_threads() > 1 and held <= _TOGETHER

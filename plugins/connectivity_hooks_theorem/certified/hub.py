@@ -1,0 +1,100 @@
+"""A hub: one narrow network that every solution of a task can be connected to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.paths import Weights
+from connectivity_hooks.paths.weights import same, weights_of
+from connectivity_hooks.progress import Progress
+from connectivity_hooks.tasks.task import Task
+from connectivity_hooks_theorem.certified.effort import Effort
+from connectivity_hooks_theorem.certified.fitting import Fitter
+from connectivity_hooks_theorem.certified.narrowing import clear_unread, narrowed, neurons_read, write
+from connectivity_hooks_theorem.certified.network import Network
+from connectivity_hooks_theorem.certified.outputs import Goal
+from connectivity_hooks_theorem.certified.running import inputs, run_all
+from connectivity_hooks_theorem.certified.slots import Sides, all_but
+from connectivity_hooks_theorem.certified.subnetwork import Subnetwork
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A network all of whose neurons lie on side 0 of every space.
+
+    Attributes:
+        weights: Its weights, silent on side 1.
+        sides: Side 0 holds the neurons it uses.
+        subnetwork: Itself as a sub-network of the input.
+    """
+
+    weights: Weights
+    sides: Sides
+    subnetwork: Subnetwork
+
+    @property
+    def loss(self) -> float:
+        """Its mean loss on the training split."""
+        return self.subnetwork.loss
+
+    def equals(self, weights: Weights) -> bool:
+        """Say whether weights are the hub's, bit for bit."""
+        return all(same(tensor, weights[name]) for name, tensor in self.weights.items())
+
+
+def as_hub(weights: Weights, network: Network, loss: float) -> Hub:
+    """Read a network as a hub.
+
+    Raises:
+        InputError: It uses every neuron of a space, or none.
+    """
+    read, sides = neurons_read(weights, network), []
+    used = {layer.rows.space: read[layer.step.name] for layer in network.layers if layer.cols is not None}
+    for number, space in enumerate(network.spaces):
+        every = torch.arange(space.width)
+        if space.whole:
+            sides.append((every, every))
+            continue
+        mine = used[number].nonzero().flatten()
+        if not 0 < len(mine) < space.width:
+            raise InputError(
+                f"builder certified: the hub uses {len(mine)} of the {space.width} neurons of {space.name}, expected "
+                "some and not all; make one with `connectivity-hooks hub`"
+            )
+        sides.append((mine, all_but(space.width, mine)))
+    cut = Sides(tuple(sides))
+    slots = cut.slots(0, 0)
+    narrow = narrowed(weights, network.layers, slots, slots)
+    return Hub(weights, cut, Subnetwork(0, slots, narrow, len(network.cuts) - 1, loss, None))
+
+
+def train_hub(
+    model: nn.Module, network: Network, task: Task, effort: Effort, target: float, seed: int, progress: Progress
+) -> tuple[Weights, float, float | None]:
+    """Train a network that uses one half of every space.
+
+    Args:
+        model: Gives names, shapes and values of what no step uses.
+        network: The network.
+        task: Data and loss.
+        effort: Rounds of training.
+        target: Training stops at this loss.
+        seed: Seed of every random choice.
+        progress: Shows how far it is.
+
+    Returns:
+        Whole weights, silent outside the half, with their mean loss and share of errors on the training split.
+    """
+    weights = {name: tensor.detach().clone() for name, tensor in weights_of(model).items()}
+    slots, generator = Sides.draw(network.spaces, seed).slots(0, 0), torch.Generator().manual_seed(seed)
+    values = run_all(network, weights, inputs(task.train, task.batch_size), 0, 0, keep=slots)
+    goal = Goal(task.train.targets().to(task.device), task.loss, network.classes, None, target)
+    fitter = Fitter(network, weights, goal, effort, 0.0, task.batch_size)
+    found = fitter.trained(values, 0, len(network.cuts) - 1, slots, generator, progress=progress)
+    write(weights, found.weights, network.layers, slots)
+    clear_unread(weights, network)
+    return weights, found.loss, found.error

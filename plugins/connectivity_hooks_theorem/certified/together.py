@@ -1,0 +1,59 @@
+"""Working on both ends at once: one thread each, which share the processor's cores."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from queue import SimpleQueue
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+def in_turn(works: Sequence[Callable[[], Iterator[T]]]) -> Iterator[tuple[int, T]]:
+    """Yield (number, item) for all items of the first work, then of the second."""
+    return itertools.chain.from_iterable(((number, item) for item in work()) for number, work in enumerate(works))
+
+
+def together(works: Sequence[Callable[[], Iterator[T]]]) -> Iterator[tuple[int, T]]:
+    """Yield (number, item) as the works come by them, each in a thread of its own with its share of the cores.
+
+    Small matrix products do not fill several cores; two of them side by side do. What each work yields does not depend
+    on the others. An exception of a work is raised here; when the iteration ends early, works stop at their next item.
+    """
+    cores, found, stopped = (
+        torch.get_num_threads(),
+        SimpleQueue[tuple[int, T | BaseException | None]](),
+        threading.Event(),
+    )
+
+    def run(number: int) -> None:
+        torch.set_num_threads(max(1, cores // len(works)))  # holds for this thread alone
+        try:
+            for item in works[number]():
+                found.put((number, item))
+                if stopped.is_set():
+                    return
+            found.put((number, None))
+        except BaseException as error:
+            found.put((number, error))
+
+    threads = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(len(works))]
+    try:
+        for thread in threads:
+            thread.start()
+        left = len(works)
+        while left:
+            number, item = found.get()
+            if isinstance(item, BaseException):
+                raise item
+            if item is None:
+                left -= 1
+            else:
+                yield number, item
+    finally:
+        stopped.set()
+        torch.set_num_threads(cores)

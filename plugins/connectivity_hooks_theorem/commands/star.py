@@ -1,0 +1,124 @@
+"""``connectivity-hooks star A B C …``: a certified path from each checkpoint to one hub, and so between every two."""
+
+from __future__ import annotations
+
+import itertools
+import pathlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from connectivity_hooks.cli.folder import OutputFolder
+from connectivity_hooks.cli.plugin_options import plugin_options
+from connectivity_hooks.cli.task_options import task_flags, task_of, task_options
+from connectivity_hooks.cli.terminal import Display, plain, print_json
+from connectivity_hooks.connection import build, load_pair
+from connectivity_hooks.contracts.options import make_options
+from connectivity_hooks.evaluation import Evaluation, evaluate
+from connectivity_hooks.paths import Path
+from connectivity_hooks.paths.joining import joined
+from connectivity_hooks.tasks import Task
+from connectivity_hooks_theorem.certified.builder import Certified
+from connectivity_hooks_theorem.certified.effort import EFFORTS
+
+EXAMPLES = """
+\b
+Example:
+  connectivity-hooks star run*/last.safetensors --hub hub.safetensors --out star \\
+    --model net.py:make --data mnist.npz --normalize 0.1307,0.3081
+"""
+
+
+@dataclass(frozen=True)
+class _Ray:
+    """One checkpoint's path to the hub."""
+
+    name: str
+    path: Path
+    evaluation: Evaluation
+
+
+@click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("checkpoints", nargs=-1, required=True, metavar="A B C …")
+@task_options
+@click.option("--hub", required=True, metavar="FILE", help="A checkpoint made by `connectivity-hooks hub`.")
+@click.option(
+    "--effort",
+    type=click.Choice(list(EFFORTS)),
+    default="normal",
+    show_default=True,
+    help="What is tried for each sub-network.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=pathlib.Path),
+    required=True,
+    metavar="DIR",
+    help="Write the path of each checkpoint to the hub here; those there already are kept.",
+)
+@click.option("--pairs", is_flag=True, help="Write the joined path of every two checkpoints too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
+@plugin_options
+def command(checkpoints: Sequence[str], out: pathlib.Path, **given: Any) -> None:
+    """Connect every checkpoint to one hub, and through it every two of them.
+
+    K checkpoints cost K paths. The loss on the way from one to another over the hub is bounded by the larger of both
+    paths' bounds, at every t.
+    """
+    display = Display(quiet=given["as_json"])
+    task = task_of(task_flags(given), [], [])
+    options = {"hub": given["hub"], "effort": given["effort"]}
+    builder = Certified(make_options(Certified.Options, options, "certified"), seed=given["seed"], progress=display)
+    with OutputFolder(out) as folder:
+        rays = [_ray(folder, name, file, task, builder, display) for name, file in _named(checkpoints)]
+        for left, right in itertools.combinations(rays, 2) if given["pairs"] else ():
+            joined(left.path, right.path).save(folder.path_file(f"{left.name}-{right.name}"))
+    if given["as_json"]:
+        print_json({"checkpoints": {ray.name: _figures(ray) for ray in rays}, "pairs": _pairs(rays)})
+        return
+    for ray in rays:
+        click.echo(plain(f"{ray.name}: {ray.evaluation.conclusion.headline}"))
+    for pair in _pairs(rays):
+        click.echo(plain(f"{pair['a']} to {pair['b']}: the train loss is proven never to exceed {pair['bound']:.4g}"))
+
+
+def _named(files: Sequence[str]) -> list[tuple[str, str]]:
+    """Return (name, file): the stem, with its folder's name or a number where stems are the same."""
+    stems = [pathlib.Path(file).stem for file in files]
+    longer = [f"{pathlib.Path(file).resolve().parent.name}-{stem}" for file, stem in zip(files, stems, strict=True)]
+    for names in (stems, longer):
+        if len(set(names)) == len(files):
+            return list(zip(names, files, strict=True))
+    return [(f"{number}-{stem}", file) for number, (stem, file) in enumerate(zip(stems, files, strict=True))]
+
+
+def _ray(folder: OutputFolder, name: str, file: str, task: Task, builder: Certified, display: Display) -> _Ray:
+    pair = load_pair(file, builder.options.hub, task)
+    there = folder.path_file(name)
+    path = Path.load(there) if there.exists() else None
+    if path is None or path.end_points != pair.end_points or dict(path.options) != builder.used_options():
+        path = build(pair, task, builder)
+        path.save(there)
+    else:
+        display.say(f"{there.name} is kept: it was built from the same files with the same options")
+    return _Ray(name, path, evaluate(path, task, points=2, refine=0, progress=display))
+
+
+def _figures(ray: _Ray) -> dict[str, Any]:
+    barriers = ray.evaluation.barriers
+    return {
+        "file": f"{ray.name}.path.safetensors",
+        "bound": dict(ray.evaluation.bound),
+        "loss": {split: figures.loss_ends[0] for split, figures in barriers.items()},
+        "error_max": {split: figures.error_max for split, figures in barriers.items()},
+    }
+
+
+def _pairs(rays: Sequence[_Ray]) -> list[dict[str, Any]]:
+    return [
+        {"a": left.name, "b": right.name, "bound": max(ray.evaluation.bound["train"] or 0.0 for ray in (left, right))}
+        for left, right in itertools.combinations(rays, 2)
+    ]

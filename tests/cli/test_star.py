@@ -1,0 +1,59 @@
+"""``connectivity-hooks hub`` and ``star``."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def task_words(workspace):
+    return ["--model", f"{workspace}/net.py:make", "--data", workspace / "data.npz"]
+
+
+@pytest.fixture
+def hub(run, task_words, tmp_path):
+    file = tmp_path / "hub.safetensors"
+    status, out, _ = run("hub", *task_words, "--effort", "quick", "--out", file)
+    assert status == 0
+    assert out.startswith("train: loss ")
+    return file
+
+
+def test_star_connects_every_pair_over_the_hub(run, hub, task_words, workspace, tmp_path):
+    words = ["star", workspace / "a.safetensors", workspace / "b.safetensors", *task_words, "--hub", hub]
+    words += ["--effort", "quick", "--out", tmp_path / "star", "--json"]
+    status, out, _ = run(*words, "--pairs")
+    found = json.loads(out)
+    assert status == 0
+    assert [(pair["a"], pair["b"]) for pair in found["pairs"]] == [("a", "b")]
+    assert found["pairs"][0]["bound"] == max(one["bound"]["train"] for one in found["checkpoints"].values())
+    assert sorted(file.name for file in (tmp_path / "star").glob("*.safetensors")) == [
+        "a-b.path.safetensors",
+        "a.path.safetensors",
+        "b.path.safetensors",
+    ]
+    both = ["--checkpoint", workspace / "a.safetensors", "--checkpoint", workspace / "b.safetensors"]
+    assert run("verify", tmp_path / "star" / "a-b.path.safetensors", *task_words, *both)[0] == 0
+    written = (tmp_path / "star" / "a.path.safetensors").stat().st_mtime_ns
+    status, again, _ = run(*words)
+    assert json.loads(again)["pairs"] == found["pairs"]
+    assert (tmp_path / "star" / "a.path.safetensors").stat().st_mtime_ns == written
+
+
+def test_connect_meets_at_the_hub(run, ends, hub):
+    status, out, _ = run(*ends, "--builder", "certified", "--certified.hub", hub, "--json")
+    assert status == 0
+    assert json.loads(out)["builders"]["certified"]["bound"]["train"] > 0
+
+
+def test_a_hub_that_is_none_is_refused(run, ends, workspace):
+    status, _, err = run(*ends, "--builder", "certified", "--certified.hub", workspace / "a.safetensors")
+    assert status == 3
+    assert "make one with `connectivity-hooks hub`" in err
+
+
+def test_commands_of_plugins_are_listed_and_can_be_blocked(run):
+    assert "Commands of plugins" in run("--help")[1]
+    status, _, err = run("stra")
+    assert status == 2
+    assert "star" in err
