@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -25,17 +26,23 @@ def stream(
         batches: Tensors, or tuples whose first entry is a tensor, a tuple of arguments or a dict of named ones.
         layers: As for `capture`.
     """
+    with capture(model, layers, strict=True) as features, evaluation_mode(model):
+        for batch in batches:
+            with torch.no_grad():
+                _forward(model, batch)
+            yield dict(features), batch
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode for the block; every module's training flag is as before when it ends."""
     modes = [(module, module.training) for module in model.modules()]
-    with capture(model, layers, strict=True) as features:
-        model.eval()
-        try:
-            for batch in batches:
-                with torch.no_grad():
-                    _forward(model, batch)
-                yield dict(features), batch
-        finally:
-            for module, training in modes:
-                module.training = training
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def _forward(model: nn.Module, batch: Any) -> None:

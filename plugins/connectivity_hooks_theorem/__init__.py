@@ -11,10 +11,13 @@ from connectivity_hooks.contracts.hookspecs import hookimpl
 @hookimpl
 def register_conditions() -> list[type[Condition]]:
     """Offer the conditions on features."""
+    from connectivity_hooks_theorem.conditions.dropout_stability import DropoutStability
     from connectivity_hooks_theorem.conditions.feature_rank import FeatureRank
+    from connectivity_hooks_theorem.conditions.memorization import Memorization
     from connectivity_hooks_theorem.conditions.separability import Separability
+    from connectivity_hooks_theorem.conditions.subnetwork import SubnetworkCondition
 
-    return [Separability, FeatureRank]
+    return [Separability, DropoutStability, SubnetworkCondition, Memorization, FeatureRank]
 
 
 @hookimpl

@@ -6,8 +6,11 @@ from connectivity_hooks.registry import registry
 from connectivity_hooks.testing import AdapterSuite, BuilderSuite, ConditionSuite
 from connectivity_hooks_curves.linear import Linear
 from connectivity_hooks_theorem.certified.builder import Certified
+from connectivity_hooks_theorem.conditions.dropout_stability import DropoutStability
 from connectivity_hooks_theorem.conditions.feature_rank import FeatureRank
+from connectivity_hooks_theorem.conditions.memorization import Memorization
 from connectivity_hooks_theorem.conditions.separability import Separability
+from connectivity_hooks_theorem.conditions.subnetwork import SubnetworkCondition
 from connectivity_hooks_timm.adapter import TimmAdapter
 
 
@@ -23,6 +26,18 @@ class TestFeatureRank(ConditionSuite):
     condition = FeatureRank
 
 
+class TestDropoutStability(ConditionSuite):
+    condition = DropoutStability
+
+
+class TestSubnetwork(ConditionSuite):
+    condition = SubnetworkCondition
+
+
+class TestMemorization(ConditionSuite):
+    condition = Memorization
+
+
 class TestTimm(AdapterSuite):
     adapter = TimmAdapter
     name = "resnet18"
@@ -31,7 +46,8 @@ class TestTimm(AdapterSuite):
 
 
 def test_every_built_in_method_is_in_a_suite():
-    tried = {Certified, TestLinear.builder, TestSeparability.condition, TestFeatureRank.condition, TestTimm.adapter}
+    conditions = {TestSeparability, TestFeatureRank, TestDropoutStability, TestSubnetwork, TestMemorization}
+    tried = {Certified, TestLinear.builder, TestTimm.adapter, *(suite.condition for suite in conditions)}
     known = registry()
     ours = [e for kind in ("builders", "conditions", "aligners", "adapters") for e in getattr(known, kind).values()]
     assert {entry.cls for entry in ours if entry.origin.distribution == "connectivity-hooks"} == tried

@@ -27,17 +27,22 @@ class Schedule:
     Attributes:
         epochs: Epochs of a round; the learning rate rises and falls once in each (Smith and Topin 2019).
         steps: Steps of a round at least, whatever the epochs.
-        peak: Largest learning rate of Adam.
+        peak: Largest learning rate of Adam; `maps` where features are maps.
     """
 
     epochs: int
     steps: int = 600
     peak: float = 8e-3
+    maps: float = 3e-3
+
+    def rate(self, values: Values) -> float:
+        """Return the largest learning rate."""
+        return self.peak if next(iter(values.values())).ndim == 2 else self.maps
 
     def batch_size(self, values: Values) -> int:
         """Return the samples of a step: fewer of feature maps, which fill a processor's cache."""
         value = next(iter(values.values()))
-        return max(32, min(500 if value.ndim == 2 else 100, len(value) // 20))
+        return max(32, min(500 if value.ndim == 2 else 100, len(value) // 100))
 
     def epochs_of(self, values: Values) -> int:
         """Return the epochs of a round."""
@@ -114,9 +119,10 @@ def _descend(
 ) -> None:
     count, soft = len(goal.targets), _softened(goal)
     size, epochs = schedule.batch_size(values), schedule.epochs_of(values)
-    optimizer = torch.optim.Adam(variables, schedule.peak, fused=variables[0].device.type in ("cpu", "cuda"))
+    peak = schedule.rate(values)
+    optimizer = torch.optim.Adam(variables, peak, fused=variables[0].device.type in ("cpu", "cuda"))
     total_steps = epochs * -(-count // size)
-    steps = torch.optim.lr_scheduler.OneCycleLR(optimizer, schedule.peak, total_steps=total_steps)
+    steps = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=total_steps)
     for epoch in range(epochs):
         order = torch.randperm(count, generator=generator).to(goal.targets.device)
         total = torch.zeros((), device=order.device)

@@ -34,7 +34,7 @@ def star(tmp_path_factory):
 
 
 def test_the_hub_is_a_checkpoint_of_the_model_with_half_of_the_neurons_silent(star):
-    task, _, file, weights = star
+    task, _, _, weights = star
     hub = as_hub(weights, read_task(weights, task), 0.0)
     assert [len(mine) for mine, _ in hub.sides.cuts[1:-1]] == [12, 10, 12]
     cleared = {name: tensor.clone() for name, tensor in weights.items()}

@@ -1,0 +1,119 @@
+"""Condition ``subnetwork``: do the free neurons suffice to do the rest of the work from part of a layer?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from connectivity_hooks.contracts import Condition, Verdict, option
+from connectivity_hooks.features.observation import Observation
+from connectivity_hooks_theorem.conditions.masking import outputs_under, widths_of
+from connectivity_hooks_theorem.conditions.scaling import best_scale, mean_losses, wrong
+from connectivity_hooks_theorem.probes.networks import NetworkFit, fit_networks
+
+UNIT = "increase of the loss"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of `SubnetworkCondition`."""
+
+    fraction: float = option(0.5, "Share of each layer's neurons kept; the others are free.", gt=0, lt=1)
+    draws: int = option(3, "Random choices of features, trained at once.", ge=1)
+    epochs: int = option(20, "Epochs of training at most.", ge=1)
+    hidden: int = option(2, "Hidden layers at most; further ones can pass outputs on in pairs of neurons.", ge=0)
+    epsilon: float = option(0.05, "Increase of the loss that the best sub-network may cost.", ge=0)
+
+
+class SubnetworkCondition(Condition):
+    """Whether a network as wide as the free neurons reaches the loss from part of each layer's features.
+
+    Condition (A) of the theorem of Nguyen, Bréchet and Mondelli (arXiv 2102.09671): from a layer's kept features a
+    network with the free neurons of the layers after it reaches the network's own loss. For each layer ``draws`` random
+    subsets of the features are drawn, and a ReLU network with the free widths of the next layers, ``hidden`` of them at
+    most, is trained on each. The measured figure is the loss of the best, its outputs multiplied by the best scalar,
+    minus the network's own loss; the layer holds when that is at most ``epsilon``. In fully connected networks dropout
+    stability is the case in which the sub-network is the network's own remainder, so this condition is never stronger.
+    What training did not find may exist all the same. Feature maps are averaged over space unless ``--spatial
+    flatten``, and the sub-network is fully connected: for convolutions the builder ``certified`` trains convolutions.
+
+    Time: draws·epochs·6·N·parameters operations a layer; memory: the layer's features and draws outputs (N, C).
+    """
+
+    name = "subnetwork"
+    Options = Options
+
+    def check(self, observation: Observation) -> Iterator[Verdict]:
+        """Yield a verdict for every layer."""
+        (outputs,), _ = outputs_under(observation, {}, 1)
+        targets = observation.targets().to(outputs.device)
+        own = float(mean_losses(outputs[None], targets, observation.loss)[0])
+        layers, widths = list(observation.layers), widths_of(observation)
+        generator = torch.Generator().manual_seed(self.seed)
+        for layer in self.progress.track(layers, "training sub-networks", len(layers)):
+            try:
+                features = observation.features(layer)
+            except KeyError:
+                yield Verdict.invalid(self.name, layer, "the layer never fired")
+                continue
+            if not bool(torch.isfinite(features).all()):
+                yield Verdict.invalid(self.name, layer, "its features hold NaN or Inf")
+            elif outputs.ndim != 2 or not math.isfinite(own):
+                found = f"outputs (N, C) with a finite loss are needed, found {tuple(outputs.shape)}, loss {own:g}"
+                yield Verdict.invalid(self.name, layer, found)
+            else:
+                later = [widths[name] for name in layers[layers.index(layer) + 1 :] if name in widths]
+                hidden = [width - self._kept(width) for width in later[: self.options.hidden]]
+                fit = self._fit(observation, features, hidden, outputs.shape[1], own, generator)
+                yield self._verdict(observation, layer, fit, features, hidden, own)
+
+    def _kept(self, width: int) -> int:
+        return max(1, round(width * float(self.options.fraction)))
+
+    def _fit(
+        self,
+        observation: Observation,
+        features: Tensor,
+        hidden: list[int],
+        outputs: int,
+        own: float,
+        generator: torch.Generator,
+    ) -> NetworkFit:
+        width = features.shape[1]
+        order = torch.rand(self.options.draws, width, generator=generator).argsort(1)
+        return fit_networks(
+            features,
+            observation.targets().to(features.device),
+            order[:, : self._kept(width)].sort(1).values,
+            [width for width in hidden if width > 0],
+            outputs,
+            observation.loss,
+            epochs=self.options.epochs,
+            loss_target=own,
+            generator=generator,
+        )
+
+    def _verdict(
+        self, observation: Observation, layer: str, fit: NetworkFit, features: Tensor, hidden: list[int], own: float
+    ) -> Verdict:
+        targets = observation.targets().to(features.device)
+        scale, losses = best_scale(fit.outputs, targets, observation.loss)
+        best = int(losses.argmin())
+        increase, allowed = float(losses[best]) - own, self.options.epsilon
+        details: dict[str, float | int | str | None] = {
+            "loss": float(losses[best]),
+            "loss_own": own,
+            "loss_worst": float(losses.max()),
+            "scale": float(scale[best]),
+            "errors": wrong(fit.outputs[best], targets, observation.loss),
+            "kept": self._kept(features.shape[1]),
+            "neurons": features.shape[1],
+            "hidden": " ".join(str(width) for width in hidden),
+            "epochs": fit.epochs,
+            "samples": len(features),
+        }
+        return Verdict(self.name, layer, increase <= allowed, increase, allowed, UNIT, details=details)
