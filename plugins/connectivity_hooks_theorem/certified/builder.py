@@ -34,6 +34,11 @@ class Options:
         "Training loss for every sub-network; none: the larger end's own, a zero barrier (quick: 4 times that).",
         gt=0,
     )
+    subsets: str = option(
+        "important",
+        "Neurons each end keeps: those that matter more to it than to the other, or random ones.",
+        choices=("important", "random"),
+    )
     hub: str | None = option(None, "Meet at this network, a checkpoint made by `connectivity-hooks hub`.")
     ridge: float = option(
         0.0, "Weight of a probe's squared norm: a lower test error on the way for a higher bound.", ge=0
@@ -77,7 +82,7 @@ class Certified(Builder):
         effort = EFFORTS[self.options.effort]
         largest = max([end.loss for end in ends] + ([hub.loss] if hub else []))
         target = self.options.target_loss or effort.slack * largest
-        halves = Halves(network, task, effort, self.options.ridge, target, self.seed, hub)
+        halves = Halves(network, task, effort, self.options.ridge, target, self.seed, self.options.subsets, hub)
         left, right = halves.build(ends, self.progress)
         met = [] if hub else [left.last, *meeting(network, left.last, right.last), right.last]
         edits = [*left.edits, *itertools.starmap(edits_between, itertools.pairwise(met)), *reversed(right.edits)]

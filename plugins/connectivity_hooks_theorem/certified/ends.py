@@ -11,6 +11,7 @@ from connectivity_hooks.errors import InputError
 from connectivity_hooks.paths import Weights
 from connectivity_hooks.tasks.loss import Loss
 from connectivity_hooks.tasks.task import Task
+from connectivity_hooks_theorem.certified.importance import Spread, importance
 from connectivity_hooks_theorem.certified.network import Network
 from connectivity_hooks_theorem.certified.outputs import Goal
 from connectivity_hooks_theorem.certified.running import inputs, run
@@ -31,6 +32,7 @@ class End:
         targets: (N, …).
         kind: The task's loss.
         loss: Its mean on the training split.
+        importance: For each space at a cut the share of each neuron.
     """
 
     name: str
@@ -40,6 +42,7 @@ class End:
     targets: Tensor
     kind: Loss
     loss: float
+    importance: dict[int, Tensor]
 
     def goal(self, target: float) -> Goal:
         """Return what its sub-networks should reach."""
@@ -58,11 +61,12 @@ def read_end(network: Network, weights: Weights, task: Task, name: str) -> End:
         key: tensor.to(task.device, task.dtype if tensor.is_floating_point() else None)
         for key, tensor in weights.items()
     }
-    outputs, awake = [], set[int]()
+    outputs, awake, spread = [], set[int](), Spread(network)
     for batch in inputs(task.train, task.batch_size):
         values = batch
         for cut in range(1, len(network.cuts)):
             values = run(network, on_device, values, cut - 1, cut)
+            spread.add(values)
             awake |= {cut for value in values.values() if bool(value.any())}
         (found,) = run(network, on_device, values, len(network.cuts) - 1, None).values()
         outputs.append(found)
@@ -75,7 +79,8 @@ def read_end(network: Network, weights: Weights, task: Task, name: str) -> End:
         )
     task.loss.check(gathered, targets)
     loss = float(task.loss.per_sample(gathered.double(), targets).mean())
-    return End(name, weights, on_device, gathered, targets, task.loss, loss)
+    shares = importance(network, on_device, spread)
+    return End(name, weights, on_device, gathered, targets, task.loss, loss, shares)
 
 
 def _refuse_silence(network: Network, awake: set[int], name: str) -> None:

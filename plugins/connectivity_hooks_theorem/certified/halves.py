@@ -15,6 +15,7 @@ from connectivity_hooks_theorem.certified.ends import End
 from connectivity_hooks_theorem.certified.finding import Finder
 from connectivity_hooks_theorem.certified.fitting import Fitter
 from connectivity_hooks_theorem.certified.hub import Hub
+from connectivity_hooks_theorem.certified.importance import chosen_sides
 from connectivity_hooks_theorem.certified.network import Network
 from connectivity_hooks_theorem.certified.slots import Sides
 from connectivity_hooks_theorem.certified.subnetwork import Subnetwork
@@ -35,6 +36,7 @@ class Halves:
         ridge: Weight of a probe's squared norm.
         target: Loss every sub-network should reach.
         seed: Seed of every random choice.
+        subsets: ``important`` or ``random``: which neurons each end keeps.
         hub: Where the ends meet, or None where they meet directly.
     """
 
@@ -44,11 +46,12 @@ class Halves:
     ridge: float
     target: float
     seed: int
+    subsets: str
     hub: Hub | None
 
     def build(self, ends: Sequence[End], progress: Progress) -> list[HalfPath]:
         """Return the half path of each end; that of an end which is the hub itself has no segments."""
-        sides = Sides.draw(self.network.spaces, self.seed) if self.hub is None else self.hub.sides
+        sides = self._sides(ends)
         halves = [HalfPath(self.network, end.weights, reverse=number == 1) for number, end in enumerate(ends)]
         leaving = [number for number, end in enumerate(ends) if self.hub is None or not self.hub.equals(end.weights)]
         found: dict[int, list[Subnetwork]] = {number: [] for number in leaving}
@@ -64,6 +67,13 @@ class Halves:
                 halves[number].step(self.hub.subnetwork)
                 halves[number].arrive(self.hub.weights)
         return halves
+
+    def _sides(self, ends: Sequence[End]) -> Sides:
+        if self.hub is not None:
+            return self.hub.sides
+        if self.subsets == "important":
+            return chosen_sides(self.network, [end.importance for end in ends], self.seed)
+        return Sides.draw(self.network.spaces, self.seed)
 
     def _finder(self, end: End, number: int, sides: Sides) -> Finder:
         goal = end.goal(self.target)

@@ -27,17 +27,18 @@ class Schedule:
     Attributes:
         epochs: Epochs of a round; the learning rate rises and falls once in each (Smith and Topin 2019).
         steps: Steps of a round at least, whatever the epochs.
-        peak: Largest learning rate of Adam; `maps` where features are maps.
+        flat: Largest learning rate and weight decay of AdamW (Loshchilov and Hutter 2019) for flat features.
+        maps: The same for feature maps.
     """
 
     epochs: int
     steps: int = 600
-    peak: float = 8e-3
-    maps: float = 3e-3
+    flat: tuple[float, float] = (8e-3, 0.0)
+    maps: tuple[float, float] = (3e-3, 0.3)
 
-    def rate(self, values: Values) -> float:
-        """Return the largest learning rate."""
-        return self.peak if next(iter(values.values())).ndim == 2 else self.maps
+    def rates(self, values: Values) -> tuple[float, float]:
+        """Return the largest learning rate and the weight decay."""
+        return self.flat if next(iter(values.values())).ndim == 2 else self.maps
 
     def batch_size(self, values: Values) -> int:
         """Return the samples of a step: fewer of feature maps, which fill a processor's cache."""
@@ -119,8 +120,12 @@ def _descend(
 ) -> None:
     count, soft = len(goal.targets), _softened(goal)
     size, epochs = schedule.batch_size(values), schedule.epochs_of(values)
-    peak = schedule.rate(values)
-    optimizer = torch.optim.Adam(variables, peak, fused=variables[0].device.type in ("cpu", "cuda"))
+    peak, decay = schedule.rates(values)
+    groups = [
+        {"params": [tensor for tensor in variables if tensor.ndim > 1], "weight_decay": decay},
+        {"params": [tensor for tensor in variables if tensor.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, peak, fused=variables[0].device.type in ("cpu", "cuda"))
     total_steps = epochs * -(-count // size)
     steps = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=total_steps)
     for epoch in range(epochs):
