@@ -19,6 +19,7 @@ from connectivity_hooks_theorem.certified.network import Layer, Network
 
 _GRID = torch.linspace(-50.0, 50.0, 4001, dtype=torch.float64)[:, None]
 _EXACT = 1e-10
+_IDLE = ("identity", "flatten")
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,19 @@ def _passable(network: Network, cut: int) -> bool:
     """Say whether pairs pass from one cut to the next, and the output layer reads single positions."""
     steps = network.steps_between(cut, cut + 1)
     single = all(size == 1 for step in steps for size in step.shape[1:])
-    known = all(step.kind in ("norm", "activation", "identity", "flatten") or step.dense for step in steps)
+    known = all(step.kind in ("norm", "activation", *_IDLE) or step.dense or _is_idle(step, network) for step in steps)
     alone = len(network.cuts[cut].values) == 1 and sum(step.kind == "affine" for step in steps) == 1
     return single and known and alone and network.output.step.dense and pair_gain(_activations(steps)) is not None
+
+
+def _is_idle(step: Step, network: Network) -> bool:
+    """Say whether a pool leaves single positions as they are."""
+    shapes = {other.name: other.shape for other in network.program.steps}
+    before = shapes.get(step.inputs[0], ())
+    if step.kind != "pool" or any(size != 1 for size in before[1:]):
+        return False
+    value = _GRID.reshape(-1, *before[1:], 1).movedim(-1, 1)
+    return torch.equal(step.apply([value], {}).flatten(), value.flatten())
 
 
 def _activations(steps: Sequence[Step]) -> list[Step]:

@@ -24,6 +24,9 @@ _REASONS = {
     "aten.log_softmax": "normalises over neurons",
     "aten.mul": "multiplies two values, a gate",
     "aten.cat": "concatenates values",
+    "aten.flatten": "merges other axes than channels and space",
+    "aten.permute": "moves neurons to another axis",
+    "aten.transpose": "moves neurons to another axis",
 }
 _NEURON_BY_NEURON = ("norm", "activation", "pool", "flatten", "identity")
 _LINEAR = ("flatten", "identity")

@@ -1,0 +1,39 @@
+"""Which timm models the certified builder takes, and what it says of the others."""
+
+import pytest
+import timm
+import torch
+
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.structure import read_program
+from connectivity_hooks_theorem.certified.passing import first_passable
+from connectivity_hooks_theorem.certified.reading import read_network
+
+
+def read(name, size):
+    with torch.random.fork_rng():
+        model = timm.create_model(name, num_classes=10).eval()
+    return read_network(read_program(model, torch.zeros(2, 3, size, size)), model.state_dict())
+
+
+@pytest.mark.parametrize("name", ["vgg11", "vgg11_bn"])
+def test_vggs_are_chains(name):
+    network = read(name, 32)
+    widths = [network.spaces[network.cut_spaces(cut)[0]].width for cut in range(len(network.cuts))]
+    assert widths == [3, 64, 128, 256, 256, 512, 512, 512, 512, 4096, 4096]
+    assert first_passable(network) == 8
+    assert any(layer.step.kind == "norm" for layer in network.layers) == name.endswith("bn")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("resnet18", "aten.add joins branches"),
+        ("mobilenetv3_small_050", "a gate"),
+        ("convnext_atto", "aten.permute moves neurons to another axis"),
+        ("densenet121", "aten.cat concatenates values"),
+    ],
+)
+def test_what_is_no_chain_is_named(name, reason):
+    with pytest.raises(InputError, match=reason):
+        read(name, 64)
