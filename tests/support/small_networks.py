@@ -60,3 +60,28 @@ def exact(task, weights, split):
     with torch.no_grad():
         outputs = net(split.inputs.double())
     return outputs, float(task.loss.per_sample(outputs, split.targets()).mean())
+
+
+def assert_proven(task, path, tolerance=1e-9):
+    """Assert that constant segments are constant, convex ones move the output layer alone, no t exceeds the bound.
+
+    Returns the bound of each split.
+    """
+    generator = torch.Generator().manual_seed(0)
+    points = list(path.points())
+    output = list(task.factory().state_dict())[-2:]
+    bounds = {split.name: max(exact(task, p, split)[1] for p in points) for split in task.splits()}
+    for index, guarantee in enumerate(path.guarantees):
+        before, after = points[index], points[index + 1]
+        moved = {name for name in before if not torch.equal(before[name], after[name])}
+        if guarantee == "convex":
+            assert moved <= set(output)
+        else:
+            first, last = (exact(task, point, task.test)[0] for point in (before, after))
+            torch.testing.assert_close(first, last, rtol=tolerance, atol=tolerance)
+        left, right = path.positions[index : index + 2]
+        for share in torch.rand(2, generator=generator).tolist():
+            weights = path(left + share * (right - left))
+            for split in task.splits():
+                assert exact(task, weights, split)[1] <= bounds[split.name] * (1 + 1e-6)
+    return bounds

@@ -43,8 +43,9 @@ class Finder:
         for subnetwork in self._passing(first):
             found = found or subnetwork
             yield subnetwork
+        later = {first: found}
         for cut in range(first - 1, 0, -1):
-            found = self._full(cut, found)
+            found = later[cut] = self._full(cut, later.get(cut + (2 if self.fitter.network.residual else 1)))
             yield found
 
     def _passing(self, first: int) -> Iterator[Subnetwork]:

@@ -82,7 +82,7 @@ class Fitter:
         if network.output.step.dense:
             width = sum(len(slots[space]) for space in network.cut_spaces(until))
             width *= network.axes[network.cuts[until].values[0]].spread
-            head = fresh_head(network, width, _flat(values), self._bias, generator)
+            head = fresh_head(network, width, next(iter(values.values())), self._bias, generator)
         if above is not None:
             narrow, head = warm(network, self.end, narrow, head, cut, slots, above)
         found = []

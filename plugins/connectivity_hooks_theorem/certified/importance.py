@@ -57,16 +57,17 @@ def importance(network: Network, weights: Weights, spread: Spread) -> dict[int, 
 def chosen_sides(network: Network, shares: Sequence[dict[int, Tensor]], seed: int) -> Sides:
     """Cut every space so that each end keeps, as features, the neurons that matter more to it than to the other.
 
+    A space that is at several cuts, the stream of a residual network, is kept by both ends in turn, and cut at random.
+
     Args:
         network: The network.
         shares: The `importance` of both ends' neurons.
         seed: Seed of the cut of spaces at no cut.
     """
     cuts = list(Sides.draw(network.spaces, seed).cuts)
-    for cut in range(1, len(network.cuts)):
-        for space in network.cut_spaces(cut):
-            if network.spaces[space].whole:
-                continue
+    at = [(space, cut) for cut in range(1, len(network.cuts)) for space in network.cut_spaces(cut)]
+    for space, cut in at:
+        if not network.spaces[space].whole and sum(space == other for other, _ in at) == 1:
             gain = shares[cut % 2][space] - shares[1 - cut % 2][space]  # the end that keeps side 0 of this cut
             order, half = gain.argsort(descending=True, stable=True), network.spaces[space].width // 2
             cuts[space] = (order[:half].sort().values, order[half:].sort().values)

@@ -86,6 +86,11 @@ class Network:
     output: Layer
 
     @property
+    def residual(self) -> bool:
+        """Whether values are added, so that a neuron carries on what was there before."""
+        return any(step.kind == "add" for step in self.program.steps)
+
+    @property
     def classes(self) -> int:
         """Outputs C."""
         return self.spaces[self.output.rows.space].width

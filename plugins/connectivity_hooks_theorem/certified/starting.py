@@ -62,12 +62,12 @@ def _scale(layer: Layer, values: Values) -> float:
 def warm(
     network: Network, end: Weights, narrow: Weights, head: Head | None, cut: int, slots: Slots, above: Subnetwork
 ) -> tuple[Weights, Head | None]:
-    """Put the sub-network of the next cut into narrow weights, fed by what is left of the end's own layers.
+    """Put the sub-network of a later cut into narrow weights, fed by what is left of the end's own layers.
 
     The layers between the two cuts compute the features that `above` reads from those kept here, as well as the end's
     own weights can with the columns that are left; the layers after them are those of `above`.
     """
-    between, started = network.layers_between(cut, cut + 1), dict(narrow)
+    between, started = network.layers_between(cut, above.cut), dict(narrow)
     blocks = {**above.weights, **narrowed(end, between, above.slots, slots)}
     for layer in network.layers_from(cut):
         for role, name in layer.step.weights.items():

@@ -22,7 +22,8 @@ def together(works: Sequence[Callable[[], Iterator[T]]]) -> Iterator[tuple[int, 
     """Yield (number, item) as the works come by them, each in a thread of its own with its share of the cores.
 
     Small matrix products do not fill several cores; two of them side by side do. What each work yields does not depend
-    on the others. An exception of a work is raised here; when the iteration ends early, works stop at their next item.
+    on the others. An exception of a work is raised here; when the iteration ends early, works are waited for, and stop
+    at their next item.
     """
     cores, found, stopped = (
         torch.get_num_threads(),
@@ -41,7 +42,7 @@ def together(works: Sequence[Callable[[], Iterator[T]]]) -> Iterator[tuple[int, 
         except BaseException as error:
             found.put((number, error))
 
-    threads = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(len(works))]
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(works))]
     try:
         for thread in threads:
             thread.start()
@@ -56,4 +57,6 @@ def together(works: Sequence[Callable[[], Iterator[T]]]) -> Iterator[tuple[int, 
                 yield number, item
     finally:
         stopped.set()
+        for thread in threads:
+            thread.join()
         torch.set_num_threads(cores)
