@@ -56,14 +56,15 @@ class Certified(Builder):
     sub-network gets as low.
 
     A sub-network is, cheapest first: an affine map of the features, where they are linearly separable and samples held
-    out of its fit are classified as well; a few layers trained on them (``effort``: 1 quick, 2 normal, 3 thorough); all
+    out of its fit are classified as well; a few layers trained on them (two; three with effort ``thorough``); all
     layers that follow. Its outputs pass through the layers above in pairs of neurons, for ReLU, leaky ReLU, GELU, SiLU,
-    hard swish and softplus; otherwise, and before convolutions and pooling, all layers are trained, each sub-network
-    warm-started from the one after it. Classifiers learn the end's own outputs, which costs the test error less.
+    hard swish and softplus; otherwise, and before convolutions, pooling and sums, all layers are trained, each
+    sub-network warm-started from a later one. Classifiers learn the end's own outputs, which costs the test error less.
 
-    For chains: affine maps and convolutions (ungrouped or depthwise), batch norm, elementwise activations, pooling,
-    flattening and dropout; for losses convex in the outputs. Time grows linearly with samples and, where features are
-    separable, with depth; memory: the features of two layers (for each end, where that is at most 1 GiB), and the path.
+    For chains and residual networks: affine maps and convolutions (ungrouped or depthwise), batch norm, elementwise
+    activations, pooling, flattening, dropout and sums; for losses convex in the outputs. Time grows linearly with
+    samples and, where features are separable, with depth; memory: the features of two layers (for each end, where that
+    is at most 1 GiB), and the path.
     """
 
     name = "certified"
@@ -73,8 +74,8 @@ class Certified(Builder):
         """Return a certified path from `a` to `b`.
 
         Raises:
-            InputError: The network is no chain, too narrow or dead, the loss is not known to be convex in the outputs,
-                the data does not fit, or the hub is none.
+            InputError: The network mixes neurons in another way, is too narrow or dead, the loss is not known to be
+                convex in the outputs, the data does not fit, or the hub is none.
         """
         network = read_task(a, task)
         ends = [read_end(network, weights, task, name) for weights, name in ((a, "A"), (b, "B"))]
