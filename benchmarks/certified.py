@@ -12,30 +12,11 @@ import pathlib
 import subprocess
 import time
 
-import torch
+from training import train
 
 import connectivity_hooks as ch
 
 HERE = pathlib.Path(__file__).parent
-
-
-def train(task, seed, epochs, batch_size, peak):
-    """Return a network trained by Adam under a one-cycle schedule."""
-    torch.manual_seed(seed)
-    model = task.factory().to(task.device, memory_format=torch.channels_last).train()
-    x = torch.cat([inputs for inputs, _ in task.train.batches(4096)])
-    y = task.train.targets()
-    optimizer = torch.optim.Adam(model.parameters(), peak)
-    steps = epochs * (len(x) // batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=steps)
-    for _ in range(epochs):
-        for batch in torch.randperm(len(x))[: steps // epochs * batch_size].to(x.device).split(batch_size):
-            loss = task.loss(model(x[batch]), y[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return model.eval()
 
 
 def ends(task, arguments):

@@ -12,6 +12,7 @@ import argparse
 import time
 
 import torch
+from training import train
 
 import connectivity_hooks as ch
 from connectivity_hooks.checking import load_model
@@ -19,24 +20,6 @@ from connectivity_hooks.checking import load_model
 CONDITIONS = {"dropout stability": "dropout-stability", "sub-network": "subnetwork", "linear probe": "separability"}
 OPTIONS = {"separability": {"draws": 1}, "subnetwork": {"draws": 1}}
 FLOOR = 1e-6
-
-
-def train(task, seed, epochs, peak=2e-3, batch_size=250):
-    """Return a network trained by Adam under a one-cycle schedule."""
-    torch.manual_seed(seed)
-    model = task.factory().to(task.device).train()
-    x = torch.cat([inputs for inputs, _ in task.train.batches(4096)])
-    y = task.train.targets()
-    optimizer = torch.optim.Adam(model.parameters(), peak)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=epochs * (len(x) // batch_size))
-    for _ in range(epochs):
-        for batch in torch.randperm(len(x))[: len(x) // batch_size * batch_size].split(batch_size):
-            loss = task.loss(model(x[batch]), y[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return model.eval()
 
 
 def own_loss(model, task):

@@ -14,6 +14,7 @@ from connectivity_hooks.features.observation import Observation
 from connectivity_hooks_theorem.conditions.genericity import closest, collisions
 from connectivity_hooks_theorem.conditions.masking import outputs_under, widths_of
 from connectivity_hooks_theorem.conditions.rank import Covariance, ranks
+from connectivity_hooks_theorem.conditions.usable import usable_features
 
 UNIT = "samples that fit, as a share of all"
 
@@ -57,13 +58,9 @@ class Memorization(Condition):
         layers, widths = list(observation.layers), widths_of(observation)
         generator = torch.Generator().manual_seed(self.seed)
         for layer in self.progress.track(layers, "looking at features", len(layers)):
-            try:
-                features = observation.features(layer)
-            except KeyError:
-                yield Verdict.invalid(self.name, layer, "the layer never fired")
-                continue
-            if not bool(torch.isfinite(features).all()):
-                yield Verdict.invalid(self.name, layer, "its features hold NaN or Inf")
+            features = usable_features(observation, layer)
+            if isinstance(features, str):
+                yield Verdict.invalid(self.name, layer, features)
                 continue
             later = [widths[name] for name in layers[layers.index(layer) + 1 :] if name in widths]
             free = [width - self._kept(width) for width in later]

@@ -12,6 +12,7 @@ from torch import Tensor
 from connectivity_hooks.contracts import Condition, Verdict, option
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.features.observation import Observation
+from connectivity_hooks_theorem.conditions.usable import usable_features
 from connectivity_hooks_theorem.probes.logistic import LogisticFit, fit_logistic
 
 UNIT = "misclassified samples"
@@ -63,12 +64,9 @@ class Separability(Condition):
             yield self._layer(observation, layer, labels, generator)
 
     def _layer(self, observation: Observation, layer: str, labels: Tensor, generator: torch.Generator) -> Verdict:
-        try:
-            features = observation.features(layer)
-        except KeyError:
-            return Verdict.invalid(self.name, layer, "the layer never fired")
-        if not bool(torch.isfinite(features).all()):
-            return Verdict.invalid(self.name, layer, "its features hold NaN or Inf")
+        features = usable_features(observation, layer)
+        if isinstance(features, str):
+            return Verdict.invalid(self.name, layer, features)
         if len(labels.unique()) < 2:
             return Verdict.invalid(self.name, layer, "the samples are of one class")
         width = features.shape[1]

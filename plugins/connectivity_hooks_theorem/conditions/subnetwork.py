@@ -13,6 +13,7 @@ from connectivity_hooks.contracts import Condition, Verdict, option
 from connectivity_hooks.features.observation import Observation
 from connectivity_hooks_theorem.conditions.masking import outputs_under, widths_of
 from connectivity_hooks_theorem.conditions.scaling import best_scale, mean_losses, wrong
+from connectivity_hooks_theorem.conditions.usable import usable_features
 from connectivity_hooks_theorem.probes.networks import NetworkFit, fit_networks
 
 UNIT = "increase of the loss"
@@ -55,13 +56,9 @@ class SubnetworkCondition(Condition):
         layers, widths = list(observation.layers), widths_of(observation)
         generator = torch.Generator().manual_seed(self.seed)
         for layer in self.progress.track(layers, "training sub-networks", len(layers)):
-            try:
-                features = observation.features(layer)
-            except KeyError:
-                yield Verdict.invalid(self.name, layer, "the layer never fired")
-                continue
-            if not bool(torch.isfinite(features).all()):
-                yield Verdict.invalid(self.name, layer, "its features hold NaN or Inf")
+            features = usable_features(observation, layer)
+            if isinstance(features, str):
+                yield Verdict.invalid(self.name, layer, features)
             elif outputs.ndim != 2 or not math.isfinite(own):
                 found = f"outputs (N, C) with a finite loss are needed, found {tuple(outputs.shape)}, loss {own:g}"
                 yield Verdict.invalid(self.name, layer, found)

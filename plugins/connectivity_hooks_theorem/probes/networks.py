@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,34 +57,47 @@ def fit_networks(
         generator: Source of starting weights and of the order of samples.
     """
     scale, shift = features.std(0).clamp_min(1e-6), features.mean(0)
+    columns = subsets.to(features.device)
     layers = _start(len(subsets), [subsets.shape[1], *hidden, outputs], features, generator)
-    variables = [tensor for layer in layers for tensor in layer]
-    count = len(features)
+
+    def at(rows: Tensor | slice) -> Tensor:
+        return _forward(layers, ((features[rows] - shift) / scale)[:, columns].transpose(0, 1))
+
+    trained = _train(
+        at, [tensor for layer in layers for tensor in layer], targets, loss, epochs, loss_target, generator
+    )
+    with torch.no_grad():
+        parts = [at(slice(start, start + 4096)) for start in range(0, len(features), 4096)]
+    return NetworkFit(torch.cat(parts, 1), trained)
+
+
+def _train(
+    outputs: Callable[[Tensor], Tensor],
+    variables: list[Tensor],
+    targets: Tensor,
+    loss: Loss,
+    epochs: int,
+    loss_target: float,
+    generator: torch.Generator,
+) -> int:
+    """Minimise the sum of the draws' losses; return the epochs it took."""
+    count, device = len(targets), variables[0].device
     size = max(32, min(_LARGEST_BATCH, count // _BATCHES))
-    optimizer = torch.optim.Adam(variables, _PEAK, fused=features.device.type in ("cpu", "cuda"))
+    optimizer = torch.optim.Adam(variables, _PEAK, fused=device.type in ("cpu", "cuda"))
     total = epochs * -(-count // size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _PEAK, total_steps=total)
-
-    def batch_of(rows: Tensor | slice) -> Tensor:
-        chosen = ((features[rows] - shift) / scale)[:, subsets.to(features.device)]
-        return _forward(layers, chosen.transpose(0, 1))
-
-    trained = 0
-    while trained < epochs:
-        totals = torch.zeros(len(subsets), device=features.device)
-        for rows in torch.randperm(count, generator=generator).to(features.device).split(size):
-            losses = torch.stack([loss(each, targets[rows]) for each in batch_of(rows)])
+    for epoch in range(1, epochs + 1):
+        totals = torch.zeros(len(variables[0]), device=device)
+        for rows in torch.randperm(count, generator=generator).to(device).split(size):
+            losses = torch.stack([loss(each, targets[rows]) for each in outputs(rows)])
             optimizer.zero_grad()
             losses.sum().backward()
             optimizer.step()
             schedule.step()
             totals += losses.detach() * len(rows)
-        trained += 1
         if float(totals.min()) <= loss_target * count:
-            break
-    with torch.no_grad():
-        parts = [batch_of(slice(start, start + 4096)) for start in range(0, count, 4096)]
-    return NetworkFit(torch.cat(parts, 1), trained)
+            return epoch
+    return epochs
 
 
 def _start(draws: int, widths: Sequence[int], like: Tensor, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:
