@@ -12,7 +12,7 @@ from torch import Tensor
 from connectivity_hooks.contracts import Condition, Verdict, option
 from connectivity_hooks.features.observation import Observation
 from connectivity_hooks_theorem.conditions.masking import outputs_under, widths_of
-from connectivity_hooks_theorem.conditions.scaling import best_scale, mean_losses, wrong
+from connectivity_hooks_theorem.conditions.scaling import mean_losses, wrong
 from connectivity_hooks_theorem.conditions.usable import usable_features
 from connectivity_hooks_theorem.probes.networks import NetworkFit, fit_networks
 
@@ -36,11 +36,11 @@ class SubnetworkCondition(Condition):
     Condition (A) of the theorem of Nguyen, Bréchet and Mondelli (arXiv 2102.09671): from a layer's kept features a
     network with the free neurons of the layers after it reaches the network's own loss. For each layer ``draws`` random
     subsets of the features are drawn, and a ReLU network with the free widths of the next layers, ``hidden`` of them at
-    most, is trained on each. The measured figure is the loss of the best, its outputs multiplied by the best scalar,
-    minus the network's own loss; the layer holds when that is at most ``epsilon``. In fully connected networks dropout
-    stability is the case in which the sub-network is the network's own remainder, so this condition is never stronger.
-    What training did not find may exist all the same. Feature maps are averaged over space unless ``--spatial
-    flatten``, and the sub-network is fully connected: for convolutions the builder ``certified`` trains convolutions.
+    most, is trained on each. The measured figure is the loss of the best minus the network's own; the layer holds when
+    that is at most ``epsilon``. In fully connected networks dropout stability is the case in which the sub-network is
+    the network's own remainder, so this condition is never stronger. What training did not find may exist all the same.
+    Feature maps are averaged over space unless ``--spatial flatten``, and the sub-network is fully connected: for
+    convolutions the builder ``certified`` trains convolutions.
 
     Time: draws·epochs·6·N·parameters operations a layer; memory: the layer's features and draws outputs (N, C).
     """
@@ -98,14 +98,13 @@ class SubnetworkCondition(Condition):
         self, observation: Observation, layer: str, fit: NetworkFit, features: Tensor, hidden: list[int], own: float
     ) -> Verdict:
         targets = observation.targets().to(features.device)
-        scale, losses = best_scale(fit.outputs, targets, observation.loss)
+        losses = mean_losses(fit.outputs, targets, observation.loss)
         best = int(losses.argmin())
         increase, allowed = float(losses[best]) - own, self.options.epsilon
         details: dict[str, float | int | str | None] = {
             "loss": float(losses[best]),
             "loss_own": own,
             "loss_worst": float(losses.max()),
-            "scale": float(scale[best]),
             "errors": wrong(fit.outputs[best], targets, observation.loss),
             "kept": self._kept(features.shape[1]),
             "neurons": features.shape[1],
