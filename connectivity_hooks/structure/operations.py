@@ -55,7 +55,7 @@ def step_of(node: fx.Node, values: Mapping[fx.Node, str], names: Mapping[str, st
         "shape": shape,
         "operation": f"aten.{operation}",
     }
-    for recognise in (_affine, _norm, _elementwise, _pool, _flatten, _add):
+    for recognise in (_affine, _norm, _elementwise, _pool, _flatten, _combined):
         step = recognise(node, operation, weight, common, batch)
         if step is not None:
             return step
@@ -190,12 +190,16 @@ def _flatten(
     return Step(kind="flatten", weights={}, apply=lambda x, w: x[0].flatten(1), **common)
 
 
-def _add(
+def _combined(
     node: fx.Node, operation: str, weight: Mapping[fx.Node, str], common: dict[str, Any], batch: int
 ) -> Recognised:
-    if operation != "add" or weight or len(common["inputs"]) != 2 or _bound(node).get("alpha", 1) != 1:
+    if weight or len(common["inputs"]) != 2:
         return None
-    return Step(kind="add", weights={}, apply=lambda x, w: x[0] + x[1], **common)
+    if operation == "mul":
+        return Step(kind="product", weights={}, apply=lambda x, w: x[0] * x[1], **common)
+    if operation == "add" and _bound(node).get("alpha", 1) == 1:
+        return Step(kind="add", weights={}, apply=lambda x, w: x[0] + x[1], **common)
+    return None
 
 
 def _replay(node: fx.Node, weight: Mapping[fx.Node, str]) -> Apply:

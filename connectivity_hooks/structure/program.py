@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-Kind = Literal["affine", "norm", "activation", "pool", "flatten", "identity", "add", "other"]
+Kind = Literal["affine", "norm", "activation", "pool", "flatten", "identity", "add", "product", "other"]
 
 INPUT = "input"
 
@@ -21,8 +21,8 @@ class Step:
         name: Unique name of the value it computes.
         kind: ``affine`` (a linear map or convolution), ``norm`` (batch norm in evaluation mode), ``activation``
             (elementwise, no weights), ``pool`` (linear or not, channel by channel), ``flatten`` (channels and space
-            become neurons, channel by channel), ``identity`` (dropout that is off), ``add`` (of two values), or
-            ``other``.
+            become neurons, channel by channel), ``identity`` (dropout that is off), ``add`` (of two values),
+            ``product`` (of two values, entry by entry, as by a gate), or ``other``.
         inputs: Names of the values it reads; `INPUT` is the model's input.
         weights: Role (``weight``, ``bias``, ``mean``, ``var``) to weight name.
         apply: Computes the value from (inputs, weights by role), for any batch size and, except for ``other``, any

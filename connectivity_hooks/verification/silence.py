@@ -39,8 +39,11 @@ def _silent(step: Step, silent: Mapping[str, Tensor], before: Weights, after: We
         return mask if float(step.apply([torch.zeros(1, 1)], {})) == 0 else nothing
     if step.kind == "flatten":
         return mask.repeat_interleave((step.shape[0] if step.shape else 1) // len(mask))
-    if step.kind == "add":
-        return mask & silent[step.inputs[1]] if len(mask) == len(silent[step.inputs[1]]) else nothing
+    if step.kind in ("add", "product"):
+        other = silent[step.inputs[1]]
+        if len(mask) != len(other):
+            return nothing
+        return mask & other if step.kind == "add" else mask | other
     return mask if step.kind in ("pool", "identity") else nothing
 
 

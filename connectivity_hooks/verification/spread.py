@@ -17,7 +17,7 @@ from connectivity_hooks.structure import Program, Step
 from connectivity_hooks.structure.program import INPUT
 from connectivity_hooks.verification.silence import silent_entries
 
-_CHANNELWISE = ("norm", "activation", "pool", "identity")
+_CHANNELWISE = ("norm", "activation", "pool", "identity", "add", "product")
 
 
 def changed_outputs(program: Program, before: Weights, after: Weights) -> tuple[bool, list[str]]:
@@ -85,7 +85,7 @@ def _spread(step: Step, mask: Tensor, entries: int, before: Weights, after: Weig
         return _mixed(step, reads, mask) if len(reads) == entries else everything
     if step.kind == "flatten":
         return mask.repeat_interleave(entries // len(mask)) if entries % len(mask) == 0 else everything
-    if (step.kind in _CHANNELWISE or step.kind == "add") and len(mask) == entries:
+    if step.kind in _CHANNELWISE and len(mask) == entries:
         return mask
     return everything
 

@@ -26,14 +26,34 @@ def test_vggs_are_chains(name):
 
 
 @pytest.mark.parametrize(
+    ("name", "cuts"),
+    [
+        ("resnet18", 18),
+        ("resnet50", 50),
+        ("resnext50_32x4d", 34),
+        ("regnetx_002", 28),
+        ("regnety_002", 54),
+        ("wide_resnet50_2", 50),
+        ("resnetv2_50", 50),
+        ("efficientnet_b0", 66),
+        ("mobilenetv3_small_050", 43),
+    ],
+)
+def test_residual_networks_can_be_taken_over_in_front_of_every_layer_that_mixes_channels(name, cuts):
+    network = read(name, 64)
+    assert network.residual
+    assert len(network.cuts) == cuts
+
+
+@pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("resnet18", "aten.add joins branches"),
-        ("mobilenetv3_small_050", "a gate"),
+        ("vit_tiny_patch16_224", "aten.flatten merges other axes"),
+        ("res2net50_26w_4s", "aten.split"),
         ("convnext_atto", "aten.permute moves neurons to another axis"),
         ("densenet121", "aten.cat concatenates values"),
     ],
 )
-def test_what_is_no_chain_is_named(name, reason):
+def test_what_does_not_fit_is_named(name, reason):
     with pytest.raises(InputError, match=reason):
-        read(name, 64)
+        read(name, 224 if name.startswith("vit") else 64)

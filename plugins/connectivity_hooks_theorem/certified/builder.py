@@ -31,7 +31,7 @@ class Options:
     effort: str = option("normal", "What is tried for each sub-network.", choices=tuple(EFFORTS))
     target_loss: float | None = option(
         None,
-        "Training loss for every sub-network; none: the larger end's own, a zero barrier (quick: 4 times that).",
+        "Training loss for every sub-network; none: the larger end's own, a zero barrier (quick: 4e-4 at least).",
         gt=0,
     )
     subsets: str = option(
@@ -40,6 +40,11 @@ class Options:
         choices=("important", "random"),
     )
     hub: str | None = option(None, "Meet at this network, a checkpoint made by `connectivity-hooks hub`.")
+    memory: float = option(
+        4.0,
+        "GiB of features held: maps that take more are rounded to bfloat16 for training, or computed for each batch.",
+        gt=0,
+    )
     ridge: float = option(
         0.0, "Weight of a probe's squared norm: a lower test error on the way for a higher bound.", ge=0
     )
@@ -61,10 +66,10 @@ class Certified(Builder):
     hard swish and softplus; otherwise, and before convolutions, pooling and sums, all layers are trained, each
     sub-network warm-started from a later one. Classifiers learn the end's own outputs, which costs the test error less.
 
-    For chains and residual networks: affine maps and convolutions (ungrouped or depthwise), batch norm, elementwise
-    activations, pooling, flattening, dropout and sums; for losses convex in the outputs. Time grows linearly with
-    samples and, where features are separable, with depth; memory: the features of two layers (for each end, where that
-    is at most 1 GiB), and the path.
+    For chains and residual networks: affine maps and convolutions (of any groups), batch norm, elementwise
+    activations, pooling, flattening, dropout, sums and gates; for losses convex in the outputs. Time grows linearly
+    with samples and, where features are separable, with depth; memory: the features of two flat layers, or of as many
+    maps as option ``memory`` allows, and the path.
     """
 
     name = "certified"
@@ -82,8 +87,18 @@ class Certified(Builder):
         hub = self._hub(network, a, task)
         effort = EFFORTS[self.options.effort]
         largest = max([end.loss for end in ends] + ([hub.loss] if hub else []))
-        target = self.options.target_loss or effort.slack * largest
-        halves = Halves(network, task, effort, self.options.ridge, target, self.seed, self.options.subsets, hub)
+        target = self.options.target_loss or max(largest, effort.good_enough)
+        halves = Halves(
+            network,
+            task,
+            effort,
+            self.options.ridge,
+            target,
+            self.seed,
+            self.options.subsets,
+            hub,
+            int(self.options.memory * 1024**3),
+        )
         left, right = halves.build(ends, self.progress)
         met = [] if hub else [left.last, *meeting(network, left.last, right.last), right.last]
         edits = [*left.edits, *itertools.starmap(edits_between, itertools.pairwise(met)), *reversed(right.edits)]

@@ -17,18 +17,18 @@ class Effort:
         rounds: Rounds at most, each beginning where the one before ended.
         held_out: A probe is taken when an affine map classifies at most this share more of samples it has not seen
             wrongly than the end does.
-        slack: The loss aimed at, as a multiple of the larger end's.
+        good_enough: A loss no sub-network has to go below, however low the ends'.
     """
 
     hidden: int
     schedule: Schedule
     rounds: int
     held_out: float
-    slack: float
+    good_enough: float
 
 
 EFFORTS = {
-    "quick": Effort(hidden=2, schedule=Schedule(10), rounds=1, held_out=0.02, slack=4.0),
-    "normal": Effort(hidden=2, schedule=Schedule(20), rounds=3, held_out=0.005, slack=1.0),
-    "thorough": Effort(hidden=3, schedule=Schedule(40), rounds=5, held_out=0.0025, slack=1.0),
+    "quick": Effort(hidden=2, schedule=Schedule(10), rounds=1, held_out=0.02, good_enough=4e-4),
+    "normal": Effort(hidden=2, schedule=Schedule(20), rounds=3, held_out=0.005, good_enough=0.0),
+    "thorough": Effort(hidden=3, schedule=Schedule(40), rounds=5, held_out=0.0025, good_enough=0.0),
 }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from connectivity_hooks.tasks.task import Task
+from connectivity_hooks_theorem.certified.features import Held, features_at
 from connectivity_hooks_theorem.certified.fitting import Fitter
 from connectivity_hooks_theorem.certified.passing import first_passable
 from connectivity_hooks_theorem.certified.running import Values, in_batches, inputs, restricted, run_all
@@ -29,6 +30,7 @@ class Finder:
         number: 0 or 1: which side its sub-networks begin on; the other end's begin on the other, or at a hub the same.
         task: The data.
         seed: Seed of every random choice.
+        budget: Bytes of feature maps held at a time.
     """
 
     fitter: Fitter
@@ -36,6 +38,7 @@ class Finder:
     number: int
     task: Task
     seed: int
+    budget: int
 
     def find(self) -> Iterator[Subnetwork]:
         """Yield a sub-network for every cut but the input's, in the order they are found."""
@@ -76,7 +79,7 @@ class Finder:
                 return probe
         until = min(cut + self.fitter.effort.hidden, last)
         until = until if self._room_to_pass(until) else last
-        tried.append(self.fitter.trained(values, cut, until, slots, self._generator(cut)))
+        tried.append(self.fitter.trained(Held(values), cut, until, slots, self._generator(cut)))
         return min(tried, key=lambda subnetwork: subnetwork.loss)
 
     def _room_to_pass(self, cut: int) -> bool:
@@ -90,9 +93,9 @@ class Finder:
     def _full(self, cut: int, above: Subnetwork | None) -> Subnetwork:
         """Return a sub-network all of whose layers are trained."""
         network, slots = self.fitter.network, self.sides.slots(cut, self.number)
-        batches = inputs(self.task.train, self.task.batch_size)
-        values = run_all(network, self.fitter.end, batches, 0, cut, keep=slots)
-        return self.fitter.trained(values, cut, len(network.cuts) - 1, slots, self._generator(cut), above)
+        size = self.task.batch_size
+        features = features_at(network, self.fitter.end, self.task.train, cut, slots, size, self.budget)
+        return self.fitter.trained(features, cut, len(network.cuts) - 1, slots, self._generator(cut), above)
 
     def _generator(self, cut: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed + cut)

@@ -10,10 +10,11 @@ from torch import Tensor
 from connectivity_hooks.paths import Weights
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks_theorem.certified.effort import Effort
+from connectivity_hooks_theorem.certified.features import Features
 from connectivity_hooks_theorem.certified.network import Network
 from connectivity_hooks_theorem.certified.outputs import Goal, best_factor, closest_head, fit_head
 from connectivity_hooks_theorem.certified.passing import Head, passed_on
-from connectivity_hooks_theorem.certified.running import Values, in_batches, run_all
+from connectivity_hooks_theorem.certified.running import Values, run_all
 from connectivity_hooks_theorem.certified.slots import Slots
 from connectivity_hooks_theorem.certified.starting import fresh, fresh_head, warm
 from connectivity_hooks_theorem.certified.subnetwork import Subnetwork
@@ -67,7 +68,7 @@ class Fitter:
 
     def trained(
         self,
-        values: Values,
+        features: Features,
         cut: int,
         until: int,
         slots: Slots,
@@ -77,36 +78,36 @@ class Fitter:
     ) -> Subnetwork:
         """Return a sub-network whose layers up to `until` are trained, warm-started from `above` if given."""
         network = self.network
-        narrow = fresh(network, self.end, cut, until, slots, values, generator)
+        narrow = fresh(network, self.end, cut, until, slots, features.head, generator)
         head = None
         if network.output.step.dense:
             width = sum(len(slots[space]) for space in network.cut_spaces(until))
             width *= network.axes[network.cuts[until].values[0]].spread
-            head = fresh_head(network, width, next(iter(values.values())), self._bias, generator)
+            head = fresh_head(network, width, next(iter(features.head.values())), self._bias, generator)
         if above is not None:
             narrow, head = warm(network, self.end, narrow, head, cut, slots, above)
         found = []
         for _ in progress.track(range(self.effort.rounds), "rounds of training", self.effort.rounds):
             schedule = self.effort.schedule
-            narrow, head = train(network, narrow, head, values, self.goal, cut, until, schedule, generator)
-            found.append(self._finished(values, cut, until, slots, narrow, head))
+            narrow, head = train(network, narrow, head, features, self.goal, cut, until, schedule, generator)
+            found.append(self._finished(features, cut, until, slots, narrow, head))
             if found[-1].loss <= self.goal.target:
                 break
         return min(found, key=lambda subnetwork: subnetwork.loss)
 
     def _finished(
-        self, values: Values, cut: int, until: int, slots: Slots, narrow: Weights, head: Head | None
+        self, features: Features, cut: int, until: int, slots: Slots, narrow: Weights, head: Head | None
     ) -> Subnetwork:
         """Scale the output layer to reach the goal; where that is not enough, fit it anew."""
-        batches = in_batches(values, self.batch_size)
+        batches = features.batches(self.batch_size)
         if head is None:
             (outputs,) = run_all(self.network, narrow, batches, cut, None).values()
             return self._scaled(cut, slots, narrow, outputs)
-        features = _flat(run_all(self.network, narrow, batches, cut, until))
-        trained = self._with_head(cut, until, narrow, head, features, slots)
+        read = _flat(run_all(self.network, narrow, batches, cut, until))
+        trained = self._with_head(cut, until, narrow, head, read, slots)
         if trained.loss <= self.goal.target:
             return trained
-        fitted = self._with_head(cut, until, narrow, self._head(features, self.goal), features, slots)
+        fitted = self._with_head(cut, until, narrow, self._head(read, self.goal), read, slots)
         return min(trained, fitted, key=lambda subnetwork: subnetwork.loss)
 
     def _head(self, features: Tensor, goal: Goal) -> Head:

@@ -21,9 +21,6 @@ from connectivity_hooks_theorem.certified.slots import Sides
 from connectivity_hooks_theorem.certified.subnetwork import Subnetwork
 from connectivity_hooks_theorem.certified.together import in_turn, together
 
-_TOGETHER = 1024**3
-"""Bytes of features up to which both ends are worked on at once."""
-
 
 @dataclass(frozen=True)
 class Halves:
@@ -38,6 +35,7 @@ class Halves:
         seed: Seed of every random choice.
         subsets: ``important`` or ``random``: which neurons each end keeps.
         hub: Where the ends meet, or None where they meet directly.
+        budget: Bytes of features held at a time.
     """
 
     network: Network
@@ -48,6 +46,7 @@ class Halves:
     seed: int
     subsets: str
     hub: Hub | None
+    budget: int
 
     def build(self, ends: Sequence[End], progress: Progress) -> list[HalfPath]:
         """Return the half path of each end; that of an end which is the hub itself has no segments."""
@@ -78,10 +77,10 @@ class Halves:
     def _finder(self, end: End, number: int, sides: Sides) -> Finder:
         goal = end.goal(self.target)
         fitter = Fitter(self.network, end.on_device, goal, self.effort, self.ridge, self.task.batch_size)
-        return Finder(fitter, sides, 0 if self.hub else number, self.task, self.seed + 1000 * number)
+        return Finder(fitter, sides, 0 if self.hub else number, self.task, self.seed + 1000 * number, self.budget)
 
     def _small(self) -> bool:
-        """Say whether both ends' features fit at once, on a processor that has a core for each."""
+        """Say whether both ends' features of two layers fit, on a processor that has a core for each end."""
         shapes = [step.shape for step in self.network.program.steps] + [self.network.program.input_shape]
         held = 16 * len(self.task.train) * max(torch.Size(shape).numel() for shape in shapes)
-        return self.task.device.type == "cpu" and torch.get_num_threads() > 1 and held <= _TOGETHER
+        return self.task.device.type == "cpu" and torch.get_num_threads() > 1 and held <= self.budget

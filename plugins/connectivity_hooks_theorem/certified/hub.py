@@ -13,11 +13,11 @@ from connectivity_hooks.paths.weights import same, weights_of
 from connectivity_hooks.progress import Progress
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks_theorem.certified.effort import Effort
+from connectivity_hooks_theorem.certified.features import Recomputed
 from connectivity_hooks_theorem.certified.fitting import Fitter
 from connectivity_hooks_theorem.certified.narrowing import clear_unread, narrowed, neurons_read, write
 from connectivity_hooks_theorem.certified.network import Network
 from connectivity_hooks_theorem.certified.outputs import Goal
-from connectivity_hooks_theorem.certified.running import inputs, run_all
 from connectivity_hooks_theorem.certified.slots import Sides, all_but
 from connectivity_hooks_theorem.certified.subnetwork import Subnetwork
 
@@ -91,10 +91,10 @@ def train_hub(
     """
     weights = {name: tensor.detach().clone() for name, tensor in weights_of(model).items()}
     slots, generator = Sides.draw(network.spaces, seed).slots(0, 0), torch.Generator().manual_seed(seed)
-    values = run_all(network, weights, inputs(task.train, task.batch_size), 0, 0, keep=slots)
+    features = Recomputed(network, weights, task.train, 0, slots, task.batch_size, None)
     goal = Goal(task.train.targets().to(task.device), task.loss, network.classes, None, target)
     fitter = Fitter(network, weights, goal, effort, 0.0, task.batch_size)
-    found = fitter.trained(values, 0, len(network.cuts) - 1, slots, generator, progress=progress)
+    found = fitter.trained(features, 0, len(network.cuts) - 1, slots, generator, progress=progress)
     write(weights, found.weights, network.layers, slots)
     clear_unread(weights, network)
     return weights, found.loss, found.error

@@ -69,7 +69,8 @@ def neurons_read(weights: Weights, network: Network) -> dict[str, Tensor]:
         for name in step.inputs:
             if step.name in mixing:
                 axis, weight = axes[name], weights[step.weights["weight"]]
-                entries = (weight[read[step.name].to(weight.device)] != 0).transpose(0, 1).flatten(1).any(1)
+                rows = axes[step.name].entries(read[step.name].nonzero().flatten())
+                entries = (weight[rows.to(weight.device)] != 0).transpose(0, 1).flatten(1).any(1)
                 read[name] |= entries.view(-1, axis.spread).any(1).cpu()
             else:
                 read[name] |= read[step.name]

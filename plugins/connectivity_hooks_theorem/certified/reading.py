@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from connectivity_hooks.errors import InputError
@@ -24,7 +23,7 @@ _REASONS = {
     "aten.scaled_dot_product_attention": "is attention, a softmax over scores that every neuron enters",
     "aten.softmax": "normalises over neurons",
     "aten.log_softmax": "normalises over neurons",
-    "aten.mul": "multiplies two values, a gate",
+    "aten.mul": "multiplies by weights or by a number computed from them",
     "aten.cat": "concatenates values",
     "aten.flatten": "merges other axes than channels and space",
     "aten.permute": "moves neurons to another axis",
@@ -53,86 +52,90 @@ def read_network(program: Program, weights: Weights) -> Network:
 
 
 class _Reader:
+    """Goes through the steps; an axis is (space, entries) until the widths of the spaces are settled."""
+
     def __init__(self, program: Program, weights: Weights) -> None:
         self._program = program
         self._weights = weights
+        self._shapes = {INPUT: program.input_shape}
         self._spaces = Spaces(program.input_shape[0])
-        self._axes = {INPUT: Axis(0)}
-        self._layers: list[Layer] = []
+        self._of = {INPUT: 0}
+        self._reads: dict[str, int | None] = {}
+        self._layers: list[Step] = []
 
     def read(self, step: Step) -> None:
         if step.kind == "other":
             raise obstacle(step, _REASONS.get(step.operation, "does not act neuron by neuron"))
         self._refuse_sharing(step)
-        axis = self._axes[step.inputs[0]]
-        if step.kind == "affine" and not self._is_depthwise(step):
-            self._axes[step.name] = self._affine(step, axis)
-        elif step.kind == "add":
-            self._axes[step.name] = self._sum(step, axis, self._axes[step.inputs[1]])
+        self._shapes[step.name] = step.shape
+        before = self._of[step.inputs[0]]
+        if step.weights:
+            self._layers.append(step)
+            self._reads[step.name] = before if step.kind == "affine" and step.groups == 1 else None
+        if step.kind == "affine":
+            self._of[step.name] = self._affine(step, before)
+        elif step.kind in ("add", "product"):
+            self._of[step.name] = self._joined(step)
+        elif step.kind in _NEURON_BY_NEURON:
+            self._of[step.name] = before
         else:
-            if step.weights:
-                self._layers.append(Layer(step, axis, None))
-            self._axes[step.name] = self._same(step, axis)
+            raise obstacle(step, "does not act neuron by neuron")
 
     def finish(self) -> Network:
-        mixing = [layer for layer in self._layers if layer.cols is not None]
+        mixing = [step for step in self._layers if self._reads[step.name] is not None]
         if len(mixing) < 2:
             raise InputError(f"builder certified: expected hidden layers and an affine output layer; {INSTEAD}")
         self._check_output(mixing[-1])
-        spaces, numbers = self._spaces.merged(mixing[-1].rows.space)
-        axes = {name: replace(axis, space=numbers[axis.space]) for name, axis in self._axes.items()}
-        layers = tuple(_renumbered(layer, numbers) for layer in self._layers)
+        spaces, numbers = self._spaces.merged(self._of[mixing[-1].name])
         for space in spaces:
             if not space.whole and space.width < 2:
                 raise InputError(f"builder certified: {space.name} makes 1 neuron, two sides need 2; {INSTEAD}")
-        cuts = find_cuts(self._program.steps, {layer.step.name for layer in mixing})
-        output = next(layer for layer in layers if layer.step is mixing[-1].step)
+        axes = {name: self._axis(name, numbers) for name in self._of}
+        layers = tuple(self._layer(step, axes) for step in self._layers)
+        cuts = find_cuts(self._program.steps, {step.name for step in mixing})
+        output = next(layer for layer in layers if layer.step is mixing[-1])
         return Network(self._program, spaces, axes, layers, cuts, output)
 
-    def _affine(self, step: Step, axis: Axis) -> Axis:
+    def _axis(self, value: str, numbers: Mapping[int, int]) -> Axis:
+        axis = self._spaces.axis(self._of[value], self._shapes[value][0])
+        return replace(axis, space=numbers[axis.space])
+
+    def _layer(self, step: Step, axes: Mapping[str, Axis]) -> Layer:
+        return Layer(step, axes[step.name], None if self._reads[step.name] is None else axes[step.inputs[0]])
+
+    def _affine(self, step: Step, before: int) -> int:
         weight = self._weights[step.weights["weight"]]
-        if step.groups > 1:
-            raise obstacle(step, f"is a convolution of {step.groups} groups that mix channels")
         if weight.ndim == 2 and not step.dense:
             raise obstacle(step, "maps the last of several axes, whose neurons are not channels")
-        rows = Axis(self._spaces.new(step.weights["weight"], weight.shape[0]))
-        self._layers.append(Layer(step, rows, axis))
-        return rows
+        if step.groups == 1:
+            return self._spaces.new(step.weights["weight"], weight.shape[0])
+        if self._spaces.is_input(before):
+            raise obstacle(step, f"reads the input in {step.groups} groups, and its channels cannot be cut")
+        self._spaces.coarsen(before, step.groups)
+        return before
 
-    def _sum(self, step: Step, one: Axis, other: Axis) -> Axis:
-        shapes = {made.name: made.shape for made in self._program.steps} | {INPUT: self._program.input_shape}
-        if any(shapes[name] != step.shape for name in step.inputs) or one.spread != other.spread:
-            raise obstacle(step, "adds values of different shapes")
-        if not self._spaces.unite(one.space, other.space):
-            raise obstacle(step, "adds the input itself, whose channels cannot be cut")
-        return one
-
-    def _is_depthwise(self, step: Step) -> bool:
-        weight = self._weights[step.weights["weight"]]
-        return step.groups == weight.shape[0] and weight.shape[1] == 1 and step.groups > 1
-
-    def _same(self, step: Step, axis: Axis) -> Axis:
-        if step.kind not in (*_NEURON_BY_NEURON, "affine"):
-            raise obstacle(step, "does not act neuron by neuron")
-        if step.kind != "flatten":
-            return axis
-        return Axis(axis.space, math.prod(step.shape) // self._spaces.width(axis.space))
+    def _joined(self, step: Step) -> int:
+        """Return the one space of two values that are added, or multiplied as by a gate."""
+        one, other = (self._shapes[name] for name in step.inputs)
+        word = "adds" if step.kind == "add" else "multiplies"
+        if one[0] != other[0] or (step.kind == "add" and one != other):
+            raise obstacle(step, f"{word} values of different shapes")
+        spaces = [self._of[name] for name in step.inputs]
+        if any(self._spaces.is_input(space) for space in spaces):
+            raise obstacle(step, f"{word} the input itself, whose channels cannot be cut")
+        self._spaces.unite(*spaces)
+        return spaces[0]
 
     def _refuse_sharing(self, step: Step) -> None:
-        known = {name for layer in self._layers for name in layer.step.weights.values()}
+        known = {name for layer in self._layers for name in layer.weights.values()}
         for name in step.weights.values():
             if name in known:
                 raise obstacle(step, f"uses {name} a second time")
 
-    def _check_output(self, output: Layer) -> None:
-        for step in _after(self._program.steps, output.step):
+    def _check_output(self, output: Step) -> None:
+        for step in _after(self._program.steps, output):
             if step.kind not in _LINEAR and not step.settings.get("linear"):
                 raise obstacle(step, "follows the output layer, and is not linear")
-
-
-def _renumbered(layer: Layer, numbers: Sequence[int]) -> Layer:
-    cols = None if layer.cols is None else replace(layer.cols, space=numbers[layer.cols.space])
-    return Layer(layer.step, replace(layer.rows, space=numbers[layer.rows.space]), cols)
 
 
 def _after(steps: Sequence[Step], step: Step) -> Sequence[Step]:

@@ -1,14 +1,18 @@
-"""Which axes are the same neurons: spaces that merge where values are added."""
+"""Which axes are the same neurons: spaces that merge where values are added, and coarsen where groups mix channels."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
-from connectivity_hooks_theorem.certified.network import Space
+from connectivity_hooks_theorem.certified.network import Axis, Space
 
 
 class Spaces:
     """The spaces found so far; the first is the input's, which stays whole.
+
+    An axis is known here by its entries alone. How many go together is settled at the end: a grouped convolution
+    mixes the channels of a group, so that its groups become the neurons of its space.
 
     Args:
         inputs: Channels of the input.
@@ -24,26 +28,34 @@ class Spaces:
         self._parents.append(len(self._parents))
         return len(self._parents) - 1
 
-    def width(self, number: int) -> int:
-        """Return how many neurons a space has."""
-        return self._spaces[self._root(number)].width
+    def is_input(self, number: int) -> bool:
+        """Say whether a space is the input's."""
+        return self._root(number) == 0
 
-    def unite(self, one: int, other: int) -> bool:
-        """Make two spaces one, as values that are added are; return False where one of them is the input's."""
+    def unite(self, one: int, other: int) -> None:
+        """Make two spaces one, as values that are added are."""
         first, second = sorted((self._root(one), self._root(other)))
-        if first == 0:
-            return False
         self._parents[second] = first
-        return True
+        self.coarsen(first, self._spaces[second].width)
 
-    def merged(self, outputs: int) -> tuple[tuple[Space, ...], list[int]]:
+    def coarsen(self, number: int, parts: int) -> None:
+        """Let neighbouring neurons go together so that none of `parts` equal parts of the space is split."""
+        root = self._root(number)
+        width = math.gcd(self._spaces[root].width, parts)
+        self._spaces[root] = replace(self._spaces[root], width=width)
+
+    def merged(self, outputs: int) -> tuple[tuple[Space, ...], dict[int, int]]:
         """Return the spaces that are left, that of the outputs whole, and the new number of every old one."""
         roots = [self._root(number) for number in range(len(self._spaces))]
         kept = sorted(set(roots))
         spaces = [self._spaces[root] for root in kept]
         last = kept.index(self._root(outputs))
         spaces[last] = replace(spaces[last], whole=True)
-        return tuple(spaces), [kept.index(root) for root in roots]
+        return tuple(spaces), {number: kept.index(root) for number, root in enumerate(roots)}
+
+    def axis(self, number: int, entries: int) -> Axis:
+        """Return the axis of `entries` entries that are the neurons of a space, under the space's old number."""
+        return Axis(number, entries // self._spaces[self._root(number)].width)
 
     def _root(self, number: int) -> int:
         while self._parents[number] != number:

@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from connectivity_hooks.paths import Weights
+from connectivity_hooks_theorem.certified.features import Features
 from connectivity_hooks_theorem.certified.network import Network
 from connectivity_hooks_theorem.certified.outputs import Goal
 from connectivity_hooks_theorem.certified.passing import Head
-from connectivity_hooks_theorem.certified.running import Values, in_batches, run
+from connectivity_hooks_theorem.certified.running import Values, run
 
 TEMPERATURE = 4.0
 _LABELS_FROM = 0.85
@@ -36,26 +37,24 @@ class Schedule:
     flat: tuple[float, float] = (8e-3, 0.0)
     maps: tuple[float, float] = (3e-3, 0.3)
 
-    def rates(self, values: Values) -> tuple[float, float]:
+    def rates(self, features: Features) -> tuple[float, float]:
         """Return the largest learning rate and the weight decay."""
-        return self.flat if next(iter(values.values())).ndim == 2 else self.maps
+        return self.maps if features.are_maps else self.flat
 
-    def batch_size(self, values: Values) -> int:
+    def batch_size(self, features: Features) -> int:
         """Return the samples of a step: fewer of feature maps, which fill a processor's cache."""
-        value = next(iter(values.values()))
-        return max(32, min(500 if value.ndim == 2 else 100, len(value) // 100))
+        return max(32, min(100 if features.are_maps else 500, features.count // 100))
 
-    def epochs_of(self, values: Values) -> int:
+    def epochs_of(self, features: Features) -> int:
         """Return the epochs of a round."""
-        count = len(next(iter(values.values())))
-        return max(self.epochs, -(-self.steps * self.batch_size(values) // count))
+        return max(self.epochs, -(-self.steps * self.batch_size(features) // features.count))
 
 
 def train(
     network: Network,
     narrow: Weights,
     head: Head | None,
-    values: Values,
+    features: Features,
     goal: Goal,
     cut: int,
     until: int,
@@ -73,7 +72,7 @@ def train(
         network: The network.
         narrow: Weights to begin with; those after `until` belong to a network without `head`.
         head: Output layer on the flattened features at `until`; None trains the network's own.
-        values: Features at `cut`.
+        features: Features at `cut`.
         goal: What to reach.
         cut: Where the sub-network begins.
         until: Where the trained layers end and the head reads.
@@ -85,10 +84,10 @@ def train(
     extra = [] if head is None else [tensor.clone() for tensor in (head.weight, head.bias) if tensor is not None]
     variables = [tensor.requires_grad_() for tensor in (*trained, *extra)]
     outputs = _outputs(network, weights, extra, cut, until)
-    _descend(variables, outputs, values, goal, schedule, generator)
+    _descend(variables, outputs, features, goal, schedule, generator)
     for tensor in variables:
         tensor.requires_grad_(False)
-    settle_norms(network, weights, values, cut, until, schedule.batch_size(values))
+    settle_norms(network, weights, features, cut, until, schedule.batch_size(features))
     return weights, None if head is None else Head(extra[0], extra[1] if len(extra) > 1 else None)
 
 
@@ -113,14 +112,14 @@ def _outputs(
 def _descend(
     variables: list[Tensor],
     outputs: Callable[[Values], Tensor],
-    values: Values,
+    features: Features,
     goal: Goal,
     schedule: Schedule,
     generator: torch.Generator,
 ) -> None:
     count, soft = len(goal.targets), _softened(goal)
-    size, epochs = schedule.batch_size(values), schedule.epochs_of(values)
-    peak, decay = schedule.rates(values)
+    size, epochs = schedule.batch_size(features), schedule.epochs_of(features)
+    peak, decay = schedule.rates(features)
     groups = [
         {"params": [tensor for tensor in variables if tensor.ndim > 1], "weight_decay": decay},
         {"params": [tensor for tensor in variables if tensor.ndim < 2], "weight_decay": 0.0},
@@ -129,12 +128,11 @@ def _descend(
     total_steps = epochs * -(-count // size)
     steps = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=total_steps)
     for epoch in range(epochs):
-        order = torch.randperm(count, generator=generator).to(goal.targets.device)
-        total = torch.zeros((), device=order.device)
-        for batch in order.split(size):
+        total = torch.zeros((), device=goal.targets.device)
+        for batch, values in features.shuffled(size, generator):
             if len(batch) == 1 < count:
                 continue  # a batch of one has no statistics
-            found = outputs({name: value[batch] for name, value in values.items()})
+            found = outputs(values)
             own = goal.loss(found, goal.targets[batch])
             objective = own if soft is None else _distilled(found, soft[batch])
             if soft is not None and epoch >= epochs * _LABELS_FROM:
@@ -157,9 +155,9 @@ def _distilled(found: Tensor, soft: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def settle_norms(network: Network, weights: Weights, values: Values, cut: int, until: int, batch_size: int) -> None:
+def settle_norms(network: Network, weights: Weights, features: Features, cut: int, until: int, batch_size: int) -> None:
     """Set the statistics of norms to their means over all batches, in place."""
     if not any(layer.step.kind == "norm" and layer.step.name for layer in network.layers_between(cut, until)):
         return
-    for count, batch in zip(itertools.count(1), in_batches(values, batch_size)):
+    for count, batch in zip(itertools.count(1), features.batches(batch_size)):
         run(network, weights, batch, cut, until, momentum=1 / count)

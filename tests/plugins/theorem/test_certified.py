@@ -106,7 +106,7 @@ def test_chains_of_every_kind_are_connected_and_proven(case):
     path = certified(effort="quick").build(a, b, task)
     assert_proven(task, path, tolerance=1e-6)
     ends = max(exact(task, end, task.train)[1] for end in (a, b))
-    assert max(exact(task, point, task.train)[1] for point in path.points()) < max(1.2 * ends, 0.3)
+    assert max(exact(task, point, task.train)[1] for point in path.points()) < max(1.2 * ends, 0.4)
 
 
 def test_a_squared_loss_is_connected_too():
@@ -119,14 +119,16 @@ def test_a_squared_loss_is_connected_too():
     assert bounds["train"] < 1.5 * max(exact(task, end, task.train)[1] for end in (a, b)) + 0.02
 
 
-class Gated(nn.Module):
+class Scaled(nn.Module):
+    """Neurons are multiplied by weights of their own, as by LayerScale."""
+
     def __init__(self):
         super().__init__()
-        self.fc1, self.fc2, self.fc3 = nn.Linear(10, 40), nn.Linear(40, 40), nn.Linear(40, 3)
+        self.fc1, self.fc2 = nn.Linear(10, 40), nn.Linear(40, 3)
+        self.gain = nn.Parameter(torch.ones(40))
 
     def forward(self, x):
-        x = torch.relu(self.fc1(x))
-        return self.fc3(x * torch.sigmoid(self.fc2(x)))
+        return self.fc2(torch.relu(self.fc1(x)) * self.gain)
 
 
 REFUSED = {
@@ -134,7 +136,7 @@ REFUSED = {
         lambda: nn.Sequential(nn.Linear(10, 40), nn.LayerNorm(40), nn.ReLU(), nn.Linear(40, 3)),
         r"aten.layer_norm (1.weight) normalises over neurons",
     ),
-    "gate": (Gated, "aten.mul multiplies two values, a gate"),
+    "scaled neurons": (Scaled, "aten.mul (gain) multiplies by weights"),
     "softmax": (
         lambda: nn.Sequential(nn.Linear(10, 8), nn.ReLU(), nn.Linear(8, 3), nn.Softmax(1)),
         "aten.softmax normalises over neurons",
@@ -160,12 +162,12 @@ def test_what_is_no_chain_is_refused_by_name(case):
     assert "\n" not in str(error.value)
 
 
-def test_groups_that_mix_channels_are_refused():
+def test_an_input_read_in_groups_is_refused():
     factory = lambda: nn.Sequential(  # noqa: E731
-        nn.Conv2d(2, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=2), nn.ReLU(), nn.Flatten(), nn.Linear(128, CLASSES)
+        nn.Conv2d(2, 8, 3, groups=2), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, CLASSES)
     )
     task = image_task(factory)
-    with pytest.raises(InputError, match="convolution of 2 groups"):
+    with pytest.raises(InputError, match="reads the input in 2 groups"):
         certified().build(factory().state_dict(), factory().state_dict(), task)
 
 

@@ -41,10 +41,10 @@ class Basic(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    def __init__(self, width, inner, depthwise=False):
+    def __init__(self, width, inner, groups=1):
         super().__init__()
         self.conv1, self.conv3 = nn.Conv2d(width, inner, 1), nn.Conv2d(inner, width, 1)
-        self.conv2 = nn.Conv2d(inner, inner, 3, 1, 1, groups=inner if depthwise else 1)
+        self.conv2 = nn.Conv2d(inner, inner, 3, 1, 1, groups=groups)
         self.norm = nn.BatchNorm2d(inner)
 
     def forward(self, x):
@@ -64,6 +64,20 @@ class PreActivation(nn.Module):
         return x + self.conv2(torch.relu(self.norm2(inner)))
 
 
+class Gated(nn.Module):
+    """Squeeze and excitation: every channel is multiplied by a gate computed from the means of all channels."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+        self.squeeze, self.excite = nn.Conv2d(width, 4, 1), nn.Conv2d(4, width, 1)
+
+    def forward(self, x):
+        inner = torch.relu(self.norm(self.conv(x)))
+        gate = self.excite(torch.relu(self.squeeze(inner.mean((2, 3), keepdim=True))))
+        return torch.relu(x + inner * torch.sigmoid(gate))
+
+
 def images(*blocks, width):
     stem = [nn.Conv2d(2, 8, 3, 1, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU()]
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, CLASSES))
@@ -73,7 +87,12 @@ NETWORKS = {
     "vectors": (vector_task, Vectors),
     "basic, projection": (image_task, lambda: images(Basic(8, 8), Basic(8, 13, 2), width=13)),
     "bottleneck": (image_task, lambda: images(Bottleneck(8, 4), nn.MaxPool2d(2), Bottleneck(8, 5), width=8)),
-    "bottleneck, depthwise": (image_task, lambda: images(Bottleneck(8, 6, depthwise=True), width=8)),
+    "bottleneck, depthwise": (image_task, lambda: images(Bottleneck(8, 6, groups=6), width=8)),
+    "bottleneck, groups": (
+        image_task,
+        lambda: images(Bottleneck(8, 12, groups=4), Bottleneck(8, 6, groups=3), width=8),
+    ),
+    "gate": (image_task, lambda: images(Gated(8), nn.MaxPool2d(2), Gated(8), width=8)),
     "pre-activation": (
         image_task,
         lambda: images(PreActivation(8), PreActivation(8), nn.BatchNorm2d(8), nn.ReLU(), width=8),
@@ -102,6 +121,13 @@ def test_a_stage_shares_the_channels_of_its_stream():
     assert network.residual
     kept = [[network.spaces[space].width for space in network.cut_spaces(cut)] for cut in range(1, len(network.cuts))]
     assert kept == [[8], [8, 8], [8], [8, 13], [13]]
+
+
+def test_groups_of_a_convolution_stay_together():
+    task = image_task(lambda: images(Bottleneck(8, 12, groups=4), width=8))
+    network = read_task(task.model().state_dict(), task)
+    assert {space.name: space.width for space in network.spaces}["3.conv1.weight"] == 4
+    assert network.axes["relu_1"].entries(torch.tensor([1])).tolist() == [3, 4, 5]
 
 
 class Sum(nn.Module):
