@@ -49,7 +49,8 @@ class HalfPath:
             self._push(CONSTANT)
         write(self._now, subnetwork.weights, [network.output], subnetwork.slots)
         self._push(CONVEX)
-        clear_unread(self._now, network)
+        # No further back: an earlier sub-network may read a neuron that the end itself never did.
+        clear_unread(self._now, network, max(0, subnetwork.cut - 1))
         self._push(CONSTANT)
 
     def arrive(self, weights: Weights) -> None:

@@ -12,7 +12,7 @@ class Effort:
     """What is tried for a sub-network.
 
     Attributes:
-        hidden: Layers trained where the rest can pass outputs on.
+        hidden: Layers trained where the rest can pass outputs on; twice as many where these fall short.
         schedule: One round of training.
         rounds: Rounds at most, each beginning where the one before ended.
         held_out: A probe is taken when an affine map classifies at most this share more of samples it has not seen

@@ -70,17 +70,29 @@ class Finder:
         return all_but(self.fitter.network.spaces[space].width, taken[space])
 
     def _cheapest(self, cut: int, values: Values, slots: Slots, proven: bool) -> Subnetwork:
-        """Return the first of probe and trained layers that reaches the goal, else the better of those tried."""
-        last, tried = len(self.fitter.network.cuts) - 1, []
+        """Return the first of probe, few and more trained layers that reaches the goal, else the best."""
+        tried: list[Subnetwork] = []
+        for attempt in self._attempts(cut, values, slots, proven):
+            tried.append(attempt)
+            if attempt.loss <= self.fitter.goal.target:
+                break
+        return min(tried, key=lambda subnetwork: subnetwork.loss)
+
+    def _attempts(self, cut: int, values: Values, slots: Slots, proven: bool) -> Iterator[Subnetwork]:
+        """Yield sub-networks, cheapest first; in front of the output layer an affine map is all there is."""
+        last = len(self.fitter.network.cuts) - 1
+        dense = self.fitter.network.output.step.dense
         if self._room_to_pass(cut):
             probe = self.fitter.probe(values, cut, slots, must_generalise=cut < last and not proven)
-            tried += [probe] if probe is not None else []
-            if probe is not None and (probe.loss <= self.fitter.goal.target or cut == last):
-                return probe
-        until = min(cut + self.fitter.effort.hidden, last)
-        until = until if self._room_to_pass(until) else last
-        tried.append(self.fitter.trained(Held(values), cut, until, slots, self._generator(cut)))
-        return min(tried, key=lambda subnetwork: subnetwork.loss)
+            if probe is not None:
+                yield probe
+        for layers in (self.fitter.effort.hidden, 2 * self.fitter.effort.hidden):
+            until = min(cut + layers, last)
+            until = until if self._room_to_pass(until) else last
+            if until > cut or not dense:
+                yield self.fitter.trained(Held(values), cut, until, slots, self._generator(cut))
+            if until == last:
+                return
 
     def _room_to_pass(self, cut: int) -> bool:
         """Say whether every layer after a cut holds the pairs of all outputs on its smaller side."""

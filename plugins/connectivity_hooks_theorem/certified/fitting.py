@@ -64,7 +64,8 @@ class Fitter:
             rise = (unseen.errors(first(features[seen:])) or 0.0) - (unseen.errors(unseen.wished()) or 0.0)
             if rise > self.effort.held_out:
                 return None
-        return self._with_head(cut, cut, {}, self._head(features, self.goal), features, slots)
+        head = self._head(features, patient=cut == self._last)
+        return self._with_head(cut, cut, {}, head, features, slots)
 
     def trained(
         self,
@@ -107,11 +108,11 @@ class Fitter:
         trained = self._with_head(cut, until, narrow, head, read, slots)
         if trained.loss <= self.goal.target:
             return trained
-        fitted = self._with_head(cut, until, narrow, self._head(read, self.goal), read, slots)
+        fitted = self._with_head(cut, until, narrow, self._head(read), read, slots)
         return min(trained, fitted, key=lambda subnetwork: subnetwork.loss)
 
-    def _head(self, features: Tensor, goal: Goal) -> Head:
-        return fit_head(features, goal, bias=self._bias, ridge=self.ridge)
+    def _head(self, features: Tensor, *, patient: bool = False) -> Head:
+        return fit_head(features, self.goal, bias=self._bias, ridge=self.ridge, patient=patient)
 
     def _with_head(
         self, cut: int, until: int, narrow: Weights, head: Head, features: Tensor, slots: Slots

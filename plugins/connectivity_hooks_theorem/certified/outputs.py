@@ -66,12 +66,19 @@ def closest_head(features: Tensor, goal: Goal, *, bias: bool) -> Head:
     return Head(*fit_least_squares(features, goal.wished().to(features), intercept=bias))
 
 
-def fit_head(features: Tensor, goal: Goal, *, bias: bool, ridge: float = 0.0) -> Head:
+def fit_head(features: Tensor, goal: Goal, *, bias: bool, ridge: float = 0.0, patient: bool = False) -> Head:
     """Return the best affine map from features (N, F) to outputs, stopped once it reaches the goal's loss.
 
     It begins with the map closest to the end's own outputs, which may reach the goal already; it also makes fewer
     errors on unseen samples than what is fitted to the labels from nothing. Cross-entropy: multinomial logistic
     regression. Other losses: L-BFGS over the full batch.
+
+    Args:
+        features: (N, F).
+        goal: What to reach.
+        bias: Whether the map has one.
+        ridge: Weight of the squared norm of the weights, on standardised features.
+        patient: Go on for long, for want of anything better than an affine map.
     """
     start = closest_head(features, goal, bias=bias)
     start = start.scaled(best_factor(start(features), goal))
@@ -86,8 +93,8 @@ def fit_head(features: Tensor, goal: Goal, *, bias: bool, ridge: float = 0.0) ->
             classes=goal.classes,
             ridge=ridge,
             loss_target=goal.target,
-            tolerance=1e-3,
-            max_iterations=40 if ridge == 0 else 300,
+            tolerance=1e-5 if patient else 1e-3,
+            max_iterations=1000 if patient else 40 if ridge == 0 else 300,
             intercept=bias,
             start=(start.weight[None], None if start.bias is None else start.bias[None]),
         )

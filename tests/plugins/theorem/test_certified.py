@@ -109,6 +109,16 @@ def test_chains_of_every_kind_are_connected_and_proven(case):
     assert max(exact(task, point, task.train)[1] for point in path.points()) < max(1.2 * ends, 0.4)
 
 
+def test_neurons_an_end_never_reads_may_serve_its_sub_networks():
+    task = vector_task(lambda: mlp(24, 24, 24))
+    a, b = trained(task, 1), trained(task, 2)
+    a["3.weight"][:, ::2] = 0  # pruned: half of the first layer's neurons
+    ends = max(exact(task, end, task.train)[1] for end in (a, b))
+    path = certified(subsets="random").build(a, b, task)
+    assert_proven(task, path, tolerance=1e-6)
+    assert max(exact(task, point, task.train)[1] for point in path.points()) <= 1.01 * ends
+
+
 def test_a_squared_loss_is_connected_too():
     task = vector_task(lambda: mlp(24, 24))
     targets = [torch.nn.functional.one_hot(split.targets(), CLASSES).float() for split in task.splits()]
