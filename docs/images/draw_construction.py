@@ -2,8 +2,8 @@
 
     python docs/images/draw_construction.py
 
-Every column is a value, its neurons cut in two sides (side 0 above); every panel is a state of the path. Pale: computed by
-the end itself. Saturated: by a sub-network. White: nobody reads it. Dots: what the sub-network in charge reads.
+Every column is a value, its neurons cut in two sides (side 0 above); every panel is a state of the path. Pale: computed
+by the end itself. Saturated: by a sub-network. White: nobody reads it. Dots: what the sub-network in charge reads.
 """
 
 import pathlib
@@ -53,6 +53,7 @@ def states(names, cuts):
 
 
 def main():
+    """Write the picture beside this file."""
     chain = list(states(["F1", "F2", "F3"], [(0,), (1,), (2,)]))
     blocks = list(states(["x0", "h1", "x1", "h2", "x2"], [(0,), (0, 1), (2,), (2, 3), (4,)]))
     figure, rows = plt.subplots(2, max(len(chain), len(blocks)), figsize=(12.5, 3.4), layout="constrained")

@@ -62,9 +62,10 @@ class Certified(Builder):
 
     A sub-network is, cheapest first: an affine map of the features, where they are linearly separable and samples held
     out of its fit are classified as well; a few layers trained on them (two, then four; three, then six with effort
-    ``thorough``); all layers that follow. Its outputs pass through the layers above in pairs of neurons, for ReLU, leaky ReLU, GELU, SiLU,
-    hard swish and softplus; otherwise, and before convolutions, pooling and sums, all layers are trained, each
-    sub-network warm-started from a later one. Classifiers learn the end's own outputs, which costs the test error less.
+    ``thorough``); all layers that follow. Its outputs pass through the layers above in pairs of neurons, for ReLU,
+    leaky ReLU, GELU, SiLU, hard swish and softplus; otherwise, and before convolutions, pooling and sums, all layers
+    are trained, each sub-network warm-started from a later one. Classifiers learn the end's own outputs, which costs
+    the test error less.
 
     For chains and residual networks: affine maps and convolutions (of any groups), batch norm, elementwise
     activations, pooling, flattening, dropout, sums and gates; for losses convex in the outputs. Time grows linearly
