@@ -5,13 +5,21 @@ import itertools
 from torch import nn
 
 
-def mlp(depth=3, width=245, inputs=784, classes=10):
-    """Return a fully connected network of `depth` hidden layers of `width` neurons with ReLU."""
+def mlp(depth=3, width=245, inputs=784, classes=10, he=False):
+    """Return a fully connected network of `depth` hidden layers of `width` neurons with ReLU.
+
+    With `he` weights are drawn as by He et al. (2015), without which 20 layers do not train.
+    """
     sizes = [inputs, *[width] * depth]
     layers = [nn.Flatten()]
     for before, after in itertools.pairwise(sizes):
         layers += [nn.Linear(before, after), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(width, classes))
+    net = nn.Sequential(*layers, nn.Linear(width, classes))
+    for layer in net if he else ():
+        if isinstance(layer, nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+    return net
 
 
 def vgg(channels="32-64-128-128", hidden=128, norm=False, classes=10):
@@ -72,3 +80,12 @@ def resnet(channels="24-48-96", blocks=2, classes=10):
             first = block == 0
             layers.append(BasicBlock(before if first else after, after, 2 if first and stage else 1))
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(sizes[-1], classes))
+
+
+def timm_resnet18(width=24, classes=10):
+    """Return timm's resnet18 with its own stem of 64 channels and stride 4, and `width` channels in its first stage."""
+    from timm.models.resnet import BasicBlock as Basic
+    from timm.models.resnet import ResNet
+
+    channels = [width, 2 * width, 4 * width, 8 * width]
+    return ResNet(Basic, [2, 2, 2, 2], channels=channels, num_classes=classes)
