@@ -5,17 +5,17 @@ import itertools
 from torch import nn
 
 
-def mlp(depth=3, width=245, inputs=784, classes=10, he=False):
+def mlp(depth=3, width=245, inputs=784, classes=10):
     """Return a fully connected network of `depth` hidden layers of `width` neurons with ReLU.
 
-    With `he` weights are drawn as by He et al. (2015), without which 20 layers do not train.
+    Weights are drawn as by He et al. (2015), without which 20 layers do not train.
     """
     sizes = [inputs, *[width] * depth]
     layers = [nn.Flatten()]
     for before, after in itertools.pairwise(sizes):
         layers += [nn.Linear(before, after), nn.ReLU()]
     net = nn.Sequential(*layers, nn.Linear(width, classes))
-    for layer in net if he else ():
+    for layer in net:
         if isinstance(layer, nn.Linear):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
