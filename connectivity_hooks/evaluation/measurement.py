@@ -30,6 +30,10 @@ class Measurement:
         error_interval: Half-width of its 95 % confidence interval.
         excess: loss - (1-t)·L_A - t·L_B, from the same samples (Entezari et al. 2022).
         excess_interval: Half-width of its 95 % confidence interval, paired by sample.
+        rise: loss - (L_A + L_B)/2, from the same samples (Frankle et al. 2020).
+        rise_interval: Half-width of its 95 % confidence interval, paired by sample.
+        error_rise: The rise of the error, likewise; None where the loss has no errors.
+        error_rise_interval: Half-width of its 95 % confidence interval, paired by sample.
         source: ``forward`` pass, interpolated ``outputs`` of a convex segment's ends, or the value of the ``constant``
             segment's other end.
     """
@@ -42,6 +46,10 @@ class Measurement:
     error_interval: float | None
     excess: float
     excess_interval: float
+    rise: float
+    rise_interval: float
+    error_rise: float | None
+    error_rise_interval: float | None
     source: Source
 
 
@@ -64,34 +72,40 @@ def score(batches: Iterable[tuple[Tensor, Tensor]], loss: Loss) -> SampleScores:
     return SampleScores(torch.cat(losses), torch.cat(errors) if errors else None)
 
 
-def summarise(t: float, split: str, scores: SampleScores, ends: tuple[Tensor, Tensor], source: Source) -> Measurement:
+def summarise(
+    t: float, split: str, scores: SampleScores, ends: tuple[SampleScores, SampleScores], source: Source
+) -> Measurement:
     """Reduce per-sample scores to a `Measurement`, in float64 and with one transfer from the device.
 
     Args:
         t: Position on the path.
         split: Name of the split.
         scores: Of the N samples at t.
-        ends: Per-sample losses (N,) at t = 0 and t = 1.
+        ends: Of the same samples at t = 0 and t = 1.
         source: How the scores came about.
     """
-    losses = scores.losses.double()
-    excess = losses - torch.lerp(ends[0].double(), ends[1].double(), t)
-    columns = [losses, excess] + ([scores.errors.double()] if scores.errors is not None else [])
+    columns = [*_of_losses(scores.losses, (ends[0].losses, ends[1].losses), t)]
+    if scores.errors is not None and ends[0].errors is not None and ends[1].errors is not None:
+        columns += _of_errors(scores.errors, (ends[0].errors, ends[1].errors))
     table = torch.stack(columns)
-    figures = torch.stack([table.mean(1), table.var(1, correction=min(1, len(losses) - 1))]).tolist()
-    means, halves = figures[0], [_NORMAL_95 * math.sqrt(variance / len(losses)) for variance in figures[1]]
-    has_errors = scores.errors is not None
-    return Measurement(
-        t=t,
-        split=split,
-        loss=_number(means[0]),
-        loss_interval=_number(halves[0]),
-        error=means[2] if has_errors else None,
-        error_interval=halves[2] if has_errors else None,
-        excess=_number(means[1]),
-        excess_interval=_number(halves[1]),
-        source=source,
-    )
+    count = table.shape[1]
+    means, variances = torch.stack([table.mean(1), table.var(1, correction=min(1, count - 1))]).tolist()
+    halves = [_NORMAL_95 * math.sqrt(variance / count) for variance in variances]
+    loss, excess, rise = ((_number(mean), _number(half)) for mean, half in zip(means[:3], halves[:3], strict=True))
+    error, error_rise = zip(means[3:], halves[3:], strict=True) if len(columns) > 3 else ((None, None), (None, None))
+    return Measurement(t, split, *loss, *error, *excess, *rise, *error_rise, source)
+
+
+def _of_losses(losses: Tensor, ends: tuple[Tensor, Tensor], t: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return losses (N,), what they exceed the straight line between the ends' by, and the ends' mean by."""
+    here, a, b = losses.double(), ends[0].double(), ends[1].double()
+    return here, here - torch.lerp(a, b, t), here - (a + b) / 2
+
+
+def _of_errors(errors: Tensor, ends: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return errors (N,) and what they exceed the ends' mean by."""
+    here = errors.double()
+    return here, here - (ends[0].double() + ends[1].double()) / 2
 
 
 def _number(value: float) -> float:
