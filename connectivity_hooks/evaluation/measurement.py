@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -84,28 +84,27 @@ def summarise(
         ends: Of the same samples at t = 0 and t = 1.
         source: How the scores came about.
     """
-    columns = [*_of_losses(scores.losses, (ends[0].losses, ends[1].losses), t)]
+    columns = _of_losses(scores.losses, (ends[0].losses, ends[1].losses), t)
     if scores.errors is not None and ends[0].errors is not None and ends[1].errors is not None:
-        columns += _of_errors(scores.errors, (ends[0].errors, ends[1].errors))
-    table = torch.stack(columns)
+        columns |= _of_errors(scores.errors, (ends[0].errors, ends[1].errors))
+    table = torch.stack(list(columns.values()))
     count = table.shape[1]
-    means, variances = torch.stack([table.mean(1), table.var(1, correction=min(1, count - 1))]).tolist()
-    halves = [_NORMAL_95 * math.sqrt(variance / count) for variance in variances]
-    loss, excess, rise = ((_number(mean), _number(half)) for mean, half in zip(means[:3], halves[:3], strict=True))
-    error, error_rise = zip(means[3:], halves[3:], strict=True) if len(columns) > 3 else ((None, None), (None, None))
-    return Measurement(t, split, *loss, *error, *excess, *rise, *error_rise, source)
+    moments = torch.stack([table.mean(1), table.var(1, correction=min(1, count - 1))]).tolist()
+    figures: dict[str, Any] = dict.fromkeys(("error", "error_interval", "error_rise", "error_rise_interval"))
+    for name, mean, variance in zip(columns, *moments, strict=True):
+        figures[name] = _number(mean)
+        figures[f"{name}_interval"] = _number(_NORMAL_95 * math.sqrt(variance / count))
+    return Measurement(t=t, split=split, source=source, **figures)
 
 
-def _of_losses(losses: Tensor, ends: tuple[Tensor, Tensor], t: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return losses (N,), what they exceed the straight line between the ends' by, and the ends' mean by."""
+def _of_losses(losses: Tensor, ends: tuple[Tensor, Tensor], t: float) -> dict[str, Tensor]:
     here, a, b = losses.double(), ends[0].double(), ends[1].double()
-    return here, here - torch.lerp(a, b, t), here - (a + b) / 2
+    return {"loss": here, "excess": here - torch.lerp(a, b, t), "rise": here - (a + b) / 2}
 
 
-def _of_errors(errors: Tensor, ends: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return errors (N,) and what they exceed the ends' mean by."""
-    here = errors.double()
-    return here, here - (ends[0].double() + ends[1].double()) / 2
+def _of_errors(errors: Tensor, ends: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+    here, a, b = errors.double(), ends[0].double(), ends[1].double()
+    return {"error": here, "error_rise": here - (a + b) / 2}
 
 
 def _number(value: float) -> float:

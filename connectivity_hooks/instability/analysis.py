@@ -1,0 +1,143 @@
+"""The analysis: every two copies of one k are connected, and the barrier between them is measured."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from connectivity_hooks.connection import build, load_pair
+from connectivity_hooks.contracts.aligner import Aligner
+from connectivity_hooks.contracts.builder import Builder
+from connectivity_hooks.contracts.options import make_options
+from connectivity_hooks.evaluation.batch_norm import has_batch_norm
+from connectivity_hooks.evaluation.evaluate import evaluate
+from connectivity_hooks.evaluation.measuring import Measuring, data_digest, subject
+from connectivity_hooks.evaluation.passes import BatchNorm
+from connectivity_hooks.instability.inspection import Twin, find, inspect, twins
+from connectivity_hooks.instability.keeping import Kept
+from connectivity_hooks.instability.result import Connection, Stability
+from connectivity_hooks.progress import SILENT, Progress
+from connectivity_hooks.registry import registry
+from connectivity_hooks.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Connecting:
+    """How two copies are connected and measured."""
+
+    builder: Builder
+    aligner: Aligner | None
+    measuring: Measuring
+
+    def describe(self) -> dict[str, object]:
+        """Return it as written into a report."""
+        aligner = self.aligner
+        return {
+            "builder": self.builder.name,
+            "options": self.builder.used_options(),
+            "aligner": aligner.name if aligner else None,
+            "aligner_options": aligner.used_options() if aligner else {},
+            **asdict(self.measuring),
+        }
+
+
+def stability(
+    folder: str | os.PathLike[str],
+    task: Task,
+    *,
+    k: int | Sequence[int] | None = None,
+    builder: str = "linear",
+    options: Mapping[str, object] | None = None,
+    align: str | None = None,
+    align_options: Mapping[str, object] | None = None,
+    points: int = 25,
+    refine: int = 4,
+    batch_norm: BatchNorm = "stored",
+    keep: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> Stability:
+    """Measure the barrier between copies of a training as a function of the step k at which they part.
+
+    ``folder`` holds ``k_<step>/`` with two or more checkpoints each, as `copies` leaves them; nothing else is needed.
+    Every two copies of one k are connected by a path, by default the straight line, and evaluated on every split. The
+    barrier is Frankle et al.'s (2020, section 2): the largest loss, or error, on the path minus the mean of the ends'.
+
+    Time: (points + 2·refine) passes over the data for each pair. Memory: as `connect`, whatever the number of copies.
+
+    Args:
+        folder: Folder of the copies.
+        task: Model, data and loss.
+        k: Only these steps.
+        builder: See `connect`; so are `options`, `align`, `align_options` and `seed`.
+        options: The builder's options by name.
+        align: Name of an aligner.
+        align_options: Its options by name.
+        points: See `evaluate`; so are `refine` and `batch_norm`.
+        refine: Rounds of refinement.
+        batch_norm: ``stored`` or ``re-estimated``.
+        keep: Folder where every finished pair and every t of the one in work are kept, and found again.
+        seed: Seed of every random choice.
+        progress: Shows how far it is.
+
+    Raises:
+        InputError: A copy is missing, cannot be used, or equals another one.
+        UsageError: Unknown k, builder, aligner or option.
+    """
+    known = registry()
+    kind = known.builder(builder)
+    make = kind(make_options(kind.Options, options or {}, builder), seed=seed, progress=progress)
+    aligner = None
+    if align is not None:
+        align_kind = known.aligner(align)
+        aligner = align_kind(make_options(align_kind.Options, align_options or {}, align), seed=seed, progress=progress)
+    found = find(folder, [k] if isinstance(k, int) else k)
+    how = Connecting(make, aligner, Measuring(points, refine, batch_norm))
+    return analyse(found, task, how, None if keep is None else Kept(pathlib.Path(keep)), progress)
+
+
+def analyse(
+    found: dict[int, dict[str, pathlib.Path]], task: Task, how: Connecting, kept: Kept | None, progress: Progress
+) -> Stability:
+    """Do what `stability` does, with methods that are made."""
+    started = time.perf_counter()
+    notes = [*inspect(found, task), *_on_batch_norm(task, how.measuring)]
+    pairs, data, connections = twins(found), data_digest(task), []
+    for number, twin in enumerate(pairs, start=1):
+        progress.say(f"{twin} ({number} of {len(pairs)})")
+        connections.append(_connect(twin, task, how, data, kept, progress))
+    seconds = time.perf_counter() - started
+    return Stability(tuple(connections), task.describe(), how.describe(), seconds, tuple(notes))
+
+
+def _on_batch_norm(task: Task, how: Measuring) -> list[str]:
+    if how.batch_norm != "stored" or not has_batch_norm(task.model()):
+        return []
+    return [
+        "the networks have batch norm, and a barrier with stored statistics holds what averaging does to them; compare "
+        "with re-estimated ones (--batch-norm re-estimated)"
+    ]
+
+
+def _connect(twin: Twin, task: Task, how: Connecting, data: str, kept: Kept | None, progress: Progress) -> Connection:
+    pair = load_pair(*twin.files, task)
+    digests = [end.sha256 for end in pair.end_points]
+    what = subject(digests, how.builder, how.aligner, task, how.measuring.batch_norm, data)
+    whole = {**what, "measuring": asdict(how.measuring)}
+    known = kept.known(twin, whole) if kept else None
+    if known is not None:
+        return known
+    building = time.perf_counter()
+    path = build(pair, task, how.builder, how.aligner)
+    registry().notify("path_built", path=path, seconds=time.perf_counter() - building)
+    with kept.journal(twin, what) if kept else contextlib.nullcontext() as journal:
+        evaluation = evaluate(path, task, **vars(how.measuring), record=journal, progress=progress)
+    registry().notify("path_evaluated", evaluation=evaluation)
+    connection = Connection(twin.step, *twin.names, evaluation.curves, evaluation.barriers, evaluation.length)
+    if kept:
+        kept.add(twin, whole, connection)
+    return connection
