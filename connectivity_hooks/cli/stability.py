@@ -18,7 +18,7 @@ from connectivity_hooks.cli.task_options import task_flags, task_of, task_option
 from connectivity_hooks.cli.terminal import Display, print_json
 from connectivity_hooks.instability import Stability
 from connectivity_hooks.instability.analysis import Connecting, analyse
-from connectivity_hooks.instability.inspection import find
+from connectivity_hooks.instability.inspection import find, inspect
 from connectivity_hooks.instability.keeping import Kept
 from connectivity_hooks.registry import registry
 
@@ -63,6 +63,7 @@ def command(folder: pathlib.Path, out: pathlib.Path | None, **given: Any) -> Non
     found = find(folder, given["steps"] or None)
     first = next(iter(next(iter(found.values())).values()))
     task = task_of(task_flags(given), [read(first)], [str(first)])
+    inspect(found, task)
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(OutputFolder(out)) if out else None
         result = analyse(found, task, how, Kept(place.path / "pairs") if place else None, display)

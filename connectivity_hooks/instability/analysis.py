@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from connectivity_hooks.connection import build, load_pair
+from connectivity_hooks.connection import Pair, build, load_pair
 from connectivity_hooks.contracts.aligner import Aligner
 from connectivity_hooks.contracts.builder import Builder
 from connectivity_hooks.contracts.options import make_options
@@ -96,6 +96,7 @@ def stability(
         align_kind = known.aligner(align)
         aligner = align_kind(make_options(align_kind.Options, align_options or {}, align), seed=seed, progress=progress)
     found = find(folder, [k] if isinstance(k, int) else k)
+    inspect(found, task)
     how = Connecting(make, aligner, Measuring(points, refine, batch_norm))
     return analyse(found, task, how, None if keep is None else Kept(pathlib.Path(keep)), progress)
 
@@ -103,28 +104,23 @@ def stability(
 def analyse(
     found: dict[int, dict[str, pathlib.Path]], task: Task, how: Connecting, kept: Kept | None, progress: Progress
 ) -> Stability:
-    """Do what `stability` does, with methods that are made."""
+    """Do what `stability` does with copies that were inspected and methods that are made."""
     started = time.perf_counter()
-    notes = [*inspect(found, task), *_on_batch_norm(task, how.measuring)]
-    pairs, data, connections = twins(found), data_digest(task), []
+    pairs, data = twins(found), data_digest(task)
+    connections, notes = [], _on_batch_norm(task, how.measuring)
     for number, twin in enumerate(pairs, start=1):
         progress.say(f"{twin} ({number} of {len(pairs)})")
-        connections.append(_connect(twin, task, how, data, kept, progress))
+        pair = load_pair(*twin.files, task)
+        notes += [f"k = {twin.step}: {note}" for note in pair.notes]
+        connections.append(_connect(twin, pair, task, how, data, kept, progress))
     seconds = time.perf_counter() - started
-    return Stability(tuple(connections), task.describe(), how.describe(), seconds, tuple(notes))
+    return Stability(tuple(connections), task.describe(), how.describe(), seconds, tuple(dict.fromkeys(notes)))
 
 
-def _on_batch_norm(task: Task, how: Measuring) -> list[str]:
-    if how.batch_norm != "stored" or not has_batch_norm(task.model()):
-        return []
-    return [
-        "the networks have batch norm, and a barrier with stored statistics holds what averaging does to them; compare "
-        "with re-estimated ones (--batch-norm re-estimated)"
-    ]
-
-
-def _connect(twin: Twin, task: Task, how: Connecting, data: str, kept: Kept | None, progress: Progress) -> Connection:
-    pair = load_pair(*twin.files, task)
+def _connect(
+    twin: Twin, pair: Pair, task: Task, how: Connecting, data: str, kept: Kept | None, progress: Progress
+) -> Connection:
+    """Measure one pair of copies, or find it measured before."""
     digests = [end.sha256 for end in pair.end_points]
     what = subject(digests, how.builder, how.aligner, task, how.measuring.batch_norm, data)
     whole = {**what, "measuring": asdict(how.measuring)}
@@ -141,3 +137,12 @@ def _connect(twin: Twin, task: Task, how: Connecting, data: str, kept: Kept | No
     if kept:
         kept.add(twin, whole, connection)
     return connection
+
+
+def _on_batch_norm(task: Task, how: Measuring) -> list[str]:
+    if how.batch_norm != "stored" or not has_batch_norm(task.model()):
+        return []
+    return [
+        "the networks have batch norm: with stored statistics a barrier holds what averaging does to them too; compare "
+        "re-estimated ones"
+    ]

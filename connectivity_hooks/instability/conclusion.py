@@ -66,7 +66,7 @@ def is_stable(at: Instability) -> bool:
 def _headline(split: str, measured: Sequence[Instability], since: int | None) -> str:
     last = measured[-1]
     if since is None:
-        return f"Not stable at any k up to {last.step}: at k = {last.step} the {split} {_barrier(last)}."
+        return f"Not stable from any k on: at the last, k = {last.step}, the {split} {_barrier(last)}."
     from_where = "Stable from the start on" if since == 0 else f"Stable from k = {since} on"
     if last.error is None:
         limit = f"{100 * LOSS_THRESHOLD:g} % of the copies' own loss"

@@ -65,28 +65,26 @@ def twins(found: dict[int, dict[str, pathlib.Path]]) -> list[Twin]:
     ]
 
 
-def inspect(found: dict[int, dict[str, pathlib.Path]], task: Task) -> list[str]:
-    """Read every copy once, one at a time in memory; return what was done to fit them to the model.
+def inspect(found: dict[int, dict[str, pathlib.Path]], task: Task) -> None:
+    """Read every copy once, one at a time in memory, before anything is computed.
 
     Raises:
         InputError: A copy is unreadable, holds NaN or Inf, does not fit the model, grew from another state than the
             other copies of its k, or is equal to one of them.
     """
-    model, notes = task.model(), []
+    model = task.model()
     for step, copies in found.items():
         seen: list[_Seen] = []
         for name, file in copies.items():
             checkpoint = read(file)
             require_finite(checkpoint)
             fitted = fit(checkpoint, model)
-            notes += [f"k = {step}: {note}" for note in fitted.notes]
             _check_step(checkpoint, step)
             one = _Seen(name, checkpoint.metadata.get(START_KEY), tensors_digest(fitted.weights.values()))
             for other in seen:
                 _compare(file.parent, other, one)
             seen.append(one)
         _check_start(next(iter(copies.values())).parent, seen)
-    return notes
 
 
 def _check_step(checkpoint: Checkpoint, step: int) -> None:
