@@ -66,28 +66,34 @@ def is_stable(at: Instability) -> bool:
 def _headline(split: str, measured: Sequence[Instability], since: int | None) -> str:
     last = measured[-1]
     if since is None:
-        return f"Not stable from any k on: at the last, k = {last.step}, the {split} {_barrier(last)}."
+        barrier = f"the {split} {_kind(last)} barrier is {_figure(last)}"
+        return f"Not stable from any k on: at the last, k = {last.step}, {barrier}."
     from_where = "Stable from the start on" if since == 0 else f"Stable from k = {since} on"
-    if last.error is None:
-        limit = f"{100 * LOSS_THRESHOLD:g} % of the copies' own loss"
-        return f"{from_where}: the {split} loss barrier stays below {limit}."
-    return f"{from_where}: the {split} error barrier stays below {POINTS}."
+    limit = POINTS if last.error is not None else f"{100 * LOSS_THRESHOLD:g} % of the copies' own loss"
+    return f"{from_where}: the {split} {_kind(last)} barrier stays below {limit}."
 
 
-def _barrier(at: Instability) -> str:
+def _kind(at: Instability) -> str:
+    return "loss" if at.error is None else "error"
+
+
+def _figure(at: Instability) -> str:
     if at.error is None:
-        return f"loss barrier is {at.loss.mean:.3g} ± {at.loss.interval:.2g}"
-    return f"error barrier is {100 * at.error.mean:.2f} ± {100 * at.error.interval:.2f} points"
+        return f"{at.loss.mean:.3g} ± {at.loss.interval:.2g}"
+    return f"{100 * at.error.mean:.2f} ± {100 * at.error.interval:.2f} points"
 
 
 def _sentence(split: str, measured: Sequence[Instability]) -> str:
     first, last = measured[0], measured[-1]
-    text = f"On {split}, at k = {first.step} the {_barrier(first)}"
-    if last.step != first.step:
-        text += f", at k = {last.step} the {_barrier(last)}"
+    highest = max(measured, key=lambda at: at.loss.mean if at.error is None else at.error.mean)
+    places = dict.fromkeys((first.step, highest.step, last.step))
+    figures = ", ".join(f"{_figure(at)} at k = {at.step}" for at in measured if at.step in places)
     since = stable_since(measured)
-    verdict = f"stable from k = {since} on" if since is not None else "not stable at the last k"
-    return f"{text}; {verdict}, measured at {len(measured)} k with {_pairs(measured)} each."
+    verdict = "not stable at the last k" if since is None else f"stable from k = {since} on"
+    text = f"On {split} the {_kind(first)} barrier is {figures}"
+    if len(places) == 3:
+        text += f", highest of {len(measured)} at k = {highest.step}"
+    return f"{text}; {verdict}, from {_pairs(measured)} each."
 
 
 def _pairs(measured: Sequence[Instability]) -> str:

@@ -184,12 +184,12 @@ def test_hostile_names_of_copies_stay_text(run, words, runs, tmp_path, name):
 
 
 SLOW = """
-import time
+import os, time
 from torch import nn
 
 class Slow(nn.Sequential):
     def forward(self, x):
-        time.sleep(0.04)
+        time.sleep(float(os.environ.get("SLOW", 0)))
         return super().forward(x)
 
 def make():
@@ -200,9 +200,10 @@ def make():
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_an_interrupted_run_keeps_what_was_finished_and_goes_on(run, words, tmp_path, number, status):
     (tmp_path / "slow.py").write_text(SLOW)
-    slow = [str(word) for word in [*words[:2], "--model", f"{tmp_path}/slow.py:make", *words[4:], "--points", "20"]]
+    slow = [str(word) for word in [*words[:2], "--model", f"{tmp_path}/slow.py:make", *words[4:], "--points", "15"]]
     program = [sys.executable, "-c", "from connectivity_hooks.cli import main; main()"]
-    process = subprocess.Popen([*program, *slow, "--out", tmp_path / "out"], stderr=subprocess.PIPE, text=True)
+    words = [*program, *slow, "--out", tmp_path / "out"]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ, "SLOW": "0.03"})
     pairs = tmp_path / "out" / "pairs"
     journal = pairs / ".k_00000010.seed_1.seed_2.jsonl"
     deadline = time.monotonic() + 60

@@ -28,7 +28,13 @@ def test_the_verdict_in_words(measured, since, headline):
     found = conclude({"train": [at(one.step, 0.5) for one in measured], "test": measured})
     assert (found.since, found.verdict) == (since, "unstable" if since is None else "stable")
     assert found.headline.startswith(headline)
-    assert found.sentences[0].startswith("On train, ")
+    assert found.sentences[0].startswith("On train the ")
+
+
+def test_the_highest_barrier_is_named_where_it_is_neither_the_first_nor_the_last():
+    (sentence,) = conclude({"train": [at(0, 0.2), at(9, 0.4), at(30, 0.001)]}).sentences
+    figures = "20.00 ± 0.10 points at k = 0, 40.00 ± 0.10 points at k = 9, 0.10 ± 0.10 points at k = 30"
+    assert figures + ", highest of 3 at k = 9" in sentence
 
 
 def test_doubts_are_named():
