@@ -40,6 +40,26 @@ def step(task, parts, x, y):
     scheduler.step()
 
 
+def begin(task, runs, x, y, arguments):
+    """Train to the last k and save the state at each."""
+    torch.manual_seed(0)
+    model, optimizer, scheduler = parts = build(task, arguments.lr, arguments.steps)
+    order = torch.Generator().manual_seed(0)
+    for number, batch in zip(range(max(arguments.k) + 1), batches(x, y, order), strict=False):
+        if number in arguments.k:
+            ch.save_start(runs, number, model, optimizer=optimizer, scheduler=scheduler)
+        step(task, parts, *batch)
+
+
+def finish(task, copy, x, y, arguments):
+    """Train a copy to the end."""
+    model, optimizer, scheduler = parts = build(task, arguments.lr, arguments.steps)
+    copy.restore(model, optimizer=optimizer, scheduler=scheduler)
+    for _, batch in zip(range(copy.step, arguments.steps), batches(x, y, copy.generator), strict=False):
+        step(task, parts, *batch)
+    copy.save(model)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", required=True, help="mnist.npz")
@@ -48,6 +68,8 @@ def main():
     parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--k", type=int, nargs="+", default=[0, 10, 30, 100, 300, 1000])
+    parser.add_argument("--batch-norm", nargs="+", default=["stored"], help="stored, re-estimated, or both")
+    parser.add_argument("--points", type=int, default=13)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     arguments = parser.parse_args()
     model = f"{pathlib.Path(__file__).parent / 'networks.py'}:{arguments.network}"
@@ -55,40 +77,18 @@ def main():
     x, y = torch.cat([inputs for inputs, _ in task.train.batches(4096)]), task.train.targets()
     runs = arguments.out / "runs"
     started = time.perf_counter()
-
-    torch.manual_seed(0)
-    model_, optimizer, scheduler = parts = build(task, arguments.lr, arguments.steps)
-    for number, batch in zip(
-        range(max(arguments.k) + 1), batches(x, y, torch.Generator().manual_seed(0)), strict=False
-    ):
-        if number in arguments.k:
-            ch.save_start(runs, number, model_, optimizer=optimizer, scheduler=scheduler)
-        step(task, parts, *batch)
+    begin(task, runs, x, y, arguments)
     for copy in ch.copies(runs, seeds=arguments.seeds):
-        model_, optimizer, scheduler = parts = build(task, arguments.lr, arguments.steps)
-        copy.restore(model_, optimizer=optimizer, scheduler=scheduler)
-        for _, batch in zip(range(copy.step, arguments.steps), batches(x, y, copy.generator), strict=False):
-            step(task, parts, *batch)
-        copy.save(model_)
+        finish(task, copy, x, y, arguments)
         print(f"{copy}: {time.perf_counter() - started:.1f} s since the start", flush=True)
 
-    started = time.perf_counter()
-    words = [
-        "--model",
-        model,
-        "--data",
-        arguments.data,
-        "--normalize",
-        "0.1307,0.3081",
-        "--points",
-        "13",
-        "--refine",
-        "1",
-    ]
-    subprocess.run(
-        ["connectivity-hooks", "stability", str(runs), *words, "--out", str(arguments.out / "report")], check=True
-    )
-    print(f"stability as a whole process: {time.perf_counter() - started:.1f} s")
+    words = ["--model", model, "--data", arguments.data, "--normalize", "0.1307,0.3081"]
+    words += ["--points", str(arguments.points), "--refine", "1"]
+    for kind in arguments.batch_norm:
+        started = time.perf_counter()
+        out = ["--batch-norm", kind, "--out", str(arguments.out / f"report-{kind}")]
+        subprocess.run(["connectivity-hooks", "stability", str(runs), *words, *out], check=True)
+        print(f"stability as a whole process: {time.perf_counter() - started:.1f} s")
 
 
 if __name__ == "__main__":
