@@ -9,10 +9,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from connectivity_hooks.connection import Pair, build, load_pair
+from connectivity_hooks.connection import Pair, build, load_pair, make_aligner, make_builder
 from connectivity_hooks.contracts.aligner import Aligner
 from connectivity_hooks.contracts.builder import Builder
-from connectivity_hooks.contracts.options import make_options
 from connectivity_hooks.evaluation.batch_norm import has_batch_norm
 from connectivity_hooks.evaluation.evaluate import evaluate
 from connectivity_hooks.evaluation.measuring import Measuring, data_digest, subject
@@ -88,13 +87,8 @@ def stability(
         InputError: A copy is missing, cannot be used, or equals another one.
         UsageError: Unknown k, builder, aligner or option.
     """
-    known = registry()
-    kind = known.builder(builder)
-    make = kind(make_options(kind.Options, options or {}, builder), seed=seed, progress=progress)
-    aligner = None
-    if align is not None:
-        align_kind = known.aligner(align)
-        aligner = align_kind(make_options(align_kind.Options, align_options or {}, align), seed=seed, progress=progress)
+    make = make_builder(builder, options, seed=seed, progress=progress)
+    aligner = None if align is None else make_aligner(align, align_options, seed=seed, progress=progress)
     found = find(folder, [k] if isinstance(k, int) else k)
     inspect(found, task)
     how = Connecting(make, aligner, Measuring(points, refine, batch_norm))

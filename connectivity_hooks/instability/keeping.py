@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from connectivity_hooks.checkpoints.atomic import atomic_text
 from connectivity_hooks.evaluation.barriers import Barriers
@@ -45,11 +45,9 @@ class Kept:
         atomic_text(self._file(twin), json.dumps(content) + "\n")
         self._journal(twin).unlink(missing_ok=True)
 
-    @contextlib.contextmanager
-    def journal(self, twin: Twin, subject: Mapping[str, object]) -> Iterator[Journal]:
+    def journal(self, twin: Twin, subject: Mapping[str, object]) -> Journal:
         """Open the journal of the pair in work."""
-        with Journal(self._journal(twin), subject) as journal:
-            yield journal
+        return Journal(self._journal(twin), subject)
 
     def _file(self, twin: Twin) -> pathlib.Path:
         return self._folder / f"k_{twin.step:08d}.{twin.names[0]}.{twin.names[1]}.json"
@@ -58,17 +56,15 @@ class Kept:
         return self._folder / f".{self._file(twin).name}l"
 
 
-def _connection(fields: Mapping[str, object]) -> Connection:
-    curves: dict[str, list[dict[str, object]]] = fields["curves"]  # type: ignore[assignment]
-    barriers: dict[str, dict[str, object]] = fields["barriers"]  # type: ignore[assignment]
-    return Connection(
-        **{  # type: ignore[arg-type]
-            **fields,
-            "curves": {name: tuple(Measurement(**point) for point in curve) for name, curve in curves.items()},  # type: ignore[arg-type]
-            "barriers": {name: Barriers(**_with_tuples(figures)) for name, figures in barriers.items()},  # type: ignore[arg-type]
-        }
-    )
+def _connection(fields: Mapping[str, Any]) -> Connection:
+    curves = {split: tuple(Measurement(**point) for point in curve) for split, curve in fields["curves"].items()}
+    barriers = {split: _barriers(figures) for split, figures in fields["barriers"].items()}
+    return Connection(**{**fields, "curves": curves, "barriers": barriers})
 
 
-def _with_tuples(figures: Mapping[str, object]) -> dict[str, object]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in figures.items()}
+def _barriers(figures: Mapping[str, Any]) -> Barriers:
+    """Return barriers as they were before they became JSON, which knows no tuples."""
+    with_tuples: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in figures.items()
+    }
+    return Barriers(**with_tuples)

@@ -40,6 +40,10 @@ def test_a_restored_training_goes_on_as_the_uninterrupted_one(training, tmp_path
     assert scheduler.state_dict() == other[2].state_dict()
 
 
+def noise():
+    return random.random(), np.random.rand(), float(torch.rand(()))
+
+
 def test_copies_differ_in_their_noise_alone(training, tmp_path):
     training.trunk(tmp_path, (0, 20))
     copies = ch.copies(tmp_path)
@@ -49,12 +53,23 @@ def test_copies_differ_in_their_noise_alone(training, tmp_path):
         model, optimizer, scheduler = training.build()
         copy.restore(model, optimizer=optimizer, scheduler=scheduler)
         orders.append(tuple(torch.randperm(20, generator=copy.generator).tolist()))
-        draws.append((random.random(), np.random.rand(), float(torch.rand(()))))
+        draws.append(noise())
         starts.append(model)
     assert len(set(orders)) == len({copy.noise_seed for copy in copies}) == 4
     assert all(len(set(column)) == 4 for column in zip(*draws, strict=True))
     assert same(starts[2], starts[3])
     assert not same(starts[0], starts[2])
+
+
+def test_every_global_generator_is_seeded_with_the_noise_of_the_copy(training, tmp_path):
+    training.trunk(tmp_path, (0,))
+    model, optimizer, scheduler = training.build()
+    draws = []
+    for copy in (*ch.copies(tmp_path), *ch.copies(tmp_path)):
+        copy.restore(model, optimizer=optimizer, scheduler=scheduler)
+        draws.append(noise())
+        noise()
+    assert draws[:2] == draws[2:]
 
 
 def test_a_copy_is_the_same_whatever_ran_before(training, tmp_path):
