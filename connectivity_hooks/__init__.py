@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from connectivity_hooks.evaluation.evaluate import evaluate
     from connectivity_hooks.evaluation.evaluation import Evaluation
     from connectivity_hooks.features.capture import Capture, capture
+    from connectivity_hooks.instability.analysis import stability
+    from connectivity_hooks.instability.copies import Copy, copies
+    from connectivity_hooks.instability.result import Stability
+    from connectivity_hooks.instability.start import save_start
     from connectivity_hooks.paths import Path
     from connectivity_hooks.tasks import Task, make_task
     from connectivity_hooks.verification.findings import Verification
@@ -32,38 +36,48 @@ if TYPE_CHECKING:
 _HOMES = {
     "Capture": "features",
     "ConnectivityError": "errors",
+    "Copy": "instability",
     "Evaluation": "evaluation",
     "InputError": "errors",
     "Path": "paths",
+    "Stability": "instability",
     "Task": "tasks",
     "UsageError": "errors",
     "Verification": "verification",
     "capture": "features",
     "check": "checking",
     "connect": "connection",
+    "copies": "instability",
     "evaluate": "evaluation",
     "hookimpl": "contracts",
     "make_task": "tasks",
     "save": "checkpoints",
+    "save_start": "instability",
+    "stability": "instability",
     "verify": "verification",
 }
 
 __all__ = [
     "Capture",
     "ConnectivityError",
+    "Copy",
     "Evaluation",
     "InputError",
     "Path",
+    "Stability",
     "Task",
     "UsageError",
     "Verification",
     "capture",
     "check",
     "connect",
+    "copies",
     "evaluate",
     "hookimpl",
     "make_task",
     "save",
+    "save_start",
+    "stability",
     "verify",
 ]
 

@@ -119,17 +119,25 @@ def connect(
         InputError: The checkpoints cannot be used.
         UsageError: Unknown builder, aligner or option.
     """
-    chosen = registry().builder(builder)
-    make = chosen(make_options(chosen.Options, options or {}, builder), seed=seed, progress=progress)
-    aligner = None
-    if align is not None:
-        kind = registry().aligner(align)
-        aligner = kind(make_options(kind.Options, align_options or {}, align), seed=seed, progress=progress)
+    make = make_builder(builder, options, seed=seed, progress=progress)
+    aligner = None if align is None else make_aligner(align, align_options, seed=seed, progress=progress)
     pair = load_pair(a, b, task)
     started = time.perf_counter()
     path = build(pair, task, make, aligner)
     registry().notify("path_built", path=path, seconds=time.perf_counter() - started)
     return path
+
+
+def make_builder(name: str, options: Mapping[str, object] | None, *, seed: int, progress: Progress) -> Builder:
+    """Make a builder by its name and options; raise `UsageError` where either is unknown."""
+    kind = registry().builder(name)
+    return kind(make_options(kind.Options, options or {}, name), seed=seed, progress=progress)
+
+
+def make_aligner(name: str, options: Mapping[str, object] | None, *, seed: int, progress: Progress) -> Aligner:
+    """Make an aligner likewise."""
+    kind = registry().aligner(name)
+    return kind(make_options(kind.Options, options or {}, name), seed=seed, progress=progress)
 
 
 def _check_end(builder: str, which: str, found: Weights, expected: Weights) -> None:

@@ -75,11 +75,12 @@ def _state(source: pathlib.Path, key: str | None) -> tuple[Mapping[str, Any], li
         if key is not None:
             raise InputError(f"{source}: is a safetensors file and has no entry {key!r}; leave --key out")
         return read(source).weights, []
-    loaded = _load(source)
+    loaded = load_plain(source)
     return _choose(source, loaded, key)
 
 
-def _load(source: pathlib.Path) -> Any:
+def load_plain(source: pathlib.Path) -> Any:
+    """Return the tensors and plain containers that `torch.save` wrote; raise `InputError` when reading needs code."""
     # timm's training script stores its arguments as a Namespace: plain data, safe to rebuild.
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
@@ -11,12 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import click
-import torch
 
 from connectivity_hooks.checking import load_model, observe, verdicts
 from connectivity_hooks.checkpoints import Checkpoint, read
 from connectivity_hooks.cli.entry import NOT_MET
 from connectivity_hooks.cli.folder import OutputFolder
+from connectivity_hooks.cli.measuring_options import measuring, measuring_options
 from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import task_flags, task_of, task_options
@@ -24,7 +23,7 @@ from connectivity_hooks.cli.terminal import Display, print_json
 from connectivity_hooks.connection import Pair, build, load_pair
 from connectivity_hooks.contracts import Aligner, Builder, Condition, Reporter, Verdict
 from connectivity_hooks.evaluation import Evaluation, evaluate
-from connectivity_hooks.evaluation.passes import BatchNorm
+from connectivity_hooks.evaluation.measuring import Measuring, data_digest, subject
 from connectivity_hooks.registry import registry
 from connectivity_hooks.reports.report import Report
 from connectivity_hooks.tasks import Task
@@ -43,13 +42,6 @@ class _Methods:
     conditions: Sequence[Condition]
     reporters: Sequence[Reporter]
     aligner: Aligner | None
-
-
-@dataclass(frozen=True)
-class _Measuring:
-    points: int
-    refine: int
-    batch_norm: BatchNorm
 
 
 @click.command(
@@ -73,29 +65,7 @@ class _Measuring:
 @click.option(
     "--condition", "conditions", multiple=True, metavar="NAME", help="Check it on both ends; may be repeated."
 )
-@click.option(
-    "--points",
-    type=click.IntRange(2),
-    default=25,
-    show_default=True,
-    metavar="N",
-    help="Even grid of t where nothing is proven.",
-)
-@click.option(
-    "--refine",
-    type=click.IntRange(0),
-    default=4,
-    show_default=True,
-    metavar="N",
-    help="Rounds of two more t beside the worst.",
-)
-@click.option(
-    "--batch-norm",
-    type=click.Choice(["stored", "re-estimated"]),
-    default="stored",
-    show_default=True,
-    help="Use the path's running statistics, or measure them anew at each t.",
-)
+@measuring_options
 @click.option(
     "--fail-above",
     type=float,
@@ -118,7 +88,6 @@ def command(a: str, b: str, **given: Any) -> int:
     if given["out"] is None and given["reporters"]:
         raise click.UsageError("--reporter writes a file: say --out DIR")
     methods = _methods(given, display)
-    measuring = _Measuring(given["points"], given["refine"], given["batch_norm"])
     ends = [read(pathlib.Path(a)), read(pathlib.Path(b))]
     task = task_of(task_flags(given), ends, [a, b])
     pair = load_pair(ends[0], ends[1], task)
@@ -129,7 +98,8 @@ def command(a: str, b: str, **given: Any) -> int:
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(OutputFolder(given["out"])) if given["out"] else None
         evaluations = [
-            _connect(builder, methods.aligner, pair, task, measuring, folder, display) for builder in methods.builders
+            _connect(builder, methods.aligner, pair, task, measuring(given), folder, display)
+            for builder in methods.builders
         ]
         report = Report.of(evaluations, checkpoints=pair.end_points, conditions=checked, notes=pair.notes)
         if folder:
@@ -177,49 +147,25 @@ def _connect(
     aligner: Aligner | None,
     pair: Pair,
     task: Task,
-    measuring: _Measuring,
+    how: Measuring,
     folder: OutputFolder | None,
     display: Display,
 ) -> Evaluation:
     """Build and evaluate one path, going on from what an interrupted run left in the folder."""
-    subject = _subject(builder, aligner, pair, task, measuring)
+    ends = [end.sha256 for end in pair.end_points]
+    what = subject(ends, builder, aligner, task, how.batch_norm, data_digest(task))
     started = time.perf_counter()
-    path = folder.unfinished_path(builder.name, subject) if folder else None
+    path = folder.unfinished_path(builder.name, what) if folder else None
     if path is None:
         path = build(pair, task, builder, aligner)
         if folder:
-            folder.keep_path(builder.name, path, subject)
+            folder.keep_path(builder.name, path, what)
     seconds = time.perf_counter() - started
     registry().notify("path_built", path=path, seconds=seconds)
-    with folder.journal(builder.name, subject) if folder else contextlib.nullcontext() as journal:
-        evaluation = replace(
-            evaluate(path, task, **vars(measuring), record=journal, progress=display), build_seconds=seconds
-        )
+    with folder.journal(builder.name, what) if folder else contextlib.nullcontext() as journal:
+        evaluation = replace(evaluate(path, task, **vars(how), record=journal, progress=display), build_seconds=seconds)
     registry().notify("path_evaluated", evaluation=evaluation)
     return evaluation
-
-
-def _subject(
-    builder: Builder, aligner: Aligner | None, pair: Pair, task: Task, measuring: _Measuring
-) -> dict[str, object]:
-    return {
-        "ends": [end.sha256 for end in pair.end_points],
-        "builder": [builder.name, builder.used_options()],
-        "aligner": [aligner.name, aligner.used_options()] if aligner else None,
-        "task": task.describe(),
-        "batch_norm": measuring.batch_norm,
-        "data": _digest(task),
-    }
-
-
-def _digest(task: Task) -> str:
-    """Return a digest of every split's targets and first inputs, to tell data that changed under one name."""
-    digest = hashlib.sha256()
-    for split in task.splits():
-        inputs, _ = next(iter(split.head(64).batches(64)))
-        for tensor in (inputs, split.targets()):
-            digest.update(tensor.contiguous().view(torch.uint8).cpu().numpy().data)
-    return digest.hexdigest()
 
 
 def _show(report: Report, as_json: bool, out: pathlib.Path | None) -> None:

@@ -17,6 +17,7 @@ COMMANDS = {
     "demo": "Train two small networks with the hooks on, connect them, write a report.",
     "connect": "Connect two checkpoints: a verdict, a path file, a barrier, a report.",
     "check": "Check conditions on one checkpoint, layer by layer.",
+    "stability": "The barrier between copies of a training, by the step at which they part.",
     "verify": "Check every claim of a path file again: guarantees, ends, bound.",
     "sample": "Write the weights at one point of a path as a checkpoint.",
     "convert": "Make a safetensors checkpoint of a pickle, without running its code.",

@@ -1,4 +1,4 @@
-"""``connectivity-hooks report DIR``: report.html once more, from report.json and evaluation.csv."""
+"""``connectivity-hooks report DIR``: the page of a folder once more, from the data beside it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pathlib
 import click
 
 from connectivity_hooks.cli.plugin_options import plugin_options
+from connectivity_hooks.instability.report import read_content, write_page
 from connectivity_hooks.reports.html import write_html
 from connectivity_hooks.reports.report import load_saved
 
@@ -15,6 +16,14 @@ from connectivity_hooks.reports.report import load_saved
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=pathlib.Path))
 @plugin_options
 def command(folder: pathlib.Path) -> None:
-    """Make DIR/report.html again from DIR/report.json and DIR/evaluation.csv."""
+    """Make the page of DIR again: DIR/report.html, and DIR/stability.html of an instability analysis.
+
+    From DIR/report.json and DIR/evaluation.csv, and from DIR/stability.json.
+    """
+    if (folder / "stability.json").exists():
+        write_page(read_content(folder), folder)
+        click.echo(f"Report: {folder / 'stability.html'}")
+        if not (folder / "report.json").exists():
+            return
     write_html(load_saved(folder), folder / "report.html")
     click.echo(f"Report: {folder / 'report.html'}")

@@ -24,6 +24,8 @@ class Barriers:
         barrier_frankle: max_t L(θ(t)) - (L_A + L_B)/2 (Frankle et al. 2020).
         error_barrier: max_t error - mean of the ends' errors, as Frankle et al. 2020 measure instability.
         barrier_interval: Half-width of the 95 % confidence interval of the excess at `worst_t`, paired by sample.
+        frankle_interval: The same of `barrier_frankle`, where the loss is largest.
+        error_barrier_interval: The same of `error_barrier`, where the error is largest.
         worst_t: Where the excess is largest.
         loss_ends: L_A and L_B.
         error_ends: The ends' errors; None where the loss has no errors.
@@ -37,6 +39,8 @@ class Barriers:
     barrier_frankle: float
     error_barrier: float | None
     barrier_interval: float
+    frankle_interval: float
+    error_barrier_interval: float | None
     worst_t: float
     loss_ends: tuple[float, float]
     error_ends: tuple[float, float] | None
@@ -51,7 +55,9 @@ def barriers(curve: Sequence[Measurement], arc: npt.NDArray[np.float64]) -> Barr
     """
     losses = np.array([point.loss for point in curve])
     worst = max(curve, key=lambda point: point.excess)
+    highest = max(curve, key=lambda point: point.loss)
     errors = [point.error for point in curve if point.error is not None]
+    wrongest = max(curve, key=lambda point: point.error or 0.0)
     return Barriers(
         loss_max=float(losses.max()),
         loss_min=float(losses.min()),
@@ -61,6 +67,8 @@ def barriers(curve: Sequence[Measurement], arc: npt.NDArray[np.float64]) -> Barr
         barrier_frankle=float(losses.max() - (losses[0] + losses[-1]) / 2),
         error_barrier=max(errors) - (errors[0] + errors[-1]) / 2 if errors else None,
         barrier_interval=worst.excess_interval,
+        frankle_interval=highest.rise_interval,
+        error_barrier_interval=wrongest.error_rise_interval,
         worst_t=worst.t,
         loss_ends=(float(losses[0]), float(losses[-1])),
         error_ends=(errors[0], errors[-1]) if errors else None,

@@ -6,14 +6,12 @@ import time
 from collections.abc import Iterator
 from typing import Protocol
 
-import torch
-
 from connectivity_hooks.errors import UsageError
 from connectivity_hooks.evaluation import schedule
 from connectivity_hooks.evaluation.barriers import barriers
 from connectivity_hooks.evaluation.deviations import deviations
 from connectivity_hooks.evaluation.evaluation import Evaluation
-from connectivity_hooks.evaluation.measurement import Measurement, summarise
+from connectivity_hooks.evaluation.measurement import Measurement, SampleScores, summarise
 from connectivity_hooks.evaluation.passes import BatchNorm, Passes
 from connectivity_hooks.evaluation.scorer import Scorer
 from connectivity_hooks.evaluation.sites import Sites
@@ -133,10 +131,10 @@ class _Curve:
         scores, source = self._scorers[split.name](t)
         return summarise(t, split.name, scores, ends, source)
 
-    def _ends(self, split: Split) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the per-sample losses at both ends, which every measurement is compared with."""
+    def _ends(self, split: Split) -> tuple[SampleScores, SampleScores]:
+        """Return the per-sample scores at both ends, which every measurement is compared with."""
         scorer = self._scorers[split.name]
-        return scorer(0.0)[0].losses, scorer(1.0)[0].losses
+        return scorer(0.0)[0], scorer(1.0)[0]
 
 
 def _coordinates(passes: Passes, path: Path) -> set[str]:

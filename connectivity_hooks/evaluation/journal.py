@@ -10,11 +10,14 @@ from types import TracebackType
 
 from connectivity_hooks.evaluation.measurement import Measurement
 
+_FIELDS = [field.name for field in dataclasses.fields(Measurement)]
+
 
 class Journal:
     """Appends measurements to a file of JSON lines; the first line says what they belong to.
 
-    A file that belongs to something else is started anew; a line that a crash cut short is dropped.
+    A file that belongs to something else, or has other fields, is started anew; a line that a crash cut short is
+    dropped.
 
     Args:
         file: The journal's file.
@@ -22,7 +25,7 @@ class Journal:
     """
 
     def __init__(self, file: pathlib.Path, subject: Mapping[str, object]) -> None:
-        header = json.dumps({"subject": dict(subject)}, sort_keys=True)
+        header = json.dumps({"fields": _FIELDS, "subject": dict(subject)}, sort_keys=True)
         lines = _complete_lines(file)
         self._known: dict[float, list[Measurement]] = {}
         if lines[:1] == [header]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -30,6 +30,10 @@ class Measurement:
         error_interval: Half-width of its 95 % confidence interval.
         excess: loss - (1-t)·L_A - t·L_B, from the same samples (Entezari et al. 2022).
         excess_interval: Half-width of its 95 % confidence interval, paired by sample.
+        rise: loss - (L_A + L_B)/2, from the same samples (Frankle et al. 2020).
+        rise_interval: Half-width of its 95 % confidence interval, paired by sample.
+        error_rise: The rise of the error, likewise; None where the loss has no errors.
+        error_rise_interval: Half-width of its 95 % confidence interval, paired by sample.
         source: ``forward`` pass, interpolated ``outputs`` of a convex segment's ends, or the value of the ``constant``
             segment's other end.
     """
@@ -42,6 +46,10 @@ class Measurement:
     error_interval: float | None
     excess: float
     excess_interval: float
+    rise: float
+    rise_interval: float
+    error_rise: float | None
+    error_rise_interval: float | None
     source: Source
 
 
@@ -64,34 +72,39 @@ def score(batches: Iterable[tuple[Tensor, Tensor]], loss: Loss) -> SampleScores:
     return SampleScores(torch.cat(losses), torch.cat(errors) if errors else None)
 
 
-def summarise(t: float, split: str, scores: SampleScores, ends: tuple[Tensor, Tensor], source: Source) -> Measurement:
+def summarise(
+    t: float, split: str, scores: SampleScores, ends: tuple[SampleScores, SampleScores], source: Source
+) -> Measurement:
     """Reduce per-sample scores to a `Measurement`, in float64 and with one transfer from the device.
 
     Args:
         t: Position on the path.
         split: Name of the split.
         scores: Of the N samples at t.
-        ends: Per-sample losses (N,) at t = 0 and t = 1.
+        ends: Of the same samples at t = 0 and t = 1.
         source: How the scores came about.
     """
-    losses = scores.losses.double()
-    excess = losses - torch.lerp(ends[0].double(), ends[1].double(), t)
-    columns = [losses, excess] + ([scores.errors.double()] if scores.errors is not None else [])
-    table = torch.stack(columns)
-    figures = torch.stack([table.mean(1), table.var(1, correction=min(1, len(losses) - 1))]).tolist()
-    means, halves = figures[0], [_NORMAL_95 * math.sqrt(variance / len(losses)) for variance in figures[1]]
-    has_errors = scores.errors is not None
-    return Measurement(
-        t=t,
-        split=split,
-        loss=_number(means[0]),
-        loss_interval=_number(halves[0]),
-        error=means[2] if has_errors else None,
-        error_interval=halves[2] if has_errors else None,
-        excess=_number(means[1]),
-        excess_interval=_number(halves[1]),
-        source=source,
-    )
+    columns = _of_losses(scores.losses, (ends[0].losses, ends[1].losses), t)
+    if scores.errors is not None and ends[0].errors is not None and ends[1].errors is not None:
+        columns |= _of_errors(scores.errors, (ends[0].errors, ends[1].errors))
+    table = torch.stack(list(columns.values()))
+    count = table.shape[1]
+    moments = torch.stack([table.mean(1), table.var(1, correction=min(1, count - 1))]).tolist()
+    figures: dict[str, Any] = dict.fromkeys(("error", "error_interval", "error_rise", "error_rise_interval"))
+    for name, mean, variance in zip(columns, *moments, strict=True):
+        figures[name] = _number(mean)
+        figures[f"{name}_interval"] = _number(_NORMAL_95 * math.sqrt(variance / count))
+    return Measurement(t=t, split=split, source=source, **figures)
+
+
+def _of_losses(losses: Tensor, ends: tuple[Tensor, Tensor], t: float) -> dict[str, Tensor]:
+    here, a, b = losses.double(), ends[0].double(), ends[1].double()
+    return {"loss": here, "excess": here - torch.lerp(a, b, t), "rise": here - (a + b) / 2}
+
+
+def _of_errors(errors: Tensor, ends: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+    here, a, b = errors.double(), ends[0].double(), ends[1].double()
+    return {"error": here, "error_rise": here - (a + b) / 2}
 
 
 def _number(value: float) -> float:

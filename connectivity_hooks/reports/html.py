@@ -28,6 +28,19 @@ def write_html(saved: Saved, file: pathlib.Path) -> None:
 
 def render_html(saved: Saved) -> str:
     """Return the page: the answer in words, the picture, the tables."""
+    bounds = {name: builder.get("bound") or {} for name, builder in saved.content["builders"].items()}
+    picture = as_svg(figure_of(saved.rows, bounds)) if saved.rows else ""
+    return page("report.html.j2", picture, report=saved.content, words=WORDS, splits=_splits(saved))
+
+
+def page(template: str, picture: str, **content: Any) -> str:
+    """Return a page made of one of the templates beside this file, everything escaped.
+
+    Args:
+        template: Its name.
+        picture: SVG drawn from data by matplotlib, which escapes the text in it; the one thing not escaped again.
+        **content: What the template shows.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("connectivity_hooks.reports"),
         autoescape=True,
@@ -35,13 +48,8 @@ def render_html(saved: Saved) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": _figure, "percent": _percent, "seconds": _seconds}
-    bounds = {name: builder.get("bound") or {} for name, builder in saved.content["builders"].items()}
-    picture = as_svg(figure_of(saved.rows, bounds)) if saved.rows else ""
-    # The picture is drawn from data by matplotlib, which escapes the text in it; it is the one thing not escaped again.
-    return environment.get_template("report.html.j2").render(
-        report=saved.content, picture=Markup(picture), words=WORDS, splits=_splits(saved)
-    )
+    environment.filters |= {"figure": _figure, "percent": _percent, "points": _points, "seconds": _seconds}
+    return environment.get_template(template).render(picture=Markup(picture), **content)
 
 
 def _splits(saved: Saved) -> list[str]:
@@ -56,6 +64,10 @@ def _figure(value: Any) -> str:
 
 def _percent(value: Any) -> str:
     return "–" if value is None or isinstance(value, jinja2.Undefined) else f"{100 * value:.2f} %"
+
+
+def _points(value: Any) -> str:
+    return "–" if value is None or isinstance(value, jinja2.Undefined) else f"{100 * value:.2f}"
 
 
 def _seconds(value: Any) -> str:

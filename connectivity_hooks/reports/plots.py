@@ -70,12 +70,17 @@ def figure_of(rows: Sequence[Row], bounds: Mapping[str, Mapping[str, float | Non
     return figure
 
 
-def as_svg(figure: Figure) -> str:
-    """Return a figure as SVG to put into a page: no prolog, no metadata, no address of anything outside."""
+def as_svg_file(figure: Figure) -> str:
+    """Return a figure as an SVG file of its own, the same for the same data."""
     text = io.StringIO()
     with mpl.rc_context(STYLE):
         FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    svg = text.getvalue()
+    return text.getvalue()
+
+
+def as_svg(figure: Figure) -> str:
+    """Return a figure as SVG to put into a page: no prolog, no metadata, no address of anything outside."""
+    svg = as_svg_file(figure)
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)

@@ -71,9 +71,9 @@ class Report:
             "notes": list(self.notes),
             "environment": environment(),
         }
-        finite: dict[str, Any] = _finite(content, "", lost)
-        finite["notes"] += [f"{place} is not a finite number" for place in lost]
-        return finite
+        ready: dict[str, Any] = finite(content, "", lost)
+        ready["notes"] += [f"{place} is not a finite number" for place in lost]
+        return ready
 
     def table(self) -> str:
         """Return the figures as a plain text table."""
@@ -118,7 +118,7 @@ def load_saved(folder: pathlib.Path) -> Saved:
 def verdict_json(verdict: Verdict) -> dict[str, Any]:
     """Return a verdict as JSON-ready values, its status in a word."""
     fields = {key: value for key, value in dataclasses.asdict(verdict).items() if key != "details"}
-    result: dict[str, Any] = _finite({**fields, "status": verdict.status, "details": dict(verdict.details)}, "", [])
+    result: dict[str, Any] = finite({**fields, "status": verdict.status, "details": dict(verdict.details)}, "", [])
     return result
 
 
@@ -162,12 +162,13 @@ def _builder(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _finite(value: Any, place: str, lost: list[str]) -> Any:
+def finite(value: Any, place: str, lost: list[str]) -> Any:
+    """Return JSON-ready values, None for what is not a finite number; its place is appended to `lost`."""
     if isinstance(value, float) and not math.isfinite(value):
         lost.append(place)
         return None
     if isinstance(value, Mapping):
-        return {str(key): _finite(item, f"{place}.{key}".lstrip("."), lost) for key, item in value.items()}
+        return {str(key): finite(item, f"{place}.{key}".lstrip("."), lost) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item, f"{place}.{index}", lost) for index, item in enumerate(value)]
+        return [finite(item, f"{place}.{index}", lost) for index, item in enumerate(value)]
     return value

@@ -13,6 +13,8 @@ from connectivity_hooks.evaluation.evaluation import Evaluation
 from connectivity_hooks.paths.path import Path
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_NUMBERS = ("t", "loss", "loss_interval", "excess", "excess_interval", "rise", "rise_interval")
+_ERRORS = ("error", "error_interval", "error_rise", "error_rise_interval")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,10 @@ class Row:
     error_interval: float | None
     excess: float
     excess_interval: float
+    rise: float
+    rise_interval: float
+    error_rise: float | None
+    error_rise_interval: float | None
     source: str
     guarantee: str
 
@@ -43,12 +49,17 @@ def rows_of(evaluations: Mapping[str, Evaluation]) -> list[Row]:
 
 
 def write_rows(file: pathlib.Path, rows: Sequence[Row]) -> None:
-    """Write the rows in one step; text that a spreadsheet would run as a formula is quoted."""
+    """Write the rows of evaluation.csv in one step."""
+    write_csv(file, [column.name for column in fields(Row)], [tuple(asdict(row).values()) for row in rows])
+
+
+def write_csv(file: pathlib.Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Write a table in one step; text that a spreadsheet would run as a formula is quoted, numbers are exact."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([column.name for column in fields(Row)])
+    writer.writerow(columns)
     for row in rows:
-        writer.writerow([_cell(value) for value in asdict(row).values()])
+        writer.writerow([_cell(value) for value in row])
     atomic_text(file, text.getvalue())
 
 
@@ -60,8 +71,8 @@ def read_rows(file: pathlib.Path) -> list[Row]:
 
 def _row(record: Mapping[str, str]) -> Row:
     text = {name: record[name].removeprefix("'") for name in ("builder", "split", "source", "guarantee")}
-    numbers = {name: float(record[name]) for name in ("t", "loss", "loss_interval", "excess", "excess_interval")}
-    errors = {name: float(record[name]) if record[name] else None for name in ("error", "error_interval")}
+    numbers = {name: float(record[name]) for name in _NUMBERS}
+    errors = {name: float(record[name]) if record[name] else None for name in _ERRORS}
     return Row(**text, **numbers, **errors)  # type: ignore[arg-type]
 
 

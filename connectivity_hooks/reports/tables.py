@@ -43,7 +43,7 @@ def figures_table(evaluations: Sequence[Evaluation]) -> str:
                     "" if figures.error_max is None else f"{100 * figures.error_max:.2f} %",
                 ]
             )
-    return _aligned(head, lines)
+    return aligned(head, lines)
 
 
 def verdicts_table(verdicts: Sequence[Verdict]) -> str:
@@ -63,10 +63,11 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> str:
                 verdict.reason or details,
             ]
         )
-    return _aligned(["condition", "layer", "verdict", "measured", "threshold", "details"], lines)
+    return aligned(["condition", "layer", "verdict", "measured", "threshold", "details"], lines)
 
 
-def _aligned(head: list[str], lines: list[list[str]]) -> str:
+def aligned(head: list[str], lines: list[list[str]]) -> str:
+    """Return lines under a head, in columns, one row a line whatever the text holds."""
     table = [[_CONTROL.sub(" ", cell) for cell in line] for line in [head, *lines]]
     widths = [max(len(line[column]) for line in table) for column in range(len(head))]
     rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]

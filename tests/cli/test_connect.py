@@ -350,15 +350,15 @@ def test_an_interrupted_run_keeps_what_was_finished_and_goes_on(run, ends, tmp_p
 def test_data_that_changed_under_one_name_is_measured_anew(workspace):
     import numpy as np
 
-    from connectivity_hooks.cli.connect import _digest
+    from connectivity_hooks.evaluation.measuring import data_digest
 
     task = ch.make_task(model=f"{workspace}/net.py:make", data=str(workspace / "data.npz"))
     arrays = dict(np.load(workspace / "data.npz"))
     arrays["y_train"] = arrays["y_train"][::-1].copy()
     np.savez(workspace / "other.npz", **arrays)
     other = ch.make_task(model=f"{workspace}/net.py:make", data=str(workspace / "other.npz"))
-    assert _digest(task) == _digest(task)
-    assert _digest(task) != _digest(other)
+    assert data_digest(task) == data_digest(task)
+    assert data_digest(task) != data_digest(other)
 
 
 def test_sharded_checkpoints_connect(run, ends, workspace, tmp_path):

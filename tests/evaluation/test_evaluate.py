@@ -42,9 +42,21 @@ def test_every_figure_of_a_linear_path_agrees_with_the_reference(setting):
             assert point.excess_interval == pytest.approx(
                 1.96 * excess.std().item() / len(excess) ** 0.5, rel=1e-3, abs=1e-6
             )
+            rise = losses - (ends[0][0] + ends[1][0]) / 2
+            error_rise = errors - (ends[0][1] + ends[1][1]) / 2
+            for found, half, expected in (
+                (point.rise, point.rise_interval, rise),
+                (point.error_rise, point.error_rise_interval, error_rise),
+            ):
+                assert found == pytest.approx(expected.mean().item(), abs=1e-5)
+                assert half == pytest.approx(1.96 * expected.std().item() / len(expected) ** 0.5, rel=1e-3, abs=1e-6)
         curve, figures = evaluation.curves[name], evaluation.barriers[name]
         assert figures.barrier_entezari == max(point.excess for point in curve)
         assert figures.barrier_frankle == figures.loss_max - (curve[0].loss + curve[-1].loss) / 2
+        highest, wrongest = max(curve, key=lambda point: point.loss), max(curve, key=lambda point: point.error)
+        assert figures.frankle_interval == highest.rise_interval
+        assert figures.error_barrier == pytest.approx(wrongest.error_rise, abs=1e-12)
+        assert figures.error_barrier_interval == wrongest.error_rise_interval
     assert evaluation.bound == {"train": None, "test": None}
 
 

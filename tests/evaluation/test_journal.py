@@ -46,3 +46,13 @@ def test_a_journal_of_something_else_is_started_anew(setting, tmp_path):
         evaluate(path, setting.task, points=3, refine=0, record=journal)
     with Journal(tmp_path / "journal", {**SUBJECT, "ends": ["1", "3"]}) as journal:
         assert len(journal) == 0
+
+
+def test_a_journal_with_other_fields_is_started_anew(setting, tmp_path):
+    path = Path.from_points([setting.weights(1), setting.weights(2)])
+    with Journal(tmp_path / "journal", SUBJECT) as journal:
+        evaluate(path, setting.task, points=3, refine=0, record=journal)
+    text = (tmp_path / "journal").read_text()
+    (tmp_path / "journal").write_text(text.replace(', "rise_interval"', "").replace('"rise_interval":', '"gone":'))
+    with Journal(tmp_path / "journal", SUBJECT) as journal:
+        assert len(journal) == 0

@@ -36,7 +36,10 @@ def evaluation(builder="linear", top=1.0, errors=True, splits=("train", "test"),
             t = index / (count - 1)
             loss = 0.1 + 4 * top * t * (1 - t)
             error = (0.01 + 0.5 * t * (1 - t)) if errors else None
-            points.append(Measurement(t, split, loss, 0.01, error, error and 0.002, loss - 0.1, 0.01, "forward"))
+            rises = (loss - 0.1, 0.01, error and error - 0.01, error and 0.002)
+            points.append(
+                Measurement(t, split, loss, 0.01, error, error and 0.002, loss - 0.1, 0.01, *rises, "forward")
+            )
         curves[split] = tuple(points)
     arc = np.linspace(0, 1, count)
     path = Path.from_points([{"w": torch.zeros(2)}, {"w": torch.ones(2)}], guarantees=guarantees)

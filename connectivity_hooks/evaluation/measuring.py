@@ -1,0 +1,66 @@
+"""How a path is measured, and everything that its measurements depend on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from connectivity_hooks.contracts.aligner import Aligner
+from connectivity_hooks.contracts.builder import Builder
+from connectivity_hooks.evaluation.passes import BatchNorm
+from connectivity_hooks.tasks.task import Task
+
+_SAMPLES = 64
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """The arguments of `evaluate` by the same names."""
+
+    points: int = 25
+    refine: int = 4
+    batch_norm: BatchNorm = "stored"
+
+
+def subject(
+    ends: Sequence[str], builder: Builder, aligner: Aligner | None, task: Task, batch_norm: BatchNorm, data: str
+) -> dict[str, object]:
+    """Return everything that the measurement of a path at some t depends on, as JSON-ready values.
+
+    Args:
+        ends: Digests of both checkpoints.
+        builder: Makes the path.
+        aligner: Aligns its end, if any.
+        task: Model, data and loss.
+        batch_norm: See `evaluate`.
+        data: Digest of the data, see `data_digest`.
+    """
+    return {
+        "ends": list(ends),
+        "builder": [builder.name, builder.used_options()],
+        "aligner": [aligner.name, aligner.used_options()] if aligner else None,
+        "task": task.describe(),
+        "batch_norm": batch_norm,
+        "data": data,
+    }
+
+
+def data_digest(task: Task) -> str:
+    """Return a digest of every split's targets and first inputs, to tell data that changed under one name."""
+    tensors: list[Tensor] = []
+    for split in task.splits():
+        inputs, _ = next(iter(split.head(_SAMPLES).batches(_SAMPLES)))
+        tensors += [inputs, split.targets()]
+    return tensors_digest(tensors)
+
+
+def tensors_digest(tensors: Iterable[Tensor]) -> str:
+    """Return the sha256 of the tensors' bytes, one after the other."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
