@@ -90,7 +90,9 @@ class Fitter:
         found = []
         for _ in progress.track(range(self.effort.rounds), "rounds of training", self.effort.rounds):
             schedule = self.effort.schedule
-            narrow, head = train(network, narrow, head, features, self.goal, cut, until, schedule, generator)
+            narrow, head = train(
+                network, narrow, head, features, self.goal, cut, until, schedule, generator, again=bool(found)
+            )
             found.append(self._finished(features, cut, until, slots, narrow, head))
             if found[-1].loss <= self.goal.target:
                 break

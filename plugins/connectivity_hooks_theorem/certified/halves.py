@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -81,6 +82,8 @@ class Halves:
 
     def _small(self) -> bool:
         """Say whether both ends' features of two layers fit, on a processor that has a core for each end."""
-        shapes = [step.shape for step in self.network.program.steps] + [self.network.program.input_shape]
-        held = 16 * len(self.task.train) * max(torch.Size(shape).numel() for shape in shapes)
+        shapes = {step.name: step.shape for step in self.network.program.steps}
+        later = [cut.values for cut in self.network.cuts[1:]]
+        widest = max(sum(math.prod(shapes[value]) for value in values) for values in later)
+        held = 16 * len(self.task.train) * widest
         return self.task.device.type == "cpu" and torch.get_num_threads() > 1 and held <= self.budget
