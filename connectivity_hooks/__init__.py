@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from connectivity_hooks.tasks import Task, make_task
     from connectivity_hooks.verification.findings import Verification
     from connectivity_hooks.verification.verify import verify
+    from connectivity_hooks.watching import Watch, watch
 
 _HOMES = {
     "Capture": "features",
@@ -38,6 +39,7 @@ _HOMES = {
     "Task": "tasks",
     "UsageError": "errors",
     "Verification": "verification",
+    "Watch": "watching",
     "capture": "features",
     "check": "checking",
     "connect": "connection",
@@ -46,6 +48,7 @@ _HOMES = {
     "make_task": "tasks",
     "save": "checkpoints",
     "verify": "verification",
+    "watch": "watching",
 }
 
 __all__ = [
@@ -57,6 +60,7 @@ __all__ = [
     "Task",
     "UsageError",
     "Verification",
+    "Watch",
     "capture",
     "check",
     "connect",
@@ -65,6 +69,7 @@ __all__ = [
     "make_task",
     "save",
     "verify",
+    "watch",
 ]
 
 

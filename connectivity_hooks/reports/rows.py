@@ -48,7 +48,7 @@ def write_rows(file: pathlib.Path, rows: Sequence[Row]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([column.name for column in fields(Row)])
     for row in rows:
-        writer.writerow([_cell(value) for value in asdict(row).values()])
+        writer.writerow([cell(value) for value in asdict(row).values()])
     atomic_text(file, text.getvalue())
 
 
@@ -65,7 +65,8 @@ def _row(record: Mapping[str, str]) -> Row:
     return Row(**text, **numbers, **errors)  # type: ignore[arg-type]
 
 
-def _cell(value: object) -> object:
+def cell(value: object) -> object:
+    """Return a value as written to a CSV file; text that a spreadsheet would run as a formula is quoted."""
     if isinstance(value, str) and value.startswith(_FORMULA):
         return "'" + value
     return repr(value) if isinstance(value, float) else value
