@@ -70,6 +70,7 @@ class Capture(Mapping[str, Tensor]):
     Attributes:
         layers: The layers listened to.
         problems: For a layer that was left out, why.
+        paused: Whether passes are let by, neither counted nor captured; may be set at any time between them.
         indices: With `samples`: the positions in the stream, counted from 0, of the samples that are kept.
     """
 
@@ -93,6 +94,7 @@ class Capture(Mapping[str, Tensor]):
         self._every = every
         self._strict = strict
         self._reservoir = None if samples is None else Reservoir(samples, seed)
+        self.paused = False
         self._passes = 0
         self._active = False
         self._current: dict[str, list[Tensor]] = {}
@@ -159,9 +161,12 @@ class Capture(Mapping[str, Tensor]):
         return handles
 
     def _begin(self) -> None:
-        self._active = self._passes % self._every == 0
-        self._passes += 1
         self._current = {}
+        self._active = self._listens() and self._passes % self._every == 0
+        self._passes += self._listens()
+
+    def _listens(self) -> bool:
+        return not self.paused
 
     def _end(self, completed: bool) -> None:
         caught, self._current = self._current, {}

@@ -31,7 +31,6 @@ class Window(Capture):
         strict: Raise what goes wrong in a hook.
 
     Attributes:
-        listening: Whether passes are captured; turned off and on between steps.
         rows: Rows that passed since `clear`, kept or not.
         seconds: Time that the hooks took, on the host.
         unpaired: Rows that came without targets.
@@ -47,7 +46,6 @@ class Window(Capture):
         seed: int = 0,
         strict: bool = False,
     ) -> None:
-        self.listening = True
         self.seconds = 0.0
         self._spatial = spatial
         self._samples = samples
@@ -93,12 +91,9 @@ class Window(Capture):
     def _full(self, rows: int) -> bool:
         return rows >= self._samples
 
-    def _begin(self) -> None:
+    def _listens(self) -> bool:
         waiting = sum(len(next(iter(each.values()))) for each in self._waiting)
-        if self.listening and self._root.training and not self._full(waiting):
-            super()._begin()
-        else:
-            self._active = False
+        return super()._listens() and self._root.training and not self._full(waiting)
 
     def _catch(self, layer: str, module: nn.Module, value: object) -> None:
         started = time.perf_counter()

@@ -32,7 +32,7 @@ def watch(
     model: nn.Module,
     probe: Probe | None = None,
     *,
-    every: Every = 500,
+    every: Every = "1 %",
     conditions: Conditions = "separability",
     log: Any = None,
     mode: Mode = "probe",
@@ -65,7 +65,7 @@ def watch(
             or a pair of tensors. Inputs are a tensor, a tuple of arguments or a dict of named ones; a batch may be a
             dict with ``labels``. Read once, `samples` of it, and held.
         every: When to check: optimizer steps (``500``), ``"2 epochs"``, ``"30 s"``, ``"10 min"``, a list of steps, or
-            ``"1 %"``: as often as that share of the training's time allows.
+            ``"1 %"``: at the first step, and then as often as costs that share of the training's time.
         conditions: Name, names or `Condition` instances, or a mapping from name to options.
         log: Where figures go: a function of (scalars, step), an object with ``log_dict``, ``log_metrics``, ``log`` or
             ``add_scalar``, or a list of them (`connectivity_hooks.watching.loggers.loggers`).

@@ -172,7 +172,7 @@ class TrainingLook(Look):
 
     def stepped(self, targets: Tensor | Sequence[Tensor] | None, step: int) -> None:
         """Pair the passes of this step with their targets, and listen to the next or not."""
-        self._window.listening = step % self._every == 0
+        self._window.paused = step % self._every != 0
         self._window.keep(targets)
 
     def checked(self) -> None:

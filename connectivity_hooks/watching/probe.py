@@ -88,32 +88,29 @@ class ProbeSplit(Split):
         return ProbeSplit(batches, self._device, self._dtype)
 
 
-def read_probe(probe: Probe, samples: int | None, seed: int, batch_size: int | None = None) -> ProbeSplit:
+def read_probe(probe: Probe, samples: int, seed: int) -> ProbeSplit:
     """Read a sample of `probe`, once.
 
     From a task (its training split), a split, a data set or a loader over one, `samples` are drawn by an own generator;
     of any other iterable the first are taken.
 
     Args:
-        probe: See `connectivity_hooks.watching.watch.watch`.
-        samples: How many; None for all.
+        probe: See `connectivity_hooks.watch`.
+        samples: How many at most.
         seed: Seed of the draw.
-        batch_size: Samples of one batch; None for the probe's own.
 
     Raises:
         InputError: A batch is not a pair (inputs, targets) of one length, or there are no samples.
         UsageError: `probe` is something else.
     """
     if isinstance(probe, Task):
-        return read_probe(probe.train, samples, seed, batch_size or probe.batch_size)
+        return read_probe(probe.train, samples, seed)
     if isinstance(probe, Split):
-        chosen = probe if samples is None or samples >= len(probe) else probe.sample(samples, seed)
-        return ProbeSplit(list(chosen.batches(batch_size or _BATCH)))
+        return ProbeSplit(list(probe.sample(samples, seed).batches(_BATCH)))
     if _is_pair(probe):
-        pair = ProbeSplit([_checked(probe)])
-        return pair if samples is None or samples >= len(pair) else pair.sample(samples, seed)
+        return ProbeSplit([_checked(probe)]).sample(samples, seed)
     if isinstance(probe, (Dataset, DataLoader)) and not isinstance(probe, IterableDataset):
-        return ProbeSplit(_first(_drawn(probe, samples, seed, batch_size), samples))
+        return ProbeSplit(_first(_drawn(probe, samples, seed), samples))
     if not isinstance(probe, Iterable):
         raise UsageError(f"probe: {_EXPECTED}, found {type(probe).__name__}")
     return ProbeSplit(_first(probe, samples))
@@ -133,34 +130,28 @@ def taken(inputs: Any, rows: slice | Tensor) -> Any:
     return mapped(lambda value: value[rows.to(value.device) if isinstance(rows, Tensor) else rows], inputs)
 
 
-def _drawn(
-    probe: Dataset[Any] | DataLoader[Any], samples: int | None, seed: int, batch_size: int | None
-) -> Iterable[Any]:
+def _drawn(probe: Dataset[Any] | DataLoader[Any], samples: int, seed: int) -> Iterable[Any]:
     loader = probe if isinstance(probe, DataLoader) else DataLoader(probe, batch_size=_BATCH)
     if isinstance(loader.dataset, IterableDataset) or loader.batch_size is None:
         return loader
-    size: int = len(loader.dataset)  # type: ignore[arg-type]
-    rows = draw(size, size if samples is None else samples, seed).tolist()
+    rows = draw(len(loader.dataset), samples, seed).tolist()  # type: ignore[arg-type]
     return DataLoader(
         Subset(loader.dataset, rows),
-        batch_size=batch_size or loader.batch_size,
+        batch_size=loader.batch_size,
         num_workers=loader.num_workers,
         collate_fn=loader.collate_fn,
     )
 
 
-def _first(batches: Iterable[Any], samples: int | None) -> list[tuple[Any, Tensor]]:
+def _first(batches: Iterable[Any], samples: int) -> list[tuple[Any, Tensor]]:
     held: list[tuple[Any, Tensor]] = []
     left = samples
     for batch in batches:
         inputs, targets = _checked(batch)
-        if left is not None and len(targets) > left:
-            inputs, targets = taken(inputs, slice(left)), targets[:left]
-        held.append((inputs, targets))
-        if left is not None:
-            left -= len(targets)
-            if left <= 0:
-                break
+        held.append((taken(inputs, slice(left)), targets[:left]))
+        left -= len(targets)
+        if left <= 0:
+            break
     return held
 
 

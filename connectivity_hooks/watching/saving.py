@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import time
 from collections.abc import Sequence
 
 from torch import nn
@@ -63,6 +64,7 @@ class Saver:
         """
         if self._last == clock.step:
             return None
+        begun = time.perf_counter()
         refuse_sharded(self._model, "saving the weights")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -74,5 +76,5 @@ class Saver:
         save(self._model, file, task=self._task, metadata={"connectivity_hooks.watch": json.dumps(about)})
         self._last = clock.step
         if self._schedule is not None:
-            self._schedule.done(clock, 0.0)
+            self._schedule.done(clock, time.perf_counter() - begun)
         return file

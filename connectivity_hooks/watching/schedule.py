@@ -97,18 +97,18 @@ class EverySeconds(Schedule):
 
 @dataclass
 class ShareOfTime(Schedule):
-    """As often as a share of the training's time allows, the first time at once to learn what it costs."""
+    """As often as costs that share of the time: at the first step, and again when what it took is paid off."""
 
     share: float
-    cost: float = 0.0
+    again: float = 0.0
 
     def due(self, clock: Clock, event: Event) -> bool:
-        """Say whether one more of the same cost keeps within the share."""
-        return event == "step" and clock.spent + self.cost <= self.share * clock.elapsed
+        """Say whether enough time has passed for what it took when it was last done."""
+        return event == "step" and clock.elapsed >= self.again
 
     def done(self, clock: Clock, seconds: float) -> None:
-        """Remember the cost."""
-        self.cost = seconds
+        """Wait from here until `seconds` are the share of the time between."""
+        self.again = clock.elapsed + seconds * (1 / self.share - 1)
 
 
 def parse_schedule(every: Every) -> Schedule:

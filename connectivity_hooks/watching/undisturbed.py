@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from connectivity_hooks.features.hooks import captures_paused
 from connectivity_hooks.features.stream import evaluation_mode
 
 
@@ -20,10 +21,12 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     Kept are the training flags, the buffers, the random states (torch on every device, numpy, Python), the gradient and
     inference modes and autocast. Inside, autocast is off, so that figures are computed in the weights' own type, and
     compiled modules run uncompiled: other shapes and modes would make them compile again in the middle of the training.
+    What captures have seen of the training is not mixed with the block's passes.
     """
     with ExitStack() as stack:
         stack.enter_context(random_states_kept(model))
         stack.enter_context(_buffers_kept(model))
+        stack.enter_context(captures_paused(model))
         stack.enter_context(evaluation_mode(model))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
