@@ -53,6 +53,11 @@ class Window(Capture):
         super().__init__(model, layers, every=1, samples=samples, seed=seed, strict=strict)
         self.clear()
 
+    @property
+    def heard(self) -> bool:
+        """Whether a layer fired since `clear`."""
+        return bool(self._fired)
+
     def clear(self) -> None:
         """Forget what was captured; the hooks stay."""
         self._reservoir = Reservoir(self._samples, self._seed)
@@ -103,8 +108,7 @@ class Window(Capture):
     def _copied(self, tensor: Tensor) -> Tensor:
         if hasattr(tensor, "full_tensor"):
             raise InputError("its output is a DTensor, which one process cannot gather alone; capture another layer")
-        with torch.autocast(tensor.device.type, enabled=False):
-            neurons = neurons_last(tensor.detach(), spatial=self._spatial)
+        neurons = neurons_last(tensor.detach(), spatial=self._spatial)
         return neurons.clone() if neurons.data_ptr() == tensor.data_ptr() else neurons
 
     def _store(self, caught: dict[str, Tensor]) -> None:

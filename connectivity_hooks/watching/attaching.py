@@ -72,8 +72,8 @@ def watch(
         mode: ``probe`` or ``training``.
         layers: Names, globs or ``NAME:input``; None for what `connectivity_hooks.check` takes.
         loss: The training's loss, by name or as a `Loss`; None for the task's, else cross-entropy.
-        samples: N. Of a probe, as many are drawn; in mode ``training`` as many are kept from one check to the next,
-            which bounds the memory.
+        samples: N. Of a probe, as many are drawn. In mode ``training`` as many are kept from one check to the next,
+            which bounds the memory, and a check that is due waits until there are as many.
         batch_size: Samples of one probe forward at most.
         spatial: How feature maps become neurons: ``pool`` (mean over space) or ``flatten``.
         seed: Seed of every random choice, the same at every check.

@@ -73,6 +73,7 @@ class Watch:
         self._rows: list[Row] = []
         self._statuses: dict[str, str] = {}
         self._checked_at: int | None = None
+        self._due = False
         self._closed = look is None
         with self._timed():
             for fault in [] if look is None else look.first_faults():
@@ -133,11 +134,13 @@ class Watch:
             return ()
         self._finish_queued_work()
         with self._timed() as begun:
+            self.verdicts = ()
             with self._faults.caught("a check"), undisturbed(self._look.model):
                 self.verdicts = answers(
                     self._conditions, self._look.observation, self._clock.step, strict=self._faults.strict
                 )
             self._look.checked()
+            self._due = False
             self._checked_at = self._clock.step
             self._record(self.verdicts)
             self._schedule.done(self._now(), time.perf_counter() - begun)
@@ -193,8 +196,8 @@ class Watch:
         if self._closed or self._look is None:
             return
         self._name_what_never_came()
-        if self._at_end and 0 < self._clock.step != self._checked_at:
-            self.check()
+        worth = self._look.ready() or self._checked_at is None
+        self._check_and_save("end", wanted=self._at_end and worth and 0 < self._clock.step != self._checked_at)
         self.remove()
 
     def remove(self) -> None:
@@ -227,14 +230,17 @@ class Watch:
     def _act(self, event: Event) -> None:
         if self._look is None or self._closed:
             return
-        checked = changed = False
-        if self._schedule.due(self._now(), event) or (event == "start" and self._at_start):
-            before = dict(self._statuses)
+        self._due |= self._schedule.due(self._now(), event) or (event == "start" and self._at_start)
+        self._check_and_save(event, wanted=self._due and self._look.ready())
+
+    def _check_and_save(self, event: Event, *, wanted: bool) -> None:
+        before = dict(self._statuses)
+        if wanted:
             self.check()
-            checked, changed = True, bool(before) and before != self._statuses
-        if self._saver is not None and self._saver.wanted(self._now(), event, checked=checked, changed=changed):
+        changed = bool(before) and before != self._statuses
+        if self._saver is not None and self._saver.wanted(self._now(), event, checked=wanted, changed=changed):
             with self._timed(), self._faults.caught("a checkpoint was not saved"):
-                self._saver.save(self._now(), self._rows[-len(self.verdicts) :] if checked else [])
+                self._saver.save(self._now(), self.verdicts if wanted else ())
 
     def _record(self, verdicts: Sequence[Verdict]) -> None:
         now = self._now()

@@ -25,6 +25,7 @@ from connectivity_hooks.watching.processes import refuse_sharded
 from connectivity_hooks.watching.undisturbed import undisturbed
 
 _UNPAIRED = "it needs targets, and {} of {} rows came without; give them to every watch.step(targets=...)"
+_UNPAIRABLE = "the targets given to watch.step(targets=...) fitted none of the passes since the last check"
 _NOTHING = (
     "no training pass reached the layers since the last check; a model that was compiled and run before it was watched "
     "ignores hooks: watch it before its first step, or with a probe"
@@ -47,6 +48,10 @@ class Look(ABC):
     @abstractmethod
     def observation(self) -> Observation:
         """Return what conditions look at now; raise `InputError` or `UsageError` when nothing can be looked at."""
+
+    def ready(self) -> bool:
+        """Say whether there is enough to look at."""
+        return True
 
     def first_faults(self) -> list[str]:
         """Return what is found wrong before the training begins, a line each."""
@@ -152,6 +157,8 @@ class TrainingLook(Look):
         self.layers = layers_of(self.model, layers)
         self._loss = loss
         self._every = every
+        self._samples = samples
+        self._listened = 0
         self._window = Window(model, self.layers, samples=samples, spatial=spatial, seed=seed, strict=strict)
 
     @property
@@ -159,12 +166,16 @@ class TrainingLook(Look):
         """Time that the hooks took, on the host."""
         return self._window.seconds
 
+    def ready(self) -> bool:
+        """Say whether the sample is full, or empty though it should not be."""
+        return self._window.rows >= self._samples or (self._listened > 0 and not self._window.heard)
+
     def observation(self) -> Observation:
         """Return the features that passed since the last check."""
         features = dict(self._window)
         targets = features.pop(TARGETS, None)
         if not features:
-            raise InputError(_NOTHING)
+            raise InputError(_UNPAIRABLE if self._window.heard else _NOTHING)
         rows = len(next(iter(features.values())))
         missing = _UNPAIRED.format(self._window.unpaired, self._window.rows)
         split = PassedSplit(rows, missing if targets is None else targets)
@@ -172,11 +183,13 @@ class TrainingLook(Look):
 
     def stepped(self, targets: Tensor | Sequence[Tensor] | None, step: int) -> None:
         """Pair the passes of this step with their targets, and listen to the next or not."""
+        self._listened += not self._window.paused
         self._window.paused = step % self._every != 0
         self._window.keep(targets)
 
     def checked(self) -> None:
         """Begin a new sample."""
+        self._listened = 0
         self._window.clear()
 
     def remove(self) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from torch import nn
 
 from connectivity_hooks.checkpoints.writing import save
+from connectivity_hooks.contracts.condition import Verdict
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.watching.history import Row
 from connectivity_hooks.watching.processes import refuse_sharded
 from connectivity_hooks.watching.schedule import Clock, Event, Schedule
 
@@ -55,7 +55,7 @@ class Saver:
             return changed
         return checked and self._schedule is None
 
-    def save(self, clock: Clock, rows: Sequence[Row]) -> pathlib.Path | None:
+    def save(self, clock: Clock, verdicts: Sequence[Verdict]) -> pathlib.Path | None:
         """Write the weights; return the file, or None when this step has been saved before.
 
         Raises:
@@ -71,8 +71,8 @@ class Saver:
         except OSError as error:
             raise InputError(f"{self._folder}: cannot be written to: {error.strerror}; choose another save=") from None
         file = self._folder / f"step_{clock.step:08d}.safetensors"
-        verdicts = [[row.condition, row.layer, row.status, row.measured] for row in rows]
-        about = {"step": clock.step, "epoch": clock.epoch, "weights": self._weights, "verdicts": verdicts}
+        found = [[each.condition, each.layer, each.status, each.measured] for each in verdicts]
+        about = {"step": clock.step, "epoch": clock.epoch, "weights": self._weights, "verdicts": found}
         save(self._model, file, task=self._task, metadata={"connectivity_hooks.watch": json.dumps(about)})
         self._last = clock.step
         if self._schedule is not None:

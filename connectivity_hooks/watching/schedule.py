@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 from connectivity_hooks.errors import UsageError
 
 Every: TypeAlias = "int | str | Iterable[int] | Schedule"
-Event = Literal["start", "step", "epoch"]
+Event = Literal["start", "step", "epoch", "end"]
 
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 _TEXT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z%]*)")
@@ -40,7 +40,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def due(self, clock: Clock, event: Event) -> bool:
-        """Say whether it is due now that the training has started, taken a step, or ended an epoch."""
+        """Say whether it is due now that the training started, took a step, ended an epoch, or is over."""
 
     def done(self, clock: Clock, seconds: float) -> None:  # noqa: B027 (most schedules need not know)
         """Be told that it was done at `clock`, and took `seconds`."""
@@ -76,7 +76,7 @@ class AtSteps(Schedule):
 
     def due(self, clock: Clock, event: Event) -> bool:
         """Say whether the step is one of them."""
-        return event != "epoch" and clock.step in self.steps
+        return event in ("start", "step") and clock.step in self.steps
 
 
 @dataclass

@@ -95,7 +95,7 @@ def _draw(axes: Axes, rows: Sequence[Row]) -> None:
     _scale(axes, rows)
     axes.set_ylabel(next((row.unit for row in rows if row.unit), ""))
     if len(layers) <= _LINES_IN_A_LEGEND:
-        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes.legend(title="layer", frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _mark_invalid(axes: Axes, rows: Sequence[Row]) -> None:
@@ -115,7 +115,7 @@ def _scale(axes: Axes, rows: Sequence[Row]) -> None:
         axes.set_yscale("symlog", linthresh=linear)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         if min(measured) >= 0:
-            axes.set_ylim(bottom=-0.3 * linear)
+            axes.set_ylim(-0.3 * linear, 2 * sizes[-1])
 
 
 def _colour(index: int, count: int) -> Any:

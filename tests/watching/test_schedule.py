@@ -46,7 +46,9 @@ def test_a_share_of_the_time_is_kept():
     assert due_steps("50%", steps=9, seconds=1.0, cost=2.0) == [1, 3, 5, 7, 9]
 
 
-@pytest.mark.parametrize("every", [0, -1, True, "0", "1.5 steps", "x", "5 parsecs", "0 s", "0 %", "101 %", [], [1.5], 2.5])
+@pytest.mark.parametrize(
+    "every", [0, -1, True, "0", "1.5 steps", "x", "5 parsecs", "0 s", "0 %", "101 %", [], [1.5], 2.5]
+)
 def test_what_is_no_schedule_is_refused(every):
     with pytest.raises(UsageError, match="every: expected a number of steps"):
         parse_schedule(every)
