@@ -97,6 +97,8 @@ def watch(
         UsageError: A name, an option, a schedule or a logger is unknown, or two arguments do not go together.
     """
     _check_arguments(mode, probe, ema, samples, batch_size, capture_every)
+    if mode == "training" and at_start:
+        raise UsageError("watch: at_start= needs a probe: in mode 'training' nothing has passed before the first step")
     _check_saving(save, save_every, on_change)
     asked, schedule, sinks = make_conditions(conditions, seed), parse_schedule(every), loggers(log)
     criterion = _loss(loss, probe)

@@ -217,6 +217,7 @@ class Watch:
     def __enter__(self) -> Watch:
         if self._clock.step == 0:
             self._act("start")
+            self._due = False
         return self
 
     def __exit__(
@@ -255,7 +256,7 @@ class Watch:
                 sink(scalars(verdicts, now), now.step)
 
     def _name_what_never_came(self) -> None:
-        if self._clock.step == 0:
+        if self._clock.step == 0 and self._checked_at is None:
             self._faults.say("no step was counted; call watch.step() after every optimizer step")
         elif isinstance(self._schedule, EveryEpochs) and self._clock.epoch == 0:
             self._faults.say("the schedule counts epochs and none ended; call watch.epoch() after every epoch")

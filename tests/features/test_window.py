@@ -164,6 +164,22 @@ def test_a_step_larger_than_the_sample_is_paired_from_its_beginning():
     assert torch.equal(features["0"][:, 0].long(), features[TARGETS])
 
 
+def test_an_output_spread_over_processes_is_left_out_and_not_gathered():
+    class Spread(torch.Tensor):
+        def full_tensor(self):
+            raise AssertionError("a collective, which the other processes do not take part in")
+
+    class Parallel(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).as_subclass(Spread)
+
+    net = nn.Sequential(nn.Linear(4, 4), Parallel(4, 4))
+    with window(net, ["0", "1"]) as features, pytest.warns(UserWarning, match="1 is left out: its output is a DTensor"):
+        net(torch.zeros(2, 4))
+    features.keep(None)
+    assert list(features) == ["0"]
+
+
 def test_a_copy_of_the_model_is_not_listened_to_and_the_model_can_be_pickled():
     net = Net()
     with window(net) as features:

@@ -133,9 +133,12 @@ def test_a_condition_that_runs_the_model_is_refused_in_training_mode(net, condit
 
 
 def test_a_condition_that_needs_targets_says_how_to_give_them(net):
-    with pytest.warns(UserWarning, match=r"needs targets, and 32 of 32 rows came without; .*watch.step\(targets="):
-        with ch.watch(net, mode="training", samples=32, capture_every=1, conditions="separability") as watch:
-            steps(net, 2, watch)
+    watch = ch.watch(net, mode="training", samples=32, capture_every=1, conditions="separability")
+    with (
+        pytest.warns(UserWarning, match=r"needs targets, and 32 of 32 rows came without; .*watch.step\(targets="),
+        watch,
+    ):
+        steps(net, 2, watch)
     assert watch.verdicts[0].holds is None
     with ch.watch(net, mode="training", samples=32, capture_every=1, conditions="feature-rank", strict=True) as watch:
         steps(net, 2, watch)
@@ -143,11 +146,14 @@ def test_a_condition_that_needs_targets_says_how_to_give_them(net):
 
 
 def test_targets_of_another_number_are_named_once(net):
-    with pytest.warns(UserWarning, match="left out: 3 targets for 5 rows that passed") as said:
+    def train():
         with ch.watch(net, mode="training", capture_every=1, conditions=[Mean()], at_end=False) as watch:
             for _ in range(3):
                 net(X[:5])
                 watch.step(Y[:3])
+
+    with pytest.warns(UserWarning, match="left out: 3 targets for 5 rows that passed") as said:
+        train()
     assert len(said) == 1
 
 

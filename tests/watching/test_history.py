@@ -123,12 +123,12 @@ def test_two_runs_into_one_folder_the_second_is_named_and_writes_nothing(tmp_pat
 
 def test_a_folder_that_cannot_be_written_to_is_named_and_the_training_goes_on(tmp_path):
     (tmp_path / "file").write_text("")
-    with (
-        pytest.warns(UserWarning, match="the history was not written: .*cannot be written to"),
-        watched(tmp_path / "file" / "out") as watch,
-    ):
+    watch = watched(tmp_path / "file" / "out", at_end=False)
+    watch.step()
+    with pytest.warns(UserWarning, match="the history was not written: .*cannot be written to"):
         watch.step()
-        watch.step()
+    with pytest.warns(UserWarning, match="the summary was not written"):
+        watch.close()
     assert len(watch.history) == 2
 
 

@@ -231,10 +231,16 @@ def test_a_check_waits_until_as_many_rows_passed_as_were_asked_for(net):
 @pytest.mark.parametrize("mode", ["probe", "training"])
 def test_hooks_are_gone_when_the_block_ends_also_by_an_exception(net, mode):
     options = {"mode": mode, "capture_every": 1} if mode == "training" else {"probe": (X, Y)}
-    with pytest.raises(RuntimeError, match="user"), ch.watch(net, conditions=[Mean()], **options) as watch:
-        net(X[:4])
-        watch.step(Y[:4])
-        raise RuntimeError("user")
+    watch = ch.watch(net, conditions=[Mean()], **options)
+
+    def fail():
+        with watch:
+            net(X[:4])
+            watch.step(Y[:4])
+            raise RuntimeError("user")
+
+    with pytest.raises(RuntimeError, match="user"):
+        fail()
     assert hook_count(net) == 0
     watch.close()
     watch.step()
@@ -298,6 +304,7 @@ def test_arguments_that_do_not_go_together_are_refused(net):
         ({"mode": "training", "probe": (X, Y)}, "leave probe= and ema= out"),
         ({"mode": "training", "ema": net}, "leave probe= and ema= out"),
         ({"mode": "both"}, "expected mode"),
+        ({"mode": "training", "at_start": True}, "needs a probe"),
         ({"probe": (X, Y), "samples": 0}, "samples, batch_size and capture_every"),
         ({"probe": (X, Y), "on_change": "save"}, "need save="),
         ({"probe": (X, Y), "save_every": 5}, "need save="),

@@ -42,7 +42,7 @@ def test_every_form_gives_pairs_that_belong_together(kind):
     inputs, targets = rows(split)
     assert len(split) == len(inputs) == 70
     assert torch.equal(targets, split.targets())
-    index = [int((X == each).all(1).nonzero()) for each in inputs]
+    index = [int((each == X).all(1).nonzero()) for each in inputs]
     assert torch.equal(targets, Y[index])
     assert len(set(index)) == 70
 
@@ -50,7 +50,7 @@ def test_every_form_gives_pairs_that_belong_together(kind):
 @pytest.mark.parametrize("kind", ["pair", "split", "task", "data set", "loader"])
 def test_what_has_a_length_is_sampled_and_not_cut(kind):
     inputs, _ = rows(read_probe(PROBES[kind], 30, seed=0))
-    index = [int((X == each).all(1).nonzero()) for each in inputs]
+    index = [int((each == X).all(1).nonzero()) for each in inputs]
     assert max(index) > 60
     assert torch.equal(rows(read_probe(PROBES[kind], 30, seed=0))[0], inputs)
     assert not torch.equal(rows(read_probe(PROBES[kind], 30, seed=1))[0], inputs)
@@ -61,7 +61,7 @@ def test_batches_are_cut_to_the_size_asked_for_and_head_and_sample_choose_rows()
     assert [len(y) for _, y in split.batches(32)] == [32, 18, 32, 18, 20]
     assert torch.equal(rows(split.head(60))[0], X[:60])
     chosen, labels = rows(split.sample(11, seed=3))
-    index = [int((X == each).all(1).nonzero()) for each in chosen]
+    index = [int((each == X).all(1).nonzero()) for each in chosen]
     assert index == sorted(index)
     assert torch.equal(labels, Y[index])
 
@@ -91,5 +91,5 @@ def test_what_gives_no_pairs_is_refused(probe, message):
 
 
 def test_what_is_no_data_is_refused():
-    with pytest.raises(UsageError, match="expected a Task, .* found int"):
+    with pytest.raises(UsageError, match=r"expected a Task, .* found int"):
         read_probe(3, 10, seed=0)

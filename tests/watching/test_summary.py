@@ -63,12 +63,13 @@ def test_summary_and_pictures_are_written_at_the_end(tmp_path, net):
 
 
 def test_they_are_written_after_an_exception_too(tmp_path, net):
-    with (
-        pytest.raises(RuntimeError, match="user"),
-        ch.watch(net, data(), conditions=[Mean()], every=1, out=tmp_path) as watch,
-    ):
-        watch.step()
-        raise RuntimeError("user")
+    def fail():
+        with ch.watch(net, data(), conditions=[Mean()], every=1, out=tmp_path) as watch:
+            watch.step()
+            raise RuntimeError("user")
+
+    with pytest.raises(RuntimeError, match="user"):
+        fail()
     assert (tmp_path / "watch.svg").exists()
 
 
