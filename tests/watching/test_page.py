@@ -18,7 +18,7 @@ def test_the_examples_run_and_write_what_the_page_says(tmp_path, monkeypatch):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         for example in examples:
-            exec(example.replace("every=50", "every=250"), names)
+            exec(example.replace("every=50", "every=250").replace("at_start=True", "at_start=False"), names)
     written = {file.name for file in (tmp_path / "watched").iterdir()}
     assert written == {"history.jsonl", "history.csv", "summary.txt", "watch.svg", "watch.png"}
     last = {row.layer: row for row in ch.watching.read_history("watched") if row.condition == "separability"}
