@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from connectivity_hooks.tasks import Task, make_task
     from connectivity_hooks.verification.findings import Verification
     from connectivity_hooks.verification.verify import verify
+    from connectivity_hooks.watching import Watch, watch
 
 _HOMES = {
     "Capture": "features",
@@ -44,6 +45,7 @@ _HOMES = {
     "Task": "tasks",
     "UsageError": "errors",
     "Verification": "verification",
+    "Watch": "watching",
     "capture": "features",
     "check": "checking",
     "connect": "connection",
@@ -55,6 +57,7 @@ _HOMES = {
     "save_start": "instability",
     "stability": "instability",
     "verify": "verification",
+    "watch": "watching",
 }
 
 __all__ = [
@@ -68,6 +71,7 @@ __all__ = [
     "Task",
     "UsageError",
     "Verification",
+    "Watch",
     "capture",
     "check",
     "connect",
@@ -79,6 +83,7 @@ __all__ = [
     "save_start",
     "stability",
     "verify",
+    "watch",
 ]
 
 

@@ -75,6 +75,14 @@ def observe(
     return Observation(model, chosen, task.loss, layers_of(model, layers), task.batch_size, spatial)
 
 
+def make_condition(
+    name: str, options: Mapping[str, object] | None = None, *, seed: int = 0, progress: Progress = SILENT
+) -> Condition:
+    """Return the condition of that name with its options; raise `UsageError` when either is unknown."""
+    kind = registry().condition(name)
+    return kind(make_options(kind.Options, options or {}, name), seed=seed, progress=progress)
+
+
 def check(
     checkpoint: nn.Module | str | os.PathLike[str],
     task: Task,
@@ -106,8 +114,7 @@ def check(
         InputError: The checkpoint cannot be used.
         UsageError: Unknown condition, option or layer.
     """
-    kind = registry().condition(condition)
-    method = kind(make_options(kind.Options, options or {}, condition), seed=seed, progress=progress)
+    method = make_condition(condition, options, seed=seed, progress=progress)
     model = checkpoint if isinstance(checkpoint, nn.Module) else load_model(checkpoint, task)
     observation = observe(model, task, layers=layers, split=split, samples=samples, spatial=spatial, seed=seed)
     return verdicts(method, observation, str(getattr(checkpoint, "name", checkpoint)))

@@ -70,6 +70,7 @@ class Capture(Mapping[str, Tensor]):
     Attributes:
         layers: The layers listened to.
         problems: For a layer that was left out, why.
+        paused: Whether passes are let by, neither counted nor captured; may be set at any time between them.
         indices: With `samples`: the positions in the stream, counted from 0, of the samples that are kept.
     """
 
@@ -93,6 +94,7 @@ class Capture(Mapping[str, Tensor]):
         self._every = every
         self._strict = strict
         self._reservoir = None if samples is None else Reservoir(samples, seed)
+        self.paused = False
         self._passes = 0
         self._active = False
         self._current: dict[str, list[Tensor]] = {}
@@ -159,9 +161,12 @@ class Capture(Mapping[str, Tensor]):
         return handles
 
     def _begin(self) -> None:
-        self._active = self._passes % self._every == 0
-        self._passes += 1
         self._current = {}
+        self._active = self._listens() and self._passes % self._every == 0
+        self._passes += self._listens()
+
+    def _listens(self) -> bool:
+        return not self.paused
 
     def _end(self, completed: bool) -> None:
         caught, self._current = self._current, {}
@@ -175,7 +180,7 @@ class Capture(Mapping[str, Tensor]):
             return
         try:
             with torch.no_grad():
-                tensor = _tensor_in(value, module).detach().clone()
+                tensor = self._copied(_tensor_in(value, module))
         except Exception as error:  # a hook that raises would end the training
             if self._strict:
                 raise
@@ -184,6 +189,10 @@ class Capture(Mapping[str, Tensor]):
             return
         self._fired.add(layer)
         self._current.setdefault(layer, []).append(tensor)
+
+    def _copied(self, tensor: Tensor) -> Tensor:
+        gather = getattr(tensor, "full_tensor", None)  # a DTensor
+        return (gather() if callable(gather) else tensor).detach().clone()
 
     def _store(self, caught: dict[str, Tensor]) -> None:
         if self._reservoir is None:
@@ -194,7 +203,7 @@ class Capture(Mapping[str, Tensor]):
             stay = self._reservoir.offer(rows.pop())
             for name, tensor in caught.items():
                 kept = self._features.get(name, tensor[:0])
-                self._features[name] = torch.cat([kept, tensor])[stay.to(tensor.device)]
+                self._features[name] = kept_rows(kept, tensor, stay)
 
     def _warn_of_silence(self) -> None:
         if self._root is not self._model and not self._fired and self._passes == 1:
@@ -224,6 +233,12 @@ class Capture(Mapping[str, Tensor]):
         return f"its forward is bypassed or not reached; capture {parent or 'a module around it'}"
 
 
+def kept_rows(kept: Tensor, new: Tensor, stay: Tensor) -> Tensor:
+    """Return the rows `stay` of those kept and those new, without waiting for the device they are on."""
+    rows = stay.pin_memory() if new.device.type == "cuda" else stay
+    return torch.cat([kept, new])[rows.to(new.device, non_blocking=True)]
+
+
 def _named(layer: str, calls: list[Tensor]) -> list[tuple[str, Tensor]]:
     if len(calls) == 1:
         return [(layer, calls[0])]
@@ -233,9 +248,7 @@ def _named(layer: str, calls: list[Tensor]) -> list[tuple[str, Tensor]]:
 def _tensor_in(value: object, module: nn.Module) -> Tensor:
     tensors = [tensor for tensor in _tensors(value) if tensor.ndim >= 2 and tensor.is_floating_point()]
     if len(tensors) == 1 or (tensors and isinstance(module, _FIRST_OF_SEVERAL)):
-        tensor = tensors[0]
-        gather = getattr(tensor, "full_tensor", None)
-        return gather() if callable(gather) else tensor
+        return tensors[0]
     raise InputError(f"{type(module).__name__} gives {len(tensors)} tensors, expected one; capture a module inside it")
 
 

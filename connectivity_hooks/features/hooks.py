@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ class Detached:
         pass
 
     _active = False
+    paused = False
 
 
 class Hook:
@@ -45,6 +47,23 @@ class Hook:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Hook:
         return self
+
+
+@contextmanager
+def captures_paused(model: nn.Module) -> Iterator[None]:
+    """Let the block's passes by every capture that listens to `model`; one that is put on inside the block listens."""
+    hooks: list[Any] = []
+    for module in model.modules():
+        hooks += [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+    owners = {id(hook.owner): hook.owner for hook in hooks if isinstance(hook, Hook)}
+    before = {key: owner.paused for key, owner in owners.items()}
+    for owner in owners.values():
+        owner.paused = True
+    try:
+        yield
+    finally:
+        for key, owner in owners.items():
+            owner.paused = before[key]
 
 
 class Begin(Hook):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,13 @@ from connectivity_hooks.features.stream import stream
 from connectivity_hooks.features.view import neurons_last
 from connectivity_hooks.tasks.loss import Loss
 from connectivity_hooks.tasks.split import Split
+
+_CALL = re.compile(r"\[\d+\]$")
+
+
+def modules_of(layers: Sequence[str]) -> list[str]:
+    """Return the layers to listen to for `layers`, some of which may be single calls, ``NAME[0]``."""
+    return list(dict.fromkeys(_CALL.sub("", layer) for layer in layers))
 
 
 @dataclass
@@ -26,7 +34,8 @@ class Observation:
         model: The module; a condition leaves it as it was.
         split: Probe data, N samples.
         loss: The task's loss.
-        layers: Dotted names of the layers, or ``NAME:input``.
+        layers: Dotted names of the layers, or ``NAME:input``; ``NAME[0]``, ``NAME[1]`` … for the calls of a module that
+            is called several times in one pass.
         batch_size: Samples of one forward pass.
         spatial: How feature maps become neurons: ``pool`` (mean over space) or ``flatten``.
         budget: Bytes of features kept at once.
@@ -44,7 +53,7 @@ class Observation:
     def batches(self, layers: Sequence[str] | None = None) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         """Yield ({layer: (rows, n)}, targets) batch by batch; a layer that never fired is missing."""
         loader = self.split.batches(self.batch_size)
-        for features, (_, targets) in stream(self.model, loader, self.layers if layers is None else layers):
+        for features, (_, targets) in stream(self.model, loader, modules_of(self.layers if layers is None else layers)):
             yield (
                 {name: neurons_last(value, spatial=self.spatial) for name, value in features.items()},
                 targets,
@@ -65,7 +74,7 @@ class Observation:
 
     def _affordable(self, layer: str) -> list[str]:
         first = next(iter(self.split.head(1).batches(1)))
-        features, _ = next(stream(self.model, [first], self.layers))
+        features, _ = next(stream(self.model, [first], modules_of(self.layers)))
         widths = {name: neurons_last(value, spatial=self.spatial).shape[1] for name, value in features.items()}
         chosen, left = [layer], self.budget - 4 * len(self.split) * widths.get(layer, 0)
         for name in list(self.layers)[list(self.layers).index(layer) + 1 :] if layer in self.layers else []:

@@ -29,15 +29,19 @@ def stream(
     with capture(model, layers, strict=True) as features, evaluation_mode(model):
         for batch in batches:
             with torch.no_grad():
-                _forward(model, batch)
+                forward(model, batch)
             yield dict(features), batch
 
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode for the block; every module's training flag is as before when it ends."""
+    """Put a model into evaluation mode for the block; every module's training flag is as before when it ends.
+
+    Only the flags are set: a `train` of the module's own may do more, such as merging adapters into the weights.
+    """
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    for module, _ in modes:
+        module.training = False
     try:
         yield
     finally:
@@ -45,7 +49,8 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _forward(model: nn.Module, batch: Any) -> None:
+def forward(model: nn.Module, batch: Any) -> None:
+    """Run a model on a batch: a tensor, or a tuple whose first entry is one, a tuple of arguments or a dict of them."""
     inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
     if isinstance(inputs, Mapping):
         model(**inputs)

@@ -59,7 +59,7 @@ def write_csv(file: pathlib.Path, columns: Sequence[str], rows: Sequence[Sequenc
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
-        writer.writerow([_cell(value) for value in row])
+        writer.writerow([cell(value) for value in row])
     atomic_text(file, text.getvalue())
 
 
@@ -76,7 +76,8 @@ def _row(record: Mapping[str, str]) -> Row:
     return Row(**text, **numbers, **errors)  # type: ignore[arg-type]
 
 
-def _cell(value: object) -> object:
+def cell(value: object) -> object:
+    """Return a value as written to a CSV file; text that a spreadsheet would run as a formula is quoted."""
     if isinstance(value, str) and value.startswith(_FORMULA):
         return "'" + value
     return repr(value) if isinstance(value, float) else value

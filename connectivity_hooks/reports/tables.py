@@ -50,16 +50,16 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> str:
     """Return a line for each layer: verdict, measured figure, threshold, and the details or the reason."""
     lines = []
     for verdict in verdicts:
-        details = ", ".join(f"{name} {_short(value)}" for name, value in verdict.details.items())
+        details = ", ".join(f"{name} {short(value)}" for name, value in verdict.details.items())
         layer = "whole network" if verdict.layer is None else verdict.layer
-        measured = "" if verdict.measured is None else f"{_short(verdict.measured)} {verdict.unit}"
+        measured = "" if verdict.measured is None else f"{short(verdict.measured)} {verdict.unit}"
         lines.append(
             [
                 verdict.condition,
                 layer,
                 verdict.status,
                 measured,
-                _short(verdict.threshold),
+                short(verdict.threshold),
                 verdict.reason or details,
             ]
         )
@@ -67,14 +67,15 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> str:
 
 
 def aligned(head: list[str], lines: list[list[str]]) -> str:
-    """Return lines under a head, in columns, one row a line whatever the text holds."""
+    """Return lines of cells as columns under a head; control characters are blanked."""
     table = [[_CONTROL.sub(" ", cell) for cell in line] for line in [head, *lines]]
     widths = [max(len(line[column]) for line in table) for column in range(len(head))]
     rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
     return "\n".join([rows[0], "  ".join("─" * width for width in widths), *rows[1:]])
 
 
-def _short(value: float | int | str | None) -> str:
+def short(value: float | int | str | None) -> str:
+    """Return a figure in four digits, and nothing for None."""
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

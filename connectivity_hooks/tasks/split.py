@@ -79,7 +79,7 @@ class CachedSplit(Split):
 
     def sample(self, count: int, seed: int) -> CachedSplit:
         """Return `count` samples drawn without replacement, in the split's order."""
-        chosen = _draw(len(self), count, seed).to(self.inputs.device)
+        chosen = draw(len(self), count, seed).to(self.inputs.device)
         return CachedSplit(self.name, self.inputs[chosen], self._targets[chosen.to(self._targets.device)])
 
     def to(self, device: torch.device, dtype: torch.dtype) -> CachedSplit:
@@ -134,7 +134,7 @@ class StreamedSplit(Split):
 
     def sample(self, count: int, seed: int) -> Split:
         """Return `count` samples drawn without replacement, in the split's order."""
-        return self._gathered(_draw(len(self), count, seed))
+        return self._gathered(draw(len(self), count, seed))
 
     def _gathered(self, chosen: Tensor) -> CachedSplit:
         inputs, targets, first = [], [], 0
@@ -151,7 +151,8 @@ class StreamedSplit(Split):
         yield from self._loader
 
 
-def _draw(size: int, count: int, seed: int) -> Tensor:
+def draw(size: int, count: int, seed: int) -> Tensor:
+    """Return `count` of the rows below `size`, drawn without replacement by an own generator, in ascending order."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randperm(size, generator=generator)[:count].sort().values
 

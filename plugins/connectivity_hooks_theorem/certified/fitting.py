@@ -87,7 +87,7 @@ class Fitter:
             head = fresh_head(network, width, next(iter(features.head.values())), self._bias, generator)
         if above is not None:
             narrow, head = warm(network, self.end, narrow, head, cut, slots, above)
-        found = []
+        found: list[Subnetwork] = []
         for _ in progress.track(range(self.effort.rounds), "rounds of training", self.effort.rounds):
             schedule = self.effort.schedule
             narrow, head = train(

@@ -1,0 +1,58 @@
+"""What goes wrong while a training is watched: said once, in one line, and the training goes on."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from connectivity_hooks.contracts.condition import Verdict
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.watching.looks import reason
+
+
+class Faults:
+    """Says each fault once.
+
+    Args:
+        strict: Raise instead.
+
+    Attributes:
+        lines: What was said, in order.
+    """
+
+    def __init__(self, *, strict: bool) -> None:
+        self.strict = strict
+        self.lines: list[str] = []
+
+    def say(self, line: str, when: str = "") -> None:
+        """Warn of a fault unless it was said before; `when` is no part of what makes it the same.
+
+        Raises:
+            InputError: Faults are to be raised.
+        """
+        if self.strict:
+            raise InputError(line + when)
+        if line not in self.lines:
+            self.lines.append(line)
+            warnings.warn(f"watch: {line}{when}; the training goes on", stacklevel=2)
+
+    def say_invalid(self, verdicts: Sequence[Verdict], step: int) -> None:
+        """Say what could not be measured."""
+        for verdict in verdicts:
+            if verdict.holds is None:
+                place = verdict.condition if verdict.layer is None else f"{verdict.condition}: {verdict.layer}"
+                self.say(f"{place} cannot be measured: {verdict.reason}", f" (step {step})")
+
+    @contextmanager
+    def caught(self, doing: str) -> Iterator[None]:
+        """Say what goes wrong in the block, and go on after it."""
+        try:
+            yield
+        except Exception as error:
+            if self.strict:
+                raise
+            line = f"{doing}: {reason(error)}"
+        else:
+            return
+        self.say(line)

@@ -1,0 +1,230 @@
+"""Two ways to look at a training: a probe forward beside it, or what its own passes put out."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
+
+from connectivity_hooks.checking import layers_of
+from connectivity_hooks.checkpoints.writing import unwrapped
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.features.capture import Capture, capture
+from connectivity_hooks.features.observation import Observation
+from connectivity_hooks.features.stream import forward
+from connectivity_hooks.features.window import TARGETS, Window
+from connectivity_hooks.tasks.loss import Loss
+from connectivity_hooks.watching.passed import PassedObservation, PassedSplit
+from connectivity_hooks.watching.probe import ProbeSplit, mapped
+from connectivity_hooks.watching.processes import refuse_sharded
+from connectivity_hooks.watching.undisturbed import undisturbed
+
+_UNPAIRED = "it needs targets, and {} of {} rows came without; give them to every watch.step(targets=...)"
+_UNPAIRABLE = "the targets given to watch.step(targets=...) fitted none of the passes since the last check"
+_NOTHING = (
+    "no training pass reached the layers since the last check; a model that was compiled and run before it was watched "
+    "ignores hooks: watch it before its first step, or with a probe"
+)
+
+
+class Look(ABC):
+    """Where the features of a check come from.
+
+    Attributes:
+        model: The module looked at, without wrappers.
+        layers: The layers looked at.
+        seconds: Time that hooks took, on the host.
+    """
+
+    model: nn.Module
+    layers: tuple[str, ...]
+    seconds: float = 0.0
+
+    @abstractmethod
+    def observation(self) -> Observation:
+        """Return what conditions look at now; raise `InputError` or `UsageError` when nothing can be looked at."""
+
+    def ready(self) -> bool:
+        """Say whether there is enough to look at."""
+        return True
+
+    def first_faults(self) -> list[str]:
+        """Return what is found wrong before the training begins, a line each."""
+        return []
+
+    def stepped(self, targets: Tensor | Sequence[Tensor] | None, step: int) -> None:  # noqa: B027 (a probe need not know)
+        """Be told that an optimizer step was taken, of which number, and the targets of its passes."""
+
+    def checked(self) -> None:  # noqa: B027 (a probe need not know)
+        """Be told that the observation was used."""
+
+    def remove(self) -> None:  # noqa: B027 (a probe leaves nothing on the model)
+        """Take off what was put on the model."""
+
+
+class ProbeLook(Look):
+    """Runs the module on probe data, beside the training.
+
+    Args:
+        model: The module, or one that averages its weights.
+        split: The probe.
+        loss: The task's loss.
+        layers: Names, globs, or None for the default.
+        batch_size: Samples of one forward pass.
+        spatial: How feature maps become neurons.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        split: ProbeSplit,
+        loss: Loss,
+        layers: str | Sequence[str] | None,
+        *,
+        batch_size: int,
+        spatial: str,
+    ) -> None:
+        self.model = unwrapped(model)
+        self.layers = layers_of(self.model, layers)
+        self._split = split
+        self._loss = loss
+        self._batch_size = batch_size
+        self._spatial = spatial
+
+    def observation(self) -> Observation:
+        """Return the module and the probe, where the module is now."""
+        refuse_sharded(self.model, "a probe forward")
+        for name, parameter in self.model.named_parameters():
+            if isinstance(parameter, UninitializedParameter):
+                raise InputError(f"{name} is not initialised yet; run the model once before it is watched")
+        return Observation(self.model, self._placed(), self._loss, self.layers, self._batch_size, self._spatial)
+
+    def first_faults(self) -> list[str]:
+        """Run two samples, and name what does not fit and what never fires."""
+        try:
+            batch = next(iter(self.observation().split.head(2).batches(2)))
+        except Exception as error:
+            return [reason(error)]
+        with undisturbed(self.model), warnings.catch_warnings(), capture(self.model, self.layers) as features:
+            warnings.simplefilter("ignore")  # what the capture warns of is returned here
+            try:
+                with torch.no_grad():
+                    forward(self.model, batch)
+            except Exception as error:
+                return [f"probe: inputs {_shapes(batch[0])} do not fit {type(self.model).__name__}: {reason(error)}"]
+        self.layers = called(self.layers, features)
+        return [_missing(features, layer) for layer in self.layers if layer not in features]
+
+    def _placed(self) -> ProbeSplit:
+        for parameter in self.model.parameters():
+            if parameter.is_floating_point():
+                return self._split.at(parameter.device, parameter.dtype)
+        return self._split
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of the training's own passes.
+
+    Attributes:
+        every: Optimizer steps from one that is listened to until the next.
+        samples: Rows kept from one check to the next.
+        spatial: How feature maps become neurons.
+        seed: Seed of the rows' draw.
+        strict: Raise what goes wrong in a hook.
+    """
+
+    every: int
+    samples: int
+    spatial: str
+    seed: int
+    strict: bool
+
+
+class TrainingLook(Look):
+    """Listens to the training's own forward passes.
+
+    Args:
+        model: As it is trained, wrappers included.
+        loss: The task's loss.
+        layers: Names, globs, or None for the default.
+        kept: What is kept of them.
+    """
+
+    def __init__(self, model: nn.Module, loss: Loss, layers: str | Sequence[str] | None, kept: Kept) -> None:
+        self.model = unwrapped(model)
+        self.layers = layers_of(self.model, layers)
+        self._loss = loss
+        self._kept = kept
+        self._listened = 0
+        self._window = Window(
+            model, self.layers, samples=kept.samples, spatial=kept.spatial, seed=kept.seed, strict=kept.strict
+        )
+
+    @property
+    def seconds(self) -> float:  # type: ignore[override]
+        """Time that the hooks took, on the host."""
+        return self._window.seconds
+
+    def ready(self) -> bool:
+        """Say whether the sample is full, or empty though it should not be."""
+        return self._window.rows >= self._kept.samples or (self._listened > 0 and not self._window.heard)
+
+    def observation(self) -> Observation:
+        """Return the features that passed since the last check."""
+        features = dict(self._window)
+        targets = features.pop(TARGETS, None)
+        if not features:
+            raise InputError(_UNPAIRABLE if self._window.heard else _NOTHING)
+        rows = len(next(iter(features.values())))
+        missing = _UNPAIRED.format(self._window.unpaired, self._window.rows)
+        split = PassedSplit(rows, missing if targets is None else targets)
+        return PassedObservation(self.model, features, split, self._loss, called(self.layers, features))
+
+    def stepped(self, targets: Tensor | Sequence[Tensor] | None, step: int) -> None:
+        """Pair the passes of this step with their targets, and listen to the next or not."""
+        self._listened += not self._window.paused
+        self._window.paused = step % self._kept.every != 0
+        self._window.keep(targets)
+
+    def checked(self) -> None:
+        """Begin a new sample."""
+        self._listened = 0
+        self._window.clear()
+
+    def remove(self) -> None:
+        """Take the hooks off."""
+        self._window.remove()
+
+
+def called(layers: Sequence[str], features: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return `layers` with one that was called several times replaced by its calls, ``NAME[0]`` and so on."""
+    names: list[str] = []
+    for layer in layers:
+        calls = [name for name in features if name.startswith(f"{layer}[")]
+        names += calls or [layer]
+    return tuple(names)
+
+
+def reason(error: BaseException) -> str:
+    """Return an error as one line."""
+    line = " ".join(str(error).split())[:300]
+    return line if isinstance(error, (InputError,)) else f"{type(error).__name__}: {line}"
+
+
+def _missing(features: Capture, layer: str) -> str:
+    try:
+        features[layer]
+    except KeyError as error:
+        return str(error.args[0])
+    return ""
+
+
+def _shapes(inputs: Any) -> str:
+    return str(mapped(lambda value: tuple(value.shape[1:]), inputs))  # type: ignore[arg-type,return-value]

@@ -1,0 +1,180 @@
+"""Probe data: a sample of what the user hands over, read once and held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
+
+from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.tasks.split import Split, draw
+from connectivity_hooks.tasks.task import Task
+
+Probe: TypeAlias = "Task | Split | Dataset[Any] | Iterable[Any]"
+
+_BATCH = 256
+_LABELS = "labels"
+_EXPECTED = "expected a Task, a Split, a data set, an iterable of (inputs, targets), or a pair of tensors"
+
+
+class ProbeSplit(Split):
+    """Batches held as they came, and moved to the model when they are passed.
+
+    Args:
+        batches: (inputs, targets); inputs are a tensor, a tuple of arguments or a dict of named ones, rows first.
+        device: Where batches are moved.
+        dtype: Floating type that inputs get; None leaves them as they are.
+
+    Raises:
+        InputError: There are no samples.
+    """
+
+    name = "probe"
+
+    def __init__(
+        self,
+        batches: list[tuple[Any, Tensor]],
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        if not any(len(targets) for _, targets in batches):
+            raise InputError("probe: has no samples; a loader or generator that was gone through before gives none")
+        self._batches = batches
+        self._device = device
+        self._dtype = dtype
+
+    def __len__(self) -> int:
+        return sum(len(targets) for _, targets in self._batches)
+
+    def batches(self, size: int) -> Iterator[tuple[Any, Tensor]]:
+        """Yield (inputs, targets), at most `size` samples at a time."""
+        for inputs, targets in self._batches:
+            for first in range(0, len(targets), size):
+                rows = slice(first, first + size)
+                yield mapped(self._placed, taken(inputs, rows)), self._moved(targets[rows])
+
+    def targets(self) -> Tensor:
+        """Return all targets (N, …)."""
+        return self._moved(torch.cat([targets for _, targets in self._batches]))
+
+    def head(self, count: int) -> ProbeSplit:
+        """Return the first `count` samples."""
+        return self._chosen(torch.arange(min(count, len(self))))
+
+    def sample(self, count: int, seed: int) -> ProbeSplit:
+        """Return `count` samples drawn without replacement, in the split's order."""
+        return self._chosen(draw(len(self), count, seed))
+
+    def at(self, device: torch.device, dtype: torch.dtype) -> ProbeSplit:
+        """Return the split for a model on `device` whose weights are of type `dtype`."""
+        return ProbeSplit(self._batches, device, dtype)
+
+    def _placed(self, value: Tensor) -> Tensor:
+        return value.to(self._device, self._dtype if value.is_floating_point() else None)
+
+    def _moved(self, targets: Tensor) -> Tensor:
+        return targets.to(self._device)
+
+    def _chosen(self, rows: Tensor) -> ProbeSplit:
+        batches, first = [], 0
+        for inputs, targets in self._batches:
+            here = rows[(rows >= first) & (rows < first + len(targets))] - first
+            if len(here):
+                batches.append((taken(inputs, here), taken(targets, here)))
+            first += len(targets)
+        return ProbeSplit(batches, self._device, self._dtype)
+
+
+def read_probe(probe: Probe, samples: int, seed: int) -> ProbeSplit:
+    """Read a sample of `probe`, once.
+
+    From a task (its training split), a split, a data set or a loader over one, `samples` are drawn by an own generator;
+    of any other iterable the first are taken.
+
+    Args:
+        probe: See `connectivity_hooks.watch`.
+        samples: How many at most.
+        seed: Seed of the draw.
+
+    Raises:
+        InputError: A batch is not a pair (inputs, targets) of one length, or there are no samples.
+        UsageError: `probe` is something else.
+    """
+    if isinstance(probe, Task):
+        return read_probe(probe.train, samples, seed)
+    if isinstance(probe, Split):
+        return ProbeSplit(list(probe.sample(samples, seed).batches(_BATCH)))
+    if _is_pair(probe):
+        return ProbeSplit([_checked(probe)]).sample(samples, seed)
+    if isinstance(probe, (Dataset, DataLoader)) and not isinstance(probe, IterableDataset):
+        return ProbeSplit(_first(_drawn(probe, samples, seed), samples))
+    if not isinstance(probe, Iterable):
+        raise UsageError(f"probe: {_EXPECTED}, found {type(probe).__name__}")
+    return ProbeSplit(_first(probe, samples))
+
+
+def mapped(function: Callable[[Tensor], Tensor], inputs: Any) -> Any:
+    """Apply a function to the tensors among a model's inputs: one tensor, arguments in a row, or named ones."""
+    if isinstance(inputs, Tensor):
+        return function(inputs)
+    if isinstance(inputs, Mapping):
+        return {name: mapped(function, value) for name, value in inputs.items()}
+    return tuple(mapped(function, value) for value in inputs) if isinstance(inputs, (tuple, list)) else inputs
+
+
+def taken(inputs: Any, rows: slice | Tensor) -> Any:
+    """Return some rows of every tensor among a model's inputs."""
+    return mapped(lambda value: value[rows.to(value.device) if isinstance(rows, Tensor) else rows], inputs)
+
+
+def _drawn(probe: Dataset[Any] | DataLoader[Any], samples: int, seed: int) -> Iterable[Any]:
+    loader = probe if isinstance(probe, DataLoader) else DataLoader(probe, batch_size=_BATCH)
+    if isinstance(loader.dataset, IterableDataset) or loader.batch_size is None:
+        return loader
+    rows = draw(len(loader.dataset), samples, seed).tolist()  # type: ignore[arg-type]
+    return DataLoader(
+        Subset(loader.dataset, rows),
+        batch_size=loader.batch_size,
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+    )
+
+
+def _first(batches: Iterable[Any], samples: int) -> list[tuple[Any, Tensor]]:
+    held: list[tuple[Any, Tensor]] = []
+    left = samples
+    for batch in batches:
+        inputs, targets = _checked(batch)
+        held.append((taken(inputs, slice(left)), targets[:left]))
+        left -= len(targets)
+        if left <= 0:
+            break
+    return held
+
+
+def _checked(batch: Any) -> tuple[Any, Tensor]:
+    if isinstance(batch, Mapping) and _LABELS in batch:
+        batch = ({name: value for name, value in batch.items() if name != _LABELS}, batch[_LABELS])
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2 or not isinstance(batch[1], Tensor):
+        raise InputError(
+            f"probe: a batch is a {type(batch).__name__}, expected (inputs, targets) or a dict with {_LABELS!r}"
+        )
+    inputs, targets = batch
+    lengths = _lengths(inputs)
+    if set(lengths) != {len(targets)}:
+        raise InputError(f"probe: a batch has {len(targets)} targets and inputs of {lengths} rows; expected as many")
+    return inputs, targets if targets.is_floating_point() else targets.long()
+
+
+def _lengths(inputs: Any) -> list[int]:
+    if isinstance(inputs, Tensor):
+        return [len(inputs)]
+    parts = inputs.values() if isinstance(inputs, Mapping) else inputs if isinstance(inputs, (tuple, list)) else ()
+    return [length for part in parts for length in _lengths(part)]
+
+
+def _is_pair(probe: Any) -> bool:
+    return isinstance(probe, (tuple, list)) and len(probe) == 2 and all(isinstance(part, Tensor) for part in probe)
