@@ -205,3 +205,17 @@ def test_targets_that_do_not_fit_the_loss_are_refused(built):
     task, a, b, _ = built
     with pytest.raises(InputError, match=r"loss mse: outputs have shape \(240, 3\)"):
         certified().build(a, b, replace(task, loss=LOSSES["mse"]))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("case", ["no bias", "batch norm", "depthwise"])
+def test_a_path_built_on_a_gpu_is_proven_on_the_processor(case):
+    make_task, factory = CHAINS[case]
+    task = make_task(factory)
+    a, b = trained(task, 1), trained(task, 2)
+    device = torch.device("cuda")
+    there = replace(task, device=device, train=task.train.to(device, task.dtype), test=task.test.to(device, task.dtype))
+    path = certified(effort="quick").build(a, b, there)
+    assert {tensor.device.type for tensor in path(0.5).values()} == {"cpu"}
+    assert_proven(task, path, tolerance=1e-6)
