@@ -90,9 +90,7 @@ class Fitter:
         found: list[Subnetwork] = []
         for _ in progress.track(range(self.effort.rounds), "rounds of training", self.effort.rounds):
             schedule = self.effort.schedule
-            narrow, head = train(
-                network, narrow, head, features, self.goal, cut, until, schedule, generator, again=bool(found)
-            )
+            narrow, head = train(network, narrow, head, features, self.goal, cut, until, schedule, generator)
             found.append(self._finished(features, cut, until, slots, narrow, head))
             if found[-1].loss <= self.goal.target:
                 break

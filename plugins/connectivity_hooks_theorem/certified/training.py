@@ -20,7 +20,6 @@ from connectivity_hooks_theorem.certified.running import Values, run
 
 TEMPERATURE = 4.0
 _LABELS_FROM = 0.85
-_CLOSE = 2.0
 
 
 @dataclass(frozen=True)
@@ -62,14 +61,11 @@ def train(
     until: int,
     schedule: Schedule,
     generator: torch.Generator,
-    *,
-    again: bool = False,
 ) -> tuple[Weights, Head | None]:
     """Return narrow weights and output layer after one round of training.
 
     A classifier learns the end's own outputs, softened (distillation, Hinton et al. 2015), which costs its test error
-    less than learning the labels, and towards the end of the round the labels too, if it is far from the goal by then;
-    other losses are minimised as they are. Statistics of norms are measured afterwards, over all samples.
+    less than learning the labels, and towards the end of the round the labels too, as long as the goal is not reached; other losses are minimised as they are. Statistics of norms are measured afterwards, over all samples.
 
     Args:
         network: The network.
@@ -81,14 +77,13 @@ def train(
         until: Where the trained layers end and the head reads.
         schedule: How long.
         generator: Source of the order of samples.
-        again: Whether a round before has missed the goal, so that labels are learnt however close it is.
     """
     weights = {name: tensor.clone() for name, tensor in narrow.items()}
     trained = _parameters(network, weights)
     extra = [] if head is None else [tensor.clone() for tensor in (head.weight, head.bias) if tensor is not None]
     variables = [tensor.requires_grad_() for tensor in (*trained, *extra)]
     outputs = _outputs(network, weights, extra, cut, until)
-    _descend(variables, outputs, features, goal, schedule, generator, 0.0 if again else _CLOSE)
+    _descend(variables, outputs, features, goal, schedule, generator)
     for tensor in variables:
         tensor.requires_grad_(False)
     settle_norms(network, weights, features, cut, until, schedule.batch_size(features))
@@ -120,7 +115,6 @@ def _descend(
     goal: Goal,
     schedule: Schedule,
     generator: torch.Generator,
-    close: float,
 ) -> None:
     count, soft = len(goal.targets), _softened(goal)
     size, epochs = schedule.batch_size(features), schedule.epochs_of(features)
@@ -134,7 +128,7 @@ def _descend(
     steps = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=total_steps)
     reached = math.inf
     for epoch in range(epochs):
-        with_labels = soft is not None and epoch >= epochs * _LABELS_FROM and reached > close * goal.target
+        with_labels = soft is not None and epoch >= epochs * _LABELS_FROM and reached > goal.target
         total = torch.zeros((), device=goal.targets.device)
         for batch, values in features.shuffled(size, generator):
             if len(batch) == 1 < count:
