@@ -65,7 +65,8 @@ def train(
     """Return narrow weights and output layer after one round of training.
 
     A classifier learns the end's own outputs, softened (distillation, Hinton et al. 2015), which costs its test error
-    less than learning the labels, and towards the end of the round the labels too, as long as the goal is not reached; other losses are minimised as they are. Statistics of norms are measured afterwards, over all samples.
+    less than learning the labels, and towards the end of the round the labels too, as long as the goal is not reached;
+    other losses are minimised as they are. Statistics of norms are measured afterwards, over all samples.
 
     Args:
         network: The network.
