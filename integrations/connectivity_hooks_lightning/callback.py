@@ -12,7 +12,6 @@ from torch import Tensor, nn
 import connectivity_hooks as ch
 from connectivity_hooks.errors import UsageError, near_matches
 from connectivity_hooks.watching.loggers import loggers
-from connectivity_hooks_lightning.logging import log_scalars
 
 
 class WatchCallback(Callback):
@@ -49,12 +48,13 @@ class WatchCallback(Callback):
         self._watching = watching
         self._state: Mapping[str, Any] | None = None
         self._targets: list[Tensor] = []
+        self._figures: dict[str, float] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Attach to the module, which is on its device and wrapped by now."""
         network = _named(pl_module, self._network)
         ema = None if self._ema is None else _named(pl_module, self._ema)
-        log = [lambda values, step: log_scalars(trainer, pl_module, values, step), *loggers(self._log)]
+        log = [*loggers(trainer.loggers), lambda values, _: self._figures.update(values), *loggers(self._log)]
         self.watch = ch.watch(network, self._probe, ema=ema, log=log, **self._watching)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -75,11 +75,13 @@ class WatchCallback(Callback):
         while self.watch.steps < trainer.global_step:
             self.watch.step(list(self._targets) or None)
             self._targets.clear()
+        self._hand_over(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the epoch."""
         assert self.watch is not None
         self.watch.epoch()
+        self._hand_over(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the last check, take hooks off, write the summary."""
@@ -99,6 +101,12 @@ class WatchCallback(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep a checkpoint's counters until the training starts."""
         self._state = state_dict
+
+    def _hand_over(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put new figures into `Trainer.callback_metrics`; the loggers have them, at every check's own step."""
+        if self._figures:
+            pl_module.log_dict(self._figures, logger=False, rank_zero_only=trainer.world_size > 1)
+            self._figures = {}
 
 
 def _named(module: nn.Module, name: str | None) -> nn.Module:
