@@ -62,7 +62,7 @@ def watched_epochs(
     if state is not None:
         watch.load_state_dict(state)
     targets: list[Tensor] = []
-    hooks = [_stepping(optimizer).register_step_post_hook(_counting(watch, targets))]
+    hooks = [optimizer.register_step_post_hook(_counting(watch, targets))]
     if mode == "training":
         hooks.append(task.register_forward_pre_hook(lambda _, given: targets.extend(given[1:2])))
     try:
@@ -82,12 +82,6 @@ def _counting(watch: ch.Watch, targets: list[Tensor]) -> Callable[..., None]:
         targets.clear()
 
     return stepped
-
-
-def _stepping(optimizer: Optimizer) -> Optimizer:
-    """Return the optimizer whose hooks run: timm's Lookahead runs none of its own, those of the one inside do."""
-    inside = getattr(optimizer, "_base_optimizer", optimizer)
-    return inside if isinstance(inside, Optimizer) else optimizer
 
 
 def _network(task: nn.Module, *, ema: bool = False) -> nn.Module:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 import connectivity_hooks as ch
+from connectivity_hooks_transformers.layers import block_layers
+from connectivity_hooks_transformers.targets import PassedTargets
 
 _STATE = "connectivity_hooks.watch"
+_BATCH = 64
 
 
 class WatchCallback(TrainerCallback):  # type: ignore[misc]
@@ -19,12 +24,13 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]
 
     Every optimizer step is counted, accumulated batches as one. Counters are part of the checkpoint, in
     ``trainer_state.json``. The Trainer tells callbacks nothing of an exception: what was found is in the history, and
-    ``callback.watch.remove()`` takes hooks off and writes the summary.
+    `remove` takes hooks off and writes the summary.
 
     Args:
-        probe: A data set of what the Trainer's own collator takes, or whatever `connectivity_hooks.watch` takes; None
-            for the training set.
-        watching: The other arguments of `connectivity_hooks.watch`: ``every``, ``conditions``, ``out``, ``log``, …
+        probe: A data set of what the Trainer's collator takes, or whatever `connectivity_hooks.watch` takes; None for
+            the training set.
+        watching: The other arguments of `connectivity_hooks.watch`: ``every``, ``conditions``, ``out``, ``log``, …;
+            without ``layers``, the model's blocks and what enters its head (`block_layers`).
 
     Attributes:
         watch: The `Watch` of the current or last training; None before.
@@ -38,6 +44,7 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]
         self.watch: ch.Watch | None = None
         self._probe = probe
         self._watching = watching
+        self._targets: PassedTargets | None = None
 
     def on_train_begin(
         self,
@@ -50,22 +57,22 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         """Attach, go on from the checkpoint if there is one, and check before the first step if asked to."""
         assert model is not None
-        if self.watch is not None:
-            self.watch.remove()  # a training before this one ended with an exception
-        self.watch = ch.watch(model, self._data(train_dataloader), **self._watching)
+        self.remove()  # a training before this one may have ended with an exception
+        listening = self._watching.get("mode") == "training"
+        probe = self._probe if listening else self._data(train_dataloader)
+        self.watch = ch.watch(model, probe, **{"layers": block_layers(model), **self._watching})
+        self._targets = PassedTargets(model) if listening else None
         if state.global_step > 0:
             kept = state.stateful_callbacks.get(_STATE, {}).get("attributes", self.watch.state_dict())
             self.watch.load_state_dict({**kept, "step": state.global_step, "epoch": int(state.epoch or 0)})
-        self.watch.__enter__()
+        with _logging_kept(control):
+            self.watch.__enter__()
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Count the optimizer step."""
         assert self.watch is not None
-        logs = control.should_log
-        self.watch.step()
-        control.should_log = logs  # figures that go to Trainer.log must not make it leave out its own
+        with _logging_kept(control):
+            self.watch.step(None if self._targets is None else self._targets.take())
         self._keep(state)
 
     def on_epoch_end(
@@ -73,9 +80,8 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         """Count the epoch."""
         assert self.watch is not None
-        logs = control.should_log
-        self.watch.epoch()
-        control.should_log = logs
+        with _logging_kept(control):
+            self.watch.epoch()
         self._keep(state)
 
     def on_train_end(
@@ -83,16 +89,35 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         """Make the last check, take hooks off, write the summary."""
         assert self.watch is not None
-        self.watch.close()
+        with _logging_kept(control):
+            self.watch.close()
+        self.remove()
+
+    def remove(self) -> None:
+        """Take hooks off and write the summary, without a last check; for a training that ended with an exception."""
+        if self._targets is not None:
+            self._targets.remove()
+        if self.watch is not None:
+            self.watch.remove()
 
     def _data(self, training: DataLoader[Any] | None) -> Any:
-        """Return the probe, with the Trainer's own collator where it is a data set."""
-        if self._watching.get("mode", "probe") == "training" or training is None:
-            return self._probe
-        data = training.dataset if self._probe is None else self._probe
-        # A loader of our own: the prepared one makes the processes wait for each other.
-        return DataLoader(data, 64, collate_fn=training.collate_fn) if isinstance(data, Dataset) else data
+        """Return the probe; a data set comes in a loader with the Trainer's collator.
+
+        The Trainer's own loader would not do: where there are several processes it makes them wait for each other.
+        """
+        probe = self._probe
+        if training is None or isinstance(probe, (tuple, list)) or not (probe is None or hasattr(probe, "__getitem__")):
+            return probe
+        return DataLoader(training.dataset if probe is None else probe, _BATCH, collate_fn=training.collate_fn)
 
     def _keep(self, state: TrainerState) -> None:
         assert self.watch is not None
         state.stateful_callbacks[_STATE] = {"args": {}, "attributes": self.watch.state_dict()}
+
+
+@contextmanager
+def _logging_kept(control: TrainerControl) -> Iterator[None]:
+    """Keep the Trainer's intention to log: figures handed to `Trainer.log` in the block would cancel it."""
+    wanted = control.should_log
+    yield
+    control.should_log = wanted
