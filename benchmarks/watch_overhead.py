@@ -1,10 +1,12 @@
 """What watching costs: a timm resnet18 trained on digits, with `watch` and without, in both modes.
 
-python benchmarks/watch_overhead.py --mode probe --batches 100 --repeats 3
-python benchmarks/watch_overhead.py --mode training --batches 100 --repeats 5
+python benchmarks/watch_overhead.py --mode probe --batches 60 --repeats 3
+python benchmarks/watch_overhead.py --mode training --batches 60 --repeats 3
+python benchmarks/watch_overhead.py --mode default --batches 1000 --samples 256
 
-A loop of --batches steps ends with one check, so the ratio of the pairs is that of a schedule of --batches steps. The
-last line scales the directly measured seconds to the default schedule.
+``probe``: one check in --batches steps, so that its cost stands out of the noise; what the default schedule waits until
+it is paid off follows from it. ``training``: what listening to every 10th step costs, without checks. ``default``: the
+default schedule itself, one run.
 """
 
 import argparse
@@ -19,50 +21,77 @@ import connectivity_hooks as ch
 from connectivity_hooks.tasks import CachedSplit, Task
 from connectivity_hooks.tasks.data.digits import load
 
-DEFAULT_EVERY = 500
+NEVER = 10**9
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--mode", choices=["probe", "training"], default="probe")
+    parser.add_argument("--mode", choices=["probe", "training", "default"], default="probe")
     parser.add_argument("--condition", default="separability")
-    parser.add_argument("--batches", type=int, default=100)
+    parser.add_argument("--batches", type=int, default=60)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--samples", type=int, default=1024)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
-    task = digits_task(arguments.device)
-    torch.manual_seed(0)
-    model = task.factory().to(arguments.device).train()
-    x, y = task.train.inputs, task.train.targets()
-    optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
-    probe = {"probe": task} if arguments.mode == "probe" else {"mode": "training"}
-    shares, costs = [], []
-
-    def epoch(watch=None):
-        for _ in range(arguments.batches):
-            rows = torch.randint(len(x), (64,)).to(x.device)
-            optimizer.zero_grad()
-            F.cross_entropy(model(x[rows]), y[rows]).backward()
-            optimizer.step()
-            if watch is not None:
-                watch.step(y[rows] if arguments.mode == "training" else None)
-
-    def watched():
-        with ch.watch(model, every=arguments.batches, conditions=arguments.condition, **probe) as watch:
-            epoch(watch)
-        shares.append(watch.seconds / watch.elapsed)
-        costs.append(watch.seconds)
-
-    with_watch, without, ratio = paired(watched, epoch, arguments.repeats)
-    cost, step = statistics.median(costs), without / arguments.batches
+    loop = Loop(arguments)
+    if arguments.mode == "default":
+        watch = loop.watched()
+        checks = len({row.step for row in watch.history})
+        print(f"{loop}: {checks} checks, {watch.seconds:.2f} s of {watch.elapsed:.2f} s: {loop.shares[-1]:.2%}")
+        return
+    with_watch, without, ratio = paired(loop.watched, loop.plain, arguments.repeats)
     print(
-        f"resnet18, mode {arguments.mode}, {arguments.condition}, {arguments.device}, a check in {arguments.batches} "
-        f"steps: {with_watch:.2f} s watched, {without:.2f} s without, ratio {ratio:.4f} (medians of "
-        f"{arguments.repeats} pairs); measured directly: {cost:.3f} s, {statistics.median(shares):.2%} of the time"
+        f"{loop}: {with_watch:.2f} s watched, {without:.2f} s without, ratio {ratio:.4f} (medians of "
+        f"{arguments.repeats} pairs); measured directly: {statistics.median(loop.costs):.3f} s, "
+        f"{statistics.median(loop.shares):.2%}"
     )
     if arguments.mode == "probe":
-        share = cost / (cost + DEFAULT_EVERY * step)
-        print(f"a check costs {cost / step:.2f} steps of training; every {DEFAULT_EVERY} steps that is {share:.2%}")
+        steps = statistics.median(loop.costs) / (without / arguments.batches)
+        print(f"a check costs {steps:.1f} steps of training; every 500 steps that is {steps / (500 + steps):.2%}")
+
+
+class Loop:
+    """A training loop, with and without watch; remembers the seconds and the share that watch reports."""
+
+    def __init__(self, arguments):
+        self.arguments = arguments
+        self.task = digits_task(arguments.device)
+        torch.manual_seed(0)
+        self.model = self.task.factory().to(arguments.device).train()
+        self.optimizer = torch.optim.SGD(self.model.parameters(), 0.05, momentum=0.9)
+        self.costs, self.shares = [], []
+
+    def __str__(self):
+        a = self.arguments
+        return (
+            f"resnet18, {a.mode}, {a.condition}, {a.device}, {a.batches} steps of {a.batch_size}, {a.samples} samples"
+        )
+
+    def plain(self, watch=None):
+        """Train for so many steps."""
+        x, y = self.task.train.inputs, self.task.train.targets()
+        for _ in range(self.arguments.batches):
+            rows = torch.randint(len(x), (self.arguments.batch_size,)).to(x.device)
+            self.optimizer.zero_grad()
+            F.cross_entropy(self.model(x[rows]), y[rows]).backward()
+            self.optimizer.step()
+            if watch is not None:
+                watch.step(y[rows] if self.arguments.mode == "training" else None)
+
+    def watched(self):
+        """Train for so many steps, watched."""
+        a = self.arguments
+        options = {
+            "probe": {"probe": self.task, "every": a.batches},
+            "training": {"mode": "training", "every": NEVER, "at_end": False},
+            "default": {"probe": self.task},
+        }[a.mode]
+        with ch.watch(self.model, conditions=a.condition, samples=a.samples, **options) as watch:
+            self.plain(watch)
+        self.costs.append(watch.seconds)
+        self.shares.append(watch.seconds / watch.elapsed)
+        return watch
 
 
 def digits_task(device):

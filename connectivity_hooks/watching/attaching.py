@@ -18,7 +18,7 @@ from connectivity_hooks.watching.conditions import Conditions, make_conditions
 from connectivity_hooks.watching.faults import Faults
 from connectivity_hooks.watching.handle import Watch
 from connectivity_hooks.watching.loggers import loggers
-from connectivity_hooks.watching.looks import Look, ProbeLook, TrainingLook
+from connectivity_hooks.watching.looks import Kept, Look, ProbeLook, TrainingLook
 from connectivity_hooks.watching.probe import Probe, read_probe
 from connectivity_hooks.watching.processes import is_main_process
 from connectivity_hooks.watching.saving import Saver
@@ -96,32 +96,20 @@ def watch(
         InputError: The probe gives no samples, or no pairs.
         UsageError: A name, an option, a schedule or a logger is unknown, or two arguments do not go together.
     """
-    _check_arguments(mode, probe, ema, samples, batch_size, capture_every)
-    if mode == "training" and at_start:
-        raise UsageError("watch: at_start= needs a probe: in mode 'training' nothing has passed before the first step")
+    _check_arguments(mode, probe, ema, at_start=at_start, numbers=(samples, batch_size, capture_every))
     _check_saving(save, save_every, on_change)
     asked, schedule, sinks = make_conditions(conditions, seed), parse_schedule(every), loggers(log)
     criterion = _loss(loss, probe)
     looked_at = model if ema is None else _averaged(ema)
-    look: Look | None = None
-    if is_main_process():
-        if mode == "training":
-            look = TrainingLook(
-                model,
-                criterion,
-                layers,
-                every=capture_every,
-                samples=samples,
-                spatial=spatial,
-                seed=seed,
-                strict=strict,
-            )
-        else:
-            assert probe is not None
-            with random_states_kept(model):
-                split = read_probe(probe, samples, seed)
-            look = ProbeLook(looked_at, split, criterion, layers, batch_size=batch_size, spatial=spatial)
     weights = "model" if ema is None else "ema"
+    look: Look | None = None
+    if is_main_process() and probe is not None:
+        with random_states_kept(model):
+            split = read_probe(probe, samples, seed)
+        look = ProbeLook(looked_at, split, criterion, layers, batch_size=batch_size, spatial=spatial)
+    elif is_main_process():
+        kept = Kept(every=capture_every, samples=samples, spatial=spatial, seed=seed, strict=strict)
+        look = TrainingLook(model, criterion, layers, kept)
     saver = None
     if save is not None:
         name = task or (probe.model_name if isinstance(probe, Task) else "") or None
@@ -141,17 +129,17 @@ def watch(
     )
 
 
-def _check_arguments(
-    mode: str, probe: Probe | None, ema: nn.Module | None, samples: int, batch_size: int, capture_every: int
-) -> None:
+def _check_arguments(mode: str, probe: object, ema: object, *, at_start: bool, numbers: tuple[int, int, int]) -> None:
     if mode not in ("probe", "training"):
         raise UsageError(f"watch: expected mode 'probe' or 'training', found {mode!r}")
     if mode == "probe" and probe is None:
         raise UsageError("watch: mode 'probe' needs probe=, data to run the model on; or take mode='training'")
     if mode == "training" and (probe is not None or ema is not None):
         raise UsageError("watch: mode 'training' looks at the model's own passes; leave probe= and ema= out")
-    if min(samples, batch_size, capture_every) < 1:
-        found = f"{samples}, {batch_size} and {capture_every}"
+    if mode == "training" and at_start:
+        raise UsageError("watch: at_start= needs a probe: in mode 'training' nothing has passed before the first step")
+    if min(numbers) < 1:
+        found = ", ".join(str(number) for number in numbers)
         raise UsageError(f"watch: expected samples, batch_size and capture_every ≥ 1, found {found}")
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from connectivity_hooks.contracts.condition import Verdict
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.watching.looks import reason
 
@@ -35,6 +36,13 @@ class Faults:
         if line not in self.lines:
             self.lines.append(line)
             warnings.warn(f"watch: {line}{when}; the training goes on", stacklevel=2)
+
+    def say_invalid(self, verdicts: Sequence[Verdict], step: int) -> None:
+        """Say what could not be measured."""
+        for verdict in verdicts:
+            if verdict.holds is None:
+                place = verdict.condition if verdict.layer is None else f"{verdict.condition}: {verdict.layer}"
+                self.say(f"{place} cannot be measured: {verdict.reason}", f" (step {step})")
 
     @contextmanager
     def caught(self, doing: str) -> Iterator[None]:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from connectivity_hooks.contracts.condition import Condition, Verdict
@@ -22,6 +19,7 @@ from connectivity_hooks.watching.loggers import Log, scalars
 from connectivity_hooks.watching.looks import Look
 from connectivity_hooks.watching.saving import Saver
 from connectivity_hooks.watching.schedule import Clock, Event, EveryEpochs, Schedule
+from connectivity_hooks.watching.stopwatch import Stopwatch, finish_queued_work
 from connectivity_hooks.watching.undisturbed import undisturbed
 
 if TYPE_CHECKING:
@@ -67,15 +65,13 @@ class Watch:
         self._at_start = at_start
         self._at_end = at_end
         self._clock = Clock()
-        self._begun = time.perf_counter()
-        self._base = (0.0, 0.0)
-        self._own = 0.0
+        self._stopwatch = Stopwatch()
         self._rows: list[Row] = []
         self._statuses: dict[str, str] = {}
         self._checked_at: int | None = None
         self._due = False
         self._closed = look is None
-        with self._timed():
+        with self._stopwatch.running():
             for fault in [] if look is None else look.first_faults():
                 faults.say(fault)
 
@@ -119,7 +115,7 @@ class Watch:
         self._clock.step += 1
         if self._look is None or self._closed:
             return
-        with self._timed(), self._faults.caught("this step's passes are left out"):
+        with self._stopwatch.running(), self._faults.caught("this step's passes are left out"):
             self._look.stepped(targets, self._clock.step)
         self._act("step")
 
@@ -132,22 +128,15 @@ class Watch:
         """Check now, and return a verdict for every condition and layer; nothing on other processes than the first."""
         if self._look is None or self._closed:
             return ()
-        self._finish_queued_work()
-        with self._timed() as begun:
-            self.verdicts = ()
-            with self._faults.caught("a check"), undisturbed(self._look.model):
-                self.verdicts = answers(
-                    self._conditions, self._look.observation, self._clock.step, strict=self._faults.strict
-                )
-            self._look.checked()
-            self._due = False
-            self._checked_at = self._clock.step
+        finish_queued_work(self._look.model)
+        before = self._stopwatch.spent
+        with self._stopwatch.running():
+            self.verdicts = self._answers(self._look)
+        with self._stopwatch.running():
             self._record(self.verdicts)
-            self._schedule.done(self._now(), time.perf_counter() - begun)
-        for verdict in self.verdicts:
-            if verdict.holds is None:
-                place = f"{verdict.condition}{f': {verdict.layer}' if verdict.layer else ''}"
-                self._faults.say(f"{place} cannot be measured: {verdict.reason}", f" (step {self._clock.step})")
+        self._due, self._checked_at = False, self._clock.step
+        self._schedule.done(self._now(), self._stopwatch.spent - before)
+        self._faults.say_invalid(self.verdicts, self._clock.step)
         return self.verdicts
 
     def summary(self) -> str:
@@ -182,8 +171,7 @@ class Watch:
         """
         if state.get("format") != _STATE:
             raise InputError(f"watch: expected a state of format {_STATE}, found {state.get('format')!r}")
-        self._begun, self._own = time.perf_counter(), 0.0
-        self._base = (float(state["elapsed"]), float(state["spent"]))
+        self._stopwatch.go_on(float(state["elapsed"]), float(state["spent"]))
         self._clock.step, self._clock.epoch = int(state["step"]), int(state["epoch"])
         self._statuses = dict(state["statuses"])
         self._checked_at = None
@@ -209,7 +197,7 @@ class Watch:
         if self._file is not None:
             self._file.close()
         if self._folder is not None and self._rows:
-            with self._timed(), self._faults.caught("the summary was not written"):
+            with self._stopwatch.running(), self._faults.caught("the summary was not written"):
                 from connectivity_hooks.watching.summary import write_summary
 
                 write_summary(self._folder, self._rows, self._now())
@@ -240,8 +228,15 @@ class Watch:
             self.check()
         changed = bool(before) and before != self._statuses
         if self._saver is not None and self._saver.wanted(self._now(), event, checked=wanted, changed=changed):
-            with self._timed(), self._faults.caught("a checkpoint was not saved"):
+            with self._stopwatch.running(), self._faults.caught("a checkpoint was not saved"):
                 self._saver.save(self._now(), self.verdicts if wanted else ())
+
+    def _answers(self, look: Look) -> tuple[Verdict, ...]:
+        found: tuple[Verdict, ...] = ()
+        with self._faults.caught("a check"), undisturbed(look.model):
+            found = answers(self._conditions, look.observation, self._clock.step, strict=self._faults.strict)
+        look.checked()
+        return found
 
     def _record(self, verdicts: Sequence[Verdict]) -> None:
         now = self._now()
@@ -262,24 +257,6 @@ class Watch:
             self._faults.say("the schedule counts epochs and none ended; call watch.epoch() after every epoch")
 
     def _now(self) -> Clock:
-        elapsed, spent = self._base
-        hooks = 0.0 if self._look is None else self._look.seconds
-        self._clock.elapsed = elapsed + time.perf_counter() - self._begun
-        self._clock.spent = spent + self._own + hooks
+        self._clock.elapsed = self._stopwatch.elapsed
+        self._clock.spent = self._stopwatch.spent + (0.0 if self._look is None else self._look.seconds)
         return self._clock
-
-    def _finish_queued_work(self) -> None:
-        """Wait for the training's own work on a device, so that it is not taken for ours."""
-        assert self._look is not None
-        kinds = {parameter.device for parameter in self._look.model.parameters()}
-        for device in kinds:
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-
-    @contextmanager
-    def _timed(self) -> Iterator[float]:
-        begun = time.perf_counter()
-        try:
-            yield begun
-        finally:
-            self._own += time.perf_counter() - begun

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -127,6 +128,25 @@ class ProbeLook(Look):
         return self._split
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of the training's own passes.
+
+    Attributes:
+        every: Optimizer steps from one that is listened to until the next.
+        samples: Rows kept from one check to the next.
+        spatial: How feature maps become neurons.
+        seed: Seed of the rows' draw.
+        strict: Raise what goes wrong in a hook.
+    """
+
+    every: int
+    samples: int
+    spatial: str
+    seed: int
+    strict: bool
+
+
 class TrainingLook(Look):
     """Listens to the training's own forward passes.
 
@@ -134,32 +154,18 @@ class TrainingLook(Look):
         model: As it is trained, wrappers included.
         loss: The task's loss.
         layers: Names, globs, or None for the default.
-        every: Optimizer steps from one that is listened to until the next.
-        samples: Rows kept from one check to the next.
-        spatial: How feature maps become neurons.
-        seed: Seed of their draw.
-        strict: Raise what goes wrong in a hook.
+        kept: What is kept of them.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        loss: Loss,
-        layers: str | Sequence[str] | None,
-        *,
-        every: int,
-        samples: int,
-        spatial: str,
-        seed: int,
-        strict: bool,
-    ) -> None:
+    def __init__(self, model: nn.Module, loss: Loss, layers: str | Sequence[str] | None, kept: Kept) -> None:
         self.model = unwrapped(model)
         self.layers = layers_of(self.model, layers)
         self._loss = loss
-        self._every = every
-        self._samples = samples
+        self._kept = kept
         self._listened = 0
-        self._window = Window(model, self.layers, samples=samples, spatial=spatial, seed=seed, strict=strict)
+        self._window = Window(
+            model, self.layers, samples=kept.samples, spatial=kept.spatial, seed=kept.seed, strict=kept.strict
+        )
 
     @property
     def seconds(self) -> float:  # type: ignore[override]
@@ -168,7 +174,7 @@ class TrainingLook(Look):
 
     def ready(self) -> bool:
         """Say whether the sample is full, or empty though it should not be."""
-        return self._window.rows >= self._samples or (self._listened > 0 and not self._window.heard)
+        return self._window.rows >= self._kept.samples or (self._listened > 0 and not self._window.heard)
 
     def observation(self) -> Observation:
         """Return the features that passed since the last check."""
@@ -184,7 +190,7 @@ class TrainingLook(Look):
     def stepped(self, targets: Tensor | Sequence[Tensor] | None, step: int) -> None:
         """Pair the passes of this step with their targets, and listen to the next or not."""
         self._listened += not self._window.paused
-        self._window.paused = step % self._every != 0
+        self._window.paused = step % self._kept.every != 0
         self._window.keep(targets)
 
     def checked(self) -> None:

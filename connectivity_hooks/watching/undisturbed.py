@@ -28,8 +28,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         stack.enter_context(_buffers_kept(model))
         stack.enter_context(captures_paused(model))
         stack.enter_context(evaluation_mode(model))
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
+        stack.enter_context(torch.inference_mode(False))  # turns gradients on as well, for conditions that train
         for kind in {"cpu", *_accelerators(model)}:
             stack.enter_context(torch.autocast(kind, enabled=False))
         stack.enter_context(torch.compiler.set_stance("force_eager"))

@@ -102,6 +102,7 @@ def test_captures_of_the_users_own_do_not_see_the_probe(net):
         check(net)
         assert len(features["2"]) == 5
         net(X[:7])
+        check(net)
         assert len(features["2"]) == 5
         net(X[:9])
         assert len(features["2"]) == 9
