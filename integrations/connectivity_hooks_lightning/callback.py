@@ -17,9 +17,9 @@ from connectivity_hooks.watching.loggers import loggers
 class WatchCallback(Callback):
     """Checks conditions while `Trainer.fit` runs, without changing the training by one bit.
 
-    Optimizer steps are counted as `Trainer.global_step` counts them: accumulated batches are one, and each optimizer of a
-    manual optimization counts. Figures go to the Trainer's loggers and to `Trainer.callback_metrics`. Counters are part
-    of the checkpoint. The last check is made when the training ends, while the module is still on its device.
+    Optimizer steps are counted as `Trainer.global_step` counts them: accumulated batches are one, and each optimizer of
+    a manual optimization counts. Figures go to the Trainer's loggers and to `Trainer.callback_metrics`. Counters are
+    part of the checkpoint. The last check is made when the training ends, while the module is still on its device.
 
     Args:
         probe: As for `connectivity_hooks.watch`.
@@ -112,7 +112,7 @@ class WatchCallback(Callback):
 def _named(module: nn.Module, name: str | None) -> nn.Module:
     if name is None:
         return module
-    inside = dict(module.named_modules())
+    inside: dict[str, nn.Module] = dict(module.named_modules())
     if name not in inside:
         raise UsageError(f"no module {name!r} in {type(module).__name__}; {near_matches(name, inside)}")
     return inside[name]

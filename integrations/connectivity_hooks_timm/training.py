@@ -54,9 +54,7 @@ def watched_epochs(
         return
     average = _average(task, ema)
     data = held_by_cpu(probe, samples, seed)
-    watch = ch.watch(
-        _network(task), data, ema=average, out=out, mode=mode, samples=samples, seed=seed, **watching
-    )
+    watch = ch.watch(_network(task), data, ema=average, out=out, mode=mode, samples=samples, seed=seed, **watching)
     states = EpochStates(out)
     state = states.before(epochs[0])
     if state is not None:
@@ -86,7 +84,7 @@ def _counting(watch: ch.Watch, targets: list[Tensor]) -> Callable[..., None]:
 
 def _network(task: nn.Module, *, ema: bool = False) -> nn.Module:
     """Return the module that validation runs and checkpoints hold, without wrappers."""
-    from timm.utils import unwrap_model
+    from timm.utils.model import unwrap_model
 
     evaluated = getattr(task, "get_eval_model", None)
     network: nn.Module = unwrap_model(evaluated(ema=ema) if callable(evaluated) else task)

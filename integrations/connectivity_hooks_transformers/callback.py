@@ -19,7 +19,7 @@ _STATE = "connectivity_hooks.watch"
 _BATCH = 64
 
 
-class WatchCallback(TrainerCallback):  # type: ignore[misc]
+class WatchCallback(TrainerCallback):
     """Checks conditions while `Trainer.train` runs, without changing the training by one bit.
 
     Every optimizer step is counted, accumulated batches as one. Counters are part of the checkpoint, in
@@ -40,7 +40,9 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]
     """
 
     def __init__(self, probe: Any = None, **watching: Any) -> None:
-        inspect.signature(ch.watch).bind(None, probe, **watching)  # a misspelt name is said now, not when training starts
+        inspect.signature(ch.watch).bind(
+            None, probe, **watching
+        )  # a misspelt name is said now, not when training starts
         self.watch: ch.Watch | None = None
         self._probe = probe
         self._watching = watching

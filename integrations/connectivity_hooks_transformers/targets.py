@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+
+from connectivity_hooks.features.hooks import eager
 
 
 class PassedTargets:
@@ -18,7 +18,7 @@ class PassedTargets:
 
     def __init__(self, model: nn.Module) -> None:
         self._passed: list[Tensor] = []
-        self._hook: RemovableHandle = model.register_forward_pre_hook(self._called, with_kwargs=True)
+        self._hook = model.register_forward_pre_hook(eager(self._called), with_kwargs=True)
 
     def take(self) -> list[Tensor] | None:
         """Return the targets, one tensor for each pass, and forget them; None where there were none."""
@@ -29,7 +29,6 @@ class PassedTargets:
         """Take the hook off."""
         self._hook.remove()
 
-    @torch.compiler.disable
     def _called(self, model: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         if model.training and isinstance(named.get("labels"), Tensor):
             self._passed.append(named["labels"])

@@ -10,12 +10,13 @@ from connectivity_hooks.errors import InputError, UsageError
 
 pytest.importorskip("timm.task", reason="needs a timm whose train.py has training tasks")
 
-from timm.utils import random_seed  # noqa: E402
-from timm_training import images, loader, parts, train  # noqa: E402
+from timm.utils import random_seed
+from timm_training import images, loader, parts, train
 
-from connectivity_hooks_timm.training import watched_epochs  # noqa: E402
+from connectivity_hooks_timm.training import watched_epochs
 
 LAYERS = ["layer1", "layer4"]
+LISTENING = {"probe": None, "mode": "training", "samples": 16, "capture_every": 1}
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +28,15 @@ def folder(tmp_path_factory):
 def run(folder, tmp_path):
     """Return a function that trains, watched or not, and returns all weights and the steps found in the history."""
 
-    def run(*, epochs=range(2), watching=None, ema=False, optimizer="sgd", accumulate=1, fail_at=None):
-        task, steps = parts(ema=ema, optimizer=optimizer)
+    def run(*, epochs=range(2), watching=None, ema=False, optimizer="sgd", compiled=False, accumulate=1):
+        task, steps = parts(ema=ema, optimizer=optimizer, compiled=compiled)
         batches = loader(folder, is_training=True)
         if watching is not None:
             watching = {"every": 2, "layers": LAYERS, "out": tmp_path, "probe": loader(folder), **watching}
             epochs = watched_epochs(epochs, task, steps, **watching)
         with torch.random.fork_rng():
             random_seed(1)
-            weights = train(epochs, task, steps, batches, accumulate=accumulate, fail_at=fail_at)
+            weights = train(epochs, task, steps, batches, accumulate=accumulate)
         assert not hooks(task, steps)
         return weights, steps_found(tmp_path)
 
@@ -50,6 +51,7 @@ def hooks(task, optimizer):
 def steps_found(folder):
     rows = ch.watching.read_history(folder)
     assert len({(row.step, row.layer) for row in rows}) == len(rows)
+    assert all(row.status != "invalid" for row in rows)
     return sorted({row.step for row in rows})
 
 
@@ -60,9 +62,10 @@ def steps_found(folder):
         ({"accumulate": 3}, [2, 4]),
         ({"optimizer": "lookahead_sgd"}, [2, 4, 6, 8]),
         ({"ema": True, "watching": {"ema": True}}, [2, 4, 6, 8]),
-        ({"watching": {"probe": None, "mode": "training", "samples": 16, "capture_every": 1}}, [2, 4, 6, 8]),
+        ({"watching": LISTENING}, [2, 4, 6, 8]),
+        ({"watching": LISTENING, "compiled": True}, [2, 4, 6, 8]),
     ],
-    ids=["plain", "accumulated", "lookahead", "ema", "training-mode"],
+    ids=["plain", "accumulated", "lookahead", "ema", "training-mode", "training-mode-compiled"],
 )
 def test_the_training_ends_at_the_same_weights_and_optimizer_steps_are_counted(run, options, found):
     plain, _ = run(**{**options, "watching": None})
@@ -129,4 +132,3 @@ def test_a_strange_watch_json_is_refused(folder, tmp_path):
     task, optimizer = parts()
     with pytest.raises(InputError, match=r"watch\.json: expected the states of a watch by epoch.*remove it"):
         next(watched_epochs(range(1, 2), task, optimizer, loader(folder), out=tmp_path))
-

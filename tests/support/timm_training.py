@@ -37,13 +37,15 @@ def loader(folder, *, is_training=False, prefetch=True):
     )
 
 
-def parts(*, ema=False, optimizer="sgd"):
+def parts(*, ema=False, optimizer="sgd", compiled=False):
     """Return a task and its optimizer."""
     torch.manual_seed(0)
     model = timm.create_model("resnet10t", num_classes=CLASSES, drop_rate=0.2)
     task = ClassificationTask(model, torch.nn.CrossEntropyLoss(), verbose=False)
     if ema:
         task.setup_ema(decay=0.5)
+    if compiled:
+        task.compile(backend="eager")
     return task, create_optimizer_v2(task.get_trainable_module(), opt=optimizer, lr=0.01, momentum=0.9)
 
 
