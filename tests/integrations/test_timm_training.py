@@ -29,6 +29,7 @@ def run(folder, tmp_path):
     """Return a function that trains, watched or not, and returns all weights and the steps found in the history."""
 
     def run(*, epochs=range(2), watching=None, ema=False, optimizer="sgd", compiled=False, accumulate=1):
+        torch.compiler.reset()  # what was compiled for a twin without hooks would be taken for this one
         task, steps = parts(ema=ema, optimizer=optimizer, compiled=compiled)
         batches = loader(folder, is_training=True)
         if watching is not None:
