@@ -1,0 +1,127 @@
+"""`WatchCallback`: a watched training as a callback of Lightning's Trainer."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+import connectivity_hooks as ch
+from connectivity_hooks.errors import UsageError, near_matches
+from connectivity_hooks.watching.loggers import loggers
+
+
+class WatchCallback(Callback):
+    """Checks conditions while `Trainer.fit` runs, without changing the training by one bit.
+
+    Optimizer steps are counted as `Trainer.global_step` counts them: accumulated batches are one, and each optimizer of
+    a manual optimization counts. Figures go to the Trainer's loggers and to `Trainer.callback_metrics`. Counters are
+    part of the checkpoint. The last check is made when the training ends, while the module is still on its device.
+
+    Args:
+        probe: As for `connectivity_hooks.watch`.
+        network: Dotted name of the module to look at inside the LightningModule, e.g. ``net``; None for the
+            LightningModule itself, whose `forward` then takes the probe's inputs.
+        ema: Dotted name of an average of its weights to look at instead.
+        log: Further places for figures, as for `connectivity_hooks.watch`.
+        watching: Its other arguments: ``every``, ``conditions``, ``out``, ``save``, …
+
+    Attributes:
+        watch: The `Watch` of the current or last fit; None before.
+
+    Raises:
+        TypeError: `connectivity_hooks.watch` takes no such argument.
+    """
+
+    def __init__(
+        self, probe: Any = None, *, network: str | None = None, ema: str | None = None, log: Any = None, **watching: Any
+    ) -> None:
+        inspect.signature(ch.watch).bind(None, probe, **watching)  # a misspelt name is said now, not when a fit starts
+        self.watch: ch.Watch | None = None
+        self._probe = probe
+        self._network = network
+        self._ema = ema
+        self._log = log
+        self._watching = watching
+        self._state: Mapping[str, Any] | None = None
+        self._targets: list[Tensor] = []
+        self._figures: dict[str, float] = {}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Attach to the module, which is on its device and wrapped by now."""
+        network = _named(pl_module, self._network)
+        ema = None if self._ema is None else _named(pl_module, self._ema)
+        log = [*loggers(trainer.loggers), lambda values, _: self._figures.update(values), *loggers(self._log)]
+        self.watch = ch.watch(network, self._probe, ema=ema, log=log, **self._watching)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on from the checkpoint or the fit before, if there is one; check before the first step if asked to."""
+        assert self.watch is not None
+        if trainer.global_step > 0:
+            counted = {"step": trainer.global_step, "epoch": trainer.current_epoch}
+            self.watch.load_state_dict(self._state or {**self.watch.state_dict(), **counted})
+        self._state = None
+        self.watch.__enter__()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the optimizer steps that this batch brought: none while gradients accumulate."""
+        assert self.watch is not None
+        self._targets += _targets(batch)
+        while self.watch.steps < trainer.global_step:
+            self.watch.step(list(self._targets) or None)
+            self._targets.clear()
+        self._hand_over(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count the epoch."""
+        assert self.watch is not None
+        self.watch.epoch()
+        self._hand_over(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make the last check, take hooks off, write the summary."""
+        assert self.watch is not None
+        self.watch.close()
+        self._state = self.watch.state_dict()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Take hooks off and write the summary of what was found."""
+        if self.watch is not None:
+            self.watch.remove()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counters, for the checkpoint."""
+        return {} if self.watch is None else self.watch.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep a checkpoint's counters until the training starts."""
+        self._state = state_dict
+
+    def _hand_over(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put new figures into `Trainer.callback_metrics`; the loggers have them, at every check's own step."""
+        if self._figures:
+            pl_module.log_dict(self._figures, logger=False, rank_zero_only=trainer.world_size > 1)
+            self._figures = {}
+
+
+def _named(module: nn.Module, name: str | None) -> nn.Module:
+    if name is None:
+        return module
+    inside: dict[str, nn.Module] = dict(module.named_modules())
+    if name not in inside:
+        raise UsageError(f"no module {name!r} in {type(module).__name__}; {near_matches(name, inside)}")
+    return inside[name]
+
+
+def _targets(batch: Any) -> list[Tensor]:
+    """Return the targets of a batch (inputs, targets) or of a dict with ``labels``; none of any other."""
+    if isinstance(batch, Mapping):
+        found = batch.get("labels")
+    else:
+        found = batch[1] if isinstance(batch, Sequence) and len(batch) == 2 else None
+    return [found] if isinstance(found, Tensor) else []

@@ -1,0 +1,161 @@
+"""The callback in a real Trainer of Lightning."""
+
+import csv
+import shutil
+
+import pytest
+import torch
+from watched_training import Mean, data, network
+
+import connectivity_hooks as ch
+from connectivity_hooks.checkpoints import fit as fit_weights
+from connectivity_hooks.checkpoints import read
+from connectivity_hooks.checkpoints.pickles import convert
+from connectivity_hooks.errors import UsageError
+
+pytest.importorskip("lightning.pytorch", reason="needs lightning: pip install 'connectivity-hooks[lightning]'")
+
+from lightning_training import Module, TwoOptimizers, fit
+
+from connectivity_hooks_lightning import WatchCallback
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*(does not have many workers|logging interval|exists and is not empty|LeafSpec).*"
+)
+
+
+def watching(folder, **options):
+    return WatchCallback(**{"probe": data(), "network": "net", "every": 2, "out": folder / "watch", **options})
+
+
+def steps_found(folder):
+    rows = ch.watching.read_history(folder / "watch")
+    assert len({(row.step, row.layer) for row in rows}) == len(rows)
+    return sorted({row.step for row in rows})
+
+
+def assert_same(first, second):
+    assert all(torch.equal(tensor, second.state_dict()[name]) for name, tensor in first.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "found"),
+    [
+        (Module, {}, [2, 4, 6, 8, 10]),
+        (Module, {"accumulate_grad_batches": 1}, [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]),
+        (TwoOptimizers, {"accumulate_grad_batches": 1, "epochs": 1}, [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]),
+    ],
+    ids=["accumulated", "plain", "two-optimizers"],
+)
+def test_the_training_ends_at_the_same_weights_and_optimizer_steps_are_counted(tmp_path, kind, options, found):
+    plain, _ = fit(tmp_path / "plain", kind=kind, **options)
+    callback = watching(tmp_path)
+    watched, trainer = fit(tmp_path / "watched", callback, kind=kind, **options)
+    assert_same(plain, watched)
+    assert steps_found(tmp_path) == found
+    assert callback.watch.steps == trainer.global_step
+    assert not callback.watch.faults
+
+
+def test_the_modules_own_passes_are_heard_with_their_targets(tmp_path):
+    plain, _ = fit(tmp_path / "plain")
+    callback = watching(tmp_path, probe=None, mode="training", samples=16, capture_every=1)
+    watched, _ = fit(tmp_path / "watched", callback)
+    assert_same(plain, watched)
+    assert steps_found(tmp_path) == [2, 4, 6, 8, 10]
+    assert not callback.watch.faults
+    assert not any(module._forward_hooks for module in watched.modules())
+
+
+def test_a_resumed_training_goes_on_counting(tmp_path):
+    fit(tmp_path, watching(tmp_path))
+    whole = [(row.step, row.epoch, row.layer, row.status) for row in ch.watching.read_history(tmp_path / "watch")]
+    callback = watching(tmp_path)
+    fit(tmp_path / "again", callback, checkpoint=tmp_path / "checkpoints" / "epoch=0.ckpt")
+    rows = ch.watching.read_history(tmp_path / "watch")
+    assert [(row.step, row.epoch, row.layer, row.status) for row in rows] == whole
+    elapsed = [row.elapsed for row in rows]
+    assert elapsed == sorted(elapsed)
+
+
+def test_a_checkpoint_of_an_unwatched_training_gives_the_counts_too(tmp_path):
+    fit(tmp_path)
+    callback = watching(tmp_path)
+    fit(tmp_path / "again", callback, checkpoint=tmp_path / "checkpoints" / "epoch=0.ckpt")
+    assert steps_found(tmp_path) == [6, 8, 10]
+    assert (callback.watch.steps, callback.watch.epochs) == (10, 2)
+
+
+def test_a_second_fit_of_one_callback_begins_anew(tmp_path):
+    callback = watching(tmp_path)
+    fit(tmp_path / "one", callback)
+    fit(tmp_path / "two", callback)
+    assert callback.watch.steps == 10
+    assert (tmp_path / "watch" / "history.before-1.jsonl").exists()
+
+
+def test_figures_reach_every_logger_at_every_check_and_the_callback_metrics(tmp_path):
+    told = []
+    callback = watching(tmp_path, conditions=[Mean()], at_start=True, log=lambda values, step: told.append(step))
+    _, trainer = fit(tmp_path, callback, log_every_n_steps=50)
+    with open(tmp_path / "lightning_logs" / "version_0" / "metrics.csv", newline="") as file:
+        logged = [row for row in csv.DictReader(file) if row["mean/2"]]
+    assert [int(row["step"]) for row in logged] == told == [0, 2, 4, 6, 8, 10]
+    assert "mean/2" in trainer.callback_metrics
+
+
+class Failing(Module):
+    """Breaks down in its fourth batch."""
+
+    def on_train_batch_start(self, batch, index):
+        if index == 4:
+            raise RuntimeError("broken")
+
+
+def test_an_exception_takes_the_hooks_off_and_leaves_a_summary(tmp_path):
+    callback = watching(tmp_path, probe=None, mode="training", samples=16, capture_every=1)
+    with pytest.raises(RuntimeError, match="broken"):
+        fit(tmp_path, callback, kind=Failing)
+    assert steps_found(tmp_path) == [2]
+    assert (tmp_path / "watch" / "summary.txt").exists()
+    assert callback.watch.step() is None
+    assert steps_found(tmp_path) == [2]
+
+
+class Averaged(Module):
+    """Keeps an average of its network's weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.average = torch.optim.swa_utils.AveragedModel(self.net)
+
+    def on_train_batch_end(self, outputs, batch, index):
+        self.average.update_parameters(self.net)
+
+
+def test_an_average_is_watched_when_named(tmp_path):
+    callback = watching(tmp_path, ema="average", save=tmp_path / "saved")
+    module, _ = fit(tmp_path, callback, kind=Averaged)
+    assert {row.weights for row in callback.watch.history} == {"ema"}
+    saved = read(tmp_path / "saved" / "step_00000002.safetensors").weights
+    assert saved.keys() == module.net.state_dict().keys()
+
+
+def test_a_name_that_is_no_module_is_refused_with_near_matches(tmp_path):
+    with pytest.raises(UsageError, match="no module 'nett' in Module; did you mean 'net'"):
+        fit(tmp_path, watching(tmp_path, network="nett"))
+
+
+def test_a_misspelt_argument_is_refused_before_any_fit():
+    with pytest.raises(TypeError, match="evry"):
+        WatchCallback(data(), evry=2)
+
+
+def test_checkpoints_of_lightning_and_of_the_watch_fit_the_plain_network(tmp_path):
+    module, _ = fit(tmp_path, watching(tmp_path, network=None, layers="net.2", save=tmp_path / "saved"))
+    convert(tmp_path / "checkpoints" / "epoch=1.ckpt", tmp_path / "converted.safetensors")
+    for file in (tmp_path / "converted.safetensors", *(tmp_path / "saved").glob("step_00000010*")):
+        fitted = fit_weights(read(file), network())
+        assert any("the prefix net. was stripped" in note for note in fitted.notes), fitted.notes
+        assert all(torch.equal(fitted.weights[name], tensor) for name, tensor in module.net.state_dict().items())
+    shutil.rmtree(tmp_path / "saved")
