@@ -97,18 +97,25 @@ class EverySeconds(Schedule):
 
 @dataclass
 class ShareOfTime(Schedule):
-    """As often as costs that share of the time: at the first step, and again when what it took is paid off."""
+    """As often as a share of the time allows: at the first step, and again when the next is paid off as well."""
 
     share: float
-    again: float = 0.0
+    spent: float = 0.0
+    cost: float = 0.0
+    began: float | None = None
 
     def due(self, clock: Clock, event: Event) -> bool:
-        """Say whether enough time has passed for what it took when it was last done."""
-        return event == "step" and clock.elapsed >= self.again
+        """Say whether one more of the last one's cost keeps within the share of the time since this run began."""
+        if event != "step":
+            return False
+        if self.began is None:
+            self.began = clock.elapsed
+        return self.spent + self.cost <= self.share * (clock.elapsed - self.began)
 
     def done(self, clock: Clock, seconds: float) -> None:
-        """Wait from here until `seconds` are the share of the time between."""
-        self.again = clock.elapsed + seconds * (1 / self.share - 1)
+        """Add `seconds` to what was spent."""
+        self.spent += seconds
+        self.cost = seconds
 
 
 def parse_schedule(every: Every) -> Schedule:

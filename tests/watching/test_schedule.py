@@ -42,8 +42,8 @@ def test_named_steps_and_the_start():
 
 
 def test_a_share_of_the_time_is_kept():
-    assert due_steps("1 %", steps=1000, seconds=1.0, cost=2.0) == [1, 199, 397, 595, 793, 991]
-    assert due_steps("50%", steps=9, seconds=1.0, cost=2.0) == [1, 3, 5, 7, 9]
+    assert due_steps("1 %", steps=1000, seconds=1.0, cost=2.0) == [1, 399, 597, 795, 993]
+    assert due_steps("50%", steps=9, seconds=1.0, cost=2.0) == [1, 7, 9]
 
 
 @pytest.mark.parametrize(
