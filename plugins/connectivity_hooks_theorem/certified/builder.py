@@ -70,8 +70,8 @@ class Certified(Builder):
     For chains and residual networks: affine maps and convolutions (of any groups), batch norm, elementwise
     activations, pooling, flattening, dropout, sums and gates; for losses convex in the outputs. Time grows linearly
     with samples and, where features are separable, with depth; with the square of the number of layers whose
-    sub-networks are trained as a whole. Memory: about five flat layers' features for each end, or as many maps as option
-    ``memory`` allows, and the path.
+    sub-networks are trained as a whole. Memory: about five flat layers' features for each end, or as many maps as
+    option ``memory`` allows, and the path.
     """
 
     name = "certified"
