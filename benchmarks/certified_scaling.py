@@ -38,8 +38,10 @@ def peak_memory():
         found.append(largest - before)
 
 
-def measured(folder, spec, arguments, samples):
+def measured(depth, arguments, samples):
     """Return seconds and points of one build on the first `samples` images, and its memory in layers of features."""
+    spec = f"{HERE / 'networks.py'}:mlp?depth={depth}&width={arguments.width}"
+    folder = arguments.ends.format(depth=depth)
     task = ch.make_task(model=spec, data=arguments.data, normalize=arguments.normalize)
     task = dataclasses.replace(task, train=task.train.head(samples), test=None)
     started = time.perf_counter()
@@ -76,13 +78,13 @@ def main():
     parser.add_argument("--effort", default="normal")
     parser.add_argument("--plot", help="write an SVG here")
     arguments = parser.parse_args()
+    measured(min(arguments.depths), arguments, 1000)  # what is imported and cached once is no feature
     print("| depth | samples | seconds | points | memory, layers of features |\n|---|---|---|---|---|")
     cases = [(depth, max(arguments.samples)) for depth in arguments.depths]
     cases += [(arguments.depths[-2], samples) for samples in arguments.samples[:-1]]
     curves = {"depth": [], "samples": []}
     for depth, samples in cases:
-        spec = f"{HERE / 'networks.py'}:mlp?depth={depth}&width={arguments.width}"
-        taken, points, memory = measured(arguments.ends.format(depth=depth), spec, arguments, samples)
+        taken, points, memory = measured(depth, arguments, samples)
         print(f"| {depth} | {samples} | {taken:.1f} | {points} | {memory:.1f} |", flush=True)
         if samples == max(arguments.samples):
             curves["depth"].append((depth, taken))

@@ -56,7 +56,7 @@ class Certified(Builder):
     The construction of Nguyen, Bréchet and Mondelli (arXiv 2102.09671) with the two ends meeting directly, or at a hub:
     a narrow network that every solution of the task can be connected to. Backwards over the layers of each end, some of
     a layer's features are kept, and a sub-network that reads them is written into neurons nobody reads (the function
-    does not change), takes over the output layer (the loss is convex along the way), and what it replaced is cleared.
+    does not change), and takes over the output layer (the loss is convex along the way).
     The bound is the largest training loss of the ends and the sub-networks: the larger end's own, where every
     sub-network gets as low.
 

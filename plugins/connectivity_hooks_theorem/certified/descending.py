@@ -6,7 +6,7 @@ from connectivity_hooks.errors import ConnectivityError
 from connectivity_hooks.paths import CONSTANT, CONVEX, Edit, Weights
 from connectivity_hooks.paths.edits import edits_between
 from connectivity_hooks.paths.path import Guarantee
-from connectivity_hooks_theorem.certified.narrowing import clear_unread, neurons_read, write
+from connectivity_hooks_theorem.certified.narrowing import neurons_read, write
 from connectivity_hooks_theorem.certified.network import Network
 from connectivity_hooks_theorem.certified.subnetwork import Subnetwork
 
@@ -16,8 +16,9 @@ MEETING = (CONSTANT, CONVEX, CONSTANT)
 class HalfPath:
     """Points and guarantees from one end; each step switches to the sub-network of the cut before.
 
-    A step (arXiv 2102.09671): the sub-network is written into neurons nobody reads (constant), the output layer is
-    switched to it (convex), and what is unread now is cleared (constant).
+    A step (arXiv 2102.09671): the sub-network is written into neurons nobody reads (constant), and the output layer is
+    switched to it (convex). What nobody reads then stays where it is, so that a later sub-network that shares layers
+    with one before it need not write them again.
 
     Only the last point and the blocks that change are held, so memory is that of the path on disk.
 
@@ -49,9 +50,6 @@ class HalfPath:
             self._push(CONSTANT)
         write(self._now, subnetwork.weights, [network.output], subnetwork.slots)
         self._push(CONVEX)
-        # No further back: an earlier sub-network may read a neuron that the end itself never did.
-        clear_unread(self._now, network, max(0, subnetwork.cut - 1))
-        self._push(CONSTANT)
 
     def arrive(self, weights: Weights) -> None:
         """Take the values of `weights` where they differ: in neurons nobody reads, and tensors nobody uses."""

@@ -46,26 +46,37 @@ class Features(ABC):
 
 
 class Held(Features):
-    """Features in memory.
+    """Features in memory, of which a sub-network may read some channels alone: these are never copied as a whole.
 
     Args:
+        network: The network.
         values: (N, …) by name.
+        keep: The neurons that are read; None reads all.
     """
 
-    def __init__(self, values: Values) -> None:
-        self.values = values
+    def __init__(self, network: Network, values: Values, keep: Slots | None = None) -> None:
+        self._network, self._values, self._keep = network, values, keep
         self.count = len(next(iter(values.values())))
-        self.head = {name: value[:64] for name, value in values.items()}
+        self.head = self._kept({name: value[:64] for name, value in values.items()})
 
     def shuffled(self, size: int, generator: torch.Generator) -> Drawn:
         """Yield all samples once, `size` at a time, in an order drawn anew."""
-        device = next(iter(self.values.values())).device
+        device = next(iter(self._values.values())).device
         for chosen in torch.randperm(self.count, generator=generator).to(device).split(size):
-            yield chosen, {name: value[chosen] for name, value in self.values.items()}
+            yield chosen, self._kept({name: value[chosen] for name, value in self._values.items()})
 
     def batches(self, size: int) -> Iterable[Values]:
         """Yield the features of all samples in order."""
-        return in_batches(self.values, size)
+        return map(self._kept, in_batches(self._values, size))
+
+    def whole(self) -> Tensor:
+        """Return a copy (N, F) of the features that are read at a cut with a single value, flattened."""
+        ((name, value),) = self._values.items()
+        kept = self._kept(self._values)[name].flatten(1)
+        return kept.clone() if kept.data_ptr() == value.data_ptr() else kept
+
+    def _kept(self, values: Values) -> Values:
+        return values if self._keep is None else restricted(self._network, values, self._keep)
 
 
 class Recomputed(Features):
@@ -103,7 +114,7 @@ class Recomputed(Features):
         The order is drawn anew, except from a loader that is gone through in its own: there only within its batches.
         """
         if self._rounded is not None:
-            for chosen, values in Held(self._rounded).shuffled(size, generator):
+            for chosen, values in Held(self._network, self._rounded).shuffled(size, generator):
                 yield chosen, {name: value.to(self.head[name].dtype) for name, value in values.items()}
         elif isinstance(self._split, CachedSplit):
             for chosen in torch.randperm(self.count, generator=generator).split(size):
@@ -138,12 +149,15 @@ def features_at(
     slow = Recomputed(network, weights, split, cut, keep, batch_size, None)
     size = sum(value[0].numel() * value.element_size() for value in slow.head.values()) * len(split)
     if size <= budget:
-        return Held(run_all(network, weights, inputs(split, batch_size), 0, cut, keep))
+        return Held(network, run_all(network, weights, inputs(split, batch_size), len(split), 0, cut, keep))
     if size // 2 > budget:
         return slow
-    gathered: dict[str, list[Tensor]] = {}
+    rounded = {
+        name: value.new_empty((len(split), *value.shape[1:]), dtype=torch.bfloat16) for name, value in slow.head.items()
+    }
+    first = 0
     for values in slow.batches(batch_size):
         for name, value in values.items():
-            gathered.setdefault(name, []).append(value.bfloat16())
-    rounded = {name: torch.cat(parts) for name, parts in gathered.items()}
+            rounded[name][first : first + len(value)] = value
+        first += len(next(iter(values.values())))
     return Recomputed(network, weights, split, cut, keep, batch_size, rounded)

@@ -11,7 +11,7 @@ from connectivity_hooks.tasks.task import Task
 from connectivity_hooks_theorem.certified.features import Held, features_at
 from connectivity_hooks_theorem.certified.fitting import Fitter
 from connectivity_hooks_theorem.certified.passing import first_passable
-from connectivity_hooks_theorem.certified.running import Values, in_batches, inputs, restricted, run_all
+from connectivity_hooks_theorem.certified.running import in_batches, inputs, run_all
 from connectivity_hooks_theorem.certified.slots import Sides, Slots, all_but
 from connectivity_hooks_theorem.certified.subnetwork import Subnetwork
 
@@ -21,8 +21,8 @@ class Finder:
     """Finds the sub-networks of one end.
 
     Where outputs can be passed on in pairs of neurons, cuts are taken in the order of the computation: features are
-    computed once, those of two cuts are held at most, and a sub-network leaves the next cut all neurons it does not use
-    itself. The cuts before are taken backwards, each sub-network warm-started from the one after it.
+    computed once, those of a cut in place of the ones before, and a sub-network leaves the next cut all neurons it does
+    not use itself. The cuts before are taken backwards, each sub-network warm-started from a later one.
 
     Attributes:
         fitter: Fits one of them.
@@ -54,43 +54,45 @@ class Finder:
     def _passing(self, first: int) -> Iterator[Subnetwork]:
         """Yield the sub-networks of the cuts from which outputs can be passed on, in the order of the computation."""
         network, size, weights = self.fitter.network, self.task.batch_size, self.fitter.end
-        features = run_all(network, weights, inputs(self.task.train, size), 0, first)
+        count = len(self.task.train)
+        features = run_all(network, weights, inputs(self.task.train, size), count, 0, first)
         found: Subnetwork | None = None
         for cut in range(first, len(network.cuts)):
             slots = self.sides.slots(cut, self.number)
             if found is not None:
-                features = run_all(network, weights, in_batches(features, size), cut - 1, cut)
+                (before,) = features.values()
+                features = run_all(network, weights, in_batches(features, size), count, cut - 1, cut, into=before)
                 slots |= {space: self._left(space, found.slots) for space in network.cut_spaces(cut)}
             # Features grow more separable with depth: after one probe has proven itself the next are not examined.
             proven = found is not None and found.trained == 0
-            found = self._cheapest(cut, restricted(network, features, slots), slots, proven)
+            found = self._cheapest(cut, Held(network, features, slots), slots, proven)
             yield found
 
     def _left(self, space: int, taken: Slots) -> torch.Tensor:
         return all_but(self.fitter.network.spaces[space].width, taken[space])
 
-    def _cheapest(self, cut: int, values: Values, slots: Slots, proven: bool) -> Subnetwork:
+    def _cheapest(self, cut: int, features: Held, slots: Slots, proven: bool) -> Subnetwork:
         """Return the first of probe, few and more trained layers that reaches the goal, else the best."""
         tried: list[Subnetwork] = []
-        for attempt in self._attempts(cut, values, slots, proven):
+        for attempt in self._attempts(cut, features, slots, proven):
             tried.append(attempt)
             if attempt.loss <= self.fitter.goal.target:
                 break
         return min(tried, key=lambda subnetwork: subnetwork.loss)
 
-    def _attempts(self, cut: int, values: Values, slots: Slots, proven: bool) -> Iterator[Subnetwork]:
+    def _attempts(self, cut: int, features: Held, slots: Slots, proven: bool) -> Iterator[Subnetwork]:
         """Yield sub-networks, cheapest first; in front of the output layer an affine map is all there is."""
         last = len(self.fitter.network.cuts) - 1
         dense = self.fitter.network.output.step.dense
         if self._room_to_pass(cut):
-            probe = self.fitter.probe(values, cut, slots, must_generalise=cut < last and not proven)
+            probe = self.fitter.probe(features, cut, slots, must_generalise=cut < last and not proven)
             if probe is not None:
                 yield probe
         for layers in (self.fitter.effort.hidden, 2 * self.fitter.effort.hidden):
             until = min(cut + layers, last)
             until = until if self._room_to_pass(until) else last
             if until > cut or not dense:
-                yield self.fitter.trained(Held(values), cut, until, slots, self._generator(cut))
+                yield self.fitter.trained(features, cut, until, slots, self._generator(cut))
             if until == last:
                 return
 

@@ -10,11 +10,11 @@ from torch import Tensor
 from connectivity_hooks.paths import Weights
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks_theorem.certified.effort import Effort
-from connectivity_hooks_theorem.certified.features import Features
+from connectivity_hooks_theorem.certified.features import Features, Held
 from connectivity_hooks_theorem.certified.network import Network
 from connectivity_hooks_theorem.certified.outputs import Goal, best_factor, closest_head, fit_head
 from connectivity_hooks_theorem.certified.passing import Head, passed_on
-from connectivity_hooks_theorem.certified.running import Values, run_all
+from connectivity_hooks_theorem.certified.running import run_all
 from connectivity_hooks_theorem.certified.slots import Slots
 from connectivity_hooks_theorem.certified.starting import fresh, fresh_head, warm
 from connectivity_hooks_theorem.certified.subnetwork import Subnetwork
@@ -51,12 +51,12 @@ class Fitter:
     def _bias(self) -> bool:
         return "bias" in self.network.output.step.weights
 
-    def probe(self, values: Values, cut: int, slots: Slots, *, must_generalise: bool) -> Subnetwork | None:
+    def probe(self, read: Held, cut: int, slots: Slots, *, must_generalise: bool) -> Subnetwork | None:
         """Return a sub-network that is an affine map of the features, its outputs passed on.
 
         None where an affine map classifies too many samples wrongly that it has not seen, and `must_generalise`.
         """
-        features = _flat(values)
+        features = read.whole()
         if must_generalise and self.goal.classifies:
             seen = len(features) - len(features) // _HELD_OUT
             first = closest_head(features[:seen], self.goal.of(slice(None, seen)), bias=self._bias)
@@ -65,7 +65,8 @@ class Fitter:
             if rise > self.effort.held_out:
                 return None
         head = self._head(features, patient=cut == self._last)
-        return self._with_head(cut, cut, {}, head, features, slots)
+        del features
+        return self._with_head(cut, cut, {}, head, read.whole(), slots)
 
     def trained(
         self,
@@ -100,16 +101,22 @@ class Fitter:
         self, features: Features, cut: int, until: int, slots: Slots, narrow: Weights, head: Head | None
     ) -> Subnetwork:
         """Scale the output layer to reach the goal; where that is not enough, fit it anew."""
-        batches = features.batches(self.batch_size)
+        found = self._values(features, cut, None if head is None else until, narrow)
         if head is None:
-            (outputs,) = run_all(self.network, narrow, batches, cut, None).values()
-            return self._scaled(cut, slots, narrow, outputs)
-        read = _flat(run_all(self.network, narrow, batches, cut, until))
-        trained = self._with_head(cut, until, narrow, head, read, slots)
+            return self._scaled(cut, slots, narrow, found)
+        trained = self._with_head(cut, until, narrow, head, found, slots)
         if trained.loss <= self.goal.target:
             return trained
-        fitted = self._with_head(cut, until, narrow, self._head(read), read, slots)
+        anew = self._head(found)
+        del found
+        fitted = self._with_head(cut, until, narrow, anew, self._values(features, cut, until, narrow), slots)
         return min(trained, fitted, key=lambda subnetwork: subnetwork.loss)
+
+    def _values(self, features: Features, cut: int, until: int | None, narrow: Weights) -> Tensor:
+        """Return the sub-network's outputs (N, C), or its flattened features (N, F) at `until`."""
+        batches = features.batches(self.batch_size)
+        (value,) = run_all(self.network, narrow, batches, features.count, cut, until).values()
+        return value if until is None else value.flatten(1)
 
     def _head(self, features: Tensor, *, patient: bool = False) -> Head:
         return fit_head(features, self.goal, bias=self._bias, ridge=self.ridge, patient=patient)
@@ -134,8 +141,3 @@ class Fitter:
         outputs = outputs * factor
         trained = self._last - cut
         return Subnetwork(cut, slots, weights, trained, self.goal.measure(outputs), self.goal.errors(outputs))
-
-
-def _flat(values: Values) -> Tensor:
-    (value,) = values.values()
-    return value.flatten(1)

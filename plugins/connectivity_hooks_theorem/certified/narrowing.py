@@ -45,13 +45,13 @@ def _first(axis: Axis, slots: Slots, entries: int) -> Tensor:
     return axis.entries(slots[axis.space][: entries // axis.spread])
 
 
-def clear_unread(weights: Weights, network: Network, cut: int = 0) -> None:
-    """Silence every neuron after a cut whose output reaches no output of the network; tensors are replaced.
+def clear_unread(weights: Weights, network: Network) -> None:
+    """Silence every neuron from which no way leads to an output of the network; tensors are replaced.
 
     Its weights and bias become 0, its norm that of a neuron that says nothing (mean 0, variance 1, gain 0).
     """
     read = neurons_read(weights, network)
-    for layer in network.layers_from(cut):
+    for layer in network.layers:
         entries = layer.rows.entries((~read[layer.step.name]).nonzero().flatten())
         for role, name in layer.step.weights.items():
             full = weights[name].clone()

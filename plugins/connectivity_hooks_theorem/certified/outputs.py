@@ -71,10 +71,10 @@ def fit_head(features: Tensor, goal: Goal, *, bias: bool, ridge: float = 0.0, pa
 
     It begins with the map closest to the end's own outputs, which may reach the goal already; it also makes fewer
     errors on unseen samples than what is fitted to the labels from nothing. Cross-entropy: multinomial logistic
-    regression. Other losses: L-BFGS over the full batch.
+    regression. Other losses: L-BFGS over the full batch. Memory: about 15·N·C floats.
 
     Args:
-        features: (N, F).
+        features: (N, F); they are overwritten.
         goal: What to reach.
         bias: Whether the map has one.
         ridge: Weight of the squared norm of the weights, on standardised features.
@@ -97,6 +97,7 @@ def fit_head(features: Tensor, goal: Goal, *, bias: bool, ridge: float = 0.0, pa
             max_iterations=1000 if patient else 40 if ridge == 0 else 300,
             intercept=bias,
             start=(start.weight[None], None if start.bias is None else start.bias[None]),
+            overwrite=True,
         )
         return Head(fit.weight[0].to(features), fit.bias[0].to(features) if bias else None)
     return _descend(features, goal, bias, start, ridge)
@@ -106,12 +107,11 @@ def _descend(features: Tensor, goal: Goal, bias: bool, start: Head, ridge: float
     scale = features.square().mean().sqrt().clamp_min(1e-12)
     offset = [] if start.bias is None else [start.bias.clone().requires_grad_()]
     variables = [(start.weight * scale).requires_grad_(), *offset]
-    scaled = features / scale
     optimizer = torch.optim.LBFGS(variables, max_iter=_LBFGS_STEPS, history_size=20, line_search_fn="strong_wolfe")
 
     def objective() -> Tensor:
         optimizer.zero_grad()
-        fitted = scaled @ variables[0].T + (variables[1] if bias else 0)
+        fitted = F.linear(features, variables[0] / scale, variables[1] if bias else None)
         value: Tensor = goal.loss(fitted, goal.targets) + ridge * variables[0].square().sum()
         value.backward()
         return value

@@ -64,19 +64,36 @@ def run_all(
     network: Network,
     weights: Mapping[str, Tensor],
     batches: Iterable[Values],
+    count: int,
     cut: int,
     until: int | None,
     keep: Slots | None = None,
+    into: Tensor | None = None,
 ) -> Values:
-    """Return what `run` gives for all samples, batch by batch, restricted to the neurons in `keep`."""
-    gathered: dict[str, list[Tensor]] = {}
+    """Return what `run` gives for all `count` samples, restricted to the neurons in `keep`.
+
+    Memory: the result and one batch. A single value of the shape and type of `into` is written over it; the batches
+    may be taken from there.
+    """
+    gathered: Values = {}
+    first = 0
     for values in batches:
         found = run(network, weights, values, cut, until)
         if keep is not None:
             found = restricted(network, found, keep)
         for name, value in found.items():
-            gathered.setdefault(name, []).append(value)
-    return {name: torch.cat(parts) for name, parts in gathered.items()}
+            if name not in gathered:
+                gathered[name] = _room(value, count, into if len(found) == 1 else None)
+            gathered[name][first : first + len(value)] = value
+        first += len(next(iter(found.values())))
+    return gathered
+
+
+def _room(value: Tensor, count: int, into: Tensor | None) -> Tensor:
+    shape = torch.Size((count, *value.shape[1:]))
+    if into is not None and (into.shape, into.dtype) == (shape, value.dtype):
+        return into
+    return value.new_empty(shape)
 
 
 def inputs(split: Split, size: int) -> Iterable[Values]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 _RIDGE = 1e-6
+_CHUNK = 4096
 
 
 @torch.no_grad()
@@ -13,7 +14,7 @@ def fit_least_squares(features: Tensor, outputs: Tensor, *, intercept: bool = Tr
     """Return the affine map of features that is closest to given outputs in the mean square.
 
     A ridge of 1e-6 of the mean squared feature keeps dependent and dead features harmless. Time: N·n·(n+C)
-    multiplications, n³ in float64; memory: the centred features.
+    multiplications, n³ in float64; memory: that of a few thousand samples' features.
 
     Args:
         features: (N, n), finite.
@@ -23,10 +24,14 @@ def fit_least_squares(features: Tensor, outputs: Tensor, *, intercept: bool = Tr
     Returns:
         Weight (C, n) and bias (C,), or None without intercept.
     """
-    mean, target = features.mean(0), outputs.mean(0)
-    centred, wanted = (features - mean, outputs - target) if intercept else (features, outputs)
-    moments = (centred.T @ centred).double() / len(features)
+    mean, target = features.mean(0) * intercept, outputs.mean(0) * intercept
+    moments = torch.zeros(features.shape[1], features.shape[1], dtype=torch.float64, device=features.device)
+    products = torch.zeros(features.shape[1], outputs.shape[1], dtype=torch.float64, device=features.device)
+    for some, wanted in zip(features.split(_CHUNK), outputs.split(_CHUNK), strict=True):
+        centred = some - mean
+        moments += centred.T @ centred / len(features)
+        products += centred.T @ (wanted - target) / len(features)
     diagonal = moments.diagonal()
     diagonal += _RIDGE * diagonal.mean() + torch.finfo(torch.float64).tiny
-    weight = torch.linalg.solve(moments, (centred.T @ wanted).double() / len(features)).T.to(features)
+    weight = torch.linalg.solve(moments, products).T.to(features)
     return weight, target - weight @ mean if intercept else None
