@@ -58,7 +58,7 @@ class Finder:
         features = run_all(network, weights, inputs(self.task.train, size), count, 0, first)
         found: Subnetwork | None = None
         for cut in range(first, len(network.cuts)):
-            slots = self.sides.slots(cut, self.number)
+            slots = self._slots(cut)
             if found is not None:
                 (before,) = features.values()
                 features = run_all(network, weights, in_batches(features, size), count, cut - 1, cut, into=before)
@@ -67,6 +67,18 @@ class Finder:
             proven = found is not None and found.trained == 0
             found = self._cheapest(cut, Held(network, features, slots), slots, proven)
             yield found
+
+    def _slots(self, cut: int) -> dict[int, torch.Tensor]:
+        """Return the neurons a sub-network lives in, and of the features at its cut those it reads.
+
+        Features it does not live in itself may be read wherever the sub-network before it leaves them; those of the
+        first cut that has any are halved, since both ends meet there.
+        """
+        slots = self.sides.slots(cut, self.number)
+        for space, at in self.fitter.network.read_once().items():
+            if at == cut > 1:
+                slots[space] = self.sides.left(space, cut - 1, self.number)
+        return slots
 
     def _left(self, space: int, taken: Slots) -> torch.Tensor:
         return all_but(self.fitter.network.spaces[space].width, taken[space])
@@ -106,7 +118,7 @@ class Finder:
 
     def _full(self, cut: int, above: Subnetwork | None) -> Subnetwork:
         """Return a sub-network all of whose layers are trained."""
-        network, slots = self.fitter.network, self.sides.slots(cut, self.number)
+        network, slots = self.fitter.network, self._slots(cut)
         size = self.task.batch_size
         features = features_at(network, self.fitter.end, self.task.train, cut, slots, size, self.budget)
         return self.fitter.trained(features, cut, len(network.cuts) - 1, slots, self._generator(cut), above)

@@ -16,9 +16,9 @@ from connectivity_hooks_theorem.certified.ends import End
 from connectivity_hooks_theorem.certified.finding import Finder
 from connectivity_hooks_theorem.certified.fitting import Fitter
 from connectivity_hooks_theorem.certified.hub import Hub
-from connectivity_hooks_theorem.certified.importance import chosen_sides
+from connectivity_hooks_theorem.certified.importance import by_importance
 from connectivity_hooks_theorem.certified.network import Network
-from connectivity_hooks_theorem.certified.slots import Sides
+from connectivity_hooks_theorem.certified.slots import Sides, live_widths, random_orders
 from connectivity_hooks_theorem.certified.subnetwork import Subnetwork
 from connectivity_hooks_theorem.certified.together import in_turn, together
 
@@ -71,9 +71,12 @@ class Halves:
     def _sides(self, ends: Sequence[End]) -> Sides:
         if self.hub is not None:
             return self.hub.sides
+        spaces = self.network.spaces
         if self.subsets == "important":
-            return chosen_sides(self.network, [end.importance for end in ends], self.seed)
-        return Sides.draw(self.network.spaces, self.seed)
+            orders = by_importance(self.network, [end.importance for end in ends], self.seed)
+        else:
+            orders = random_orders(spaces, self.seed)
+        return Sides.of(spaces, orders, live_widths(self.network))
 
     def _finder(self, end: End, number: int, sides: Sides) -> Finder:
         goal = end.goal(self.target)

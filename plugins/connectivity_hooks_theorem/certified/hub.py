@@ -18,7 +18,7 @@ from connectivity_hooks_theorem.certified.fitting import Fitter
 from connectivity_hooks_theorem.certified.narrowing import clear_unread, narrowed, neurons_read, write
 from connectivity_hooks_theorem.certified.network import Network
 from connectivity_hooks_theorem.certified.outputs import Goal
-from connectivity_hooks_theorem.certified.slots import Sides, all_but
+from connectivity_hooks_theorem.certified.slots import Sides, all_but, live_widths, random_orders
 from connectivity_hooks_theorem.certified.subnetwork import Subnetwork
 
 
@@ -66,7 +66,7 @@ def as_hub(weights: Weights, network: Network, loss: float) -> Hub:
                 "some and not all; make one with `connectivity-hooks hub`"
             )
         sides.append((mine, all_but(space.width, mine)))
-    cut = Sides(tuple(sides))
+    cut = Sides(tuple(space.width for space in network.spaces), tuple(sides))
     slots = cut.slots(0, 0)
     narrow = narrowed(weights, network.layers, slots, slots)
     return Hub(weights, cut, Subnetwork(0, slots, narrow, len(network.cuts) - 1, loss, None))
@@ -90,7 +90,9 @@ def train_hub(
         Whole weights, silent outside the half, with their mean loss and share of errors on the training split.
     """
     weights = {name: tensor.detach().clone() for name, tensor in weights_of(model).items()}
-    slots, generator = Sides.draw(network.spaces, seed).slots(0, 0), torch.Generator().manual_seed(seed)
+    orders = random_orders(network.spaces, seed)
+    slots = Sides.of(network.spaces, orders, live_widths(network)).slots(0, 0)
+    generator = torch.Generator().manual_seed(seed)
     features = Recomputed(network, weights, task.train, 0, slots, task.batch_size, None)
     goal = Goal(task.train.targets().to(task.device), task.loss, network.classes, None, target)
     fitter = Fitter(network, weights, goal, effort, 0.0, task.batch_size)

@@ -10,7 +10,7 @@ from torch import Tensor
 from connectivity_hooks.paths import Weights
 from connectivity_hooks_theorem.certified.network import Network
 from connectivity_hooks_theorem.certified.running import Values
-from connectivity_hooks_theorem.certified.slots import Sides
+from connectivity_hooks_theorem.certified.slots import random_orders
 
 
 class Spread:
@@ -54,21 +54,20 @@ def importance(network: Network, weights: Weights, spread: Spread) -> dict[int, 
     return shares
 
 
-def chosen_sides(network: Network, shares: Sequence[dict[int, Tensor]], seed: int) -> Sides:
-    """Cut every space so that each end keeps, as features, the neurons that matter more to it than to the other.
+def by_importance(network: Network, shares: Sequence[dict[int, Tensor]], seed: int) -> list[Tensor]:
+    """Return an order of the neurons of every space, so that each end reads those that matter more to it.
 
-    A space that is at several cuts, the stream of a residual network, is kept by both ends in turn, and cut at random.
+    First come, at its cut, the neurons that matter more to the end that reads side 0 there, last those that matter more
+    to the other. A space that is at several cuts, the stream of a residual network, is read by both ends on both sides
+    in turn; it and spaces at no cut are ordered at random.
 
     Args:
         network: The network.
         shares: The `importance` of both ends' neurons.
-        seed: Seed of the cut of spaces at no cut.
+        seed: Seed of random orders.
     """
-    cuts = list(Sides.draw(network.spaces, seed).cuts)
-    at = [(space, cut) for cut in range(1, len(network.cuts)) for space in network.cut_spaces(cut)]
-    for space, cut in at:
-        if not network.spaces[space].whole and sum(space == other for other, _ in at) == 1:
-            gain = shares[cut % 2][space] - shares[1 - cut % 2][space]  # the end that keeps side 0 of this cut
-            order, half = gain.argsort(descending=True, stable=True), network.spaces[space].width // 2
-            cuts[space] = (order[:half].sort().values, order[half:].sort().values)
-    return Sides(tuple(cuts))
+    orders = random_orders(network.spaces, seed)
+    for space, cut in network.read_once().items():
+        gain = shares[cut % 2][space] - shares[1 - cut % 2][space]  # the end that reads side 0 of this cut
+        orders[space] = gain.argsort(descending=True, stable=True)
+    return orders

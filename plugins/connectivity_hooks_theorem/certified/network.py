@@ -99,6 +99,12 @@ class Network:
         """Return the spaces of the values at a cut."""
         return tuple(dict.fromkeys(self.axes[value].space for value in self.cuts[cut].values))
 
+    def read_once(self) -> dict[int, int]:
+        """Return the spaces that are at one cut alone, and their cuts."""
+        at = [(space, cut) for cut in range(1, len(self.cuts)) for space in self.cut_spaces(cut)]
+        seen = [space for space, _ in at]
+        return {space: cut for space, cut in at if seen.count(space) == 1 and not self.spaces[space].whole}
+
     def layers_from(self, cut: int) -> tuple[Layer, ...]:
         """Return the layers a sub-network of `cut` has."""
         later = {step.name for step in self.program.steps[self.cuts[cut].start :]}

@@ -1,7 +1,8 @@
-"""Which neurons hold what: every space cut in two sides, so that no neuron ever has to be moved.
+"""Which neurons hold what: two sides of every space, so that no neuron ever has to be moved.
 
-Sub-network j of end e ∈ {0, 1} reads and lives on side (j+e) mod 2 of every space. It never meets sub-network j+1, nor
-the other end's sub-network 1 (arXiv 2102.09671 in its half/half form). Unequal sides follow the same rule.
+Sub-network j of end e ∈ {0, 1} lives on side (j+e) mod 2 of every space. It never meets sub-network j+1, nor the other
+end's sub-network 1 (arXiv 2102.09671). Of the features at its cut it reads that side too, or more: all that sub-network
+j-1 does not live in, where it can have them (`Finder`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from connectivity_hooks_theorem.certified.network import Space
+from connectivity_hooks_theorem.certified.network import Network, Space
 
 Slots: TypeAlias = Mapping[int, Tensor]
 """For each space the neurons that a sub-network reads or lives in, ascending."""
@@ -21,32 +22,53 @@ Slots: TypeAlias = Mapping[int, Tensor]
 
 @dataclass(frozen=True)
 class Sides:
-    """Every space cut in two, the same cut for both ends.
+    """Two sides of every space, the same for both ends.
 
     Attributes:
-        cuts: For each space the neurons of side 0 and of side 1; a whole space has all of them on both.
+        widths: Neurons of each space.
+        cuts: For each space the neurons of side 0 and of side 1, ascending; no neuron is on both but those of a whole
+            space, some may be on neither.
     """
 
+    widths: tuple[int, ...]
     cuts: tuple[tuple[Tensor, Tensor], ...]
 
     @classmethod
-    def draw(cls, spaces: Sequence[Space], seed: int) -> Sides:
-        """Cut every space in half at random."""
-        generator = torch.Generator().manual_seed(seed)
+    def of(cls, spaces: Sequence[Space], orders: Sequence[Tensor], live: Sequence[int]) -> Sides:
+        """Put the first `live` neurons of each space, in the given order, on side 0, and the last as many on side 1."""
         cuts = []
-        for space in spaces:
-            order, half = torch.randperm(space.width, generator=generator), space.width // 2
-            sides = (order, order) if space.whole else (order[:half], order[half:])
+        for space, order, count in zip(spaces, orders, live, strict=True):
+            sides = (order, order) if space.whole else (order[:count], order[-count:])
             cuts.append((sides[0].sort().values, sides[1].sort().values))
-        return cls(tuple(cuts))
+        return cls(tuple(space.width for space in spaces), tuple(cuts))
 
     def side(self, space: int, subnetwork: int, end: int) -> Tensor:
-        """Return the neurons of a space that a sub-network of an end may use."""
+        """Return the neurons of a space that a sub-network of an end may live in."""
         return self.cuts[space][(subnetwork + end) % 2]
 
     def slots(self, subnetwork: int, end: int) -> dict[int, Tensor]:
-        """Return the neurons of every space that a sub-network of an end may use."""
+        """Return the neurons of every space that a sub-network of an end may live in."""
         return {space: self.side(space, subnetwork, end) for space in range(len(self.cuts))}
+
+    def left(self, space: int, subnetwork: int, end: int) -> Tensor:
+        """Return the neurons of a space that a sub-network of an end never lives in."""
+        return all_but(self.widths[space], self.side(space, subnetwork, end))
+
+
+def live_widths(network: Network, share: float = 0.5) -> list[int]:
+    """Return how many neurons of each space a sub-network may live in, on either side: a share of them, rounded down.
+
+    Half of a space is all there is to share where its neurons are read and lived in alike, or where the ends meet.
+    """
+    alone = network.read_once()
+    shares = [share if alone.get(number, 1) > 1 else 0.5 for number in range(len(network.spaces))]
+    return [max(1, int(space.width * part)) for space, part in zip(network.spaces, shares, strict=True)]
+
+
+def random_orders(spaces: Sequence[Space], seed: int) -> list[Tensor]:
+    """Return an order of the neurons of every space, drawn at random."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randperm(space.width, generator=generator) for space in spaces]
 
 
 def all_but(width: int, neurons: Tensor) -> Tensor:

@@ -9,10 +9,11 @@ from connectivity_hooks.structure import read_program
 from connectivity_hooks.tasks import LOSSES
 from connectivity_hooks_theorem.certified.builder import read_task
 from connectivity_hooks_theorem.certified.ends import read_end
-from connectivity_hooks_theorem.certified.importance import chosen_sides
+from connectivity_hooks_theorem.certified.importance import by_importance
 from connectivity_hooks_theorem.certified.narrowing import clear_unread, neurons_read
 from connectivity_hooks_theorem.certified.outputs import Goal, best_factor
 from connectivity_hooks_theorem.certified.passing import pair_gain
+from connectivity_hooks_theorem.certified.slots import Sides, live_widths
 from connectivity_hooks_theorem.certified.together import in_turn, together
 from connectivity_hooks_theorem.probes.least_squares import fit_least_squares
 
@@ -132,7 +133,8 @@ def test_each_end_keeps_what_matters_more_to_it():
     read = [read_end(network, end, task, name) for end, name in zip(ends, "AB", strict=True)]
     for end in read:
         assert all(float(share.sum()) == pytest.approx(1) for share in end.importance.values())
-    sides = chosen_sides(network, [end.importance for end in read], 0)
+    orders = by_importance(network, [end.importance for end in read], 0)
+    sides = Sides.of(network.spaces, orders, live_widths(network))
     (space,) = network.cut_spaces(1)
     kept = [set(sides.side(space, 1, number).tolist()) for number in (0, 1)]
     assert len(kept[0] & set(range(6))) > len(kept[1] & set(range(6)))

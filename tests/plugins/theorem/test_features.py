@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from connectivity_hooks.tasks.split import StreamedSplit
 from connectivity_hooks_theorem.certified.builder import read_task
 from connectivity_hooks_theorem.certified.features import Held, Recomputed, features_at
-from connectivity_hooks_theorem.certified.slots import Sides
+from connectivity_hooks_theorem.certified.slots import Sides, live_widths, random_orders
 
 CUT = 2
 
@@ -25,7 +25,7 @@ def read():
     task = image_task(network)
     weights = trained(task, 1, steps=5)
     net = read_task(weights, task)
-    slots = Sides.draw(net.spaces, 0).slots(CUT, 0)
+    slots = Sides.of(net.spaces, random_orders(net.spaces, 0), live_widths(net)).slots(CUT, 0)
     return task, net, weights, slots
 
 
