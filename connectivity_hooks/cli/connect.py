@@ -18,7 +18,7 @@ from connectivity_hooks.cli.folder import OutputFolder
 from connectivity_hooks.cli.measuring_options import measuring, measuring_options
 from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options
 from connectivity_hooks.cli.plugin_options import plugin_options
-from connectivity_hooks.cli.task_options import task_flags, task_of, task_options
+from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, print_json
 from connectivity_hooks.connection import Pair, build, load_pair
 from connectivity_hooks.contracts import Aligner, Builder, Condition, Reporter, Verdict
@@ -52,6 +52,7 @@ class _Methods:
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @task_options
+@augment_option
 @click.option(
     "--builder",
     "builders",

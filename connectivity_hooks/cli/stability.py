@@ -14,7 +14,7 @@ from connectivity_hooks.cli.folder import OutputFolder
 from connectivity_hooks.cli.measuring_options import measuring, measuring_options
 from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options
 from connectivity_hooks.cli.plugin_options import plugin_options
-from connectivity_hooks.cli.task_options import task_flags, task_of, task_options
+from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, print_json
 from connectivity_hooks.instability import Stability
 from connectivity_hooks.instability.analysis import Connecting, analyse
@@ -36,6 +36,7 @@ Example:
 )
 @click.argument("folder", type=click.Path(path_type=pathlib.Path), metavar="FOLDER")
 @task_options
+@augment_option
 @click.option("--k", "steps", type=click.IntRange(0), multiple=True, metavar="K", help="Only this k; may be repeated.")
 @click.option(
     "--builder", default="linear", show_default=True, metavar="NAME", help="How a path between two copies is made."

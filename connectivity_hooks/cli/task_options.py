@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any, TypedDict, TypeVar, cast
+from typing import Any, TypedDict, TypeVar, cast, get_type_hints
 
 import click
 
@@ -18,8 +18,12 @@ F = TypeVar("F", bound=Callable[..., object])
 TASK_KEY = "connectivity_hooks.task"
 
 
-class TaskFlags(TypedDict):
-    """Values of the task flags, as parsed."""
+class _Augmented(TypedDict, total=False):
+    augment: str | None
+
+
+class TaskFlags(_Augmented):
+    """Values of the task flags, as parsed; `augment` where something can be trained."""
 
     model: str | None
     data: str
@@ -86,9 +90,19 @@ def task_options(function: F) -> F:
     return function
 
 
+def augment_option(function: F) -> F:
+    """Declare the augmentation, for commands that can train."""
+    return click.option(
+        "--augment",
+        metavar="SPEC",
+        help="Augmentation for what builders train; nothing measured is augmented. flip, crop, crop-flip, or "
+        "FILE.py:callable that makes a function of a batch of inputs.",
+    )(function)
+
+
 def task_flags(given: Mapping[str, Any]) -> TaskFlags:
     """Return the task flags among all that were given."""
-    return cast(TaskFlags, {key: given[key] for key in TaskFlags.__annotations__})
+    return cast(TaskFlags, {key: given[key] for key in get_type_hints(TaskFlags) if key in given})
 
 
 def task_of(flags: TaskFlags, checkpoints: list[Checkpoint], files: list[str]) -> Task:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from connectivity_hooks.errors import InputError, UsageError, near_matches
+from connectivity_hooks.tasks.augmenting import check_augment, resolve_augment
 from connectivity_hooks.tasks.data.loading import Placement, load_data
 from connectivity_hooks.tasks.loss import resolve_loss
 from connectivity_hooks.tasks.models import model_factory
@@ -29,6 +30,7 @@ def make_task(
     normalize: str | None = None,
     image_size: int | None = None,
     batch_size: int = 512,
+    augment: str | None = None,
     device: str = "auto",
     dtype: str = "float32",
 ) -> Task:
@@ -44,6 +46,8 @@ def make_task(
         normalize: ``mean,std`` after scaling to [0, 1], or per channel.
         image_size: Size of a folder's images.
         batch_size: Samples of one forward pass.
+        augment: ``flip``, ``crop``, ``crop-flip``, or ``FILE.py:callable`` that makes a function of a batch of inputs;
+            used where sub-networks and hubs are trained.
         device: ``auto``, ``cpu``, ``cuda`` …
         dtype: ``float32``, ``float64`` or ``bfloat16``.
 
@@ -54,11 +58,14 @@ def make_task(
     where = _device(device)
     if dtype not in DTYPES:
         raise UsageError(f"unknown dtype {dtype!r}; {near_matches(dtype, DTYPES)}")
+    augmentation = resolve_augment(augment)
     criterion, factory = resolve_loss(loss, loss_is_convex), model_factory(model)
     placement = Placement(where, DTYPES[dtype], _cache_limit(where))
     train, test = load_data(data, placement, normalize=normalize, image_size=image_size)
-    task = Task(factory, train, test, criterion, where, DTYPES[dtype], batch_size, model, data)
+    task = Task(factory, train, test, criterion, where, DTYPES[dtype], batch_size, augmentation, model, data)
     check_task(task, task.model())
+    if augmentation is not None:
+        check_augment(augmentation, next(iter(train.head(4).batches(4)))[0], str(augment))
     return task
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from connectivity_hooks.tasks.augmenting import Augment
 from connectivity_hooks.tasks.loss import LOSSES, Loss
 from connectivity_hooks.tasks.split import Split
 
@@ -26,6 +27,7 @@ class Task:
         device: Where everything is computed.
         dtype: Floating type of weights, inputs and outputs.
         batch_size: Samples of one forward pass.
+        augment: Augments inputs wherever something is trained; nothing measured is augmented. None: no augmentation.
         model_name: The model as named on the command line; empty when made in code.
         data_name: The data likewise.
     """
@@ -37,6 +39,7 @@ class Task:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
     batch_size: int = 512
+    augment: Augment | None = None
     model_name: str = ""
     data_name: str = ""
 

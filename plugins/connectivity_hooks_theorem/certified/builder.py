@@ -20,6 +20,7 @@ from connectivity_hooks_theorem.certified.effort import EFFORTS
 from connectivity_hooks_theorem.certified.ends import read_end
 from connectivity_hooks_theorem.certified.halves import Halves
 from connectivity_hooks_theorem.certified.hub import Hub, as_hub
+from connectivity_hooks_theorem.certified.importance import IMPORTANCES
 from connectivity_hooks_theorem.certified.network import Network
 from connectivity_hooks_theorem.certified.reading import INSTEAD, read_network
 
@@ -36,8 +37,9 @@ class Options:
     )
     subsets: str = option(
         "important",
-        "Neurons each end keeps: those that matter more to it than to the other, or random ones.",
-        choices=("important", "random"),
+        "Neurons each end keeps: those that matter more to it than to the other, by the weights that read them or by "
+        "those of a linear probe; or random ones.",
+        choices=(*IMPORTANCES, "random"),
     )
     hub: str | None = option(None, "Meet at this network, a checkpoint made by `connectivity-hooks hub`.")
     memory: float = option(
@@ -65,13 +67,13 @@ class Certified(Builder):
     ``thorough``); all layers that follow. Its outputs pass through the layers above in pairs of neurons, for ReLU,
     leaky ReLU, GELU, SiLU, hard swish and softplus; otherwise, and before convolutions, pooling and sums, all layers
     are trained, each sub-network warm-started from a later one. Classifiers learn the end's own outputs, which costs
-    the test error less.
+    the test error less; on augmented inputs where the task has an augmentation.
 
     For chains and residual networks: affine maps and convolutions (of any groups), batch norm, elementwise
     activations, pooling, flattening, dropout, sums and gates; for losses convex in the outputs. Time grows linearly
     with samples and, where features are separable, with depth; with the square of the number of layers whose
-    sub-networks are trained as a whole. Memory: about five flat layers' features for each end, or as many maps as
-    option ``memory`` allows, and the path.
+    sub-networks are trained as a whole. Memory: two flat layers' features for each end, or as many maps as option
+    ``memory`` allows, and the path.
     """
 
     name = "certified"
@@ -85,7 +87,11 @@ class Certified(Builder):
                 convex in the outputs, the data does not fit, or the hub is none.
         """
         network = read_task(a, task)
-        ends = [read_end(network, weights, task, name) for weights, name in ((a, "A"), (b, "B"))]
+        measure = IMPORTANCES.get(self.options.subsets)
+        ends = [
+            read_end(network, weights, task, name, measure(network) if measure else None)
+            for weights, name in ((a, "A"), (b, "B"))
+        ]
         hub = self._hub(network, a, task)
         effort = EFFORTS[self.options.effort]
         largest = max([end.loss for end in ends] + ([hub.loss] if hub else []))
@@ -101,7 +107,9 @@ class Certified(Builder):
             hub,
             int(self.options.memory * 1024**3),
         )
-        left, right = halves.build(ends, self.progress)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)  # for augmentation
+            left, right = halves.build(ends, self.progress)
         met = [] if hub else [left.last, *meeting(network, left.last, right.last), right.last]
         edits = [*left.edits, *itertools.starmap(edits_between, itertools.pairwise(met)), *reversed(right.edits)]
         guarantees = (*left.guarantees, *(() if hub else MEETING), *reversed(right.guarantees))

@@ -14,6 +14,7 @@ class Effort:
     Attributes:
         hidden: Layers trained where the rest can pass outputs on; twice as many where these fall short.
         schedule: One round of training.
+        warm: Epochs of a shorter round before these, where training begins with a sub-network found before.
         rounds: Rounds at most, each beginning where the one before ended.
         held_out: A probe is taken when an affine map classifies at most this share more of samples it has not seen
             wrongly than the end does.
@@ -22,13 +23,14 @@ class Effort:
 
     hidden: int
     schedule: Schedule
+    warm: int
     rounds: int
     held_out: float
     good_enough: float
 
 
 EFFORTS = {
-    "quick": Effort(hidden=2, schedule=Schedule(10), rounds=1, held_out=0.02, good_enough=4e-4),
-    "normal": Effort(hidden=2, schedule=Schedule(20), rounds=3, held_out=0.005, good_enough=0.0),
-    "thorough": Effort(hidden=3, schedule=Schedule(40), rounds=5, held_out=0.0025, good_enough=0.0),
+    "quick": Effort(hidden=2, schedule=Schedule(10), warm=5, rounds=1, held_out=0.02, good_enough=4e-4),
+    "normal": Effort(hidden=2, schedule=Schedule(20), warm=8, rounds=3, held_out=0.005, good_enough=0.0),
+    "thorough": Effort(hidden=3, schedule=Schedule(40), warm=20, rounds=5, held_out=0.0025, good_enough=0.0),
 }

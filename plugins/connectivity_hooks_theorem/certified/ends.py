@@ -11,7 +11,7 @@ from connectivity_hooks.errors import InputError
 from connectivity_hooks.paths import Weights
 from connectivity_hooks.tasks.loss import Loss
 from connectivity_hooks.tasks.task import Task
-from connectivity_hooks_theorem.certified.importance import Spread, importance
+from connectivity_hooks_theorem.certified.importance import Importance
 from connectivity_hooks_theorem.certified.network import Network
 from connectivity_hooks_theorem.certified.outputs import Goal
 from connectivity_hooks_theorem.certified.running import inputs, run
@@ -32,7 +32,7 @@ class End:
         targets: (N, …).
         kind: The task's loss.
         loss: Its mean on the training split.
-        importance: For each space at a cut the share of each neuron.
+        importance: For spaces at a cut the share of each neuron; empty where it was not asked for.
     """
 
     name: str
@@ -50,8 +50,8 @@ class End:
 
 
 @torch.no_grad()
-def read_end(network: Network, weights: Weights, task: Task, name: str) -> End:
-    """Run an end over the training split.
+def read_end(network: Network, weights: Weights, task: Task, name: str, importance: Importance | None = None) -> End:
+    """Run an end over the training split, and gather the importance of its neurons.
 
     Raises:
         InputError: There are fewer samples than classes, targets that do not fit the loss, or a layer whose neurons are
@@ -61,15 +61,16 @@ def read_end(network: Network, weights: Weights, task: Task, name: str) -> End:
         key: tensor.to(task.device, task.dtype if tensor.is_floating_point() else None)
         for key, tensor in weights.items()
     }
-    outputs, awake, spread = [], set[int](), Spread(network)
+    outputs, awake = [], set[int]()
     for batch in inputs(task.train, task.batch_size):
-        values = batch
+        passed = [batch]
         for cut in range(1, len(network.cuts)):
-            values = run(network, on_device, values, cut - 1, cut)
-            spread.add(values)
-            awake |= {cut for value in values.values() if bool(value.any())}
-        (found,) = run(network, on_device, values, len(network.cuts) - 1, None).values()
+            passed.append(run(network, on_device, passed[-1], cut - 1, cut))
+            awake |= {cut for value in passed[-1].values() if bool(value.any())}
+        (found,) = run(network, on_device, passed[-1], len(network.cuts) - 1, None).values()
         outputs.append(found)
+        if importance is not None:
+            importance.add(passed[1:], found)
     _refuse_silence(network, awake, name)
     gathered, targets = torch.cat(outputs), task.train.targets().to(outputs[0].device)
     if not targets.is_floating_point() and len(targets) < gathered.shape[1]:
@@ -79,7 +80,7 @@ def read_end(network: Network, weights: Weights, task: Task, name: str) -> End:
         )
     task.loss.check(gathered, targets)
     loss = float(task.loss.per_sample(gathered.double(), targets).mean())
-    shares = importance(network, on_device, spread)
+    shares = {} if importance is None else importance.shares(on_device)
     return End(name, weights, on_device, gathered, targets, task.loss, loss, shares)
 
 

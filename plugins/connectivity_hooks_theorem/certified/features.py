@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
@@ -11,10 +12,13 @@ from torch import Tensor
 
 from connectivity_hooks.paths import Weights
 from connectivity_hooks.structure.program import INPUT
+from connectivity_hooks.tasks.augmenting import Augment
 from connectivity_hooks.tasks.split import CachedSplit, Split
 from connectivity_hooks_theorem.certified.network import Network
-from connectivity_hooks_theorem.certified.running import Values, in_batches, inputs, restricted, run, run_all
+from connectivity_hooks_theorem.certified.running import Values, gathered, in_batches, restricted, run
 from connectivity_hooks_theorem.certified.slots import Slots
+
+OUTPUTS = "the end's outputs"
 
 Drawn: TypeAlias = Iterator[tuple[Tensor, Values]]
 """Indices of some samples, and their features."""
@@ -80,84 +84,116 @@ class Held(Features):
 
 
 class Recomputed(Features):
-    """Features computed from the data when they are asked for, from the weights in front of a cut.
+    """Features computed from the data when they are asked for.
 
     Args:
-        network: The network.
-        weights: Weights of the layers in front of the cut.
+        source: Computes them.
         split: The samples.
-        cut: The cut.
-        keep: The neurons kept.
         batch_size: Samples of a forward pass.
         rounded: The same features in bfloat16, to train on; None where these do not fit either.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        weights: Weights,
-        split: Split,
-        cut: int,
-        keep: Slots,
-        batch_size: int,
-        rounded: Values | None,
-    ) -> None:
-        self._network, self._weights, self._split = network, weights, split
-        self._cut, self._keep, self._batch_size = cut, keep, batch_size
+    def __init__(self, source: Source, split: Split, batch_size: int, rounded: Values | None = None) -> None:
+        self._source, self._split, self._batch_size = source, split, batch_size
         self._rounded = rounded
         self.count = len(split)
-        self.head = self._of(next(iter(split.head(64).batches(64)))[0])
+        self.head = source.kept(next(iter(split.head(64).batches(64)))[0])
 
     def shuffled(self, size: int, generator: torch.Generator) -> Drawn:
-        """Yield all samples once, `size` at a time.
-
-        The order is drawn anew, except from a loader that is gone through in its own: there only within its batches.
-        """
+        """Yield all samples once, `size` at a time."""
         if self._rounded is not None:
-            for chosen, values in Held(self._network, self._rounded).shuffled(size, generator):
+            for chosen, values in Held(self._source.network, self._rounded).shuffled(size, generator):
                 yield chosen, {name: value.to(self.head[name].dtype) for name, value in values.items()}
-        elif isinstance(self._split, CachedSplit):
-            for chosen in torch.randperm(self.count, generator=generator).split(size):
-                indices = chosen.to(self._split.inputs.device)
-                yield indices, self._of(self._split.inputs[indices])
         else:
-            first = 0
-            for x, _ in self._split.batches(self._batch_size):
-                for chosen in torch.randperm(len(x), generator=generator).to(x.device).split(size):
-                    yield chosen + first, self._of(x[chosen])
-                first += len(x)
+            for chosen, x in _drawn(self._split, self._batch_size, size, generator):
+                yield chosen, self._source.kept(x)
 
     def batches(self, size: int) -> Iterable[Values]:
         """Yield the features of all samples in order, in full precision."""
-        for x, _ in self._split.batches(size):
-            yield self._of(x)
+        return (self._source.kept(x) for x, _ in self._split.batches(size))
+
+
+class Augmented(Recomputed):
+    """Features of samples augmented anew whenever they are drawn; in order, to be measured, they are left as they are.
+
+    Args:
+        source: Computes them.
+        split: The samples.
+        batch_size: Samples of a forward pass.
+        augment: Maps inputs (N, …) to as many augmented ones.
+        imitate: Whether to give the end's own outputs on these too, under `OUTPUTS`.
+    """
+
+    def __init__(self, source: Source, split: Split, batch_size: int, augment: Augment, *, imitate: bool) -> None:
+        super().__init__(source, split, batch_size)
+        self._augment = augment
+        self._compute = source.with_outputs if imitate else source.kept
+
+    def shuffled(self, size: int, generator: torch.Generator) -> Drawn:
+        """Yield all samples once, `size` at a time; the augmentation draws from PyTorch's global generator."""
+        for chosen, x in _drawn(self._split, self._batch_size, size, generator):
+            yield chosen, self._compute(self._augment(x))
+
+
+@dataclass(frozen=True)
+class Source:
+    """Computes the features at a cut.
+
+    Attributes:
+        network: The network.
+        weights: The end's weights.
+        cut: The cut.
+        keep: The neurons kept.
+    """
+
+    network: Network
+    weights: Weights
+    cut: int
+    keep: Slots
 
     @torch.no_grad()
-    def _of(self, x: Tensor) -> Values:
-        found = run(self._network, self._weights, {INPUT: x}, 0, self._cut)
-        return restricted(self._network, found, self._keep)
+    def kept(self, x: Tensor) -> Values:
+        """Return the features kept of inputs (N, …)."""
+        return restricted(self.network, self._all(x), self.keep)
+
+    @torch.no_grad()
+    def with_outputs(self, x: Tensor) -> Values:
+        """Return the features kept, and the end's outputs (N, C) under `OUTPUTS`."""
+        found = self._all(x)
+        (outputs,) = run(self.network, self.weights, found, self.cut, None).values()
+        return {**restricted(self.network, found, self.keep), OUTPUTS: outputs}
+
+    def _all(self, x: Tensor) -> Values:
+        return run(self.network, self.weights, {INPUT: x}, 0, self.cut)
 
 
-def features_at(
-    network: Network, weights: Weights, split: Split, cut: int, keep: Slots, batch_size: int, budget: int
-) -> Features:
+def features_at(source: Source, split: Split, batch_size: int, budget: int) -> Features:
     """Return the features at a cut: in memory where they take at most `budget` bytes, else rounded or computed again.
 
     Memory: `budget` and one batch. Time of what does not fit: a forward pass in front of the cut for each epoch; of
     what fits rounded to bfloat16: one for each round of training.
     """
-    slow = Recomputed(network, weights, split, cut, keep, batch_size, None)
+    slow = Recomputed(source, split, batch_size)
     size = sum(value[0].numel() * value.element_size() for value in slow.head.values()) * len(split)
     if size <= budget:
-        return Held(network, run_all(network, weights, inputs(split, batch_size), len(split), 0, cut, keep))
+        return Held(source.network, gathered(slow.batches(batch_size), len(split)))
     if size // 2 > budget:
         return slow
-    rounded = {
-        name: value.new_empty((len(split), *value.shape[1:]), dtype=torch.bfloat16) for name, value in slow.head.items()
-    }
+    return Recomputed(source, split, batch_size, gathered(slow.batches(batch_size), len(split), torch.bfloat16))
+
+
+def _drawn(split: Split, batch_size: int, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield indices of some samples and their inputs, until all were drawn.
+
+    The order is drawn anew, except from a loader that is gone through in its own: there only within its batches.
+    """
+    if isinstance(split, CachedSplit):
+        for chosen in torch.randperm(len(split), generator=generator).split(size):
+            indices = chosen.to(split.inputs.device)
+            yield indices, split.inputs[indices]
+        return
     first = 0
-    for values in slow.batches(batch_size):
-        for name, value in values.items():
-            rounded[name][first : first + len(value)] = value
-        first += len(next(iter(values.values())))
-    return Recomputed(network, weights, split, cut, keep, batch_size, rounded)
+    for x, _ in split.batches(batch_size):
+        for chosen in torch.randperm(len(x), generator=generator).to(x.device).split(size):
+            yield chosen + first, x[chosen]
+        first += len(x)

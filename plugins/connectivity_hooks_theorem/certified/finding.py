@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from connectivity_hooks.tasks.task import Task
-from connectivity_hooks_theorem.certified.features import Held, features_at
+from connectivity_hooks_theorem.certified.features import Augmented, Features, Held, Source, features_at
 from connectivity_hooks_theorem.certified.fitting import Fitter
 from connectivity_hooks_theorem.certified.passing import first_passable
 from connectivity_hooks_theorem.certified.running import in_batches, inputs, run_all
@@ -104,7 +104,8 @@ class Finder:
             until = min(cut + layers, last)
             until = until if self._room_to_pass(until) else last
             if until > cut or not dense:
-                yield self.fitter.trained(features, cut, until, slots, self._generator(cut))
+                seen = features if self.task.augment is None else self._features(cut, slots)
+                yield self.fitter.trained(seen, cut, until, slots, self._generator(cut))
             if until == last:
                 return
 
@@ -118,10 +119,16 @@ class Finder:
 
     def _full(self, cut: int, above: Subnetwork | None) -> Subnetwork:
         """Return a sub-network all of whose layers are trained."""
-        network, slots = self.fitter.network, self._slots(cut)
-        size = self.task.batch_size
-        features = features_at(network, self.fitter.end, self.task.train, cut, slots, size, self.budget)
-        return self.fitter.trained(features, cut, len(network.cuts) - 1, slots, self._generator(cut), above)
+        slots, last = self._slots(cut), len(self.fitter.network.cuts) - 1
+        return self.fitter.trained(self._features(cut, slots), cut, last, slots, self._generator(cut), above)
+
+    def _features(self, cut: int, slots: Slots) -> Features:
+        """Return the features a sub-network is trained on: augmented, or as many held as fit."""
+        source, size = Source(self.fitter.network, self.fitter.end, cut, slots), self.task.batch_size
+        if self.task.augment is None:
+            return features_at(source, self.task.train, size, self.budget)
+        imitate = self.fitter.goal.classifies
+        return Augmented(source, self.task.train, size, self.task.augment, imitate=imitate)
 
     def _generator(self, cut: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed + cut)

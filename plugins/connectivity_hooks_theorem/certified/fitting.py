@@ -89,8 +89,10 @@ class Fitter:
         if above is not None:
             narrow, head = warm(network, self.end, narrow, head, cut, slots, above)
         found: list[Subnetwork] = []
-        for _ in progress.track(range(self.effort.rounds), "rounds of training", self.effort.rounds):
-            schedule = self.effort.schedule
+        schedules = [self.effort.schedule] * self.effort.rounds
+        if above is not None:
+            schedules = [self.effort.schedule.shortened(self.effort.warm), *schedules]
+        for schedule in progress.track(schedules, "rounds of training", len(schedules)):
             narrow, head = train(network, narrow, head, features, self.goal, cut, until, schedule, generator)
             found.append(self._finished(features, cut, until, slots, narrow, head))
             if found[-1].loss <= self.goal.target:

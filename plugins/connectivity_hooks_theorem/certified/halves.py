@@ -34,7 +34,7 @@ class Halves:
         ridge: Weight of a probe's squared norm.
         target: Loss every sub-network should reach.
         seed: Seed of every random choice.
-        subsets: ``important`` or ``random``: which neurons each end keeps.
+        subsets: One of `IMPORTANCES`, or ``random``: which neurons each end keeps.
         hub: Where the ends meet, or None where they meet directly.
         budget: Bytes of features held at a time.
     """
@@ -72,10 +72,10 @@ class Halves:
         if self.hub is not None:
             return self.hub.sides
         spaces = self.network.spaces
-        if self.subsets == "important":
-            orders = by_importance(self.network, [end.importance for end in ends], self.seed)
-        else:
+        if self.subsets == "random":
             orders = random_orders(spaces, self.seed)
+        else:
+            orders = by_importance(self.network, [end.importance for end in ends], self.seed)
         return Sides.of(spaces, orders, live_widths(self.network))
 
     def _finder(self, end: End, number: int, sides: Sides) -> Finder:
@@ -84,9 +84,13 @@ class Halves:
         return Finder(fitter, sides, 0 if self.hub else number, self.task, self.seed + 1000 * number, self.budget)
 
     def _small(self) -> bool:
-        """Say whether both ends' features of two layers fit, on a processor that has a core for each end."""
+        """Say whether both ends' features of two layers fit, on a processor that has a core for each end.
+
+        Augmentation draws from one generator, so that one end has to follow the other.
+        """
         shapes = {step.name: step.shape for step in self.network.program.steps}
         later = [cut.values for cut in self.network.cuts[1:]]
         widest = max(sum(math.prod(shapes[value]) for value in values) for values in later)
         held = 16 * len(self.task.train) * widest
-        return self.task.device.type == "cpu" and torch.get_num_threads() > 1 and held <= self.budget
+        alone = self.task.device.type != "cpu" or self.task.augment is not None
+        return not alone and torch.get_num_threads() > 1 and held <= self.budget

@@ -13,7 +13,7 @@ from connectivity_hooks.paths.weights import same, weights_of
 from connectivity_hooks.progress import Progress
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks_theorem.certified.effort import Effort
-from connectivity_hooks_theorem.certified.features import Recomputed
+from connectivity_hooks_theorem.certified.features import Augmented, Features, Recomputed, Source
 from connectivity_hooks_theorem.certified.fitting import Fitter
 from connectivity_hooks_theorem.certified.narrowing import clear_unread, narrowed, neurons_read, write
 from connectivity_hooks_theorem.certified.network import Network
@@ -72,6 +72,12 @@ def as_hub(weights: Weights, network: Network, loss: float) -> Hub:
     return Hub(weights, cut, Subnetwork(0, slots, narrow, len(network.cuts) - 1, loss, None))
 
 
+def _inputs(source: Source, task: Task) -> Features:
+    if task.augment is None:
+        return Recomputed(source, task.train, task.batch_size)
+    return Augmented(source, task.train, task.batch_size, task.augment, imitate=False)
+
+
 def train_hub(
     model: nn.Module, network: Network, task: Task, effort: Effort, target: float, seed: int, progress: Progress
 ) -> tuple[Weights, float, float | None]:
@@ -93,7 +99,7 @@ def train_hub(
     orders = random_orders(network.spaces, seed)
     slots = Sides.of(network.spaces, orders, live_widths(network)).slots(0, 0)
     generator = torch.Generator().manual_seed(seed)
-    features = Recomputed(network, weights, task.train, 0, slots, task.batch_size, None)
+    features = _inputs(Source(network, weights, 0, slots), task)
     goal = Goal(task.train.targets().to(task.device), task.loss, network.classes, None, target)
     fitter = Fitter(network, weights, goal, effort, 0.0, task.batch_size)
     found = fitter.trained(features, 0, len(network.cuts) - 1, slots, generator, progress=progress)

@@ -59,7 +59,6 @@ def _normalised(step: Step, weights: Mapping[str, Tensor], value: Tensor, moment
     return F.batch_norm(value, roles["mean"], roles["var"], roles.get("weight"), roles.get("bias"), True, momentum, eps)
 
 
-@torch.no_grad()
 def run_all(
     network: Network,
     weights: Mapping[str, Tensor],
@@ -67,33 +66,37 @@ def run_all(
     count: int,
     cut: int,
     until: int | None,
-    keep: Slots | None = None,
     into: Tensor | None = None,
 ) -> Values:
-    """Return what `run` gives for all `count` samples, restricted to the neurons in `keep`.
+    """Return what `run` gives for all `count` samples; see `gathered`."""
+    return gathered((run(network, weights, values, cut, until) for values in batches), count, into=into)
+
+
+@torch.no_grad()
+def gathered(
+    batches: Iterable[Values], count: int, dtype: torch.dtype | None = None, into: Tensor | None = None
+) -> Values:
+    """Return the values of all `count` samples, rounded to `dtype` if given.
 
     Memory: the result and one batch. A single value of the shape and type of `into` is written over it; the batches
-    may be taken from there.
+    may be computed from what is there.
     """
-    gathered: Values = {}
+    whole: Values = {}
     first = 0
     for values in batches:
-        found = run(network, weights, values, cut, until)
-        if keep is not None:
-            found = restricted(network, found, keep)
-        for name, value in found.items():
-            if name not in gathered:
-                gathered[name] = _room(value, count, into if len(found) == 1 else None)
-            gathered[name][first : first + len(value)] = value
-        first += len(next(iter(found.values())))
-    return gathered
+        for name, value in values.items():
+            if name not in whole:
+                whole[name] = _room(value, count, dtype or value.dtype, into if len(values) == 1 else None)
+            whole[name][first : first + len(value)] = value
+        first += len(next(iter(values.values())))
+    return whole
 
 
-def _room(value: Tensor, count: int, into: Tensor | None) -> Tensor:
+def _room(value: Tensor, count: int, dtype: torch.dtype, into: Tensor | None) -> Tensor:
     shape = torch.Size((count, *value.shape[1:]))
-    if into is not None and (into.shape, into.dtype) == (shape, value.dtype):
+    if into is not None and (into.shape, into.dtype) == (shape, dtype):
         return into
-    return value.new_empty(shape)
+    return value.new_empty(shape, dtype=dtype)
 
 
 def inputs(split: Split, size: int) -> Iterable[Values]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from connectivity_hooks.paths import Weights
-from connectivity_hooks_theorem.certified.features import Features
+from connectivity_hooks_theorem.certified.features import OUTPUTS, Features
 from connectivity_hooks_theorem.certified.network import Network
 from connectivity_hooks_theorem.certified.outputs import Goal
 from connectivity_hooks_theorem.certified.passing import Head
@@ -37,6 +37,10 @@ class Schedule:
     steps: int = 600
     flat: tuple[float, float] = (8e-3, 0.0)
     maps: tuple[float, float] = (3e-3, 0.3)
+
+    def shortened(self, epochs: int) -> Schedule:
+        """Return the same with fewer epochs, and as many steps at least in proportion."""
+        return replace(self, epochs=epochs, steps=self.steps * epochs // self.epochs)
 
     def rates(self, features: Features) -> tuple[float, float]:
         """Return the largest learning rate and the weight decay."""
@@ -117,7 +121,9 @@ def _descend(
     schedule: Schedule,
     generator: torch.Generator,
 ) -> None:
-    count, soft = len(goal.targets), _softened(goal)
+    count, soft = len(goal.targets), None
+    if goal.classifies and goal.outputs is not None:
+        soft = _softened(goal.outputs)
     size, epochs = schedule.batch_size(features), schedule.epochs_of(features)
     peak, decay = schedule.rates(features)
     groups = [
@@ -134,9 +140,10 @@ def _descend(
         for batch, values in features.shuffled(size, generator):
             if len(batch) == 1 < count:
                 continue  # a batch of one has no statistics
+            wished = _softened(values.pop(OUTPUTS)) if OUTPUTS in values else None if soft is None else soft[batch]
             found = outputs(values)
             own = goal.loss(found, goal.targets[batch])
-            objective = own if soft is None else _distilled(found, soft[batch])
+            objective = own if wished is None else _distilled(found, wished)
             if with_labels:
                 objective = objective + TEMPERATURE * own
             optimizer.zero_grad()
@@ -147,8 +154,8 @@ def _descend(
         reached = float(total) / count
 
 
-def _softened(goal: Goal) -> Tensor | None:
-    return (goal.outputs / TEMPERATURE).softmax(1) if goal.classifies and goal.outputs is not None else None
+def _softened(outputs: Tensor) -> Tensor:
+    return (outputs / TEMPERATURE).softmax(1)
 
 
 def _distilled(found: Tensor, soft: Tensor) -> Tensor:

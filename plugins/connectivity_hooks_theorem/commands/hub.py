@@ -12,7 +12,7 @@ from torch import nn
 
 from connectivity_hooks.checkpoints import write_tensors
 from connectivity_hooks.cli.plugin_options import plugin_options
-from connectivity_hooks.cli.task_options import task_flags, task_of, task_options
+from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, print_json
 from connectivity_hooks.paths.weights import assign, weights_of
 from connectivity_hooks.tasks import Task
@@ -31,6 +31,7 @@ Example:
 
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @task_options
+@augment_option
 @click.option(
     "--out",
     type=click.Path(path_type=pathlib.Path, dir_okay=False),

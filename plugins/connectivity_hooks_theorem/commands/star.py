@@ -12,7 +12,7 @@ import click
 
 from connectivity_hooks.cli.folder import OutputFolder
 from connectivity_hooks.cli.plugin_options import plugin_options
-from connectivity_hooks.cli.task_options import task_flags, task_of, task_options
+from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, plain, print_json
 from connectivity_hooks.connection import build, load_pair
 from connectivity_hooks.contracts.options import make_options
@@ -43,6 +43,7 @@ class _Ray:
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("checkpoints", nargs=-1, required=True, metavar="A B C …")
 @task_options
+@augment_option
 @click.option("--hub", required=True, metavar="FILE", help="A checkpoint made by `connectivity-hooks hub`.")
 @click.option(
     "--effort",

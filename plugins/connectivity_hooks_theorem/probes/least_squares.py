@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 _RIDGE = 1e-6
-_CHUNK = 4096
+_CHUNK = 1024
 
 
 @torch.no_grad()
@@ -31,7 +31,12 @@ def fit_least_squares(features: Tensor, outputs: Tensor, *, intercept: bool = Tr
         centred = some - mean
         moments += centred.T @ centred / len(features)
         products += centred.T @ (wanted - target) / len(features)
-    diagonal = moments.diagonal()
-    diagonal += _RIDGE * diagonal.mean() + torch.finfo(torch.float64).tiny
-    weight = torch.linalg.solve(moments, products).T.to(features)
+    weight = solve(moments, products).T.to(features)
     return weight, target - weight @ mean if intercept else None
+
+
+def solve(moments: Tensor, products: Tensor) -> Tensor:
+    """Return the weights (n, C) for second moments (n, n) of features and products (n, C) with outputs, in float64."""
+    ridge = _RIDGE * moments.diagonal().mean() + torch.finfo(torch.float64).tiny
+    weights: Tensor = torch.linalg.solve(moments + ridge * torch.eye(len(moments)).to(moments), products)
+    return weights

@@ -18,7 +18,7 @@ from connectivity_hooks_theorem.probes.descent import Direction
 from connectivity_hooks_theorem.probes.softmax import Likelihood
 
 _WIDEST_METRIC = 2048
-_CHUNK = 4096
+_CHUNK = 1024
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from small_networks import certified, exact, image_task, mlp, trained, vector_task
+from small_networks import assert_proven, certified, exact, image_task, mlp, trained, vector_task
 from torch import nn
 
 from connectivity_hooks.structure import read_program
 from connectivity_hooks.tasks import LOSSES
 from connectivity_hooks_theorem.certified.builder import read_task
 from connectivity_hooks_theorem.certified.ends import read_end
-from connectivity_hooks_theorem.certified.importance import by_importance
+from connectivity_hooks_theorem.certified.importance import ProbeImportance, ReadImportance, by_importance
 from connectivity_hooks_theorem.certified.narrowing import clear_unread, neurons_read
 from connectivity_hooks_theorem.certified.outputs import Goal, best_factor
 from connectivity_hooks_theorem.certified.passing import pair_gain
@@ -130,7 +130,8 @@ def test_each_end_keeps_what_matters_more_to_it():
     ends[0]["3.weight"][:, :6] *= 10
     ends[1]["3.weight"][:, 6:] *= 10
     network = network_of(task)
-    read = [read_end(network, end, task, name) for end, name in zip(ends, "AB", strict=True)]
+    measures = [ReadImportance(network), ReadImportance(network)]
+    read = [read_end(network, *of) for of in zip(ends, [task] * 2, "AB", measures, strict=True)]
     for end in read:
         assert all(float(share.sum()) == pytest.approx(1) for share in end.importance.values())
     orders = by_importance(network, [end.importance for end in read], 0)
@@ -141,10 +142,25 @@ def test_each_end_keeps_what_matters_more_to_it():
     assert not kept[0] & kept[1]
 
 
-def test_random_subsets_are_proven_too():
+def test_the_importance_by_a_probe_is_that_of_the_librarys_least_squares():
+    task = vector_task(lambda: mlp(12, 12))
+    end, network = trained(task, 1, steps=20), network_of(task)
+    found = read_end(network, end, task, "A", ProbeImportance(network)).importance
+    (space,) = network.cut_spaces(1)
+    x = task.train.inputs.double()
+    features = torch.relu(x @ end["1.weight"].double().T + end["1.bias"].double())
+    extended = torch.cat([features, torch.ones(len(x), 1)], 1)
+    probe = torch.linalg.lstsq(extended, exact(task, end, task.train)[0]).solution[:-1]
+    wanted = features.std(0, correction=0) * probe.norm(dim=1)
+    torch.testing.assert_close(found[space], wanted / wanted.sum(), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("subsets", ["random", "probe"])
+def test_other_subsets_are_proven_too(subsets):
     task = vector_task(lambda: mlp(24, 24))
     a, b = trained(task, 1), trained(task, 2)
-    path = certified(subsets="random", effort="quick").build(a, b, task)
+    path = certified(subsets=subsets, effort="quick").build(a, b, task)
+    assert_proven(task, path)
     bounds = [exact(task, point, task.train)[1] for point in path.points()]
     assert max(bounds) < 0.3
 

@@ -1,0 +1,79 @@
+"""Augmentation: random changes of inputs under which their targets stay the same, for what is trained on a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from connectivity_hooks.errors import InputError, UsageError, near_matches
+from connectivity_hooks.tasks.references import call, parse, resolve
+
+Augment = Callable[[Tensor], Tensor]
+"""Maps inputs (N, …), as the model reads them, to as many augmented ones; draws from PyTorch's global generator."""
+
+_PADDING = 8
+
+
+def flip(x: Tensor) -> Tensor:
+    """Mirror half of the images (N, C, H, W), drawn at random, from left to right."""
+    chosen = torch.rand(len(x), 1, 1, 1).to(x.device) < 0.5
+    return torch.where(chosen, x.flip(3), x)
+
+
+def crop(x: Tensor) -> Tensor:
+    """Shift every image (N, C, H, W) by up to an eighth of its size, zeros moving in."""
+    count, height, width = len(x), x.shape[2], x.shape[3]
+    by = max(1, height // _PADDING), max(1, width // _PADDING)
+    padded = F.pad(x, (by[1], by[1], by[0], by[0]))
+    top, left = (torch.randint(0, 2 * pad + 1, (count, 1)) for pad in by)
+    rows, columns = (top + torch.arange(height)).to(x.device), (left + torch.arange(width)).to(x.device)
+    samples = torch.arange(count, device=x.device)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[samples, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+AUGMENTATIONS: dict[str, Augment] = {"flip": flip, "crop": crop, "crop-flip": lambda x: flip(crop(x))}
+
+
+def resolve_augment(spec: str | None) -> Augment | None:
+    """Return the augmentation a user names: one of `AUGMENTATIONS`, or ``FILE.py:callable?argument=value``.
+
+    The callable makes the function; a class of transforms whose objects are called with a batch does.
+
+    Raises:
+        InputError: The code fails, or makes nothing that can be called.
+        UsageError: The name is unknown.
+    """
+    if spec is None:
+        return None
+    if spec in AUGMENTATIONS:
+        return AUGMENTATIONS[spec]
+    if ":" not in spec:
+        raise UsageError(f"--augment {spec}: {near_matches(spec, AUGMENTATIONS)}, or FILE.py:callable")
+    reference = parse(spec)
+    made = call(reference, resolve(reference))
+    if not callable(made):
+        raise InputError(f"--augment {spec}: gives a {type(made).__name__}, expected a function of a batch of inputs")
+    function: Augment = made
+    return function
+
+
+def check_augment(augment: Augment, inputs: Tensor, spec: str) -> None:
+    """Augment a few inputs (N, …) and check what comes out; the global random state is kept.
+
+    Raises:
+        InputError: It fails, or gives another shape or numbers that are not finite.
+    """
+    try:
+        with torch.random.fork_rng():
+            found = augment(inputs)
+    except Exception as error:  # whatever a stranger's function raises means that the inputs do not fit it
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"--augment {spec}: fails on inputs of shape {tuple(inputs.shape)}: {reason}") from None
+    if not isinstance(found, Tensor) or found.shape != inputs.shape or found.dtype != inputs.dtype:
+        what = f"{tuple(found.shape)} {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
+        raise InputError(f"--augment {spec}: gives {what} for {tuple(inputs.shape)} {inputs.dtype}, expected the same")
+    if not bool(found.isfinite().all()):
+        raise InputError(f"--augment {spec}: gives numbers that are not finite")
