@@ -18,7 +18,7 @@ from connectivity_hooks_theorem.certified.fitting import Fitter
 from connectivity_hooks_theorem.certified.hub import Hub
 from connectivity_hooks_theorem.certified.importance import by_importance
 from connectivity_hooks_theorem.certified.network import Network
-from connectivity_hooks_theorem.certified.slots import Sides, live_widths, random_orders
+from connectivity_hooks_theorem.certified.slots import Sides, random_orders
 from connectivity_hooks_theorem.certified.subnetwork import Subnetwork
 from connectivity_hooks_theorem.certified.together import in_turn, together
 
@@ -76,7 +76,7 @@ class Halves:
             orders = random_orders(spaces, self.seed)
         else:
             orders = by_importance(self.network, [end.importance for end in ends], self.seed)
-        return Sides.of(spaces, orders, live_widths(self.network))
+        return Sides.of(spaces, orders)
 
     def _finder(self, end: End, number: int, sides: Sides) -> Finder:
         goal = end.goal(self.target)

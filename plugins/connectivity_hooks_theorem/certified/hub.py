@@ -18,7 +18,7 @@ from connectivity_hooks_theorem.certified.fitting import Fitter
 from connectivity_hooks_theorem.certified.narrowing import clear_unread, narrowed, neurons_read, write
 from connectivity_hooks_theorem.certified.network import Network
 from connectivity_hooks_theorem.certified.outputs import Goal
-from connectivity_hooks_theorem.certified.slots import Sides, all_but, live_widths, random_orders
+from connectivity_hooks_theorem.certified.slots import Sides, all_but, random_orders
 from connectivity_hooks_theorem.certified.subnetwork import Subnetwork
 
 
@@ -97,7 +97,7 @@ def train_hub(
     """
     weights = {name: tensor.detach().clone() for name, tensor in weights_of(model).items()}
     orders = random_orders(network.spaces, seed)
-    slots = Sides.of(network.spaces, orders, live_widths(network)).slots(0, 0)
+    slots = Sides.of(network.spaces, orders).slots(0, 0)
     generator = torch.Generator().manual_seed(seed)
     features = _inputs(Source(network, weights, 0, slots), task)
     goal = Goal(task.train.targets().to(task.device), task.loss, network.classes, None, target)

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from connectivity_hooks_theorem.certified.network import Network, Space
+from connectivity_hooks_theorem.certified.network import Space
 
 Slots: TypeAlias = Mapping[int, Tensor]
 """For each space the neurons that a sub-network reads or lives in, ascending."""
@@ -34,11 +34,12 @@ class Sides:
     cuts: tuple[tuple[Tensor, Tensor], ...]
 
     @classmethod
-    def of(cls, spaces: Sequence[Space], orders: Sequence[Tensor], live: Sequence[int]) -> Sides:
-        """Put the first `live` neurons of each space, in the given order, on side 0, and the last as many on side 1."""
+    def of(cls, spaces: Sequence[Space], orders: Sequence[Tensor]) -> Sides:
+        """Put the first half of each space, in the given order, on side 0, the last on side 1, an odd one on none."""
         cuts = []
-        for space, order, count in zip(spaces, orders, live, strict=True):
-            sides = (order, order) if space.whole else (order[:count], order[-count:])
+        for space, order in zip(spaces, orders, strict=True):
+            half = space.width // 2
+            sides = (order, order) if space.whole else (order[:half], order[-half:])
             cuts.append((sides[0].sort().values, sides[1].sort().values))
         return cls(tuple(space.width for space in spaces), tuple(cuts))
 
@@ -53,16 +54,6 @@ class Sides:
     def left(self, space: int, subnetwork: int, end: int) -> Tensor:
         """Return the neurons of a space that a sub-network of an end never lives in."""
         return all_but(self.widths[space], self.side(space, subnetwork, end))
-
-
-def live_widths(network: Network, share: float = 0.5) -> list[int]:
-    """Return how many neurons of each space a sub-network may live in, on either side: a share of them, rounded down.
-
-    Half of a space is all there is to share where its neurons are read and lived in alike, or where the ends meet.
-    """
-    alone = network.read_once()
-    shares = [share if alone.get(number, 1) > 1 else 0.5 for number in range(len(network.spaces))]
-    return [max(1, int(space.width * part)) for space, part in zip(network.spaces, shares, strict=True)]
 
 
 def random_orders(spaces: Sequence[Space], seed: int) -> list[Tensor]:

@@ -13,7 +13,7 @@ from connectivity_hooks_theorem.certified.importance import ProbeImportance, Rea
 from connectivity_hooks_theorem.certified.narrowing import clear_unread, neurons_read
 from connectivity_hooks_theorem.certified.outputs import Goal, best_factor
 from connectivity_hooks_theorem.certified.passing import pair_gain
-from connectivity_hooks_theorem.certified.slots import Sides, live_widths
+from connectivity_hooks_theorem.certified.slots import Sides
 from connectivity_hooks_theorem.certified.together import in_turn, together
 from connectivity_hooks_theorem.probes.least_squares import fit_least_squares
 
@@ -135,7 +135,7 @@ def test_each_end_keeps_what_matters_more_to_it():
     for end in read:
         assert all(float(share.sum()) == pytest.approx(1) for share in end.importance.values())
     orders = by_importance(network, [end.importance for end in read], 0)
-    sides = Sides.of(network.spaces, orders, live_widths(network))
+    sides = Sides.of(network.spaces, orders)
     (space,) = network.cut_spaces(1)
     kept = [set(sides.side(space, 1, number).tolist()) for number in (0, 1)]
     assert len(kept[0] & set(range(6))) > len(kept[1] & set(range(6)))

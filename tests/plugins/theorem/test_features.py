@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from connectivity_hooks.tasks.split import CachedSplit, StreamedSplit
 from connectivity_hooks_theorem.certified.builder import read_task
 from connectivity_hooks_theorem.certified.features import OUTPUTS, Augmented, Held, Recomputed, Source, features_at
-from connectivity_hooks_theorem.certified.slots import Sides, live_widths, random_orders
+from connectivity_hooks_theorem.certified.slots import Sides, random_orders
 
 CUT = 2
 
@@ -38,7 +38,7 @@ def read():
     task = image_task(network)
     weights = trained(task, 1, steps=5)
     net = read_task(weights, task)
-    slots = Sides.of(net.spaces, random_orders(net.spaces, 0), live_widths(net)).slots(CUT, 0)
+    slots = Sides.of(net.spaces, random_orders(net.spaces, 0)).slots(CUT, 0)
     return task, net, weights, slots
 
 
