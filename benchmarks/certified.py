@@ -48,7 +48,7 @@ def describe(name, figures):
             f"{one['loss_max']:.4g}, bound {proven}; error at the ends {one['error_ends'][0]:.4f}, "
             f"{one['error_ends'][1]:.4f}, max {one['error_max']:.4f}"
         )
-    print(f"{name}: built in {figures['seconds']:.1f} s", flush=True)
+    print(f"{name}: built and measured in {figures['seconds']:.1f} s", flush=True)
 
 
 def main():
@@ -71,11 +71,14 @@ def main():
         spec += ["--data", f"{HERE / 'cifar10.py'}:splits?file={arguments.data}&train={arguments.train}&test=10000"]
         task = ch.make_task(model=spec[1], data=spec[3])
     files = ends(task, arguments)
-    options = ["--certified.effort", arguments.effort, "--seed", arguments.seed]
+    options = ["--certified.effort", arguments.effort, "--seed", arguments.seed, "--out", str(arguments.out / "report")]
     started = time.perf_counter()
     built = connect(files, [*spec, "--builder", "linear", "--builder", "certified"], options)
     for name, figures in built.items():
         describe(name, figures)
+    path, size = arguments.out / "report" / "certified.path.safetensors", pathlib.Path(files[0]).stat().st_size
+    points = len(ch.Path.load(path).positions)
+    print(f"{points} points take {path.stat().st_size / 1e6:.1f} MB, an end {size / 1e6:.1f} MB")
     print(f"both as a whole process: {time.perf_counter() - started:.1f} s")
 
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from safetensors.torch import load_file
 
 
 @pytest.fixture
@@ -38,6 +39,18 @@ def test_star_connects_every_pair_over_the_hub(run, hub, task_words, workspace, 
     status, again, _ = run(*words)
     assert json.loads(again)["pairs"] == found["pairs"]
     assert (tmp_path / "star" / "a.path.safetensors").stat().st_mtime_ns == written
+
+
+def test_a_hub_learns_from_augmented_inputs(run, hub, task_words, tmp_path):
+    files = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
+    for file in files:
+        assert run("hub", *task_words, "--augment", "flip", "--effort", "quick", "--out", file)[0] == 0
+    one, two, plain = (load_file(file) for file in (*files, hub))
+    assert all(tensor.equal(two[name]) for name, tensor in one.items())
+    assert not one["1.weight"].equal(plain["1.weight"])
+    status, _, err = run("hub", *task_words, "--augment", "flop", "--out", tmp_path / "three.safetensors")
+    assert status == 2
+    assert "did you mean 'flip'" in err
 
 
 def test_connect_meets_at_the_hub(run, ends, hub):

@@ -102,7 +102,9 @@ def train_hub(
     features = _inputs(Source(network, weights, 0, slots), task)
     goal = Goal(task.train.targets().to(task.device), task.loss, network.classes, None, target)
     fitter = Fitter(network, weights, goal, effort, 0.0, task.batch_size)
-    found = fitter.trained(features, 0, len(network.cuts) - 1, slots, generator, progress=progress)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # for augmentation
+        found = fitter.trained(features, 0, len(network.cuts) - 1, slots, generator, progress=progress)
     write(weights, found.weights, network.layers, slots)
     clear_unread(weights, network)
     return weights, found.loss, found.error
