@@ -82,14 +82,14 @@ def main():
     print("| depth | samples | seconds | points | memory, layers of features |\n|---|---|---|---|---|")
     cases = [(depth, max(arguments.samples)) for depth in arguments.depths]
     cases += [(arguments.depths[-2], samples) for samples in arguments.samples[:-1]]
-    curves = {"depth": [], "samples": []}
+    curves = {"hidden layers": [], "thousand samples": []}
     for depth, samples in cases:
         taken, points, memory = measured(depth, arguments, samples)
         print(f"| {depth} | {samples} | {taken:.1f} | {points} | {memory:.1f} |", flush=True)
         if samples == max(arguments.samples):
-            curves["depth"].append((depth, taken))
+            curves["hidden layers"].append((depth, taken))
         if depth == arguments.depths[-2]:
-            curves["samples"].append((samples, taken))
+            curves["thousand samples"].append((samples / 1000, taken))
     if arguments.plot:
         draw(arguments.plot, curves)
 

@@ -45,6 +45,11 @@ def test_a_target_below_the_ends_is_reached_where_the_features_allow_it(built):
     assert min(losses) <= 1e-7
 
 
+def test_every_cut_is_written_and_switched_to_and_nothing_else_moves(built):
+    half = ["convex", *["constant", "convex"] * 2]  # in front of the output layer nothing has to be written
+    assert list(built[3].guarantees) == [*half, "constant", "convex", "constant", *reversed(half)]
+
+
 def test_the_file_holds_blocks_rather_than_models(built, tmp_path):
     _, a, _, path = built
     path.save(tmp_path / "p.path.safetensors")
