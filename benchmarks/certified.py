@@ -74,12 +74,13 @@ def main():
     options = ["--certified.effort", arguments.effort, "--seed", arguments.seed, "--out", str(arguments.out / "report")]
     started = time.perf_counter()
     built = connect(files, [*spec, "--builder", "linear", "--builder", "certified"], options)
+    taken = time.perf_counter() - started
     for name, figures in built.items():
         describe(name, figures)
-    path, size = arguments.out / "report" / "certified.path.safetensors", pathlib.Path(files[0]).stat().st_size
-    points = len(ch.Path.load(path).positions)
-    print(f"{points} points take {path.stat().st_size / 1e6:.1f} MB, an end {size / 1e6:.1f} MB")
-    print(f"both as a whole process: {time.perf_counter() - started:.1f} s")
+    print(f"both as a whole process: {taken:.1f} s")
+    file = arguments.out / "report" / "certified.path.safetensors"
+    sizes = [one.stat().st_size / 1e6 for one in (file, pathlib.Path(files[0]))]
+    print(f"{len(ch.Path.load(file).positions)} points take {sizes[0]:.1f} MB, an end {sizes[1]:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any, TypedDict, TypeVar, cast, get_type_hints
+from typing import Any, TypedDict, TypeVar, cast
 
 import click
 
@@ -18,12 +18,8 @@ F = TypeVar("F", bound=Callable[..., object])
 TASK_KEY = "connectivity_hooks.task"
 
 
-class _Augmented(TypedDict, total=False):
-    augment: str | None
-
-
-class TaskFlags(_Augmented):
-    """Values of the task flags, as parsed; `augment` where something can be trained."""
+class TaskFlags(TypedDict):
+    """Values of the task flags, as parsed."""
 
     model: str | None
     data: str
@@ -32,6 +28,7 @@ class TaskFlags(_Augmented):
     normalize: str | None
     image_size: int | None
     batch_size: int
+    augment: str | None
     device: str
     dtype: str
 
@@ -101,8 +98,8 @@ def augment_option(function: F) -> F:
 
 
 def task_flags(given: Mapping[str, Any]) -> TaskFlags:
-    """Return the task flags among all that were given."""
-    return cast(TaskFlags, {key: given[key] for key in get_type_hints(TaskFlags) if key in given})
+    """Return the task flags among all that were given; without `augment_option` there is no augmentation."""
+    return cast(TaskFlags, {key: {"augment": None, **given}[key] for key in TaskFlags.__annotations__})
 
 
 def task_of(flags: TaskFlags, checkpoints: list[Checkpoint], files: list[str]) -> Task:

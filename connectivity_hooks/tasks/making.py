@@ -62,7 +62,9 @@ def make_task(
     criterion, factory = resolve_loss(loss, loss_is_convex), model_factory(model)
     placement = Placement(where, DTYPES[dtype], _cache_limit(where))
     train, test = load_data(data, placement, normalize=normalize, image_size=image_size)
-    task = Task(factory, train, test, criterion, where, DTYPES[dtype], batch_size, augmentation, model, data)
+    task = Task(
+        factory, train, test, criterion, where, DTYPES[dtype], batch_size, augmentation, model, data, augment or ""
+    )
     check_task(task, task.model())
     if augmentation is not None:
         check_augment(augmentation, next(iter(train.head(4).batches(4)))[0], str(augment))

@@ -30,6 +30,7 @@ class Task:
         augment: Augments inputs wherever something is trained; nothing measured is augmented. None: no augmentation.
         model_name: The model as named on the command line; empty when made in code.
         data_name: The data likewise.
+        augment_name: The augmentation likewise.
     """
 
     factory: ModelFactory
@@ -42,6 +43,7 @@ class Task:
     augment: Augment | None = None
     model_name: str = ""
     data_name: str = ""
+    augment_name: str = ""
 
     def model(self) -> nn.Module:
         """Make the module on the task's device and dtype, in evaluation mode; the global random state is kept."""
@@ -57,6 +59,7 @@ class Task:
         return {
             "model": self.model_name,
             "data": self.data_name,
+            "augment": self.augment_name or None,
             "loss": self.loss.name,
             "loss_is_convex": self.loss.convex,
             "samples": {split.name: len(split) for split in self.splits()},

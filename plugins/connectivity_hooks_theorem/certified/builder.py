@@ -41,6 +41,11 @@ class Options:
         "those of a linear probe; or random ones.",
         choices=(*IMPORTANCES, "random"),
     )
+    learn: str = option(
+        "outputs",
+        "What sub-networks and probes learn: the end's own outputs, which costs less test error, or the targets.",
+        choices=("outputs", "targets"),
+    )
     hub: str | None = option(None, "Meet at this network, a checkpoint made by `connectivity-hooks hub`.")
     memory: float = option(
         4.0,
@@ -87,12 +92,12 @@ class Certified(Builder):
                 convex in the outputs, the data does not fit, or the hub is none.
         """
         network = read_task(a, task)
-        measure = IMPORTANCES.get(self.options.subsets)
+        hub = self._hub(network, a, task)
+        measure = None if hub else IMPORTANCES.get(self.options.subsets)
         ends = [
             read_end(network, weights, task, name, measure(network) if measure else None)
             for weights, name in ((a, "A"), (b, "B"))
         ]
-        hub = self._hub(network, a, task)
         effort = EFFORTS[self.options.effort]
         largest = max([end.loss for end in ends] + ([hub.loss] if hub else []))
         target = self.options.target_loss or max(largest, effort.good_enough)
@@ -104,6 +109,7 @@ class Certified(Builder):
             target,
             self.seed,
             self.options.subsets,
+            self.options.learn == "outputs",
             hub,
             int(self.options.memory * 1024**3),
         )

@@ -44,9 +44,10 @@ class End:
     loss: float
     importance: dict[int, Tensor]
 
-    def goal(self, target: float) -> Goal:
-        """Return what its sub-networks should reach."""
-        return Goal(self.targets, self.kind, self.outputs.shape[1], self.outputs, target * _BELOW)
+    def goal(self, target: float, *, imitate: bool) -> Goal:
+        """Return what its sub-networks should reach, by learning the end's own outputs or else the targets."""
+        outputs = self.outputs if imitate else None
+        return Goal(self.targets, self.kind, self.outputs.shape[1], outputs, target * _BELOW)
 
 
 @torch.no_grad()

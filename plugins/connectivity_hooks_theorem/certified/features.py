@@ -19,9 +19,42 @@ from connectivity_hooks_theorem.certified.running import Values, gathered, in_ba
 from connectivity_hooks_theorem.certified.slots import Slots
 
 OUTPUTS = "the end's outputs"
+"""Under this name augmented features come with the end's outputs on them."""
 
 Drawn: TypeAlias = Iterator[tuple[Tensor, Values]]
 """Indices of some samples, and their features."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Computes the features at a cut.
+
+    Attributes:
+        network: The network.
+        weights: The end's weights.
+        cut: The cut.
+        keep: The neurons kept.
+    """
+
+    network: Network
+    weights: Weights
+    cut: int
+    keep: Slots
+
+    @torch.no_grad()
+    def kept(self, x: Tensor) -> Values:
+        """Return the features kept of inputs (N, …)."""
+        return restricted(self.network, self._all(x), self.keep)
+
+    @torch.no_grad()
+    def with_outputs(self, x: Tensor) -> Values:
+        """Return the features kept, and the end's outputs (N, C) under `OUTPUTS`."""
+        found = self._all(x)
+        (outputs,) = run(self.network, self.weights, found, self.cut, None).values()
+        return {**restricted(self.network, found, self.keep), OUTPUTS: outputs}
+
+    def _all(self, x: Tensor) -> Values:
+        return run(self.network, self.weights, {INPUT: x}, 0, self.cut)
 
 
 class Features(ABC):
@@ -133,38 +166,6 @@ class Augmented(Recomputed):
         """Yield all samples once, `size` at a time; the augmentation draws from PyTorch's global generator."""
         for chosen, x in _drawn(self._split, self._batch_size, size, generator):
             yield chosen, self._compute(self._augment(x))
-
-
-@dataclass(frozen=True)
-class Source:
-    """Computes the features at a cut.
-
-    Attributes:
-        network: The network.
-        weights: The end's weights.
-        cut: The cut.
-        keep: The neurons kept.
-    """
-
-    network: Network
-    weights: Weights
-    cut: int
-    keep: Slots
-
-    @torch.no_grad()
-    def kept(self, x: Tensor) -> Values:
-        """Return the features kept of inputs (N, …)."""
-        return restricted(self.network, self._all(x), self.keep)
-
-    @torch.no_grad()
-    def with_outputs(self, x: Tensor) -> Values:
-        """Return the features kept, and the end's outputs (N, C) under `OUTPUTS`."""
-        found = self._all(x)
-        (outputs,) = run(self.network, self.weights, found, self.cut, None).values()
-        return {**restricted(self.network, found, self.keep), OUTPUTS: outputs}
-
-    def _all(self, x: Tensor) -> Values:
-        return run(self.network, self.weights, {INPUT: x}, 0, self.cut)
 
 
 def features_at(source: Source, split: Split, batch_size: int, budget: int) -> Features:

@@ -74,10 +74,10 @@ class Finder:
         Features it does not live in itself may be read wherever the sub-network before it leaves them; those of the
         first cut that has any are halved, since both ends meet there.
         """
-        slots = self.sides.slots(cut, self.number)
+        slots, before = self.sides.slots(cut, self.number), self.sides.slots(cut - 1, self.number)
         for space, at in self.fitter.network.read_once().items():
             if at == cut > 1:
-                slots[space] = self.sides.left(space, cut - 1, self.number)
+                slots[space] = self._left(space, before)
         return slots
 
     def _left(self, space: int, taken: Slots) -> torch.Tensor:
@@ -127,8 +127,7 @@ class Finder:
         source, size = Source(self.fitter.network, self.fitter.end, cut, slots), self.task.batch_size
         if self.task.augment is None:
             return features_at(source, self.task.train, size, self.budget)
-        imitate = self.fitter.goal.classifies
-        return Augmented(source, self.task.train, size, self.task.augment, imitate=imitate)
+        return Augmented(source, self.task.train, size, self.task.augment, imitate=self.fitter.goal.imitates)
 
     def _generator(self, cut: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed + cut)

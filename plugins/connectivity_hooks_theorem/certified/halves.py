@@ -35,6 +35,7 @@ class Halves:
         target: Loss every sub-network should reach.
         seed: Seed of every random choice.
         subsets: One of `IMPORTANCES`, or ``random``: which neurons each end keeps.
+        imitate: Whether sub-networks learn their end's outputs, or else the targets.
         hub: Where the ends meet, or None where they meet directly.
         budget: Bytes of features held at a time.
     """
@@ -46,6 +47,7 @@ class Halves:
     target: float
     seed: int
     subsets: str
+    imitate: bool
     hub: Hub | None
     budget: int
 
@@ -79,7 +81,7 @@ class Halves:
         return Sides.of(spaces, orders)
 
     def _finder(self, end: End, number: int, sides: Sides) -> Finder:
-        goal = end.goal(self.target)
+        goal = end.goal(self.target, imitate=self.imitate)
         fitter = Fitter(self.network, end.on_device, goal, self.effort, self.ridge, self.task.batch_size)
         return Finder(fitter, sides, 0 if self.hub else number, self.task, self.seed + 1000 * number, self.budget)
 

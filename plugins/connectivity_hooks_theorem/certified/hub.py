@@ -66,7 +66,7 @@ def as_hub(weights: Weights, network: Network, loss: float) -> Hub:
                 "some and not all; make one with `connectivity-hooks hub`"
             )
         sides.append((mine, all_but(space.width, mine)))
-    cut = Sides(tuple(space.width for space in network.spaces), tuple(sides))
+    cut = Sides(tuple(sides))
     slots = cut.slots(0, 0)
     narrow = narrowed(weights, network.layers, slots, slots)
     return Hub(weights, cut, Subnetwork(0, slots, narrow, len(network.cuts) - 1, loss, None))

@@ -26,7 +26,7 @@ class Goal:
         targets: (N,) labels or (N, …).
         loss: The task's loss, convex in the outputs.
         classes: Outputs C.
-        outputs: (N, C) outputs of the end itself, to learn from; None where there is no such end.
+        outputs: (N, C) outputs of the end itself, to learn from; None where targets are learnt.
         target: The loss to reach.
     """
 
@@ -40,6 +40,11 @@ class Goal:
     def classifies(self) -> bool:
         """Whether the loss is the cross-entropy of one label for each sample."""
         return self.loss.name == "cross-entropy" and not self.targets.is_floating_point() and self.targets.ndim == 1
+
+    @property
+    def imitates(self) -> bool:
+        """Whether a classifier learns the end's own outputs."""
+        return self.classifies and self.outputs is not None
 
     def of(self, samples: slice) -> Goal:
         """Return the goal on some of the samples."""

@@ -25,12 +25,10 @@ class Sides:
     """Two sides of every space, the same for both ends.
 
     Attributes:
-        widths: Neurons of each space.
         cuts: For each space the neurons of side 0 and of side 1, ascending; no neuron is on both but those of a whole
             space, some may be on neither.
     """
 
-    widths: tuple[int, ...]
     cuts: tuple[tuple[Tensor, Tensor], ...]
 
     @classmethod
@@ -41,7 +39,7 @@ class Sides:
             half = space.width // 2
             sides = (order, order) if space.whole else (order[:half], order[-half:])
             cuts.append((sides[0].sort().values, sides[1].sort().values))
-        return cls(tuple(space.width for space in spaces), tuple(cuts))
+        return cls(tuple(cuts))
 
     def side(self, space: int, subnetwork: int, end: int) -> Tensor:
         """Return the neurons of a space that a sub-network of an end may live in."""
@@ -50,10 +48,6 @@ class Sides:
     def slots(self, subnetwork: int, end: int) -> dict[int, Tensor]:
         """Return the neurons of every space that a sub-network of an end may live in."""
         return {space: self.side(space, subnetwork, end) for space in range(len(self.cuts))}
-
-    def left(self, space: int, subnetwork: int, end: int) -> Tensor:
-        """Return the neurons of a space that a sub-network of an end never lives in."""
-        return all_but(self.widths[space], self.side(space, subnetwork, end))
 
 
 def random_orders(spaces: Sequence[Space], seed: int) -> list[Tensor]:

@@ -121,9 +121,7 @@ def _descend(
     schedule: Schedule,
     generator: torch.Generator,
 ) -> None:
-    count, soft = len(goal.targets), None
-    if goal.classifies and goal.outputs is not None:
-        soft = _softened(goal.outputs)
+    count = len(goal.targets)
     size, epochs = schedule.batch_size(features), schedule.epochs_of(features)
     peak, decay = schedule.rates(features)
     groups = [
@@ -135,15 +133,16 @@ def _descend(
     steps = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=total_steps)
     reached = math.inf
     for epoch in range(epochs):
-        with_labels = soft is not None and epoch >= epochs * _LABELS_FROM and reached > goal.target
+        with_labels = goal.imitates and epoch >= epochs * _LABELS_FROM and reached > goal.target
         total = torch.zeros((), device=goal.targets.device)
         for batch, values in features.shuffled(size, generator):
             if len(batch) == 1 < count:
                 continue  # a batch of one has no statistics
-            wished = _softened(values.pop(OUTPUTS)) if OUTPUTS in values else None if soft is None else soft[batch]
             found = outputs(values)
             own = goal.loss(found, goal.targets[batch])
-            objective = own if wished is None else _distilled(found, wished)
+            objective = own
+            if goal.outputs is not None and goal.imitates:
+                objective = _distilled(found, values.get(OUTPUTS, goal.outputs[batch]))
             if with_labels:
                 objective = objective + TEMPERATURE * own
             optimizer.zero_grad()
@@ -154,12 +153,8 @@ def _descend(
         reached = float(total) / count
 
 
-def _softened(outputs: Tensor) -> Tensor:
-    return (outputs / TEMPERATURE).softmax(1)
-
-
-def _distilled(found: Tensor, soft: Tensor) -> Tensor:
-    return F.cross_entropy(found / TEMPERATURE, soft) * TEMPERATURE**2
+def _distilled(found: Tensor, wished: Tensor) -> Tensor:
+    return F.cross_entropy(found / TEMPERATURE, (wished / TEMPERATURE).softmax(1)) * TEMPERATURE**2
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ def fit_least_squares(features: Tensor, outputs: Tensor, *, intercept: bool = Tr
     """Return the affine map of features that is closest to given outputs in the mean square.
 
     A ridge of 1e-6 of the mean squared feature keeps dependent and dead features harmless. Time: N·n·(n+C)
-    multiplications, n³ in float64; memory: that of a few thousand samples' features.
+    multiplications, n³ in float64; memory: a thousand samples' features.
 
     Args:
         features: (N, n), finite.

@@ -171,6 +171,16 @@ def test_other_subsets_are_proven_too(subsets):
     assert max(bounds) < 0.3
 
 
+def test_sub_networks_learn_targets_where_asked_to():
+    task = vector_task(lambda: mlp(24, 24))
+    a, b = trained(task, 1), trained(task, 2)
+    paths = [certified(learn=learn, effort="quick").build(a, b, task) for learn in ("outputs", "targets")]
+    for path in paths:
+        assert_proven(task, path, tolerance=1e-6)
+    mine, theirs = (path(0.5)["5.weight"] for path in paths)
+    assert not mine.equal(theirs)
+
+
 def numbers(start, fail=False):
     def work():
         yield from range(start, start + 3)

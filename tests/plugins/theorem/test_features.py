@@ -132,7 +132,7 @@ def test_flat_layers_take_the_memory_of_two_at_most_and_some_outputs():
     y = (x @ torch.randn(10, CLASSES, generator=generator)).argmax(1)
     small = vector_task(lambda: mlp(width, width, width, width))
     ends = [trained(small, seed) for seed in (1, 2)]
-    task = replace(small, train=CachedSplit("train", x, y), device=torch.device("cpu"))
+    task = replace(small, train=CachedSplit("train", x, y))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # one end after the other
     try:
