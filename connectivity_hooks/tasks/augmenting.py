@@ -51,7 +51,7 @@ def resolve_augment(spec: str | None) -> Augment | None:
     if spec in AUGMENTATIONS:
         return AUGMENTATIONS[spec]
     if ":" not in spec:
-        raise UsageError(f"--augment {spec}: {near_matches(spec, AUGMENTATIONS)}, or FILE.py:callable")
+        raise UsageError(f"--augment {spec}: expected a name or FILE.py:callable; {near_matches(spec, AUGMENTATIONS)}")
     reference = parse(spec)
     made = call(reference, resolve(reference))
     if not callable(made):
