@@ -62,6 +62,7 @@ def main():
     parser.add_argument("--train", type=int, default=10000, help="CIFAR-10 images to train on")
     parser.add_argument("--effort", default="normal")
     parser.add_argument("--seed", default="0")
+    parser.add_argument("--augment", help="augmentation for the training of sub-networks; ends are trained without")
     arguments = parser.parse_args()
     spec = ["--model", f"{HERE / 'networks.py'}:{arguments.network}"]
     if arguments.data.endswith(".npz"):
@@ -72,6 +73,8 @@ def main():
         task = ch.make_task(model=spec[1], data=spec[3])
     files = ends(task, arguments)
     options = ["--certified.effort", arguments.effort, "--seed", arguments.seed, "--out", str(arguments.out / "report")]
+    if arguments.augment:
+        options += ["--augment", arguments.augment]
     started = time.perf_counter()
     built = connect(files, [*spec, "--builder", "linear", "--builder", "certified"], options)
     taken = time.perf_counter() - started

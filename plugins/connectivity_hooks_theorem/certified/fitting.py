@@ -61,8 +61,7 @@ class Fitter:
             seen = len(features) - len(features) // _HELD_OUT
             first = closest_head(features[:seen], self.goal.of(slice(None, seen)), bias=self._bias)
             unseen = self.goal.of(slice(seen, None))
-            rise = (unseen.errors(first(features[seen:])) or 0.0) - (unseen.errors(unseen.wished()) or 0.0)
-            if rise > self.effort.held_out:
+            if unseen.rise(unseen.errors(first(features[seen:]))) > self.effort.held_out:
                 return None
         head = self._head(features, patient=cut == self._last)
         del features
@@ -89,25 +88,28 @@ class Fitter:
         if above is not None:
             narrow, head = warm(network, self.end, narrow, head, cut, slots, above)
         found: list[Subnetwork] = []
-        schedules = [self.effort.schedule] * self.effort.rounds
-        if above is not None:
-            schedules = [self.effort.schedule.shortened(self.effort.warm), *schedules]
-        for schedule in progress.track(schedules, "rounds of training", len(schedules)):
+        schedules = self.effort.schedules(warm=above is not None)
+        for number, schedule in enumerate(progress.track(schedules, "rounds of training", len(schedules)), start=1):
             narrow, head = train(network, narrow, head, features, self.goal, cut, until, schedule, generator)
-            found.append(self._finished(features, cut, until, slots, narrow, head))
+            last = number == len(schedules)
+            found.append(self._finished(features, cut, until, slots, narrow, head, last=last))
             if found[-1].loss <= self.goal.target:
                 break
         return min(found, key=lambda subnetwork: subnetwork.loss)
 
     def _finished(
-        self, features: Features, cut: int, until: int, slots: Slots, narrow: Weights, head: Head | None
+        self, features: Features, cut: int, until: int, slots: Slots, narrow: Weights, head: Head | None, *, last: bool
     ) -> Subnetwork:
-        """Scale the output layer to reach the goal; where that is not enough, fit it anew."""
+        """Scale the output layer to reach the goal; where that is not enough, fit it anew.
+
+        Unless this round is the last, it is not fitted to more than a few errors.
+        """
         found = self._values(features, cut, None if head is None else until, narrow)
         if head is None:
             return self._scaled(cut, slots, narrow, found)
         trained = self._with_head(cut, until, narrow, head, found, slots)
-        if trained.loss <= self.goal.target:
+        hopeful = last or self.goal.rise(trained.error) <= self.effort.refit
+        if trained.loss <= self.goal.target or not hopeful:
             return trained
         anew = self._head(found)
         del found

@@ -65,6 +65,10 @@ class Goal:
         """Return the share of wrong predictions; None where the loss knows none."""
         return None if self.loss.errors is None else float(self.loss.errors(outputs, self.targets).mean())
 
+    def rise(self, errors: float | None) -> float:
+        """Return how much larger a share of wrong predictions is than that of what is imitated."""
+        return (errors or 0.0) - (self.errors(self.wished()) or 0.0)
+
 
 def closest_head(features: Tensor, goal: Goal, *, bias: bool) -> Head:
     """Return the affine map from features (N, F) whose outputs are closest to those wished for, in closed form."""

@@ -15,7 +15,6 @@ from connectivity_hooks_theorem.certified.outputs import Goal, best_factor
 from connectivity_hooks_theorem.certified.passing import pair_gain
 from connectivity_hooks_theorem.certified.slots import Sides
 from connectivity_hooks_theorem.certified.together import in_turn, together
-from connectivity_hooks_theorem.certified.training import Schedule
 from connectivity_hooks_theorem.probes.least_squares import fit_least_squares
 
 GAINS = {
@@ -123,11 +122,6 @@ def test_the_factor_is_the_least_that_reaches_the_target(noise, target):
         assert best_factor(outputs, goal) == 2 ** (reaching[0] / 8)
     else:
         assert found == pytest.approx(min(grid.values()), rel=0.02)
-
-
-def test_a_shorter_schedule_has_as_many_steps_in_proportion():
-    short = Schedule(20, steps=600).shortened(8)
-    assert (short.epochs, short.steps, short.maps) == (8, 240, Schedule(20).maps)
 
 
 def test_each_end_keeps_what_matters_more_to_it():
