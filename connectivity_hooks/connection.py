@@ -86,8 +86,13 @@ def build(pair: Pair, task: Task, builder: Builder, aligner: Aligner | None = No
         end_points=pair.end_points,
         alignment=record,
         builder=builder.name,
-        options=builder.used_options(),
+        options=built_with(builder, task),
     )
+
+
+def built_with(builder: Builder, task: Task) -> dict[str, object]:
+    """Return the options of a path's file: the builder's, its seed, and the augmentation where there is one."""
+    return builder.used_options() | ({"augment": task.augment_name} if task.augment_name else {})
 
 
 def connect(

@@ -1,5 +1,6 @@
 """The documentation says what the code does."""
 
+import importlib.metadata
 import importlib.util
 import pathlib
 import re
@@ -9,6 +10,7 @@ import pytest
 from connectivity_hooks.registry import registry
 
 ROOT = pathlib.Path(__file__).parent.parent
+CLICK = tuple(map(int, importlib.metadata.version("click").split(".")[:2]))
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +21,13 @@ def generate():
     return module
 
 
-@pytest.mark.parametrize("page", ["cli.md", "hooks.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param("cli.md", marks=pytest.mark.skipif(CLICK < (8, 5), reason="click lists arguments since 8.5")),
+        "hooks.md",
+    ],
+)
 def test_generated_pages_are_current(generate, page):
     written = (ROOT / "docs" / page).read_text(encoding="utf-8")
     assert written == generate.PAGES[page](), "run python docs/generate.py"

@@ -45,10 +45,12 @@ class Display:
 
     def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
         """Yield `items` under a progress bar that vanishes when done."""
+        if not self._console.is_terminal:
+            yield from items
+            return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         times = (TimeElapsedColumn(), TimeRemainingColumn())
-        shown = self._console.is_terminal
-        with Bars(*columns, *times, console=self._console, transient=True, disable=not shown) as bars:
+        with Bars(*columns, *times, console=self._console, transient=True) as bars:
             yield from bars.track(items, total=total, description=label)
 
     def say(self, message: str) -> None:

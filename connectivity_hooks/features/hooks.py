@@ -15,9 +15,9 @@ _REASON = (
     "connectivity_hooks captures features outside compiled code: compile without fullgraph=True, or capture from the "
     "uncompiled module in evaluation mode"
 )
-_HAS_REASON = "reason" in inspect.signature(torch.compiler.disable).parameters  # torch 2.7 and later
+HAS_REASON = "reason" in inspect.signature(torch.compiler.disable).parameters  # torch 2.7 and later
 eager: Callable[..., Any] = (
-    functools.partial(torch.compiler.disable, reason=_REASON) if _HAS_REASON else torch.compiler.disable
+    functools.partial(torch.compiler.disable, reason=_REASON) if HAS_REASON else torch.compiler.disable
 )
 
 

@@ -60,6 +60,8 @@ class WatchCallback(TrainerCallback):
         """Attach, go on from the checkpoint if there is one, and check before the first step if asked to."""
         assert model is not None
         self.remove()  # a training before this one may have ended with an exception
+        if train_dataloader is None:
+            train_dataloader = getattr(state, "train_dataloader", None)  # there in Transformers 4.49
         listening = self._watching.get("mode") == "training"
         probe = self._probe if listening else self._data(train_dataloader)
         self.watch = ch.watch(model, probe, **{"layers": block_layers(model), **self._watching})

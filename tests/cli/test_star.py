@@ -39,6 +39,8 @@ def test_star_connects_every_pair_over_the_hub(run, hub, task_words, workspace, 
     status, again, _ = run(*words)
     assert json.loads(again)["pairs"] == found["pairs"]
     assert (tmp_path / "star" / "a.path.safetensors").stat().st_mtime_ns == written
+    assert run(*words, "--augment", "flip")[0] == 0
+    assert (tmp_path / "star" / "a.path.safetensors").stat().st_mtime_ns != written
 
 
 def test_a_hub_learns_from_augmented_inputs(run, hub, task_words, tmp_path):

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.features import capture
+from connectivity_hooks.features.hooks import HAS_REASON
 
 
 class Net(nn.Module):
@@ -388,6 +389,7 @@ class TestCompiled:
             finally:
                 torch._dynamo.config.error_on_recompile = False
 
+    @pytest.mark.skipif(not HAS_REASON, reason="needs PyTorch 2.7")
     def test_fullgraph_ends_with_a_message_that_says_what_to_do(self):
         net = Net()
         with capture(net), pytest.raises(Exception, match=r"fullgraph=True|disable"):

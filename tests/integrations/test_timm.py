@@ -14,6 +14,8 @@ from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks.models import model_factory
 from connectivity_hooks_timm.adapter import TimmAdapter
 
+save_for_hf = getattr(timm.models, "save_for_hf", None) or timm.models._hub.save_for_hf  # before timm 1.0.20
+
 
 def test_a_model_is_made_by_name_and_arguments():
     model = model_factory("timm:resnet18?num_classes=7&in_chans=1")().eval()
@@ -66,7 +68,7 @@ def test_capture_without_names_takes_the_stages_and_the_input_of_the_classifier(
 def saved_folder(tmp_path, name, seed):
     torch.manual_seed(seed)
     model = timm.create_model("resnet18", num_classes=10)
-    timm.models.save_for_hf(model, tmp_path / name, safe_serialization=True)
+    save_for_hf(model, tmp_path / name, safe_serialization=True)
     return model, tmp_path / name
 
 

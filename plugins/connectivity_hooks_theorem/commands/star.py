@@ -14,7 +14,7 @@ from connectivity_hooks.cli.folder import OutputFolder
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, plain, print_json
-from connectivity_hooks.connection import build, load_pair
+from connectivity_hooks.connection import build, built_with, load_pair
 from connectivity_hooks.contracts.options import make_options
 from connectivity_hooks.evaluation import Evaluation, evaluate
 from connectivity_hooks.paths import Path
@@ -100,7 +100,7 @@ def _ray(folder: OutputFolder, name: str, file: str, task: Task, builder: Certif
     pair = load_pair(file, builder.options.hub, task)
     there = folder.path_file(name)
     path = Path.load(there) if there.exists() else None
-    if path is None or path.end_points != pair.end_points or dict(path.options) != builder.used_options():
+    if path is None or path.end_points != pair.end_points or dict(path.options) != built_with(builder, task):
         path = build(pair, task, builder)
         path.save(there)
     else:
