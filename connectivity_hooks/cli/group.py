@@ -21,7 +21,7 @@ COMMANDS = {
     "verify": "Check every claim of a path file again: guarantees, ends, bound.",
     "sample": "Write the weights at one point of a path as a checkpoint.",
     "convert": "Make a safetensors checkpoint of a pickle, without running its code.",
-    "report": "Make report.html of a folder again.",
+    "report": "Make the page and the picture of a folder again.",
     "plugins": "List every method that is installed, and where it comes from.",
 }
 

@@ -7,8 +7,9 @@ import pathlib
 import click
 
 from connectivity_hooks.cli.plugin_options import plugin_options
-from connectivity_hooks.instability.report import read_content, write_page
-from connectivity_hooks.reports.html import write_html
+from connectivity_hooks.instability.report import read_content
+from connectivity_hooks.instability.report import write_pages as write_stability_pages
+from connectivity_hooks.reports.html import write_pages
 from connectivity_hooks.reports.report import load_saved
 
 
@@ -16,14 +17,14 @@ from connectivity_hooks.reports.report import load_saved
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=pathlib.Path))
 @plugin_options
 def command(folder: pathlib.Path) -> None:
-    """Make the page of DIR again: DIR/report.html, and DIR/stability.html of an instability analysis.
+    """Make the page and the picture of DIR again: report.html and report.svg, stability.html and stability.svg.
 
     From DIR/report.json and DIR/evaluation.csv, and from DIR/stability.json.
     """
     if (folder / "stability.json").exists():
-        write_page(read_content(folder), folder)
+        write_stability_pages(read_content(folder), folder)
         click.echo(f"Report: {folder / 'stability.html'}")
         if not (folder / "report.json").exists():
             return
-    write_html(load_saved(folder), folder / "report.html")
+    write_pages(load_saved(folder), folder)
     click.echo(f"Report: {folder / 'report.html'}")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Reporter(Method):
-    """Writes a report beside the built-in ``report.json``, ``evaluation.csv`` and ``report.html``."""
+    """Writes a report beside the built-in ``report.json``, ``evaluation.csv``, ``report.svg`` and ``report.html``."""
 
     @abstractmethod
     def write(self, report: Report, folder: pathlib.Path) -> pathlib.Path:

@@ -80,7 +80,7 @@ class Evaluation:
         return curves_figure([self])
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write path, evaluation.csv, report.json and report.html into `folder`."""
+        """Write path, evaluation.csv, report.svg, report.html and report.json into `folder`."""
         from connectivity_hooks.reports.report import Report
 
         Report.of([self]).save(pathlib.Path(folder))

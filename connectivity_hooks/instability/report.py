@@ -70,13 +70,13 @@ def write_report(found: Stability, folder: pathlib.Path) -> None:
     content = content_of(found)
     _write_barriers(found, folder / "stability.csv")
     _write_curves(found, folder / "curves.csv")
-    atomic_text(folder / "stability.svg", as_svg_file(stability_figure(content)))
-    write_page(content, folder)
+    write_pages(content, folder)
     atomic_text(folder / "stability.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def write_page(content: Mapping[str, Any], folder: pathlib.Path) -> None:
-    """Write stability.html of what stability.json holds."""
+def write_pages(content: Mapping[str, Any], folder: pathlib.Path) -> None:
+    """Write stability.svg and stability.html of what stability.json holds."""
+    atomic_text(folder / "stability.svg", as_svg_file(stability_figure(content)))
     picture = as_svg(stability_figure(content))
     atomic_text(folder / "stability.html", page("stability.html.j2", picture, report=content))
 

@@ -1,4 +1,4 @@
-"""report.html: one file that opens offline, without scripts, made from a saved report's plain data."""
+"""report.svg and report.html, one file that opens offline, without scripts: made from a saved report's plain data."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from connectivity_hooks.checkpoints.atomic import atomic_text
-from connectivity_hooks.reports.plots import as_svg, figure_of
+from connectivity_hooks.reports.plots import as_svg, as_svg_file, figure_of
 
 if TYPE_CHECKING:
     from connectivity_hooks.reports.report import Saved
@@ -21,15 +22,16 @@ WORDS = {
 }
 
 
-def write_html(saved: Saved, file: pathlib.Path) -> None:
-    """Render a saved report and write it in one step."""
-    atomic_text(file, render_html(saved))
+def write_pages(saved: Saved, folder: pathlib.Path) -> None:
+    """Write report.svg, where a path was measured, and report.html; each in one step."""
+    if saved.rows:
+        atomic_text(folder / "report.svg", as_svg_file(_curves(saved)))
+    atomic_text(folder / "report.html", render_html(saved))
 
 
 def render_html(saved: Saved) -> str:
     """Return the page: the answer in words, the picture, the tables."""
-    bounds = {name: builder.get("bound") or {} for name, builder in saved.content["builders"].items()}
-    picture = as_svg(figure_of(saved.rows, bounds)) if saved.rows else ""
+    picture = as_svg(_curves(saved)) if saved.rows else ""
     return page("report.html.j2", picture, report=saved.content, words=WORDS, splits=_splits(saved))
 
 
@@ -50,6 +52,11 @@ def page(template: str, picture: str, **content: Any) -> str:
     )
     environment.filters |= {"figure": _figure, "percent": _percent, "points": _points, "seconds": _seconds}
     return environment.get_template(template).render(picture=Markup(picture), **content)
+
+
+def _curves(saved: Saved) -> Figure:
+    bounds = {name: builder.get("bound") or {} for name, builder in saved.content["builders"].items()}
+    return figure_of(saved.rows, bounds)
 
 
 def _splits(saved: Saved) -> list[str]:

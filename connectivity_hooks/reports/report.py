@@ -80,14 +80,14 @@ class Report:
         return figures_table(list(self.evaluations.values()))
 
     def save(self, folder: pathlib.Path) -> None:
-        """Write evaluation.csv, report.html and, last, report.json; each in one step."""
-        from connectivity_hooks.reports.html import write_html
+        """Write evaluation.csv, report.svg, report.html and, last, report.json; each in one step."""
+        from connectivity_hooks.reports.html import write_pages
 
         folder.mkdir(parents=True, exist_ok=True)
         rows = rows_of(self.evaluations)
         saved = Saved(self.as_json(), tuple(rows))
         write_rows(folder / "evaluation.csv", rows)
-        write_html(saved, folder / "report.html")
+        write_pages(saved, folder)
         atomic_text(folder / "report.json", json.dumps(saved.content, indent=1, allow_nan=False) + "\n")
 
 

@@ -22,7 +22,7 @@ def test_connect_writes_path_report_and_figures(run, ends, workspace, tmp_path):
     assert (status, err) == (0, "")
     assert "connected" in out.lower()
     names = {file.name for file in (tmp_path / "out").iterdir()}
-    assert names == {"linear.path.safetensors", "evaluation.csv", "report.json", "report.html"}
+    assert names == {"linear.path.safetensors", "evaluation.csv", "report.json", "report.svg", "report.html"}
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     linear = report["builders"]["linear"]
     for split in ("train", "test"):

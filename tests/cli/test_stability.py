@@ -114,11 +114,12 @@ def test_chosen_k_alone_are_compared(run, words, runs):
 
 def test_the_page_is_made_again_from_its_data_alone(run, words, tmp_path):
     run(*words, "--out", tmp_path / "out")
-    page = tmp_path / "out" / "stability.html"
-    before = page.read_text()
-    page.unlink()
+    files = [tmp_path / "out" / f"stability.{ending}" for ending in ("html", "svg")]
+    before = [file.read_text() for file in files]
+    for file in files:
+        file.unlink()
     assert run("report", tmp_path / "out")[0] == 0
-    assert page.read_text() == before
+    assert [file.read_text() for file in files] == before
     (tmp_path / "out" / "stability.json").write_text("{}")
     status, _, err = run("report", tmp_path / "out")
     assert (status, err.count("\n")) == (3, 1)
