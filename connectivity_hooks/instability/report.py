@@ -15,7 +15,7 @@ from connectivity_hooks.evaluation.measurement import Measurement
 from connectivity_hooks.instability.figure import stability_figure
 from connectivity_hooks.instability.spread import Instability, Spread
 from connectivity_hooks.reports.html import page
-from connectivity_hooks.reports.plots import as_svg, as_svg_file
+from connectivity_hooks.reports.plots import as_svg
 from connectivity_hooks.reports.report import environment, finite
 from connectivity_hooks.reports.rows import write_csv
 from connectivity_hooks.reports.tables import aligned
@@ -76,8 +76,8 @@ def write_report(found: Stability, folder: pathlib.Path) -> None:
 
 def write_pages(content: Mapping[str, Any], folder: pathlib.Path) -> None:
     """Write stability.svg and stability.html of what stability.json holds."""
-    atomic_text(folder / "stability.svg", as_svg_file(stability_figure(content)))
     picture = as_svg(stability_figure(content))
+    atomic_text(folder / "stability.svg", picture)
     atomic_text(folder / "stability.html", page("stability.html.j2", picture, report=content))
 
 

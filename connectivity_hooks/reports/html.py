@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from connectivity_hooks.checkpoints.atomic import atomic_text
-from connectivity_hooks.reports.plots import as_svg, as_svg_file, figure_of
+from connectivity_hooks.reports.plots import as_svg, figure_of, inline
 
 if TYPE_CHECKING:
     from connectivity_hooks.reports.report import Saved
@@ -24,14 +23,20 @@ WORDS = {
 
 def write_pages(saved: Saved, folder: pathlib.Path) -> None:
     """Write report.svg, where a path was measured, and report.html; each in one step."""
-    if saved.rows:
-        atomic_text(folder / "report.svg", as_svg_file(_curves(saved)))
-    atomic_text(folder / "report.html", render_html(saved))
+    picture = draw(saved)
+    if picture:
+        atomic_text(folder / "report.svg", picture)
+    atomic_text(folder / "report.html", render_html(saved, picture))
 
 
-def render_html(saved: Saved) -> str:
+def draw(saved: Saved) -> str:
+    """Return the picture, loss and error along all paths, as an SVG file's text; empty where no path was measured."""
+    bounds = {name: builder.get("bound") or {} for name, builder in saved.content["builders"].items()}
+    return as_svg(figure_of(saved.rows, bounds)) if saved.rows else ""
+
+
+def render_html(saved: Saved, picture: str) -> str:
     """Return the page: the answer in words, the picture, the tables."""
-    picture = as_svg(_curves(saved)) if saved.rows else ""
     return page("report.html.j2", picture, report=saved.content, words=WORDS, splits=_splits(saved))
 
 
@@ -40,7 +45,8 @@ def page(template: str, picture: str, **content: Any) -> str:
 
     Args:
         template: Its name.
-        picture: SVG drawn from data by matplotlib, which escapes the text in it; the one thing not escaped again.
+        picture: Text of an SVG file or nothing. matplotlib drew it from data and escaped the text in it: it is the one
+            thing not escaped again.
         **content: What the template shows.
     """
     environment = jinja2.Environment(
@@ -51,12 +57,7 @@ def page(template: str, picture: str, **content: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"figure": _figure, "percent": _percent, "points": _points, "seconds": _seconds}
-    return environment.get_template(template).render(picture=Markup(picture), **content)
-
-
-def _curves(saved: Saved) -> Figure:
-    bounds = {name: builder.get("bound") or {} for name, builder in saved.content["builders"].items()}
-    return figure_of(saved.rows, bounds)
+    return environment.get_template(template).render(picture=Markup(inline(picture) if picture else ""), **content)
 
 
 def _splits(saved: Saved) -> list[str]:

@@ -70,7 +70,7 @@ def figure_of(rows: Sequence[Row], bounds: Mapping[str, Mapping[str, float | Non
     return figure
 
 
-def as_svg_file(figure: Figure) -> str:
+def as_svg(figure: Figure) -> str:
     """Return a figure as an SVG file of its own, the same for the same data."""
     text = io.StringIO()
     with mpl.rc_context(STYLE):
@@ -78,9 +78,8 @@ def as_svg_file(figure: Figure) -> str:
     return text.getvalue()
 
 
-def as_svg(figure: Figure) -> str:
-    """Return a figure as SVG to put into a page: no prolog, no metadata, no address of anything outside."""
-    svg = as_svg_file(figure)
+def inline(svg: str) -> str:
+    """Return an SVG file's text to put into a page: no prolog, no metadata, no address of anything outside."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)

@@ -117,3 +117,14 @@ def test_blocks_and_what_enters_the_head_are_looked_at():
 def test_a_misspelt_argument_is_refused_before_any_training():
     with pytest.raises(TypeError, match="evry"):
         WatchCallback(data(), evry=2)
+
+
+def test_the_data_of_the_training_are_found_where_the_trainer_leaves_them(tmp_path):
+    """Transformers 4.49 gives callbacks no loader; its state holds it."""
+    one = trainer(tmp_path, watching(tmp_path, at_start=True))
+    callback = next(callback for callback in one.callback_handler.callbacks if isinstance(callback, WatchCallback))
+    one.state.train_dataloader = one.get_train_dataloader()
+    callback.on_train_begin(one.args, one.state, one.control, model=one.model, train_dataloader=None)
+    callback.remove()
+    assert {(step, status) for step, _, _, status in history(tmp_path)} <= {(0, "holds"), (0, "fails")}
+    assert history(tmp_path)

@@ -11,7 +11,7 @@ from connectivity_hooks.contracts import Verdict
 from connectivity_hooks.evaluation import Evaluation, Measurement
 from connectivity_hooks.evaluation.barriers import barriers
 from connectivity_hooks.paths import EndPoint, Path
-from connectivity_hooks.reports.html import render_html
+from connectivity_hooks.reports.html import draw, render_html
 from connectivity_hooks.reports.report import Report, load_saved
 from connectivity_hooks.reports.rows import read_rows, rows_of
 from connectivity_hooks.reports.tables import figures_table, verdicts_table
@@ -145,7 +145,7 @@ def test_the_rows_survive_the_file_exactly(tmp_path):
 
 def test_the_page_is_made_again_from_its_data_alone(tmp_path):
     content, html = saved(tmp_path, Report.of([evaluation()], checkpoints=ENDS))
-    assert render_html(content) == html
+    assert render_html(content, draw(content)) == html
 
 
 def test_an_evaluation_saves_prints_and_plots_itself(tmp_path):

@@ -108,8 +108,9 @@ class Fitter:
         if head is None:
             return self._scaled(cut, slots, narrow, found)
         trained = self._with_head(cut, until, narrow, head, found, slots)
-        hopeful = last or self.goal.rise(trained.error) <= self.effort.refit
-        if trained.loss <= self.goal.target or not hopeful:
+        if trained.loss <= self.goal.target:
+            return trained
+        if not last and self.goal.rise(trained.error) > self.effort.refit:
             return trained
         anew = self._head(found)
         del found
