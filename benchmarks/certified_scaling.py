@@ -1,6 +1,8 @@
 """How time and memory of building a certified path grow with depth and with samples, between ends of certified.py.
 
 python benchmarks/certified_scaling.py --data mnist.npz --ends runs/mlp{depth} --depths 2 5 10 20
+python benchmarks/certified_scaling.py --data mnist.npz --ends runs/res{depth} --depths 2 4 8 --samples 60000 \
+    --network "residual?blocks={depth}" --width 160
 """
 
 import argparse
@@ -40,7 +42,7 @@ def peak_memory():
 
 def measured(depth, arguments, samples):
     """Return seconds and points of one build on the first `samples` images, and its memory in layers of features."""
-    spec = f"{HERE / 'networks.py'}:mlp?depth={depth}&width={arguments.width}"
+    spec = f"{HERE / 'networks.py'}:{arguments.network.format(depth=depth)}"
     folder = arguments.ends.format(depth=depth)
     task = ch.make_task(model=spec, data=arguments.data, normalize=arguments.normalize)
     task = dataclasses.replace(task, train=task.train.head(samples), test=None)
@@ -71,10 +73,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", required=True, help="mnist.npz")
     parser.add_argument("--normalize", default="0.1307,0.3081")
+    parser.add_argument("--network", default="mlp?depth={depth}&width=245", help="of networks.py, with {depth} in it")
     parser.add_argument("--ends", required=True, help="folder of the ends, with {depth} in it")
     parser.add_argument("--depths", type=int, nargs="+", default=[2, 5, 10, 20])
     parser.add_argument("--samples", type=int, nargs="+", default=[15000, 30000, 60000])
-    parser.add_argument("--width", type=int, default=245)
+    parser.add_argument("--width", type=int, default=245, help="of a layer, the unit of memory")
     parser.add_argument("--effort", default="normal")
     parser.add_argument("--plot", help="write an SVG here")
     arguments = parser.parse_args()

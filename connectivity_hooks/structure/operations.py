@@ -54,6 +54,7 @@ def step_of(node: fx.Node, values: Mapping[fx.Node, str], names: Mapping[str, st
         "inputs": reads,
         "shape": shape,
         "operation": f"aten.{operation}",
+        "module": _module(node),
     }
     for recognise in (_affine, _norm, _elementwise, _pool, _flatten, _combined):
         step = recognise(node, operation, weight, common, batch)
@@ -68,6 +69,15 @@ def _operation(node: fx.Node) -> str:
     name = str(node.target).split(".")[1] if "." in str(node.target) else str(node.target)
     in_place = name.endswith("_") and not name.endswith("__")
     return name[:-1] if in_place else name
+
+
+def _module(node: fx.Node) -> str:
+    """Return the path of the innermost module that computes a node, or the model's class."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    if not stack:
+        return ""
+    path, kind = stack[-1]
+    return path or str(kind).rpartition(".")[2]
 
 
 def _bound(node: fx.Node) -> dict[str, Any]:
@@ -203,8 +213,8 @@ def _combined(
 
 
 def _replay(node: fx.Node, weight: Mapping[fx.Node, str]) -> Apply:
-    """Return a function that calls the node's own operation, out of place where it was in place."""
-    function: Any = _out_of_place(node.target)
+    """Return a function that calls the node's own operation, whatever the strides, and in place of nothing."""
+    function: Any = _general(node.target)
     reads = [arg for arg in node.all_input_nodes if arg not in weight]
 
     def apply(x: Sequence[Tensor], w: Mapping[str, Tensor]) -> Tensor:
@@ -217,7 +227,9 @@ def _replay(node: fx.Node, weight: Mapping[fx.Node, str]) -> Apply:
     return apply
 
 
-def _out_of_place(target: Any) -> Any:
+def _general(target: Any) -> Any:
+    if target is torch.ops.aten.view.default:  # what was contiguous when traced need not be: identities copy nothing
+        return torch.ops.aten.reshape.default
     name = getattr(getattr(target, "_schema", None), "name", "")
     if not name.endswith("_") or name.endswith("__"):
         return target

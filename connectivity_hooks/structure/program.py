@@ -29,6 +29,7 @@ class Step:
             width.
         shape: Shape of the value without the batch axis.
         operation: The operation's own name, e.g. ``aten.conv2d``, for messages.
+        module: Path of the innermost module that computes it, or the model's class; for messages.
         groups: Groups of a convolution.
         dense: Whether an ``affine`` step maps its whole input, flattened, to one position: a linear map of neurons, or
             a convolution whose kernel covers its input without padding.
@@ -42,6 +43,7 @@ class Step:
     apply: Callable[[Sequence[Tensor], Mapping[str, Tensor]], Tensor]
     shape: tuple[int, ...]
     operation: str
+    module: str = ""
     groups: int = 1
     dense: bool = False
     settings: Mapping[str, object] = field(default_factory=dict)

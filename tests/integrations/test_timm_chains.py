@@ -48,10 +48,10 @@ def test_residual_networks_can_be_taken_over_in_front_of_every_layer_that_mixes_
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("vit_tiny_patch16_224", "aten.flatten merges other axes"),
-        ("res2net50_26w_4s", "aten.split"),
-        ("convnext_atto", "aten.permute moves neurons to another axis"),
-        ("densenet121", "aten.cat concatenates values"),
+        ("vit_tiny_patch16_224", r"aten.flatten \(patch_embed\) merges other axes"),
+        ("res2net50_26w_4s", r"aten.split \(layer1.0\)"),
+        ("convnext_atto", r"aten.permute \(stem.1\) moves neurons to another axis"),
+        ("densenet121", r"aten.cat \(features.denseblock1.denselayer1\) concatenates values"),
     ],
 )
 def test_what_does_not_fit_is_named(name, reason):

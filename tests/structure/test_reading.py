@@ -71,6 +71,21 @@ def test_what_acts_across_neurons_is_other():
     assert [step.operation for step in program.steps if step.kind == "other"] == ["aten.layer_norm"]
 
 
+def test_attention_is_read_and_runs_whatever_the_strides():
+    class Attentive(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention, self.down = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(32, 3)
+
+        def forward(self, x):
+            return self.down(self.attention(x, x, x)[0].flatten(1))
+
+    model, x = Attentive().eval(), torch.randn(2, 4, 8)
+    program = read_program(model, x)
+    torch.testing.assert_close(program.run(named(model), x), model(x))
+    assert {step.module for step in program.steps if step.kind == "other"} == {"attention"}
+
+
 def test_a_model_that_cannot_be_traced_is_refused_in_one_line():
     class Branching(nn.Module):
         def forward(self, x):

@@ -34,9 +34,9 @@ _LINEAR = ("flatten", "identity")
 
 
 def obstacle(step: Step, reason: str) -> InputError:
-    """Return the error that names a step and why it does not fit."""
-    tensor = f" ({next(iter(step.weights.values()))})" if step.weights else ""
-    return InputError(f"builder certified: {step.operation}{tensor} {reason}; {INSTEAD}")
+    """Return the error that names a step, by its weight or else its module, and why it does not fit."""
+    place = next(iter(step.weights.values()), step.module)
+    return InputError(f"builder certified: {step.operation} ({place}) {reason}; {INSTEAD}")
 
 
 def read_network(program: Program, weights: Weights) -> Network:

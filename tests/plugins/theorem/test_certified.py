@@ -146,7 +146,32 @@ class Scaled(nn.Module):
         return self.fc2(torch.relu(self.fc1(x)) * self.gain)
 
 
+class Attentive(nn.Module):
+    """Attention over four tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.attention, self.down = nn.Linear(10, 32), nn.MultiheadAttention(8, 2), nn.Linear(32, 3)
+
+    def forward(self, x):
+        tokens = torch.relu(self.up(x)).unflatten(1, (4, 8))
+        return self.down(self.attention(tokens, tokens, tokens)[0].flatten(1))
+
+
+class Halved(nn.Module):
+    """Some neurons are picked from the others."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(10, 8), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.fc2(torch.relu(self.fc1(x))[:, :4])
+
+
 REFUSED = {
+    "attention": (Attentive, "aten.unflatten (Attentive) does not act neuron by neuron"),
+    "a slice": (Halved, "aten.slice (Halved) does not act neuron by neuron"),
     "layer norm": (
         lambda: nn.Sequential(nn.Linear(10, 40), nn.LayerNorm(40), nn.ReLU(), nn.Linear(40, 3)),
         r"aten.layer_norm (1.weight) normalises over neurons",
@@ -154,11 +179,11 @@ REFUSED = {
     "scaled neurons": (Scaled, "aten.mul (gain) multiplies by weights"),
     "softmax": (
         lambda: nn.Sequential(nn.Linear(10, 8), nn.ReLU(), nn.Linear(8, 3), nn.Softmax(1)),
-        "aten.softmax normalises over neurons",
+        "aten.softmax (3) normalises over neurons",
     ),
     "activated outputs": (
         lambda: nn.Sequential(nn.Linear(10, 8), nn.ReLU(), nn.Linear(8, 3), nn.Tanh()),
-        "aten.tanh follows the output layer, and is not linear",
+        "aten.tanh (3) follows the output layer, and is not linear",
     ),
     "no hidden layer": (lambda: nn.Sequential(nn.Linear(10, 3)), "expected hidden layers"),
     "one neuron": (lambda: mlp(8, 1, 8), "3.weight makes 1 neuron, two sides need 2"),

@@ -162,8 +162,8 @@ class Shared(Vectors):
 
 
 REFUSED = {
-    "input added": (Sum, "aten.add adds the input itself"),
-    "broadcast": (Broadcast, "aten.add adds values of different shapes"),
+    "input added": (Sum, "aten.add (Sum) adds the input itself"),
+    "broadcast": (Broadcast, "aten.add (Broadcast) adds values of different shapes"),
     "shared": (Shared, "a second time"),
 }
 
