@@ -1,4 +1,4 @@
-"""What the package raises when the fault lies in its input, and how it suggests the name that was meant."""
+"""What the package raises when the fault lies in its input, and errors as a line for a person."""
 
 from __future__ import annotations
 
@@ -25,3 +25,12 @@ def near_matches(name: str, known: Iterable[str]) -> str:
     if close:
         return "did you mean " + " or ".join(repr(match) for match in close) + "?"
     return "known: " + (", ".join(names) if names else "none are installed")
+
+
+def one_line(error: BaseException, longest: int = 300) -> str:
+    """Return an error as one line for a person: our own as they are, others with their kind, memory in words."""
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return "it needs more memory than there is"
+    text = " ".join(str(error).split())
+    words = text if isinstance(error, ConnectivityError) else f"{type(error).__name__}: {text}".removesuffix(": ")
+    return words if len(words) <= longest else words[: longest - 1] + "…"

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.checkpoints.header import shown
-from connectivity_hooks.checkpoints.reading import open_regular, read
+from connectivity_hooks.checkpoints.reading import read
 from connectivity_hooks.checkpoints.writing import write_tensors
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.untrusted import open_regular
 
 KEYS = ("state_dict", "model", "model_state_dict", "module", "net", "weights")
 AVERAGED = ("state_dict_ema", "model_ema", "ema", "ema_state_dict")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
-import stat
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -16,6 +15,7 @@ from torch import Tensor
 from connectivity_hooks.checkpoints import sharded
 from connectivity_hooks.checkpoints.header import Entry, Malformed, read_header, shown
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.untrusted import open_regular
 
 INDEX = ".safetensors.index.json"
 
@@ -74,18 +74,6 @@ def read_file(file: pathlib.Path, only: Collection[str] | None = None) -> tuple[
     except Malformed as fault:
         raise InputError(f"{file}: {fault}; save it again") from None
     return weights, dict(header.metadata), digest.hexdigest()
-
-
-def open_regular(file: pathlib.Path) -> BinaryIO:
-    """Open a regular file for reading; refuse folders, devices and pipes, which could block or never end."""
-    try:
-        handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}; check the path") from None
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise InputError(f"{file}: is not a regular file; give a safetensors file")
-    return os.fdopen(handle, "rb")
 
 
 def require_finite(checkpoint: Checkpoint) -> None:

@@ -15,9 +15,9 @@ from torch import nn
 from connectivity_hooks.checkpoints import Checkpoint, read, save
 from connectivity_hooks.checkpoints.atomic import atomic_write
 from connectivity_hooks.checkpoints.pickles import load_plain
-from connectivity_hooks.checkpoints.reading import open_regular
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.instability.layout import START, STATE, STATE_KEY, STEP_KEY, step_folder
+from connectivity_hooks.untrusted import open_regular
 
 _CHUNK = 1 << 24
 
