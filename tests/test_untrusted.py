@@ -22,7 +22,8 @@ def test_whatever_goes_wrong_while_reading_is_one_line_about_the_thing(error):
     with pytest.raises(InputError) as raised, guarded("file.json", "a report", "make it again"):
         raise error
     text = str(raised.value)
-    assert text.startswith("file.json: is not a report: ") and text.endswith("; make it again")
+    assert text.startswith("file.json: is not a report: ")
+    assert text.endswith("; make it again")
     assert "\n" not in text
 
 
