@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from connectivity_hooks.paths.path import MEASURED
+
 if TYPE_CHECKING:
     from connectivity_hooks.evaluation.barriers import Barriers
     from connectivity_hooks.evaluation.evaluation import Evaluation
@@ -41,8 +43,7 @@ def conclude(evaluation: Evaluation) -> Conclusion:
     low = _is_low(train)
     sentences = [_rise(name, figures) for name, figures in evaluation.barriers.items()]
     sentences += [_knowledge(evaluation, name) for name in evaluation.curves]
-    if any(deviation.broken for deviation in evaluation.deviations):
-        sentences.append("The path claims guarantees that its own outputs refute; no bound is given.")
+    sentences += _gaps(evaluation)
     builder = evaluation.path.builder or "given"
     if low and bound is not None:
         headline = f"Connected, and proven: along the {builder} path the {split} loss never exceeds {bound:.4g}."
@@ -52,6 +53,15 @@ def conclude(evaluation: Evaluation) -> Conclusion:
         return Conclusion("connected", headline, tuple(sentences))
     headline = f"Not connected by the {builder} path: the {split} loss rises to {train.loss_max:.4g}."
     return Conclusion("barrier", headline, tuple(sentences))
+
+
+def _gaps(evaluation: Evaluation) -> list[str]:
+    """Say why a path that claims guarantees gets no bound."""
+    if evaluation.proven or set(evaluation.path.guarantees) == {MEASURED}:
+        return []
+    refuted = tuple(evaluation.guarantees) != evaluation.path.guarantees and evaluation.batch_norm == "stored"
+    claim = "that a check refutes; no bound is given" if refuted else "and gets no bound"
+    return [f"The path claims guarantees {claim}: {'; '.join(evaluation.proof.gaps)}."]
 
 
 def _is_low(figures: Barriers) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 from connectivity_hooks.evaluation.passes import Passes
 from connectivity_hooks.paths.path import CONSTANT, MEASURED, Guarantee, Path
 from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.verification.rounding import outputs_tolerance
 
 SAMPLES = 64
 
@@ -23,7 +24,7 @@ class Deviation:
         segment: Index of the segment.
         guarantee: ``constant`` or ``convex``.
         relative: Largest absolute deviation divided by the largest absolute output.
-        tolerance: What rounding in the task's dtype explains: 2000 units in the last place.
+        tolerance: What rounding in the task's dtype explains, see `verification.rounding`.
     """
 
     segment: int
@@ -40,7 +41,7 @@ class Deviation:
 def deviations(passes: Passes, path: Path, guarantees: Sequence[Guarantee], task: Task) -> tuple[Deviation, ...]:
     """Check every guaranteed segment on the first samples of the training split."""
     split = task.train.head(min(SAMPLES, len(task.train)))
-    tolerance = 2000 * torch.finfo(task.dtype).eps
+    tolerance = outputs_tolerance(task.dtype)
     found = []
     for segment, guarantee in enumerate(guarantees):
         if guarantee != MEASURED:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
+
+import torch
 
 from connectivity_hooks.errors import UsageError
 from connectivity_hooks.evaluation import schedule
 from connectivity_hooks.evaluation.barriers import barriers
-from connectivity_hooks.evaluation.deviations import deviations
 from connectivity_hooks.evaluation.evaluation import Evaluation
 from connectivity_hooks.evaluation.measurement import Measurement, SampleScores, summarise
 from connectivity_hooks.evaluation.passes import BatchNorm, Passes
+from connectivity_hooks.evaluation.reliance import Reliance, reliance
 from connectivity_hooks.evaluation.scorer import Scorer
 from connectivity_hooks.evaluation.sites import Sites
+from connectivity_hooks.paths.fitting import require_fit
 from connectivity_hooks.paths.geometry import arc_lengths
-from connectivity_hooks.paths.path import MEASURED, Guarantee, Path
+from connectivity_hooks.paths.path import CONVEX, MEASURED, Guarantee, Path
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.verification.proof import Curve, prove
 
 
 class Record(Protocol):
@@ -48,7 +52,8 @@ def evaluate(
 
     Segments without a guarantee are measured at an even grid, then in `refine` rounds at the two midpoints beside the
     largest training loss. A ``convex`` segment's interior comes from the outputs of its two ends, a ``constant``
-    segment's from one of them; both guarantees are spot-checked by forward passes of a few samples.
+    segment's from one of them; both guarantees are checked first, see `reliance`, and a segment whose guarantee does
+    not hold is measured like one without.
     Time: (points + 2·refine) passes over the data for a path without guarantees, one pass for each run of ``constant``
     segments otherwise. Memory: the path, one module, and per-sample losses of the two ends.
 
@@ -63,15 +68,16 @@ def evaluate(
         progress: Shows how far it is.
 
     Raises:
+        InputError: The path does not fit the model.
         UsageError: Fewer than two points, or a negative number of rounds.
     """
     if points < 2 or refine < 0:
         raise UsageError(f"evaluate: expected points ≥ 2 and refine ≥ 0, found {points} and {refine}")
     started = time.perf_counter()
     passes = Passes(path, task, batch_norm)
-    guarantees = path.guarantees if batch_norm == "stored" else (MEASURED,) * len(path.guarantees)
-    spot_checks = deviations(passes, path, guarantees, task)
-    measured = _Curve(path, guarantees, task, passes, record).measure(points, refine, progress)
+    require_fit(path, passes.model)
+    relied = reliance(path, task, passes) if batch_norm == "stored" else _nothing(path)
+    measured = _Curve(path, relied.guarantees, task, passes, record).measure(points, refine, progress)
     ts = sorted(measured)
     arc = arc_lengths(path, ts, _coordinates(passes, path))
     curves = {split.name: tuple(measured[t][index] for t in ts) for index, split in enumerate(task.splits())}
@@ -82,10 +88,35 @@ def evaluate(
         curves=curves,
         barriers={name: barriers(curve, arc) for name, curve in curves.items()},
         length=float(arc[-1]),
-        deviations=spot_checks,
-        loss_is_convex=task.loss.convex,
+        guarantees=relied.guarantees,
+        deviations=relied.deviations,
+        proof=prove(
+            path,
+            task.loss,
+            untrue=relied.refuted,
+            curves=_losses(path, curves, passes, task),
+            dtype=task.dtype,
+            stored_statistics=batch_norm == "stored",
+        ),
         seconds=time.perf_counter() - started,
     )
+
+
+def _nothing(path: Path) -> Reliance:
+    """With statistics measured anew at each t, no segment keeps its function or its outputs' straight line."""
+    return Reliance((MEASURED,) * len(path.guarantees), (), ())
+
+
+def _losses(path: Path, curves: Mapping[str, Sequence[Measurement]], passes: Passes, task: Task) -> list[Curve]:
+    dtype = _type_of_losses(passes, task) if CONVEX in path.guarantees else torch.float64
+    return [Curve(split, {point.t: point.loss for point in curve}, dtype) for split, curve in curves.items()]
+
+
+@torch.no_grad()
+def _type_of_losses(passes: Passes, task: Task) -> torch.dtype:
+    """Return the type that losses of single samples come in: a user's own function may take no float64."""
+    inputs, targets = next(iter(task.train.head(1).batches(1)))
+    return task.loss.measure(passes.model(inputs), targets).dtype
 
 
 class _Curve:

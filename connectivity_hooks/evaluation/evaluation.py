@@ -13,7 +13,8 @@ from connectivity_hooks.evaluation.conclusion import Conclusion, conclude
 from connectivity_hooks.evaluation.deviations import Deviation
 from connectivity_hooks.evaluation.measurement import Measurement
 from connectivity_hooks.evaluation.passes import BatchNorm
-from connectivity_hooks.paths.path import MEASURED, Path
+from connectivity_hooks.paths.path import Guarantee, Path
+from connectivity_hooks.verification.proof import Proof
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,8 +31,9 @@ class Evaluation:
         curves: For each split the measurements in order of t.
         barriers: For each split the barriers.
         length: Euclidean length of the path over the parameters.
-        deviations: Spot checks of the guarantees.
-        loss_is_convex: Whether the loss is convex in the outputs.
+        guarantees: For each segment the guarantee that was relied on; ``measured`` where the path's own was refuted.
+        deviations: Spot checks of the path's guarantees.
+        proof: Whether the bound is proven, and what is missing.
         seconds: Time the evaluation took.
         build_seconds: Time the builder took; None when the path came from a file.
     """
@@ -42,8 +44,9 @@ class Evaluation:
     curves: Mapping[str, Sequence[Measurement]]
     barriers: Mapping[str, Barriers]
     length: float
+    guarantees: Sequence[Guarantee]
     deviations: Sequence[Deviation]
-    loss_is_convex: bool
+    proof: Proof
     seconds: float
     build_seconds: float | None = None
 
@@ -51,16 +54,14 @@ class Evaluation:
     def bound(self) -> dict[str, float | None]:
         """For each split sup_t L(θ(t)) over the whole continuous path, or None where it is not proven.
 
-        With ``constant`` and ``convex`` segments only, and a loss convex in the outputs, it is the largest loss of the
-        path's points, none of which was left out.
+        It is the largest loss of the path's points, none of which was left out; see `verification.proof` for the rule.
         """
         return {split: self._largest_knot(curve) if self.proven else None for split, curve in self.curves.items()}
 
     @property
     def proven(self) -> bool:
-        """Whether the path's guarantees prove a bound: they hold for every segment, and no spot check refutes one."""
-        guaranteed = MEASURED not in self.path.guarantees and self.batch_norm == "stored"
-        return guaranteed and self.loss_is_convex and not any(deviation.broken for deviation in self.deviations)
+        """Whether everything that a bound needs was checked and holds."""
+        return self.proof.holds
 
     @property
     def conclusion(self) -> Conclusion:

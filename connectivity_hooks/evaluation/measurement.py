@@ -66,7 +66,7 @@ def score(batches: Iterable[tuple[Tensor, Tensor]], loss: Loss) -> SampleScores:
     """Score batches of (outputs, targets) without waiting for the device."""
     losses, errors = [], []
     for outputs, targets in batches:
-        losses.append(loss.per_sample(outputs, targets))
+        losses.append(loss.measure(outputs, targets))
         if loss.errors is not None:
             errors.append(loss.errors(outputs, targets))
     return SampleScores(torch.cat(losses), torch.cat(errors) if errors else None)

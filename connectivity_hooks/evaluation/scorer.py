@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import torch
 from torch import Tensor
 
@@ -39,7 +41,7 @@ class Scorer:
         site = self._sites(t)
         if len(site.anchors) == 2:
             left, right = (self._outputs_at(anchor) for anchor in site.anchors)
-            return self._score(torch.lerp(left, right, site.share)), site.source
+            return self._score(self._between(left, right, site.share)), site.source
         return self._scores_at(site), site.source
 
     def _scores_at(self, site: Site) -> SampleScores:
@@ -51,7 +53,7 @@ class Scorer:
 
     def _forward(self, anchor: float, kept: bool) -> SampleScores:
         if kept:
-            return self._score(self._outputs_at(anchor))
+            return self._score(self._parts(self._outputs_at(anchor)))
         return score(self._passes.scored(anchor, self._split), self._task.loss)
 
     def _outputs_at(self, anchor: float) -> Tensor:
@@ -61,7 +63,14 @@ class Scorer:
             self._outputs[anchor] = self._passes.outputs(anchor, self._split)
         return self._outputs[anchor]
 
-    def _score(self, outputs: Tensor) -> SampleScores:
-        size = self._task.batch_size
-        batches = zip(outputs.split(size), self._split.targets().to(outputs.device).split(size), strict=True)
-        return score(batches, self._task.loss)
+    def _score(self, outputs: Iterable[Tensor]) -> SampleScores:
+        targets = self._split.targets().split(self._task.batch_size)
+        return score(((part, own.to(part.device)) for part, own in zip(outputs, targets, strict=True)), self._task.loss)
+
+    def _parts(self, outputs: Tensor) -> Iterator[Tensor]:
+        yield from outputs.split(self._task.batch_size)
+
+    def _between(self, left: Tensor, right: Tensor, share: float) -> Iterator[Tensor]:
+        # In float64, so that a loss seen above the line between the ends is the loss's doing, and not rounding's.
+        for a, b in zip(self._parts(left), self._parts(right), strict=True):
+            yield torch.lerp(a.double(), b.double(), share)

@@ -139,13 +139,14 @@ def _checkpoints(ends: tuple[EndPoint, EndPoint] | None) -> dict[str, Any] | Non
 
 def _builder(evaluation: Evaluation) -> dict[str, Any]:
     path, build = evaluation.path, evaluation.build_seconds
-    kinds = {kind: path.guarantees.count(kind) for kind in ("constant", "convex", "measured")}
+    kinds = {kind: list(evaluation.guarantees).count(kind) for kind in ("constant", "convex", "measured")}
     worst: dict[str, float] = {}
     for deviation in evaluation.deviations:
         worst[deviation.guarantee] = max(worst.get(deviation.guarantee, 0.0), deviation.relative)
     return {
         **{split: dataclasses.asdict(figures) for split, figures in evaluation.barriers.items()},
         "bound": evaluation.bound,
+        "unproven": list(evaluation.proof.gaps),
         "conclusion": dataclasses.asdict(evaluation.conclusion),
         "length": evaluation.length,
         "seconds": evaluation.seconds + (build or 0.0),

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, fields
 
 from connectivity_hooks.checkpoints.atomic import atomic_text
 from connectivity_hooks.evaluation.evaluation import Evaluation
-from connectivity_hooks.paths.path import Path
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBERS = ("t", "loss", "loss_interval", "excess", "excess_interval", "rise", "rise_interval")
@@ -41,7 +40,7 @@ class Row:
 def rows_of(evaluations: Mapping[str, Evaluation]) -> list[Row]:
     """Return the rows of several evaluations, in order of builder, split and t."""
     return [
-        Row(builder=name, guarantee=_guarantee(evaluation.path, point.t), **asdict(point))
+        Row(builder=name, guarantee=_guarantee(evaluation, point.t), **asdict(point))
         for name, evaluation in evaluations.items()
         for curve in evaluation.curves.values()
         for point in curve
@@ -83,7 +82,7 @@ def cell(value: object) -> object:
     return repr(value) if isinstance(value, float) else value
 
 
-def _guarantee(path: Path, t: float) -> str:
-    if path.basis == "bezier":
-        return path.guarantees[0]
-    return path.guarantees[min(path.segment(t)[0], len(path.guarantees) - 1)]
+def _guarantee(evaluation: Evaluation, t: float) -> str:
+    if evaluation.path.basis == "bezier":
+        return evaluation.guarantees[0]
+    return evaluation.guarantees[min(evaluation.path.segment(t)[0], len(evaluation.guarantees) - 1)]

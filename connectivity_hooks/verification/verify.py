@@ -10,19 +10,22 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from connectivity_hooks.checkpoints import Checkpoint, fit, read
-from connectivity_hooks.errors import InputError
+from connectivity_hooks.checkpoints import Checkpoint, read
+from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.paths.fitting import require_fit
 from connectivity_hooks.paths.path import CONSTANT, CONVEX, MEASURED, Path
-from connectivity_hooks.paths.weights import Weights, assign, same, weights_of
+from connectivity_hooks.paths.weights import Weights, assign, weights_of
 from connectivity_hooks.progress import SILENT, Progress
-from connectivity_hooks.structure import Program, read_program
+from connectivity_hooks.structure import Program, task_program
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.verification.ends import EndsFound, compare_ends
 from connectivity_hooks.verification.findings import Finding, Kind, Verification
-from connectivity_hooks.verification.spread import changed_outputs, output_weights
+from connectivity_hooks.verification.guarantees import segment_faults
+from connectivity_hooks.verification.rounding import PRECISE, loss_tolerance, outputs_tolerance
 
 _PROBED = 512
-_UNITS = 2000
+"""Samples whose outputs are computed inside every segment: a batch or two, for one segment costs several passes."""
 
 
 def verify(
@@ -37,9 +40,10 @@ def verify(
     """Check every claim of a path file.
 
     Of each segment: which weights move; that along a ``constant`` one no changed weight can reach an output; that along
-    a ``convex`` one only the output layer moves; that outputs inside it are what this implies, at random t. Of each
-    point: that its weights are finite and fit the model, and its loss on every split. Of the ends, if the checkpoints
-    are given: digests, and weights bit for bit.
+    a ``convex`` one only the output layer moves; that outputs inside it are what this implies, at random t; that the
+    loss there is not above the line between its ends, as a convex one cannot be. Of each point: that its weights are
+    finite and fit the model, and its loss on every split. Of the ends, if the checkpoints are given: digests, and
+    weights bit for bit; an end that was aligned is compared as a function, in float64.
 
     Time: a pass over the data for each point; memory: two points' weights and the outputs of a few samples.
 
@@ -48,12 +52,16 @@ def verify(
         task: Model, data and loss.
         checkpoints: The two checkpoints, in the order of the path.
         interior: Random t inside each segment.
-        seed: Seed of these t.
+        seed: Seed of these t, and of the samples that are looked at.
         progress: Shows how far it is.
 
     Raises:
         InputError: The file is no path file, or does not fit the model at all.
+        UsageError: The task's type is too coarse to tell a fault from rounding.
     """
+    if task.dtype not in PRECISE:
+        coarse = str(task.dtype).removeprefix("torch.")
+        raise UsageError(f"verify: {coarse} cannot tell a fault from rounding; use float32 or float64")
     path = Path.load(file)
     return _Verifier(path, task, [read(pathlib.Path(end)) for end in checkpoints], interior, seed).run(progress)
 
@@ -62,7 +70,7 @@ def verify(
 class _Verifier:
     path: Path
     task: Task
-    ends: Sequence[Checkpoint]
+    checkpoints: Sequence[Checkpoint]
     interior: int
     seed: int
     findings: list[Finding] = field(default_factory=list)
@@ -71,15 +79,15 @@ class _Verifier:
 
     def run(self, progress: Progress) -> Verification:
         self.model = self.task.model()
-        self._fit_model()
+        require_fit(self.path, self.model)
         self.program = self._program()
-        self.probed = self.task.train.head(min(_PROBED, len(self.task.train)))
+        count = min(_PROBED, len(self.task.train))
+        self.probed = self.task.train.sample(count, self.seed)
         self.generator = torch.Generator().manual_seed(self.seed)
-        self._check_ends()
+        ends = self._ends()
         largest: dict[str, tuple[float, int]] = {}
         before: Weights | None = None
-        count = len(self.path.edits) + 1
-        for index, point in enumerate(progress.track(self.path.points(), "verifying points", count)):
+        for index, point in enumerate(progress.track(self.path.points(), "verifying points", len(self.path.edits) + 1)):
             self._measure(index, point, largest)
             if before is not None and self.path.basis == "polyline":
                 self._check_segment(index - 1, before, point)
@@ -91,7 +99,7 @@ class _Verifier:
             max(self.excess, 0.0),
             self.deviation,
             {kind: self.path.guarantees.count(kind) for kind in (CONSTANT, CONVEX, MEASURED)},
-            self._ends_in_words(),
+            ends.words,
         )
 
     def _say(self, kind: Kind, where: str, reason: str) -> None:
@@ -100,57 +108,19 @@ class _Verifier:
     def _bound(self, largest: float) -> float | None:
         return None if self.findings or MEASURED in self.path.guarantees else largest
 
-    def _fit_model(self) -> None:
-        expected = weights_of(self.model)
-        missing, extra = sorted(expected.keys() - self.path.start), sorted(self.path.start.keys() - expected)
-        if missing or extra:
-            raise InputError(f"the path does not fit the model: missing {missing[:5]}, unexpected {extra[:5]}")
-        for name, tensor in expected.items():
-            if tensor.shape != self.path.start[name].shape:
-                found = tuple(self.path.start[name].shape)
-                raise InputError(f"the path does not fit the model: {name} is {found}, expected {tuple(tensor.shape)}")
-
     def _program(self) -> Program | None:
         if set(self.path.guarantees) <= {MEASURED}:
             return None
-        inputs, _ = next(iter(self.task.train.head(2).batches(2)))
-        if len(inputs) < 2:
-            inputs = torch.cat([inputs, inputs])
         try:
-            return read_program(self.model, inputs)
+            return task_program(self.task, self.model)
         except InputError as error:
             self._say("constant", "the model", f"its structure cannot be read, so nothing can be proven: {error}")
             return None
 
-    def _check_ends(self) -> None:
-        if not self.ends:
-            return
-        if len(self.ends) != 2:
-            raise InputError(f"expected the two checkpoints of the path, found {len(self.ends)}")
-        points = (self.path.start, self.path.point(len(self.path.edits)))
-        for index, (name, checkpoint, point) in enumerate(zip("AB", self.ends, points, strict=True)):
-            recorded = self.path.end_points[index].sha256 if self.path.end_points else None
-            if recorded != checkpoint.sha256:
-                self._say(
-                    "end", f"end {name}", f"digest {checkpoint.sha256[:12]}… expected, found {str(recorded)[:12]}…"
-                )
-            if index == 0 or self.path.alignment is None:
-                self._compare(name, fit(checkpoint, self.model).weights, point)
-
-    def _compare(self, end: str, expected: Weights, found: Weights) -> None:
-        for name, tensor in expected.items():
-            wide = tensor.to(found[name].dtype) if tensor.is_floating_point() else tensor
-            if not same(wide, found[name]):
-                self._say("end", f"end {end}, {name}", "differs from the checkpoint")
-
-    def _ends_in_words(self) -> str:
-        if not self.ends:
-            return "not compared with the checkpoints"
-        if any(finding.kind == "end" for finding in self.findings):
-            return "not those of the checkpoints"
-        if self.path.alignment is not None:
-            return "A is the checkpoint bit for bit, B has its digest and was aligned"
-        return "the checkpoints bit for bit"
+    def _ends(self) -> EndsFound:
+        found = compare_ends(self.path, self.checkpoints, self.task, self.model, self.probed)
+        self.findings += found.findings
+        return found
 
     @torch.no_grad()
     def _measure(self, index: int, point: Weights, largest: dict[str, tuple[float, int]]) -> None:
@@ -168,52 +138,57 @@ class _Verifier:
     def _loss(self, split: Split) -> float:
         total = torch.zeros((), dtype=torch.float64)
         for inputs, targets in split.batches(self.task.batch_size):
-            outputs = self.model(inputs).double()
-            total += self.task.loss.per_sample(outputs, targets).sum(dtype=torch.float64).cpu()
+            total += self.task.loss.measure(self.model(inputs), targets).sum(dtype=torch.float64).cpu()
         return float(total) / len(split)
 
     def _check_segment(self, segment: int, before: Weights, after: Weights) -> None:
         guarantee = self.path.guarantees[segment]
         if guarantee == MEASURED:
             return
-        if self.program is not None:
-            self._check_structure(segment, before, after, self.program)
-        self._check_outputs(segment, before, after)
-
-    def _check_structure(self, segment: int, before: Weights, after: Weights, program: Program) -> None:
-        where = f"segment {segment} ({self.path.guarantees[segment]})"
-        used = {name for step in program.steps for name in step.weights.values()}
-        moved = {name for name in before if name in used and not torch.equal(before[name], after[name])}
-        if self.path.guarantees[segment] == CONSTANT:
-            changes, names = changed_outputs(program, before, after)
-            if changes:
-                self._say("constant", where, f"a change of {', '.join(names)} can reach the outputs")
-            return
-        if not self.task.loss.convex:
+        if guarantee == CONVEX and not self.task.loss.convex:
+            where = f"segment {segment} (convex)"
             self._say("convex", where, f"the loss {self.task.loss.name} is not known to be convex in the outputs")
-        others = sorted(moved - output_weights(program))
-        if others:
-            self._say("convex", where, f"moves {', '.join(others)}, expected the output layer alone")
+        if self.program is not None:
+            self.findings += segment_faults(segment, guarantee, before, after, self.program)
+        self._check_inside(segment, before, after)
 
-    def _check_outputs(self, segment: int, before: Weights, after: Weights) -> None:
-        """Compare outputs inside a segment with what its guarantee says, and its loss with that of its ends."""
+    def _check_inside(self, segment: int, before: Weights, after: Weights) -> None:
+        """Compare outputs inside a segment with what its guarantee says, and the loss with the line of its ends."""
+        guarantee, tolerance = self.path.guarantees[segment], outputs_tolerance(self.task.dtype)
         first, last = self._outputs(before), self._outputs(after)
-        guarantee, tolerance = self.path.guarantees[segment], _UNITS * torch.finfo(self.task.dtype).eps
         scale = float(torch.stack([first.abs().max(), last.abs().max()]).max()) or 1.0
-        limit = max(self._mean(first), self._mean(last))
+        left, right = self._mean(first), self._mean(last)
         worst = float((last - first).abs().max()) / scale if guarantee == CONSTANT else 0.0
         for t in self._inside():
-            found = self._outputs(_between(before, after, t))
+            found = self._outputs(self._between(before, after, t))
             expected = first if guarantee == CONSTANT else torch.lerp(first, last, t)
             worst = max(worst, float((found - expected).abs().max()) / scale)
+            limit = max(left, right)
             self.excess = max(self.excess, self._mean(found) / limit - 1 if limit > 0 else 0.0)
+            if guarantee == CONVEX:
+                self._check_convexity(segment, t, self._mean(expected), (left, right))
         self.deviation = max(self.deviation, worst)
         if not worst <= tolerance:
             where = f"segment {segment} ({guarantee})"
             self._say(guarantee, where, f"outputs deviate by {worst:.1e}, rounding explains {tolerance:.1e}")
 
+    def _check_convexity(self, segment: int, t: float, found: float, ends: tuple[float, float]) -> None:
+        """Refute a loss declared convex in the outputs where it lies above the line between two of its values."""
+        line = (1 - t) * ends[0] + t * ends[1]
+        if self.task.loss.convex and not found - line <= loss_tolerance(self.loss_type, *ends):
+            reason = f"the loss {self.task.loss.name} is not convex in the outputs: {found:.6g} at {t:.3f} of the way, "
+            self._say("loss", f"segment {segment} (convex)", f"{reason}a convex one is at most {line:.6g} there")
+
     def _inside(self) -> Iterator[float]:
         yield from torch.rand(self.interior, generator=self.generator, dtype=torch.float64).tolist()
+
+    def _between(self, before: Weights, after: Weights, t: float) -> Weights:
+        """Interpolate in the type the model computes in: the file's own may be coarser, and rounds between the ends."""
+        wide = self.task.dtype
+        return {
+            name: torch.lerp(tensor.to(wide), after[name].to(wide), t) if tensor.is_floating_point() else tensor
+            for name, tensor in before.items()
+        }
 
     @torch.no_grad()
     def _outputs(self, weights: Weights) -> Tensor:
@@ -222,12 +197,6 @@ class _Verifier:
         return torch.cat([self.model(inputs) for inputs, _ in batches]).double()
 
     def _mean(self, outputs: Tensor) -> float:
-        targets = self.probed.targets().to(outputs.device)
-        return float(self.task.loss.per_sample(outputs, targets).mean())
-
-
-def _between(before: Weights, after: Weights, t: float) -> Weights:
-    return {
-        name: torch.lerp(tensor, after[name], t) if tensor.is_floating_point() else tensor
-        for name, tensor in before.items()
-    }
+        losses = self.task.loss.measure(outputs, self.probed.targets().to(outputs.device))
+        self.loss_type = losses.dtype
+        return float(losses.double().mean())

@@ -10,11 +10,12 @@ import torch
 from connectivity_hooks.contracts import Verdict
 from connectivity_hooks.evaluation import Evaluation, Measurement
 from connectivity_hooks.evaluation.barriers import barriers
-from connectivity_hooks.paths import EndPoint, Path
+from connectivity_hooks.paths import MEASURED, EndPoint, Path
 from connectivity_hooks.reports.html import draw, render_html
 from connectivity_hooks.reports.report import Report, load_saved
 from connectivity_hooks.reports.rows import read_rows, rows_of
 from connectivity_hooks.reports.tables import figures_table, verdicts_table
+from connectivity_hooks.verification.proof import Proof
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
@@ -50,8 +51,9 @@ def evaluation(builder="linear", top=1.0, errors=True, splits=("train", "test"),
         curves=curves,
         barriers={name: barriers(curve, arc) for name, curve in curves.items()},
         length=1.4,
+        guarantees=path.guarantees,
         deviations=(),
-        loss_is_convex=True,
+        proof=Proof(() if MEASURED not in path.guarantees else ("1 of 1 segments are only measured",)),
         seconds=1.0,
     )
 

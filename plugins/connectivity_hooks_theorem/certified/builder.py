@@ -13,7 +13,7 @@ from connectivity_hooks.contracts import Builder, option
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.paths import CONSTANT, Path, Weights
 from connectivity_hooks.paths.edits import edits_between
-from connectivity_hooks.structure import read_program
+from connectivity_hooks.structure import task_program
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks_theorem.certified.descending import MEETING, meeting
 from connectivity_hooks_theorem.certified.effort import EFFORTS
@@ -147,7 +147,4 @@ def read_task(weights: Weights, task: Task) -> Network:
             f"builder certified: the loss {task.loss.name} is not known to be convex in the outputs, which the proof "
             f"needs; declare it with --loss-is-convex, or {INSTEAD}"
         )
-    inputs, _ = next(iter(task.train.head(2).batches(2)))
-    if len(inputs) < 2:
-        inputs = torch.cat([inputs, inputs])
-    return read_network(read_program(task.model(), inputs), weights)
+    return read_network(task_program(task), weights)

@@ -80,7 +80,7 @@ def read_end(network: Network, weights: Weights, task: Task, name: str, importan
             "more data"
         )
     task.loss.check(gathered, targets)
-    loss = float(task.loss.per_sample(gathered.double(), targets).mean())
+    loss = float(task.loss.measure(gathered, targets).mean())
     shares = {} if importance is None else importance.shares(on_device)
     return End(name, weights, on_device, gathered, targets, task.loss, loss, shares)
 

@@ -59,7 +59,7 @@ class Goal:
 
     def measure(self, outputs: Tensor) -> float:
         """Return the mean loss of outputs (N, C), in float64."""
-        return float(self.loss.per_sample(outputs.double(), self.targets).mean())
+        return float(self.loss.measure(outputs, self.targets).mean())
 
     def errors(self, outputs: Tensor) -> float | None:
         """Return the share of wrong predictions; None where the loss knows none."""

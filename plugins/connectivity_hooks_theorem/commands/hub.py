@@ -82,8 +82,11 @@ def command(out: pathlib.Path, **given: Any) -> None:
 def _figures(model: nn.Module, split: Any, task: Task) -> dict[str, float | None]:
     losses, wrong = [], []
     for inputs, targets in split.batches(task.batch_size):
-        outputs = model(inputs).double()
-        losses.append(task.loss.per_sample(outputs, targets))
+        outputs = model(inputs)
+        losses.append(task.loss.measure(outputs, targets))
         if task.loss.errors is not None:
             wrong.append(task.loss.errors(outputs, targets))
-    return {"loss": float(torch.cat(losses).mean()), "error": float(torch.cat(wrong).mean()) if wrong else None}
+    return {
+        "loss": float(torch.cat(losses).double().mean()),
+        "error": float(torch.cat(wrong).mean()) if wrong else None,
+    }

@@ -1,0 +1,52 @@
+"""Whether a path belongs to a model: names, shapes, and that weights the model ties are equal at every point."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.paths.path import Path
+from connectivity_hooks.paths.weights import same, weights_of
+
+
+def require_fit(path: Path, model: nn.Module) -> None:
+    """Refuse a path whose points cannot be the weights of `model`.
+
+    Raises:
+        InputError: Names or shapes differ, or two names of one tensor of the model have different values in the path,
+            so that it would depend on the order of names which network is meant.
+    """
+    expected = weights_of(model)
+    missing, extra = sorted(expected.keys() - path.start.keys()), sorted(path.start.keys() - expected.keys())
+    if missing or extra:
+        raise InputError(f"the path does not fit the model: missing {missing[:5]}, unexpected {extra[:5]}")
+    for name, tensor in expected.items():
+        found = path.start[name]
+        if tensor.shape != found.shape:
+            raise InputError(
+                f"the path does not fit the model: {name} is {tuple(found.shape)}, expected {tuple(tensor.shape)}"
+            )
+        if tensor.is_floating_point() != found.is_floating_point():
+            raise InputError(f"the path does not fit the model: {name} is {found.dtype}, expected {tensor.dtype}")
+    _require_ties(path, tied_names(model))
+
+
+def tied_names(model: nn.Module) -> list[tuple[str, ...]]:
+    """Return the groups of names under which one tensor of `model` is stored."""
+    groups: dict[tuple[object, ...], list[str]] = {}
+    for name, tensor in weights_of(model).items():
+        # Views of one storage that lie elsewhere in it are tensors of their own.
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride()) if tensor.numel() else (name,)
+        groups.setdefault(place, []).append(name)
+    return [tuple(names) for names in groups.values() if len(names) > 1]
+
+
+def _require_ties(path: Path, groups: list[tuple[str, ...]]) -> None:
+    for index, point in enumerate(path.points()) if groups else ():
+        for first, *others in groups:
+            for other in others:
+                if not same(point[first], point[other]):
+                    raise InputError(
+                        f"the path does not fit the model: {first} and {other} are one tensor in the model, and differ "
+                        f"at point {index} of the path"
+                    )

@@ -1,0 +1,111 @@
+"""Whether a path's ends are the two checkpoints: bit for bit, or, where one was aligned, as functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from connectivity_hooks.checkpoints import Checkpoint, fit
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.paths.path import Path
+from connectivity_hooks.paths.weights import Weights, assign, same, weights_of
+from connectivity_hooks.tasks.split import Split
+from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.verification.findings import Finding
+from connectivity_hooks.verification.rounding import outputs_tolerance
+
+
+@dataclass(frozen=True)
+class EndsFound:
+    """What a comparison of both ends found, and the comparison in words."""
+
+    findings: tuple[Finding, ...]
+    words: str
+
+
+def compare_ends(
+    path: Path, checkpoints: Sequence[Checkpoint], task: Task, model: nn.Module, samples: Split
+) -> EndsFound:
+    """Compare the ends of a path with the checkpoints it is said to connect.
+
+    The first end is the first checkpoint bit for bit, and so is the second, unless the path says it was aligned: then
+    it must be the same function, which is compared on `samples` in float64. What the path says of the alignment itself
+    is not believed.
+
+    Args:
+        path: The path.
+        checkpoints: Both checkpoints in the order of the path, or none.
+        task: Model and data.
+        model: The task's model; only its names and shapes are looked at.
+        samples: Samples the functions are compared on.
+
+    Raises:
+        InputError: A number of checkpoints other than none or two, or one that does not fit the model.
+    """
+    if not checkpoints:
+        return EndsFound((), "not compared with the checkpoints")
+    if len(checkpoints) != 2:
+        raise InputError(f"expected the two checkpoints of the path, found {len(checkpoints)}")
+    findings = list(_digests(path, checkpoints))
+    expected = [fit(checkpoint, model).weights for checkpoint in checkpoints]
+    findings += _different("A", expected[0], path.start)
+    words = "the checkpoints bit for bit"
+    last = path.point(len(path.edits))
+    if path.alignment is None:
+        findings += _different("B", expected[1], last)
+    else:
+        deviation = function_deviation(task, expected[1], last, samples)
+        words = (
+            "A is the checkpoint bit for bit; B was aligned, and on "
+            f"{len(samples)} samples is the same function up to {deviation:.1e}, relative, in float64"
+        )
+        allowed = outputs_tolerance(_stored_type(last))
+        if not deviation <= allowed:
+            reason = (
+                f"outputs differ from the checkpoint's by {deviation:.1e}, relative; rounding explains {allowed:.1e}"
+            )
+            findings.append(Finding("end", "end B (aligned)", reason))
+    return EndsFound(tuple(findings), "not those of the checkpoints" if findings else words)
+
+
+@torch.no_grad()
+def function_deviation(task: Task, a: Weights, b: Weights, samples: Split) -> float:
+    """Return the largest difference of an output under two sets of weights, relative to the largest, in float64.
+
+    Args:
+        task: Makes the model, and says how many samples a pass takes.
+        a: Weights of the function that is expected.
+        b: Weights of the one that is found.
+        samples: N samples.
+    """
+    model = replace(task, dtype=torch.float64).model()
+    expected, found = (_outputs(model, weights, samples, task.batch_size) for weights in (a, b))
+    scale = float(expected.abs().max()) or 1.0
+    return float((found - expected).abs().max()) / scale
+
+
+def _outputs(model: nn.Module, weights: Weights, samples: Split, batch_size: int) -> Tensor:
+    assign(weights_of(model), weights)
+    return torch.cat([model(x.double() if x.is_floating_point() else x) for x, _ in samples.batches(batch_size)])
+
+
+def _stored_type(weights: Weights) -> torch.dtype:
+    return next((tensor.dtype for tensor in weights.values() if tensor.is_floating_point()), torch.float64)
+
+
+def _digests(path: Path, checkpoints: Sequence[Checkpoint]) -> Iterator[Finding]:
+    for index, (name, checkpoint) in enumerate(zip("AB", checkpoints, strict=True)):
+        recorded = path.end_points[index].sha256 if path.end_points else None
+        if recorded != checkpoint.sha256:
+            reason = f"digest {checkpoint.sha256[:12]}… expected, found {str(recorded)[:12]}…"
+            yield Finding("end", f"end {name}", reason)
+
+
+def _different(end: str, expected: Weights, found: Weights) -> Iterator[Finding]:
+    for name, tensor in expected.items():
+        wide = tensor.to(found[name].dtype) if tensor.is_floating_point() else tensor
+        if not same(wide, found[name]):
+            yield Finding("end", f"end {end}, {name}", "differs from the checkpoint")
