@@ -16,7 +16,7 @@ from connectivity_hooks.contracts.aligner import Aligner
 from connectivity_hooks.contracts.builder import Builder
 from connectivity_hooks.contracts.options import make_options
 from connectivity_hooks.errors import ConnectivityError
-from connectivity_hooks.paths.alignment import aligned
+from connectivity_hooks.paths.alignment import TOLERANCE, aligned, function_change
 from connectivity_hooks.paths.path import EndPoint, Path
 from connectivity_hooks.paths.weights import Weights, same
 from connectivity_hooks.progress import SILENT, Progress
@@ -79,8 +79,10 @@ def build(pair: Pair, task: Task, builder: Builder, aligner: Aligner | None = No
     """
     b, record = (pair.b, None) if aligner is None else aligned(aligner, pair.a, pair.b, task)
     path = builder.build(pair.a, b, task)
-    _check_end(builder.name, "start", path.start, pair.a)
-    _check_end(builder.name, "end", path.point(len(path.edits)), b)
+    for which, found, expected in (("start", path.start, pair.a), ("end", path.end, b)):
+        difference = _difference(found, expected)
+        if difference:
+            raise ConnectivityError(f"builder {builder.name}: the {which} of its path {difference}")
     return replace(
         path,
         end_points=pair.end_points,
@@ -88,6 +90,18 @@ def build(pair: Pair, task: Task, builder: Builder, aligner: Aligner | None = No
         builder=builder.name,
         options=built_with(builder, task),
     )
+
+
+def still_connects(path: Path, pair: Pair, task: Task) -> bool:
+    """Say whether a path from a file connects the pair's checkpoints, whatever it says of itself.
+
+    Its ends must be theirs bit for bit; a second end that was aligned must be the same function (`function_change`).
+    """
+    if path.end_points != pair.end_points or _difference(path.start, pair.a):
+        return False
+    if path.alignment is None or path.end.keys() != pair.b.keys():
+        return not _difference(path.end, pair.b)
+    return function_change(pair.b, path.end, task) <= TOLERANCE
 
 
 def built_with(builder: Builder, task: Task) -> dict[str, object]:
@@ -145,13 +159,14 @@ def make_aligner(name: str, options: Mapping[str, object] | None, *, seed: int, 
     return kind(make_options(kind.Options, options or {}, name), seed=seed, progress=progress)
 
 
-def _check_end(builder: str, which: str, found: Weights, expected: Weights) -> None:
+def _difference(found: Weights, expected: Weights) -> str:
+    """Return in words how an end of a path differs from its checkpoint; nothing where it does not."""
     if found.keys() != expected.keys():
-        names = ", ".join(sorted(found.keys() ^ expected.keys()))
-        raise ConnectivityError(f"builder {builder}: the {which} of its path differs from the checkpoint in {names}")
+        return f"differs from the checkpoint in {', '.join(sorted(found.keys() ^ expected.keys()))}"
     for name, tensor in expected.items():
         if not same(found[name], tensor.to(found[name].device)):
-            raise ConnectivityError(f"builder {builder}: the {which} of its path changes {name}; a path keeps its ends")
+            return f"changes {name}; a path keeps its ends"
+    return ""
 
 
 def _stored_type(weights: Weights) -> torch.dtype:

@@ -20,7 +20,7 @@ from connectivity_hooks.cli.method_options import make_method, method_command, r
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, print_json
-from connectivity_hooks.connection import Pair, build, load_pair
+from connectivity_hooks.connection import Pair, build, load_pair, still_connects
 from connectivity_hooks.contracts import Aligner, Builder, Condition, Reporter, Verdict
 from connectivity_hooks.evaluation import Evaluation, evaluate
 from connectivity_hooks.evaluation.measuring import Measuring, data_digest, subject
@@ -157,7 +157,7 @@ def _connect(
     what = subject(ends, builder, aligner, task, how.batch_norm, data_digest(task))
     started = time.perf_counter()
     path = folder.unfinished_path(builder.name, what) if folder else None
-    if path is None:
+    if path is None or not still_connects(path, pair, task):
         path = build(pair, task, builder, aligner)
         if folder:
             folder.keep_path(builder.name, path, what)

@@ -20,7 +20,7 @@ def joined(left: Path, right: Path) -> Path:
     """
     if left.basis != "polyline" or right.basis != "polyline":
         raise InputError("joining paths: expected polylines")
-    end, other = left.point(len(left.edits)), right.point(len(right.edits))
+    end, other = left.end, right.end
     if end.keys() != other.keys() or not all(same(tensor, other[name]) for name, tensor in end.items()):
         raise InputError("joining paths: they do not end at the same weights")
     back = [edits_between(after, before) for before, after in itertools.pairwise(right.points())]

@@ -129,6 +129,11 @@ class Path:
             raise IndexError(f"point {index} of a path of {len(self.edits) + 1}")
         return next(weights for i, weights in enumerate(self.points()) if i == index)
 
+    @property
+    def end(self) -> Weights:
+        """Weights of the last point, to be read only."""
+        return self.point(len(self.edits))
+
     def __call__(self, t: float) -> Weights:
         """Return the weights at t as tensors of their own."""
         from connectivity_hooks.paths.walk import Walk

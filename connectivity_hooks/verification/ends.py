@@ -53,7 +53,7 @@ def compare_ends(
     expected = [fit(checkpoint, model).weights for checkpoint in checkpoints]
     findings += _different("A", expected[0], path.start)
     words = "the checkpoints bit for bit"
-    last = path.point(len(path.edits))
+    last = path.end
     if path.alignment is None:
         findings += _different("B", expected[1], last)
     else:

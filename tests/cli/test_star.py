@@ -1,9 +1,13 @@
 """``connectivity-hooks hub`` and ``star``."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 from safetensors.torch import load_file
+
+from connectivity_hooks.paths import Path
 
 
 @pytest.fixture
@@ -41,6 +45,40 @@ def test_star_connects_every_pair_over_the_hub(run, hub, task_words, workspace, 
     assert (tmp_path / "star" / "a.path.safetensors").stat().st_mtime_ns == written
     assert run(*words, "--augment", "flip")[0] == 0
     assert (tmp_path / "star" / "a.path.safetensors").stat().st_mtime_ns != written
+
+
+@pytest.fixture(scope="module")
+def forged():
+    """Return ways to forge a kept path that names the same files and options as the honest one."""
+
+    def zeroed(path):
+        points = [{name: torch.zeros_like(tensor) for name, tensor in point.items()} for point in path.points()]
+        return Path.from_points(points, guarantees=path.guarantees)
+
+    def measured(path):
+        return Path.from_points([path.start, path.end])
+
+    def lying(path):
+        middle = {name: tensor * 1.1 if tensor.is_floating_point() else tensor for name, tensor in path.start.items()}
+        return Path.from_points([path.start, middle, path.end], guarantees=["constant", "convex"])
+
+    return {"zeroed": zeroed, "measured": measured, "lying": lying}
+
+
+@pytest.mark.parametrize("kind", ["zeroed", "measured", "lying"])
+def test_a_kept_path_is_not_believed_on_its_word(run, hub, forged, task_words, workspace, tmp_path, kind):
+    words = ["star", workspace / "a.safetensors", workspace / "b.safetensors", *task_words, "--hub", hub]
+    words += ["--effort", "quick", "--out", tmp_path / "star", "--json"]
+    honest = json.loads(run(*words)[1])
+    file = tmp_path / "star" / "a.path.safetensors"
+    path = Path.load(file)
+    same_words = {name: getattr(path, name) for name in ("end_points", "builder", "options", "alignment")}
+    replace(forged[kind](path), **same_words).save(file)
+    status, out, _ = run(*words)
+    assert status == 0
+    assert json.loads(out)["pairs"] == honest["pairs"]
+    assert json.loads(out)["checkpoints"]["a"]["loss"] == honest["checkpoints"]["a"]["loss"]
+    assert Path.load(file).guarantees == path.guarantees
 
 
 def test_a_hub_learns_from_augmented_inputs(run, hub, task_words, tmp_path):

@@ -14,7 +14,7 @@ from connectivity_hooks.cli.folder import OutputFolder
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, plain, print_json
-from connectivity_hooks.connection import build, built_with, load_pair
+from connectivity_hooks.connection import Pair, build, built_with, load_pair, still_connects
 from connectivity_hooks.contracts.options import make_options
 from connectivity_hooks.evaluation import Evaluation, evaluate
 from connectivity_hooks.paths import Path
@@ -83,7 +83,7 @@ def command(checkpoints: Sequence[str], out: pathlib.Path, **given: Any) -> None
     for ray in rays:
         click.echo(plain(f"{ray.name}: {ray.evaluation.conclusion.headline}"))
     for pair in _pairs(rays):
-        click.echo(plain(f"{pair['a']} to {pair['b']}: the train loss is proven never to exceed {pair['bound']:.4g}"))
+        click.echo(plain(_sentence(pair)))
 
 
 def _named(files: Sequence[str]) -> list[tuple[str, str]]:
@@ -97,15 +97,39 @@ def _named(files: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _ray(folder: OutputFolder, name: str, file: str, task: Task, builder: Certified, display: Display) -> _Ray:
+    """Return the checkpoint's way to the hub: the one in the folder, where it is proven, or a new one."""
     pair = load_pair(file, builder.options.hub, task)
     there = folder.path_file(name)
-    path = Path.load(there) if there.exists() else None
-    if path is None or path.end_points != pair.end_points or dict(path.options) != built_with(builder, task):
-        path = build(pair, task, builder)
-        path.save(there)
-    else:
+    kept = _kept(there, pair, task, builder, display)
+    if kept is not None:
         display.say(f"{there.name} is kept: it was built from the same files with the same options")
-    return _Ray(name, path, evaluate(path, task, points=2, refine=0, progress=display))
+        return _Ray(name, *kept)
+    path = build(pair, task, builder)
+    path.save(there)
+    return _Ray(name, path, _evaluated(path, task, display))
+
+
+def _kept(
+    there: pathlib.Path, pair: Pair, task: Task, builder: Certified, display: Display
+) -> tuple[Path, Evaluation] | None:
+    """Return the path of an earlier run and its evaluation; None where there is none that can be kept."""
+    if not there.exists():
+        return None
+    path = Path.load(there)
+    if path.end_points != pair.end_points or dict(path.options) != built_with(builder, task):
+        return None
+    if not still_connects(path, pair, task):
+        display.say(f"{there.name} is built anew: it does not lead from its checkpoint to the hub")
+        return None
+    evaluation = _evaluated(path, task, display)
+    if not evaluation.proven:
+        display.say(f"{there.name} is built anew: it is not proven: {'; '.join(evaluation.proof.gaps)}")
+        return None
+    return path, evaluation
+
+
+def _evaluated(path: Path, task: Task, display: Display) -> Evaluation:
+    return evaluate(path, task, points=2, refine=0, progress=display)
 
 
 def _figures(ray: _Ray) -> dict[str, Any]:
@@ -119,7 +143,16 @@ def _figures(ray: _Ray) -> dict[str, Any]:
 
 
 def _pairs(rays: Sequence[_Ray]) -> list[dict[str, Any]]:
-    return [
-        {"a": left.name, "b": right.name, "bound": max(ray.evaluation.bound["train"] or 0.0 for ray in (left, right))}
-        for left, right in itertools.combinations(rays, 2)
-    ]
+    """Return for every two checkpoints the bound of the way over the hub: null where one of its halves has none."""
+    pairs = []
+    for left, right in itertools.combinations(rays, 2):
+        bounds = [ray.evaluation.bound["train"] for ray in (left, right)]
+        proven = [bound for bound in bounds if bound is not None]
+        pairs.append({"a": left.name, "b": right.name, "bound": max(proven) if len(proven) == len(bounds) else None})
+    return pairs
+
+
+def _sentence(pair: dict[str, Any]) -> str:
+    if pair["bound"] is None:
+        return f"{pair['a']} to {pair['b']}: nothing is proven"
+    return f"{pair['a']} to {pair['b']}: the train loss is proven never to exceed {pair['bound']:.4g}"
