@@ -6,8 +6,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-import torch
-
 from connectivity_hooks.errors import UsageError
 from connectivity_hooks.evaluation import schedule
 from connectivity_hooks.evaluation.barriers import barriers
@@ -19,11 +17,11 @@ from connectivity_hooks.evaluation.scorer import Scorer
 from connectivity_hooks.evaluation.sites import Sites
 from connectivity_hooks.paths.fitting import require_fit
 from connectivity_hooks.paths.geometry import arc_lengths
-from connectivity_hooks.paths.path import CONVEX, MEASURED, Guarantee, Path
+from connectivity_hooks.paths.path import MEASURED, Guarantee, Path
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
-from connectivity_hooks.verification.proof import Curve, prove
+from connectivity_hooks.verification.proof import Seen, prove
 
 
 class Record(Protocol):
@@ -94,7 +92,7 @@ def evaluate(
             path,
             task.loss,
             untrue=relied.refuted,
-            curves=_losses(path, curves, passes, task),
+            seen=_seen(curves),
             dtype=task.dtype,
             stored_statistics=batch_norm == "stored",
         ),
@@ -107,16 +105,12 @@ def _nothing(path: Path) -> Reliance:
     return Reliance((MEASURED,) * len(path.guarantees), (), ())
 
 
-def _losses(path: Path, curves: Mapping[str, Sequence[Measurement]], passes: Passes, task: Task) -> list[Curve]:
-    dtype = _type_of_losses(passes, task) if CONVEX in path.guarantees else torch.float64
-    return [Curve(split, {point.t: point.loss for point in curve}, dtype) for split, curve in curves.items()]
-
-
-@torch.no_grad()
-def _type_of_losses(passes: Passes, task: Task) -> torch.dtype:
-    """Return the type that losses of single samples come in: a user's own function may take no float64."""
-    inputs, targets = next(iter(task.train.head(1).batches(1)))
-    return task.loss.measure(passes.model(inputs), targets).dtype
+def _seen(curves: Mapping[str, Sequence[Measurement]]) -> list[Seen]:
+    return [
+        Seen(f"at t = {point.t:.4g} on {split}", point.loss, point.bend)
+        for split, curve in curves.items()
+        for point in curve
+    ]
 
 
 class _Curve:

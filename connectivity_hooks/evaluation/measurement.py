@@ -36,6 +36,8 @@ class Measurement:
         error_rise_interval: Half-width of its 95 % confidence interval, paired by sample.
         source: ``forward`` pass, interpolated ``outputs`` of a convex segment's ends, or the value of the ``constant``
             segment's other end.
+        bend: Inside a convex segment the largest amount by which a sample's loss lies above the line between its values
+            at the segment's ends, beyond rounding: anything but 0 shows that the loss is not convex in the outputs.
     """
 
     t: float
@@ -51,14 +53,16 @@ class Measurement:
     error_rise: float | None
     error_rise_interval: float | None
     source: Source
+    bend: float | None = None
 
 
 @dataclass(frozen=True)
 class SampleScores:
-    """Losses (N,) and errors (N,) of every sample, on the device."""
+    """Losses (N,), errors (N,) and bends (N,) of every sample, on the device; see `Measurement.bend`."""
 
     losses: Tensor
     errors: Tensor | None
+    bends: Tensor | None = None
 
 
 @torch.no_grad()
@@ -94,7 +98,8 @@ def summarise(
     for name, mean, variance in zip(columns, *moments, strict=True):
         figures[name] = _number(mean)
         figures[f"{name}_interval"] = _number(_NORMAL_95 * math.sqrt(variance / count))
-    return Measurement(t=t, split=split, source=source, **figures)
+    bend = None if scores.bends is None else float(scores.bends.max())
+    return Measurement(t=t, split=split, source=source, bend=bend, **figures)
 
 
 def _of_losses(losses: Tensor, ends: tuple[Tensor, Tensor], t: float) -> dict[str, Tensor]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 import torch
 from torch import Tensor
 
@@ -12,6 +10,7 @@ from connectivity_hooks.evaluation.passes import Passes
 from connectivity_hooks.evaluation.sites import Site, Sites
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.verification.convexity import between
 
 
 class Scorer:
@@ -32,6 +31,7 @@ class Scorer:
         self._sites = sites
         self._task = task
         self._split = split
+        self._size = task.batch_size
         self._outputs: dict[float, Tensor] = {}
         self._scores: dict[float, SampleScores] = {}
         self._ends = {*sites(0.0).anchors, *sites(1.0).anchors}
@@ -41,7 +41,7 @@ class Scorer:
         site = self._sites(t)
         if len(site.anchors) == 2:
             left, right = (self._outputs_at(anchor) for anchor in site.anchors)
-            return self._score(self._between(left, right, site.share)), site.source
+            return self._between(left, right, site.share), site.source
         return self._scores_at(site), site.source
 
     def _scores_at(self, site: Site) -> SampleScores:
@@ -53,7 +53,7 @@ class Scorer:
 
     def _forward(self, anchor: float, kept: bool) -> SampleScores:
         if kept:
-            return self._score(self._parts(self._outputs_at(anchor)))
+            return self._score(self._outputs_at(anchor))
         return score(self._passes.scored(anchor, self._split), self._task.loss)
 
     def _outputs_at(self, anchor: float) -> Tensor:
@@ -63,14 +63,21 @@ class Scorer:
             self._outputs[anchor] = self._passes.outputs(anchor, self._split)
         return self._outputs[anchor]
 
-    def _score(self, outputs: Iterable[Tensor]) -> SampleScores:
-        targets = self._split.targets().split(self._task.batch_size)
-        return score(((part, own.to(part.device)) for part, own in zip(outputs, targets, strict=True)), self._task.loss)
+    def _score(self, outputs: Tensor) -> SampleScores:
+        return score(zip(outputs.split(self._size), self._targets(outputs.device), strict=True), self._task.loss)
 
-    def _parts(self, outputs: Tensor) -> Iterator[Tensor]:
-        yield from outputs.split(self._task.batch_size)
+    def _between(self, left: Tensor, right: Tensor, share: float) -> SampleScores:
+        """Score the outputs on the straight line between two, and see whether the loss is convex along it."""
+        loss, losses, bends, errors = self._task.loss, [], [], []
+        parts = zip(left.split(self._size), right.split(self._size), self._targets(left.device), strict=True)
+        for a, b, targets in parts:
+            outputs, there, bent = between(loss, a, b, targets, share)
+            losses.append(there)
+            bends.append(bent)
+            if loss.errors is not None:
+                errors.append(loss.errors(outputs, targets))
+        return SampleScores(torch.cat(losses), torch.cat(errors) if errors else None, torch.cat(bends))
 
-    def _between(self, left: Tensor, right: Tensor, share: float) -> Iterator[Tensor]:
-        # In float64, so that a loss seen above the line between the ends is the loss's doing, and not rounding's.
-        for a, b in zip(self._parts(left), self._parts(right), strict=True):
-            yield torch.lerp(a.double(), b.double(), share)
+    def _targets(self, device: torch.device) -> tuple[Tensor, ...]:
+        parts: tuple[Tensor, ...] = self._split.targets().to(device).split(self._size)
+        return parts

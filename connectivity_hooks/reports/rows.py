@@ -13,7 +13,7 @@ from connectivity_hooks.evaluation.evaluation import Evaluation
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBERS = ("t", "loss", "loss_interval", "excess", "excess_interval", "rise", "rise_interval")
-_ERRORS = ("error", "error_interval", "error_rise", "error_rise_interval")
+_ERRORS = ("error", "error_interval", "error_rise", "error_rise_interval", "bend")
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Row:
     error_rise: float | None
     error_rise_interval: float | None
     source: str
+    bend: float | None
     guarantee: str
 
 

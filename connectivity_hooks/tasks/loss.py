@@ -41,11 +41,10 @@ class Loss:
 
         In float32 a loss of 1e-4 is known to three digits only, since it is a difference of outputs of size 10.
         """
-        wide = targets.double() if targets.is_floating_point() else targets
         try:
-            return self.per_sample(outputs.double(), wide)
+            return self.per_sample(outputs.double(), _floats(targets, torch.float64))
         except (RuntimeError, TypeError):  # class weights in float32 beside it, or a device without float64
-            return self.per_sample(outputs, targets)
+            return self.per_sample(outputs.float(), _floats(targets, torch.float32))
 
     def check(self, outputs: Tensor, targets: Tensor) -> None:
         """Raise `InputError` when a batch of outputs and targets does not fit this loss."""
@@ -95,6 +94,10 @@ def custom_loss(name: str, function: PerSample, *, convex: bool) -> Loss:
         return _mean_over_rest(values)
 
     return Loss(name, per_sample, None, convex)
+
+
+def _floats(targets: Tensor, dtype: torch.dtype) -> Tensor:
+    return targets.to(dtype) if targets.is_floating_point() else targets
 
 
 def _mean_over_rest(values: Tensor) -> Tensor:

@@ -3,8 +3,8 @@
 The bound is the largest loss of the path's points. It holds for every t when
 1. every segment has a guarantee, and the structure of the network shows it to be true (`guarantees`);
 2. outputs inside the segments are what the guarantees imply, up to rounding (a check of that reading on real inputs);
-3. the loss is convex in the outputs, and no measured value lies above the line between its segment's ends: a loss that
-   was declared convex and is seen not to be proves nothing;
+3. the loss is convex in the outputs, and no sample's measured loss lies above the line between its values at the ends
+   of its segment: a loss that was declared convex and is seen not to be proves nothing;
 4. the weights are the path's own at every t: no statistics are measured anew;
 5. all of it was computed in a type in which rounding is small beside the figures.
 Whoever says that the ends are two given checkpoints has compared them with these, bit for bit, or as functions.
@@ -13,14 +13,14 @@ Whoever says that the ends are two given checkpoints has compared them with thes
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from connectivity_hooks.paths.path import CONVEX, MEASURED, Guarantee, Path
+from connectivity_hooks.paths.path import CONVEX, MEASURED, Path
 from connectivity_hooks.tasks.loss import Loss
-from connectivity_hooks.verification.rounding import PRECISE, loss_tolerance
+from connectivity_hooks.verification.rounding import PRECISE
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,18 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class Curve:
-    """Mean losses of one split along a path.
+class Seen:
+    """What a proof needs to know of one measured point.
 
     Attributes:
-        split: Name of the split.
-        losses: Mean loss by t, the path's points among them.
-        dtype: Type the losses of single samples were computed in.
+        where: The point in words, with its split.
+        loss: Mean loss.
+        bend: See `convexity`; None outside convex segments.
     """
 
-    split: str
-    losses: Mapping[float, float]
-    dtype: torch.dtype
+    where: str
+    loss: float
+    bend: float | None
 
 
 def prove(
@@ -59,7 +59,7 @@ def prove(
     loss: Loss,
     *,
     untrue: Sequence[str],
-    curves: Sequence[Curve],
+    seen: Sequence[Seen],
     dtype: torch.dtype,
     stored_statistics: bool = True,
 ) -> Proof:
@@ -69,7 +69,7 @@ def prove(
         path: The path.
         loss: The loss, with whether it is convex in the outputs.
         untrue: Guarantees that a check refuted, or why they could not be checked, in words.
-        curves: What was measured, split by split.
+        seen: Everything that was measured.
         dtype: Type of the forward passes.
         stored_statistics: Whether batch norm ran with the path's own statistics.
     """
@@ -80,55 +80,22 @@ def prove(
     if open_segments:
         gaps.append(f"{open_segments} of {len(path.guarantees)} segments are only measured")
     gaps += untrue
-    if CONVEX in path.guarantees and not loss.convex:
-        gaps.append(f"the loss {loss.name} is not known to be convex in the outputs")
-    elif not gaps:
-        gaps += [gap for curve in curves for gap in not_convex(path.positions, path.guarantees, curve)]
-    gaps += [
-        f"the {curve.split} loss is not finite everywhere"
-        for curve in curves
-        if not all(map(math.isfinite, curve.losses.values()))
-    ]
+    if CONVEX in path.guarantees:
+        gaps += not_convex(loss, seen)
+    gaps += [f"the loss is not finite {point.where}" for point in seen if not math.isfinite(point.loss)][:1]
     if dtype not in PRECISE:
         gaps.append(f"computed in {str(dtype).removeprefix('torch.')}, where rounding hides faults; use float32")
     return Proof(tuple(gaps))
 
 
-def not_convex(positions: Sequence[float], guarantees: Sequence[Guarantee], curve: Curve) -> list[str]:
-    """Return the largest loss above the line between the ends of its convex segment, in words; nothing if none is.
-
-    Args:
-        positions: t of the path's points.
-        guarantees: Guarantee of each segment.
-        curve: Measured losses of one split.
-    """
-    worst, words = 0.0, []
-    for segment, guarantee in enumerate(guarantees):
-        if guarantee == CONVEX:
-            left, right = positions[segment : segment + 2]
-            for t, excess in _above_the_line(left, right, curve):
-                if not excess <= worst:
-                    line = curve.losses[t] - excess
-                    worst, words = excess, [_seen(curve, t, line)]
-    return words
-
-
-def _above_the_line(left: float, right: float, curve: Curve) -> list[tuple[float, float]]:
-    """Return (t, excess) of what lies above the line by more than rounding."""
-    a, b = curve.losses[left], curve.losses[right]
-    allowed = loss_tolerance(curve.dtype, a, b)
-    found = []
-    for t, loss in curve.losses.items():
-        if left < t < right:
-            share = (t - left) / (right - left)
-            excess = loss - ((1 - share) * a + share * b)
-            if not excess <= allowed:
-                found.append((t, excess))
-    return found
-
-
-def _seen(curve: Curve, t: float, line: float) -> str:
-    return (
-        f"the loss was declared convex in the outputs and is not: at t = {t:.4g} the {curve.split} loss is "
-        f"{curve.losses[t]:.6g}, and a convex one is at most {line:.6g} there"
-    )
+def not_convex(loss: Loss, seen: Sequence[Seen]) -> list[str]:
+    """Return in words why the loss is not convex in the outputs, as far as known; nothing where it may be."""
+    if not loss.convex:
+        return [f"the loss {loss.name} is not known to be convex in the outputs"]
+    worst = max(seen, key=lambda point: point.bend or 0.0, default=None)
+    if worst is None or not worst.bend:
+        return []
+    return [
+        f"the loss {loss.name} was declared convex in the outputs and is not: {worst.where} a sample's loss lies "
+        f"{worst.bend:.3g} above the line between its values at the ends of the segment"
+    ]

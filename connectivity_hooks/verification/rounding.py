@@ -17,15 +17,3 @@ PRECISE = (torch.float32, torch.float64)
 def outputs_tolerance(dtype: torch.dtype) -> float:
     """Return by how much an output may deviate, relative to the largest: 2.4e-4 in float32, 4.4e-13 in float64."""
     return UNITS * torch.finfo(dtype).eps
-
-
-def loss_tolerance(dtype: torch.dtype, *losses: float) -> float:
-    """Return by how much a mean loss may deviate.
-
-    Relative to the largest of `losses`, and at least to 1: a loss near 0 is a difference of outputs of that size.
-
-    Args:
-        dtype: Type the losses of single samples were computed in.
-        losses: Mean losses nearby.
-    """
-    return UNITS * torch.finfo(dtype).eps * max(1.0, *map(abs, losses))

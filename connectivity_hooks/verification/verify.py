@@ -19,10 +19,12 @@ from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.structure import Program, task_program
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.verification.convexity import between
 from connectivity_hooks.verification.ends import EndsFound, compare_ends
 from connectivity_hooks.verification.findings import Finding, Kind, Verification
 from connectivity_hooks.verification.guarantees import segment_faults
-from connectivity_hooks.verification.rounding import PRECISE, loss_tolerance, outputs_tolerance
+from connectivity_hooks.verification.proof import Seen, not_convex
+from connectivity_hooks.verification.rounding import PRECISE, outputs_tolerance
 
 _PROBED = 512
 """Samples whose outputs are computed inside every segment: a batch or two, for one segment costs several passes."""
@@ -145,9 +147,9 @@ class _Verifier:
         guarantee = self.path.guarantees[segment]
         if guarantee == MEASURED:
             return
-        if guarantee == CONVEX and not self.task.loss.convex:
-            where = f"segment {segment} (convex)"
-            self._say("convex", where, f"the loss {self.task.loss.name} is not known to be convex in the outputs")
+        if guarantee == CONVEX:
+            for words in not_convex(self.task.loss, []):
+                self._say("convex", f"segment {segment} (convex)", words)
         if self.program is not None:
             self.findings += segment_faults(segment, guarantee, before, after, self.program)
         self._check_inside(segment, before, after)
@@ -157,27 +159,26 @@ class _Verifier:
         guarantee, tolerance = self.path.guarantees[segment], outputs_tolerance(self.task.dtype)
         first, last = self._outputs(before), self._outputs(after)
         scale = float(torch.stack([first.abs().max(), last.abs().max()]).max()) or 1.0
-        left, right = self._mean(first), self._mean(last)
+        limit = max(self._mean(first), self._mean(last))
         worst = float((last - first).abs().max()) / scale if guarantee == CONSTANT else 0.0
         for t in self._inside():
             found = self._outputs(self._between(before, after, t))
             expected = first if guarantee == CONSTANT else torch.lerp(first, last, t)
             worst = max(worst, float((found - expected).abs().max()) / scale)
-            limit = max(left, right)
             self.excess = max(self.excess, self._mean(found) / limit - 1 if limit > 0 else 0.0)
             if guarantee == CONVEX:
-                self._check_convexity(segment, t, self._mean(expected), (left, right))
+                self._check_convexity(segment, t, first, last)
         self.deviation = max(self.deviation, worst)
         if not worst <= tolerance:
             where = f"segment {segment} ({guarantee})"
             self._say(guarantee, where, f"outputs deviate by {worst:.1e}, rounding explains {tolerance:.1e}")
 
-    def _check_convexity(self, segment: int, t: float, found: float, ends: tuple[float, float]) -> None:
-        """Refute a loss declared convex in the outputs where it lies above the line between two of its values."""
-        line = (1 - t) * ends[0] + t * ends[1]
-        if self.task.loss.convex and not found - line <= loss_tolerance(self.loss_type, *ends):
-            reason = f"the loss {self.task.loss.name} is not convex in the outputs: {found:.6g} at {t:.3f} of the way, "
-            self._say("loss", f"segment {segment} (convex)", f"{reason}a convex one is at most {line:.6g} there")
+    def _check_convexity(self, segment: int, t: float, first: Tensor, last: Tensor) -> None:
+        targets = self.probed.targets().to(first.device)
+        _, there, bends = between(self.task.loss, first, last, targets, t)
+        seen = Seen(f"{t:.3f} of the way", float(there.mean()), float(bends.max()))
+        for words in not_convex(self.task.loss, [seen]) if self.task.loss.convex else ():
+            self._say("convex", f"segment {segment} (convex)", words)
 
     def _inside(self) -> Iterator[float]:
         yield from torch.rand(self.interior, generator=self.generator, dtype=torch.float64).tolist()
@@ -197,6 +198,5 @@ class _Verifier:
         return torch.cat([self.model(inputs) for inputs, _ in batches]).double()
 
     def _mean(self, outputs: Tensor) -> float:
-        losses = self.task.loss.measure(outputs, self.probed.targets().to(outputs.device))
-        self.loss_type = losses.dtype
-        return float(losses.double().mean())
+        targets = self.probed.targets().to(outputs.device)
+        return float(self.task.loss.measure(outputs, targets).double().mean())

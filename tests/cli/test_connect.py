@@ -269,6 +269,8 @@ def test_bad_models_are_refused_in_one_line(run, ends, workspace, name, status, 
         (["--dtype", "float31"], "did you mean 'float32'"),
         (["--device", "warp"], "--device warp"),
         (["--normalize", "1,2,3"], "--normalize"),
+        (["--normalize", "0,nan"], "--normalize"),
+        (["--fail-above", "nan"], "not a finite number"),
     ],
 )
 def test_unknown_names_and_options_are_wrong_usage_with_near_matches(run, ends, flags, words):

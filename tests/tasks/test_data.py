@@ -69,7 +69,14 @@ def test_what_is_no_npz_is_refused_and_not_unpickled(tmp_path, name):
         load_data(str(file), HERE)
 
 
-@pytest.mark.parametrize("normalize", ["1", "a,b", "0,0", "0,1,2", ""])
+def test_normalisation_that_overflows_is_refused(tmp_path):
+    with pytest.raises(InputError, match="not finite"):
+        load_data(npz(tmp_path), HERE, normalize="0,1e-40")
+
+
+@pytest.mark.parametrize(
+    "normalize", ["1", "a,b", "0,0", "0,1,2", "", "nan,1", "0,nan", "1e400,1", "0,inf", "0,1e-60", "1,-1", ","]
+)
 def test_senseless_normalisation_is_refused(tmp_path, normalize):
     with pytest.raises(UsageError, match="--normalize"):
         load_data(npz(tmp_path), HERE, normalize=normalize)

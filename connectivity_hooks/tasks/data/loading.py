@@ -129,8 +129,13 @@ def _parse_normalize(normalize: str | None) -> list[float] | None:
         numbers = [float(part) for part in normalize.split(",")]
     except ValueError:
         raise UsageError(f"--normalize: expected MEAN,STD, found {normalize!r}") from None
-    if len(numbers) % 2 or not numbers or min(numbers[len(numbers) // 2 :]) <= 0:
-        raise UsageError(f"--normalize: expected as many means as positive standard deviations, found {normalize!r}")
+    half = len(numbers) // 2
+    # In float32, where the inputs are: 1e-46 would be a division by 0, and 1e39 infinite.
+    kept = torch.tensor(numbers, dtype=torch.float32)
+    if len(numbers) != 2 * half or not bool(torch.isfinite(kept).all()) or not bool((kept[half:] > 0).all()):
+        raise UsageError(
+            f"--normalize: expected finite means, then as many positive finite standard deviations, found {normalize!r}"
+        )
     return numbers
 
 
@@ -142,4 +147,7 @@ def _normalised(inputs: Tensor, scale: list[float] | None, where: str) -> Tensor
         raise InputError(f"{where}: --normalize gives {half} channels, inputs have shape {tuple(inputs.shape[1:])}")
     shape = [1, half] + [1] * (inputs.ndim - 2)
     mean, std = (torch.tensor(part).view(shape) for part in (scale[:half], scale[half:]))
-    return (inputs.float() - mean) / std
+    normalised = (inputs.to(torch.promote_types(inputs.dtype, torch.float32)) - mean) / std
+    if not bool(torch.isfinite(normalised).all()):
+        raise InputError(f"{where}: inputs are not finite after --normalize; check its numbers")
+    return normalised
