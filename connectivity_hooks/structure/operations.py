@@ -104,10 +104,11 @@ def _affine(
     roles = {"weight": "weight", "bias": "bias"}
     if not all(not isinstance(bound.get(name), fx.Node) or bound[name] in weight for name in roles.values()):
         return None  # a weight that is itself computed
+    if _ndim(bound["input"]) != (2 if operation == "linear" else len(bound["weight"].meta["val"].shape)):
+        return None  # neurons are not the first axis after the samples: tokens are, or there are no samples at all
     if operation == "linear":
         apply: Apply = lambda x, w: F.linear(x[0], w["weight"], w.get("bias"))  # noqa: E731
-        flat = bound["input"].meta["val"].ndim == 2
-        return Step(kind="affine", weights=_roles(bound, weight, roles), apply=apply, dense=flat, **common)
+        return Step(kind="affine", weights=_roles(bound, weight, roles), apply=apply, dense=True, **common)
     stride, padding, dilation = (bound[name] for name in ("stride", "padding", "dilation"))
     function = getattr(F, operation)
 
@@ -170,7 +171,7 @@ def _pool(
     node: fx.Node, operation: str, weight: Mapping[fx.Node, str], common: dict[str, Any], batch: int
 ) -> Recognised:
     spatial_mean = operation == "mean" and _over_space(node)
-    if operation not in POOLS and not spatial_mean:
+    if not (spatial_mean or (operation in POOLS and _ndim(node.args[0]) == int(operation[-2]) + 2)):
         return None
     return Step(
         kind="pool",
@@ -181,9 +182,12 @@ def _pool(
     )
 
 
+def _ndim(value: Any) -> int:
+    return int(value.meta["val"].ndim) if isinstance(value, fx.Node) else 0
+
+
 def _over_space(node: fx.Node) -> bool:
-    value = node.args[0]
-    ndim = value.meta["val"].ndim if isinstance(value, fx.Node) else 0
+    ndim = _ndim(node.args[0])
     dims = _bound(node).get("dim") or []
     return ndim > 2 and sorted(dim % ndim for dim in dims) == list(range(2, ndim))
 
@@ -205,6 +209,8 @@ def _combined(
 ) -> Recognised:
     if weight or len(common["inputs"]) != 2:
         return None
+    if len({_ndim(value) for value in node.all_input_nodes}) != 1:
+        return None  # broadcasting lays the axes of one beside others of the other
     if operation == "mul":
         return Step(kind="product", weights={}, apply=lambda x, w: x[0] * x[1], **common)
     if operation == "add" and _bound(node).get("alpha", 1) == 1:

@@ -17,6 +17,8 @@ from connectivity_hooks.structure import Program, Step
 from connectivity_hooks.structure.program import INPUT
 from connectivity_hooks.verification.silence import silent_entries
 
+# Only of these is row i of a weight known to concern entry i of the value, and no other.
+_ROW_BY_ROW = ("affine", "norm")
 _CHANNELWISE = ("norm", "activation", "pool", "identity", "add", "product")
 
 
@@ -53,7 +55,8 @@ def _through(
         unread = silent[step.inputs[0]] if step.kind == "affine" and role == "weight" else None
         rows = _changed_rows(before[name], after[name], unread)
         if bool(rows.any()):
-            _merge(masks, name, rows if len(rows) == entries else torch.ones(entries, dtype=torch.bool))
+            own = step.kind in _ROW_BY_ROW and len(rows) == entries
+            _merge(masks, name, rows if own else torch.ones(entries, dtype=torch.bool))
     for value in step.inputs:
         for name, mask in origins[value].items():
             spread = _spread(step, mask, entries, before, after)
