@@ -18,6 +18,7 @@ from connectivity_hooks.evaluation.sites import Sites
 from connectivity_hooks.paths.geometry import arc_lengths
 from connectivity_hooks.paths.path import MEASURED, Guarantee, Path
 from connectivity_hooks.progress import SILENT, Progress
+from connectivity_hooks.tasks.guessing import guess
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 
@@ -85,6 +86,7 @@ def evaluate(
         deviations=spot_checks,
         loss_is_convex=task.loss.convex,
         seconds=time.perf_counter() - started,
+        guessing={split.name: guess(task.loss, split) for split in task.splits()},
     )
 
 

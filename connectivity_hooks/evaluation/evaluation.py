@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from connectivity_hooks.evaluation.barriers import Barriers
@@ -14,6 +14,7 @@ from connectivity_hooks.evaluation.deviations import Deviation
 from connectivity_hooks.evaluation.measurement import Measurement
 from connectivity_hooks.evaluation.passes import BatchNorm
 from connectivity_hooks.paths.path import MEASURED, Path
+from connectivity_hooks.tasks.guessing import Guess
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,6 +35,7 @@ class Evaluation:
         loss_is_convex: Whether the loss is convex in the outputs.
         seconds: Time the evaluation took.
         build_seconds: Time the builder took; None when the path came from a file.
+        guessing: For each split what the best constant answer scores; None where that is not known.
     """
 
     path: Path
@@ -46,6 +48,7 @@ class Evaluation:
     loss_is_convex: bool
     seconds: float
     build_seconds: float | None = None
+    guessing: Mapping[str, Guess | None] = field(default_factory=dict)
 
     @property
     def bound(self) -> dict[str, float | None]:

@@ -13,8 +13,8 @@ from connectivity_hooks.evaluation.evaluation import Evaluation
 from connectivity_hooks.paths.path import Path
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_NUMBERS = ("t", "loss", "loss_interval", "excess", "excess_interval", "rise", "rise_interval")
-_ERRORS = ("error", "error_interval", "error_rise", "error_rise_interval")
+_NUMBERS = ("t", *(f"{name}{end}" for name in ("loss", "excess", "rise", "climb") for end in ("", "_interval")))
+_ERRORS = tuple(f"{name}{end}" for name in ("error", "error_rise", "error_climb") for end in ("", "_interval"))
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,10 @@ class Row:
     rise_interval: float
     error_rise: float | None
     error_rise_interval: float | None
+    climb: float
+    climb_interval: float
+    error_climb: float | None
+    error_climb_interval: float | None
     source: str
     guarantee: str
 
