@@ -1,96 +1,121 @@
-"""The answer in words: are the two checkpoints connected by this path?"""
+"""The answer in words: are the two checkpoints connected by this path, as to the loss and as to the error?"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from connectivity_hooks.paths.path import MEASURED
+from connectivity_hooks.evaluation import sentences
+from connectivity_hooks.evaluation.finding import Finding, Verdict, find, same_weights
+from connectivity_hooks.evaluation.phrases import rises, stays, unclear, with_interval
 
 if TYPE_CHECKING:
-    from connectivity_hooks.evaluation.barriers import Barriers
     from connectivity_hooks.evaluation.evaluation import Evaluation
-
-ERROR_THRESHOLD = 0.02
-"""Frankle et al. 2020 call a rise of the error by less than 2 points stable; here it counts from the worse end."""
-
-LOSS_THRESHOLD = 0.05
-"""For a loss without errors: a rise of less than 5 % of the larger end's loss."""
 
 
 @dataclass(frozen=True)
 class Conclusion:
     """A verdict and the sentences that carry it.
 
+    Loss and error are judged separately, each by how far it climbs above the end where it is larger; `Finding` says
+    what the verdicts mean, `climb` where a rise counts from and how intervals are used.
+
     Attributes:
-        verdict: ``proven`` (a bound holds for the whole path and is no barrier), ``connected`` (as far as measured),
-            or ``barrier``.
-        headline: One short sentence.
+        verdict: That of the training split: ``proven``, ``connected``, ``undecided`` or ``barrier``.
+        headline: What the verdict is about, and what the test split shows where that is something else.
         sentences: What was measured or proven, on which split, with which uncertainty.
+        findings: For each split the figures behind the words.
     """
 
-    verdict: Literal["proven", "connected", "barrier"]
+    verdict: Verdict
     headline: str
     sentences: tuple[str, ...]
+    findings: Mapping[str, Finding]
 
 
 def conclude(evaluation: Evaluation) -> Conclusion:
-    """Say whether the path connects its ends on the training split, and what is known of it."""
-    split = next(iter(evaluation.curves))
-    train = evaluation.barriers[split]
-    bound = evaluation.bound[split]
-    low = _is_low(train)
-    sentences = [_rise(name, figures) for name, figures in evaluation.barriers.items()]
-    sentences += [_knowledge(evaluation, name) for name in evaluation.curves]
-    sentences += _gaps(evaluation)
-    builder = evaluation.path.builder or "given"
-    if low and bound is not None:
-        headline = f"Connected, and proven: along the {builder} path the {split} loss never exceeds {bound:.4g}."
-        return Conclusion("proven", headline, tuple(sentences))
-    if low:
-        headline = f"Connected as far as measured: no barrier was found along the {builder} path."
-        return Conclusion("connected", headline, tuple(sentences))
-    headline = f"Not connected by the {builder} path: the {split} loss rises to {train.loss_max:.4g}."
-    return Conclusion("barrier", headline, tuple(sentences))
+    """Say whether the path connects its ends on the training split, and what is known of it and of the other splits."""
+    findings = {split: find(evaluation, split) for split in evaluation.curves}
+    split = next(iter(findings))
+    texts = [text for name, found in findings.items() for text in sentences.of_split(evaluation, name, found)]
+    texts += sentences.of_guessing(evaluation, split)
+    texts += [] if same_weights(evaluation) else sentences.of_knowledge(evaluation)
+    texts += sentences.of_refutation(evaluation)
+    headline = _headline(evaluation, split, findings[split]) + _elsewhere(evaluation, findings)
+    return Conclusion(findings[split].verdict, headline, tuple(texts), findings)
 
 
-def _gaps(evaluation: Evaluation) -> list[str]:
-    """Say why a path that claims guarantees gets no bound."""
-    if evaluation.proven or set(evaluation.path.guarantees) == {MEASURED}:
-        return []
-    refuted = tuple(evaluation.guarantees) != evaluation.path.guarantees and evaluation.batch_norm == "stored"
-    claim = "that a check refutes; no bound is given" if refuted else "and gets no bound"
-    return [f"The path claims guarantees {claim}: {'; '.join(evaluation.proof.gaps)}."]
+def _headline(evaluation: Evaluation, split: str, found: Finding) -> str:
+    path = f"the {evaluation.path.builder or 'given'} path"
+    lost = _lost_ends(evaluation, split)
+    if lost:
+        return f"Not connected by {path}: the {split} loss of {' and of '.join(lost)} itself is not a finite number."
+    if found.verdict == "barrier":
+        proven = "" if evaluation.bound[split] is None else f"; it is proven that the loss {_bound(evaluation, split)}"
+        return f"Not connected by {path}: {rises(split, found)}{proven}."
+    if same_weights(evaluation):
+        return "Connected: both checkpoints have the same weights."
+    if found.verdict == "undecided":
+        return _undecided(evaluation, split, found, path)
+    doubt = _doubt(evaluation, split)
+    if found.verdict == "proven":
+        unknown = found.error is not None and found.error.state == "undecided"
+        rest = "; too few samples to tell whether the error rises" if unknown else ""
+        return f"Connected, and proven{doubt}: along {path} the {split} loss {_bound(evaluation, split)}{rest}."
+    return f"Connected as far as measured{doubt}: along {path} {stays(split, found)}{_bend(evaluation, split, found)}."
 
 
-def _is_low(figures: Barriers) -> bool:
-    if not math.isfinite(figures.loss_max):
-        return False
-    if figures.error_max is not None and figures.error_ends is not None:
-        return figures.error_max - max(figures.error_ends) < ERROR_THRESHOLD
-    return figures.barrier_entezari <= max(figures.barrier_interval, LOSS_THRESHOLD * max(figures.loss_ends))
+def _undecided(evaluation: Evaluation, split: str, found: Finding, path: str) -> str:
+    if found.loss.t is None:
+        return f"Undecided: nothing was measured between the ends of {path}; measure more points."
+    counts = evaluation.task.get("samples")
+    count = counts.get(split) if isinstance(counts, Mapping) else None
+    samples = f"{split} samples" if count is None else f"{count} {split} sample{'s' if count != 1 else ''}"
+    return f"Too few samples to tell {unclear(found, path, samples)}"
 
 
-def _rise(split: str, figures: Barriers) -> str:
-    ends = f"{figures.loss_ends[0]:.4g} and {figures.loss_ends[1]:.4g}"
-    text = f"On {split} the loss is {ends} at the ends and at most {figures.loss_max:.4g} on the path; "
-    if figures.barrier_entezari > 0:
-        text += (
-            "it rises highest above the straight line between the ends' losses at "
-            f"t = {figures.worst_t:.3f}, by {figures.barrier_entezari:.4g} ± {figures.barrier_interval:.2g}."
-        )
-    else:
-        text += "it never rises above the straight line between the ends' losses."
-    if figures.error_max is not None and figures.error_ends is not None:
-        left, right = (f"{100 * error:.2f} %" for error in figures.error_ends)
-        text += f" The error is {left} and {right} at the ends and at most {100 * figures.error_max:.2f} %."
-    return text
+def _lost_ends(evaluation: Evaluation, split: str) -> list[str]:
+    """Return those of A and B whose own loss is not a finite number."""
+    ends = evaluation.barriers[split].loss_ends
+    return [name for name, loss in zip("AB", ends, strict=True) if not math.isfinite(loss)]
 
 
-def _knowledge(evaluation: Evaluation, split: str) -> str:
-    bound = evaluation.bound[split]
-    count = len(evaluation.curves[split])
-    if bound is None:
-        return f"On {split} this is measured at {count} points; between them nothing is proven."
-    return f"On {split} the bound {bound:.4g} is proven for every t, not only the {count} shown."
+def _bound(evaluation: Evaluation, split: str) -> str:
+    return sentences.bounded(evaluation, split)
+
+
+def _doubt(evaluation: Evaluation, split: str) -> str:
+    """Say, where it is so, that the ends are worth little, so that their connection is."""
+    guess = evaluation.guessing.get(split)
+    if guess is None:
+        return ""
+    if guess.is_perfect:
+        return ", but all targets are the same"
+    both = len(sentences.worthless(guess, evaluation.curves[split])) == 2
+    return ", but neither end is shown to be better than guessing" if both else ""
+
+
+def _bend(evaluation: Evaluation, split: str, found: Finding) -> str:
+    """Say where the loss, nowhere above the worse end's, is clearly above the straight line between both ends'."""
+    figures = evaluation.barriers[split]
+    if figures.barrier_entezari - figures.barrier_interval <= max(found.loss.counts_from, found.loss.most):
+        return ""
+    height = with_interval(figures.barrier_entezari, figures.barrier_interval, "loss")
+    return f"; the loss is up to {height} above the straight line between the ends' losses"
+
+
+def _elsewhere(evaluation: Evaluation, findings: Mapping[str, Finding]) -> str:
+    """Say what the other splits show where they tell another story than the first."""
+    (first, main), *others = findings.items()
+    texts = []
+    for split, found in others:
+        if (found.verdict == "barrier") == (main.verdict == "barrier") or found.verdict == "undecided":
+            continue
+        lost = _lost_ends(evaluation, split)
+        story = f"the {split} loss of {' and of '.join(lost)} itself is not a finite number"
+        if not lost:
+            story = rises(split, found) if found.verdict == "barrier" else stays(split, found)
+        texts.append(f" Other than on {first}, {story}.")
+    return "".join(texts)

@@ -19,6 +19,7 @@ from connectivity_hooks.paths.fitting import require_fit
 from connectivity_hooks.paths.geometry import arc_lengths
 from connectivity_hooks.paths.path import MEASURED, Guarantee, Path
 from connectivity_hooks.progress import SILENT, Progress
+from connectivity_hooks.tasks.guessing import guess
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.verification.proof import Seen, prove
@@ -97,6 +98,7 @@ def evaluate(
             stored_statistics=batch_norm == "stored",
         ),
         seconds=time.perf_counter() - started,
+        guessing={split.name: guess(task.loss, split) for split in task.splits()},
     )
 
 

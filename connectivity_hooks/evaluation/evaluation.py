@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from connectivity_hooks.evaluation.barriers import Barriers
@@ -14,6 +14,7 @@ from connectivity_hooks.evaluation.deviations import Deviation
 from connectivity_hooks.evaluation.measurement import Measurement
 from connectivity_hooks.evaluation.passes import BatchNorm
 from connectivity_hooks.paths.path import Guarantee, Path
+from connectivity_hooks.tasks.guessing import Guess
 from connectivity_hooks.verification.proof import Proof
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Evaluation:
         proof: Whether the bound is proven, and what is missing.
         seconds: Time the evaluation took.
         build_seconds: Time the builder took; None when the path came from a file.
+        guessing: For each split what the best constant answer scores; None where that is not known.
     """
 
     path: Path
@@ -49,6 +51,7 @@ class Evaluation:
     proof: Proof
     seconds: float
     build_seconds: float | None = None
+    guessing: Mapping[str, Guess | None] = field(default_factory=dict)
 
     @property
     def bound(self) -> dict[str, float | None]:

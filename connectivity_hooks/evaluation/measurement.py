@@ -10,11 +10,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from connectivity_hooks.evaluation.intervals import half_width
 from connectivity_hooks.tasks.loss import Loss
 
 Source = Literal["forward", "outputs", "constant"]
 
-_NORMAL_95 = 1.959963984540054
+_ERRORS = ("error", "error_rise", "error_climb")
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Measurement:
         t: Position on the path.
         split: ``train`` or ``test``.
         loss: Mean loss over the samples; infinite where it is not a number.
-        loss_interval: Half-width of its 95 % confidence interval over samples, 1.96 s/√N.
+        loss_interval: Half-width of its 95 % confidence interval over samples, see `intervals.half_width`.
         error: Fraction of samples predicted wrongly; None where the loss has no such notion.
         error_interval: Half-width of its 95 % confidence interval.
         excess: loss - (1-t)·L_A - t·L_B, from the same samples (Entezari et al. 2022).
@@ -34,6 +35,11 @@ class Measurement:
         rise_interval: Half-width of its 95 % confidence interval, paired by sample.
         error_rise: The rise of the error, likewise; None where the loss has no errors.
         error_rise_interval: Half-width of its 95 % confidence interval, paired by sample.
+        climb: loss - max(L_A, L_B), from the same samples: how far it is above the worse end. Other than the two above
+            it does not depend on how the path is parametrised, and is 0 at the worse end and below 0 at the other.
+        climb_interval: Half-width of its 95 % confidence interval, paired by sample.
+        error_climb: The climb of the error above the end with more errors; None where the loss has no errors.
+        error_climb_interval: Half-width of its 95 % confidence interval, paired by sample.
         source: ``forward`` pass, interpolated ``outputs`` of a convex segment's ends, or the value of the ``constant``
             segment's other end.
         bend: Inside a convex segment the largest amount by which a sample's loss lies above the line between its values
@@ -52,28 +58,37 @@ class Measurement:
     rise_interval: float
     error_rise: float | None
     error_rise_interval: float | None
+    climb: float
+    climb_interval: float
+    error_climb: float | None
+    error_climb_interval: float | None
     source: Source
     bend: float | None = None
 
 
 @dataclass(frozen=True)
 class SampleScores:
-    """Losses (N,), errors (N,) and bends (N,) of every sample, on the device; see `Measurement.bend`."""
+    """Of every sample, on the device: losses (N,), errors (N,) and bends (N,), see `Measurement.bend`.
+
+    `predictions` says how many predictions each error is a mean of.
+    """
 
     losses: Tensor
     errors: Tensor | None
+    predictions: int = 1
     bends: Tensor | None = None
 
 
 @torch.no_grad()
 def score(batches: Iterable[tuple[Tensor, Tensor]], loss: Loss) -> SampleScores:
     """Score batches of (outputs, targets) without waiting for the device."""
-    losses, errors = [], []
+    losses, errors, predictions = [], [], 1
     for outputs, targets in batches:
         losses.append(loss.measure(outputs, targets))
         if loss.errors is not None:
             errors.append(loss.errors(outputs, targets))
-    return SampleScores(torch.cat(losses), torch.cat(errors) if errors else None)
+            predictions = loss.predictions(outputs)
+    return SampleScores(torch.cat(losses), torch.cat(errors) if errors else None, predictions)
 
 
 def summarise(
@@ -94,22 +109,33 @@ def summarise(
     table = torch.stack(list(columns.values()))
     count = table.shape[1]
     moments = torch.stack([table.mean(1), table.var(1, correction=min(1, count - 1))]).tolist()
-    figures: dict[str, Any] = dict.fromkeys(("error", "error_interval", "error_rise", "error_rise_interval"))
+    figures: dict[str, Any] = dict.fromkeys(f"{name}{end}" for name in _ERRORS for end in ("", "_interval"))
     for name, mean, variance in zip(columns, *moments, strict=True):
+        step = 1 / scores.predictions if name in _ERRORS else 0.0
         figures[name] = _number(mean)
-        figures[f"{name}_interval"] = _number(_NORMAL_95 * math.sqrt(variance / count))
+        figures[f"{name}_interval"] = half_width(mean, variance, count, step)
     bend = None if scores.bends is None else float(scores.bends.max())
     return Measurement(t=t, split=split, source=source, bend=bend, **figures)
 
 
 def _of_losses(losses: Tensor, ends: tuple[Tensor, Tensor], t: float) -> dict[str, Tensor]:
     here, a, b = losses.double(), ends[0].double(), ends[1].double()
-    return {"loss": here, "excess": here - torch.lerp(a, b, t), "rise": here - (a + b) / 2}
+    return {
+        "loss": here,
+        "excess": here - torch.lerp(a, b, t),
+        "rise": here - (a + b) / 2,
+        "climb": here - _worse(a, b),
+    }
 
 
 def _of_errors(errors: Tensor, ends: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
     here, a, b = errors.double(), ends[0].double(), ends[1].double()
-    return {"error": here, "error_rise": here - (a + b) / 2}
+    return {"error": here, "error_rise": here - (a + b) / 2, "error_climb": here - _worse(a, b)}
+
+
+def _worse(a: Tensor, b: Tensor) -> Tensor:
+    """Return the values (N,) of the end whose mean is larger, chosen without waiting for the device."""
+    return torch.where(a.mean() >= b.mean(), a, b)
 
 
 def _number(value: float) -> float:

@@ -68,7 +68,7 @@ class Scorer:
 
     def _between(self, left: Tensor, right: Tensor, share: float) -> SampleScores:
         """Score the outputs on the straight line between two, and see whether the loss is convex along it."""
-        loss, losses, bends, errors = self._task.loss, [], [], []
+        loss, losses, bends, errors, predictions = self._task.loss, [], [], [], 1
         parts = zip(left.split(self._size), right.split(self._size), self._targets(left.device), strict=True)
         for a, b, targets in parts:
             outputs, there, bent = between(loss, a, b, targets, share)
@@ -76,7 +76,8 @@ class Scorer:
             bends.append(bent)
             if loss.errors is not None:
                 errors.append(loss.errors(outputs, targets))
-        return SampleScores(torch.cat(losses), torch.cat(errors) if errors else None, torch.cat(bends))
+                predictions = loss.predictions(outputs)
+        return SampleScores(torch.cat(losses), torch.cat(errors) if errors else None, predictions, torch.cat(bends))
 
     def _targets(self, device: torch.device) -> tuple[Tensor, ...]:
         parts: tuple[Tensor, ...] = self._split.targets().to(device).split(self._size)

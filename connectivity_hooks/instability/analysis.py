@@ -21,6 +21,7 @@ from connectivity_hooks.instability.keeping import Kept
 from connectivity_hooks.instability.result import Connection, Stability
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.registry import registry
+from connectivity_hooks.tasks.guessing import guess
 from connectivity_hooks.tasks.task import Task
 
 
@@ -108,7 +109,9 @@ def analyse(
         notes += [f"k = {twin.step}: {note}" for note in pair.notes]
         connections.append(_connect(twin, pair, task, how, data, kept, progress))
     seconds = time.perf_counter() - started
-    return Stability(tuple(connections), task.describe(), how.describe(), seconds, tuple(dict.fromkeys(notes)))
+    guessing = {split.name: guess(task.loss, split) for split in task.splits()}
+    notes = list(dict.fromkeys(notes))
+    return Stability(tuple(connections), task.describe(), how.describe(), seconds, tuple(notes), guessing)
 
 
 def _connect(

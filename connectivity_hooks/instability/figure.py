@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from connectivity_hooks.evaluation.conclusion import ERROR_THRESHOLD
+from connectivity_hooks.evaluation.climb import ERROR_THRESHOLD
 from connectivity_hooks.reports.plots import COLOURS, STYLE
 
 _TICKS = 10

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from connectivity_hooks.evaluation.barriers import Barriers
 from connectivity_hooks.evaluation.measurement import Measurement
 from connectivity_hooks.instability.conclusion import StabilityConclusion, conclude
 from connectivity_hooks.instability.spread import Instability, instability
+from connectivity_hooks.tasks.guessing import Guess
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,6 +49,7 @@ class Stability:
         path: How copies were connected: builder and aligner with their options, batch norm, points and refine.
         seconds: Time it took, without what was known from before.
         notes: What a person should know.
+        guessing: For each split what the best constant answer scores; None where that is not known.
     """
 
     connections: Sequence[Connection]
@@ -55,6 +57,7 @@ class Stability:
     path: Mapping[str, object]
     seconds: float
     notes: Sequence[str] = ()
+    guessing: Mapping[str, Guess | None] = field(default_factory=dict)
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -80,7 +83,7 @@ class Stability:
     @property
     def conclusion(self) -> StabilityConclusion:
         """The answer in words."""
-        return conclude(self.instability)
+        return conclude(self.instability, self.guessing)
 
     def as_json(self) -> dict[str, Any]:
         """Return everything but the curves as JSON-ready values; what is not a finite number is None and noted."""

@@ -38,6 +38,8 @@ class Instability:
         error: The same of the error, what they call instability; None where the loss has no errors.
         loss_ends: Mean loss of the copies.
         error_ends: Mean error of the copies.
+        error_gap: How far the worse copy's error is above the mean of both, mean over the pairs: what the error barrier
+            holds of the copies themselves.
     """
 
     step: int
@@ -46,6 +48,7 @@ class Instability:
     error: Spread | None
     loss_ends: float
     error_ends: float | None
+    error_gap: float | None = None
 
 
 def instability(pairs: Sequence[Barriers], step: int) -> Instability:
@@ -61,6 +64,7 @@ def instability(pairs: Sequence[Barriers], step: int) -> Instability:
         else None,
         loss_ends=fmean(loss for pair in pairs for loss in pair.loss_ends),
         error_ends=fmean(error for pair in ends for error in pair) if ends else None,
+        error_gap=fmean(abs(a - b) / 2 for a, b in ends) if ends else None,
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pathlib
+import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 WORDS = {
     "proven": "proven",
     "connected": "connected as far as measured",
+    "undecided": "too few samples or points to tell",
     "barrier": "not connected by this path",
 }
 
@@ -37,7 +40,9 @@ def draw(saved: Saved) -> str:
 
 def render_html(saved: Saved, picture: str) -> str:
     """Return the page: the answer in words, the picture, the tables."""
-    return page("report.html.j2", picture, report=saved.content, words=WORDS, splits=_splits(saved))
+    errors = any(row.error is not None for row in saved.rows)
+    splits = list(dict.fromkeys(row.split for row in saved.rows))
+    return page("report.html.j2", picture, report=saved.content, words=WORDS, splits=splits, has_errors=errors)
 
 
 def page(template: str, picture: str, **content: Any) -> str:
@@ -56,27 +61,61 @@ def page(template: str, picture: str, **content: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": _figure, "percent": _percent, "points": _points, "seconds": _seconds}
+    environment.filters |= _FILTERS
     return environment.get_template(template).render(picture=Markup(inline(picture) if picture else ""), **content)
 
 
-def _splits(saved: Saved) -> list[str]:
-    return list(dict.fromkeys(row.split for row in saved.rows))
+def _unbroken(text: str) -> str:
+    """Return a sentence whose figures keep their units and intervals when the line breaks."""
+    return re.sub(
+        r" ± |(?<=\d) (?:%|points)|t = ", lambda found: found.group().replace(" ", "\N{NO-BREAK SPACE}"), text
+    )
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "–" if value in (None, "") else str(value)
+
+
+def _shown(form: str) -> Callable[[Any], str]:
+    """Return a filter that shows a number; a dash for what is not known or, not being finite, not in report.json."""
+
+    def show(value: Any) -> str:
+        return "–" if value is None or isinstance(value, jinja2.Undefined) else form.format(value)
+
+    return show
 
 
 def _figure(value: Any) -> str:
-    if value is None or isinstance(value, jinja2.Undefined):
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return _shown("{:.4g}" if isinstance(value, float) else "{}")(value)
 
 
-def _percent(value: Any) -> str:
-    return "–" if value is None or isinstance(value, jinja2.Undefined) else f"{100 * value:.2f} %"
+def _half(value: Any) -> str:
+    """Return the half-width of an interval, to stand behind its figure; nothing where there is none."""
+    return "" if value is None or isinstance(value, jinja2.Undefined) else f" ± {value:.2g}"
+
+
+def _half_points(value: Any) -> str:
+    return "" if value is None or isinstance(value, jinja2.Undefined) else f" ± {100 * value:.2f}"
 
 
 def _points(value: Any) -> str:
     return "–" if value is None or isinstance(value, jinja2.Undefined) else f"{100 * value:.2f}"
 
 
-def _seconds(value: Any) -> str:
-    return "–" if value is None or isinstance(value, jinja2.Undefined) else f"{value:.1f} s"
+def _percent(value: Any) -> str:
+    return "–" if value is None or isinstance(value, jinja2.Undefined) else f"{100 * value:.2f} %"
+
+
+_FILTERS: dict[str, Callable[[Any], str]] = {
+    "fact": _fact,
+    "figure": _figure,
+    "half": _half,
+    "half_points": _half_points,
+    "percent": _percent,
+    "points": _points,
+    "position": _shown("{:.3f}"),
+    "seconds": _shown("{:.1f} s"),
+    "unbroken": _unbroken,
+}

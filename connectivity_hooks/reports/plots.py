@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,9 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from connectivity_hooks.evaluation.climb import ERROR_THRESHOLD
 from connectivity_hooks.reports.rows import Row, rows_of
+from connectivity_hooks.reports.tables import printable
 
 if TYPE_CHECKING:
     from connectivity_hooks.evaluation.evaluation import Evaluation
@@ -36,8 +40,10 @@ STYLE: dict[Any, Any] = {
     "figure.facecolor": "white",
 }
 
-_DECADES = 100
-_MARKED = 60
+_DECADES = 100  # a loss that spans more is drawn on a logarithmic axis
+_MARKED = 60  # more points than this are a line without marks
+_FLAT = 1e-3  # a loss that changes by a smaller share is drawn as the flat line that it is
+_LONGEST = 32  # characters of a name in a legend, which then leaves the curves alone
 
 
 def curves_figure(evaluations: Sequence[Evaluation]) -> Figure:
@@ -62,7 +68,7 @@ def figure_of(rows: Sequence[Row], bounds: Mapping[str, Mapping[str, float | Non
             grid[0][column].set_title(split)
             if has_error:
                 _draw_errors(grid[1][column], chosen, builders)
-            grid[-1][column].set_xlabel("t  (0: first checkpoint, 1: second)")
+            grid[-1][column].set_xlabel("t  (0: checkpoint A, 1: B)")
         grid[0][0].set_ylabel("loss")
         if has_error:
             grid[1][0].set_ylabel("error in %")
@@ -72,51 +78,41 @@ def figure_of(rows: Sequence[Row], bounds: Mapping[str, Mapping[str, float | Non
 
 def as_svg(figure: Figure) -> str:
     """Return a figure as an SVG file of its own, the same for the same data."""
-    text = io.StringIO()
-    with mpl.rc_context(STYLE):
-        FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text, metadata = io.StringIO(), dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        # A name may hold what the font here has not; the page's reader has another font.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing", category=UserWarning)
+        FigureCanvasSVG(figure).print_svg(text, metadata=metadata)
     return text.getvalue()
 
 
 def inline(svg: str) -> str:
-    """Return an SVG file's text to put into a page: no prolog, no metadata, no address of anything outside."""
+    """Return an SVG file's text to put into a page, no wider than it was drawn.
+
+    It has no prolog, no metadata, and no address of anything outside.
+    """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
-    return re.sub(
-        r'(<svg[^>]*?)\swidth="[^"]*"',
-        r"\1",
-        re.sub(r'(<svg[^>]*?)\sheight="[^"]*"', r"\1", svg, count=1),
-        count=1,
-    )
+    svg = re.sub(r'(<svg[^>]*?)\sheight="[^"]*"', r"\1", svg, count=1)
+    return re.sub(r'(<svg[^>]*?)\swidth="([^"]*)"', r'\1 style="max-width: \2"', svg, count=1)
 
 
 def _draw_losses(axes: Axes, rows: Sequence[Row], builders: Sequence[str], bounds: Mapping[str, float | None]) -> None:
     for index, builder in enumerate(builders):
         curve = _curve(rows, builder)
-        ts, losses = [row.t for row in curve], [row.loss for row in curve]
         colour = COLOURS[index % len(COLOURS)]
-        marks = "o" if len(curve) <= _MARKED else None
-        axes.plot(ts, losses, color=colour, marker=marks, markersize=3, linewidth=1.6, label=builder)
-        low = [row.loss - row.loss_interval for row in curve]
-        axes.fill_between(
-            ts, low, [row.loss + row.loss_interval for row in curve], color=colour, alpha=0.15, linewidth=0
-        )
-        axes.plot([0, 1], [losses[0], losses[-1]], color="#777777", linestyle=":", linewidth=1, zorder=1)
+        _draw(axes, curve, [(row.loss, row.loss_interval) for row in curve], colour, _label(builder))
+        axes.plot([0, 1], [curve[0].loss, curve[-1].loss], color="#777777", linestyle=":", linewidth=1, zorder=1)
+        lost = [row.t for row in curve if not math.isfinite(row.loss)]
+        if lost:
+            top: Mapping[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False, "linestyle": ""}
+            axes.plot(lost, [1.0] * len(lost), "x", color=colour, label="not a finite number", **top)
         bound = bounds.get(builder)
-        if bound is not None:
-            axes.axhline(
-                bound,
-                color=colour,
-                linestyle="--",
-                linewidth=1.2,
-                label=f"{builder}: proven bound {bound:.3g}",
-            )
-    positive = [row.loss for row in rows if 0 < row.loss < float("inf")]
-    if positive and max(positive) > _DECADES * min(positive):
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        if bound is not None and math.isfinite(bound):
+            label = f"{_label(builder)}: proven bound {bound:.3g}"
+            axes.axhline(bound, color=colour, linestyle="--", linewidth=1.2, label=label)
+    _scale_losses(axes, [row.loss for row in rows if math.isfinite(row.loss)])
     if len(builders) == 1:
         _draw_guarantees(axes, _curve(rows, builders[0]))
 
@@ -124,14 +120,50 @@ def _draw_losses(axes: Axes, rows: Sequence[Row], builders: Sequence[str], bound
 def _draw_errors(axes: Axes, rows: Sequence[Row], builders: Sequence[str]) -> None:
     for index, builder in enumerate(builders):
         curve = [row for row in _curve(rows, builder) if row.error is not None]
-        ts, errors = [row.t for row in curve], [100 * (row.error or 0) for row in curve]
-        halves = [100 * (row.error_interval or 0) for row in curve]
-        colour = COLOURS[index % len(COLOURS)]
-        marks = "o" if len(curve) <= _MARKED else None
-        axes.plot(ts, errors, color=colour, marker=marks, markersize=3, linewidth=1.6)
-        low, high = ([e + sign * half for e, half in zip(errors, halves, strict=True)] for sign in (-1, 1))
-        axes.fill_between(ts, low, high, color=colour, alpha=0.15, linewidth=0)
-    axes.set_ylim(bottom=0)
+        errors = [(100 * (row.error or 0.0), 100 * (row.error_interval or 0.0)) for row in curve]
+        _draw(axes, curve, errors, COLOURS[index % len(COLOURS)], limits=(0.0, 100.0))
+    # At least the points that count as a rise are seen, so that nothing does not look like much.
+    axes.set_ylim(bottom=0, top=max(axes.get_ylim()[1], 1.25 * 100 * ERROR_THRESHOLD))
+
+
+def _draw(
+    axes: Axes,
+    curve: Sequence[Row],
+    figures: Sequence[tuple[float, float]],
+    colour: str,
+    label: str | None = None,
+    limits: tuple[float, float] = (-math.inf, math.inf),
+) -> None:
+    """Draw (value, half-width) over t as a line and a band, which is left out where it is not finite."""
+    ts, marks = [row.t for row in curve], "o" if len(curve) <= _MARKED else None
+    axes.plot(ts, [value for value, _ in figures], color=colour, marker=marks, markersize=3, linewidth=1.6, label=label)
+    halves = [half if math.isfinite(half) else math.nan for _, half in figures]
+    low, high = (
+        [min(max(value + sign * half, limits[0]), limits[1]) for (value, _), half in zip(figures, halves, strict=True)]
+        for sign in (-1, 1)
+    )
+    axes.fill_between(ts, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def _scale_losses(axes: Axes, losses: Sequence[float]) -> None:
+    """Take a logarithmic axis for losses that span decades, and no finer one than the figures deserve."""
+    positive = [loss for loss in losses if loss > 0]
+    if positive and max(positive) > _DECADES * min(positive):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        return
+    axes.ticklabel_format(axis="y", useOffset=False)
+    if losses and max(losses) - min(losses) <= _FLAT * max(map(abs, losses)):
+        middle, size = max(losses), max(abs(max(losses)), 1e-12)
+        low, high = axes.get_ylim()
+        axes.set_ylim(min(low, middle - 0.05 * size), max(high, middle + 0.05 * size))
+
+
+def _label(builder: str) -> str:
+    """Return a builder's name for a legend: one line without control characters, its middle left out if it is long."""
+    name = printable(builder)
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST // 2]}…{name[-_LONGEST // 2 :]}"
 
 
 def _draw_guarantees(axes: Axes, curve: Sequence[Row]) -> None:

@@ -147,7 +147,9 @@ def _builder(evaluation: Evaluation) -> dict[str, Any]:
         **{split: dataclasses.asdict(figures) for split, figures in evaluation.barriers.items()},
         "bound": evaluation.bound,
         "unproven": list(evaluation.proof.gaps),
-        "conclusion": dataclasses.asdict(evaluation.conclusion),
+        "conclusion": finite(
+            dataclasses.asdict(evaluation.conclusion), "", []
+        ),  # what is lost in it is noted elsewhere
         "length": evaluation.length,
         "seconds": evaluation.seconds + (build or 0.0),
         "build_seconds": build,

@@ -12,8 +12,8 @@ from connectivity_hooks.checkpoints.atomic import atomic_text
 from connectivity_hooks.evaluation.evaluation import Evaluation
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_NUMBERS = ("t", "loss", "loss_interval", "excess", "excess_interval", "rise", "rise_interval")
-_ERRORS = ("error", "error_interval", "error_rise", "error_rise_interval", "bend")
+_NUMBERS = ("t", *(f"{name}{end}" for name in ("loss", "excess", "rise", "climb") for end in ("", "_interval")))
+_ERRORS = (*(f"{name}{end}" for name in ("error", "error_rise", "error_climb") for end in ("", "_interval")), "bend")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,10 @@ class Row:
     rise_interval: float
     error_rise: float | None
     error_rise_interval: float | None
+    climb: float
+    climb_interval: float
+    error_climb: float | None
+    error_climb_interval: float | None
     source: str
     bend: float | None
     guarantee: str

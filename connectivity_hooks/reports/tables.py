@@ -15,19 +15,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def figures_table(evaluations: Sequence[Evaluation]) -> str:
-    """Return a line for each builder and split: ends, maximum, barriers, bound, error."""
-    head = [
-        "builder",
-        "split",
-        "loss A",
-        "loss B",
-        "loss max",
-        "barrier",
-        "± 95 %",
-        "at t",
-        "bound",
-        "error max",
-    ]
+    """Return a line for each builder and split: loss at the ends and at most, its climb above them, error likewise."""
+    head = ["builder", "split", "loss A", "loss B", "loss max", "rise", "± 95 %", "barrier", "bound"]
+    head += ["error max", "rise", "± 95 %"]
     lines = []
     for evaluation in evaluations:
         for split, figures in evaluation.barriers.items():
@@ -36,14 +26,19 @@ def figures_table(evaluations: Sequence[Evaluation]) -> str:
                 [
                     evaluation.path.builder or "path",
                     split,
-                    *(f"{loss:.4g}" for loss in (*figures.loss_ends, figures.loss_max, figures.barrier_entezari)),
-                    f"{figures.barrier_interval:.2g}",
-                    f"{figures.worst_t:.3f}",
+                    *(f"{loss:.4g}" for loss in (*figures.loss_ends, figures.loss_max, figures.climb)),
+                    f"{figures.climb_interval:.2g}",
+                    f"{figures.barrier_entezari:.4g}",
                     "not proven" if bound is None else f"{bound:.4g}",
-                    "" if figures.error_max is None else f"{100 * figures.error_max:.2f} %",
+                    *(_percent(error) for error in (figures.error_max, figures.error_climb)),
+                    _percent(figures.error_climb_interval),
                 ]
             )
     return aligned(head, lines)
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.2f} %"
 
 
 def verdicts_table(verdicts: Sequence[Verdict]) -> str:
@@ -66,9 +61,14 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> str:
     return aligned(["condition", "layer", "verdict", "measured", "threshold", "details"], lines)
 
 
+def printable(text: str) -> str:
+    """Return a text on one line and without control characters, which neither a terminal nor a picture can show."""
+    return _CONTROL.sub(" ", text)
+
+
 def aligned(head: list[str], lines: list[list[str]]) -> str:
     """Return lines of cells as columns under a head; control characters are blanked."""
-    table = [[_CONTROL.sub(" ", cell) for cell in line] for line in [head, *lines]]
+    table = [[printable(cell) for cell in line] for line in [head, *lines]]
     widths = [max(len(line[column]) for line in table) for column in range(len(head))]
     rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
     return "\n".join([rows[0], "  ".join("─" * width for width in widths), *rows[1:]])

@@ -46,6 +46,16 @@ class Loss:
         except (RuntimeError, TypeError):  # class weights in float32 beside it, or a device without float64
             return self.per_sample(outputs.float(), _floats(targets, torch.float32))
 
+    def predictions(self, outputs: Tensor) -> int:
+        """Return how many predictions one sample's error is the mean of: 1, or the number of its positions or labels.
+
+        Of a loss of the user's own it is not known, and 1 is assumed.
+        """
+        if self.name not in LOSSES or len(outputs) == 0:
+            return 1
+        counted = outputs[:, 0] if self.name == "cross-entropy" else outputs
+        return counted.numel() // len(outputs)
+
     def check(self, outputs: Tensor, targets: Tensor) -> None:
         """Raise `InputError` when a batch of outputs and targets does not fit this loss."""
         if not isinstance(outputs, Tensor):

@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+import scipy.stats
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -24,6 +25,17 @@ def reference(setting, weights, part=slice(0, N)):
     return losses, (outputs.argmax(1) != setting.y[part]).double()
 
 
+def half_width(values):
+    """Return the half-width of Student's 95 % interval of a mean."""
+    return scipy.stats.t.ppf(0.975, len(values) - 1) * values.std().item() / len(values) ** 0.5
+
+
+def half_width_of_counts(values):
+    """Return the same with two more samples, one that got better and one that got worse."""
+    more = torch.cat([values, torch.tensor([1.0, -1.0], dtype=values.dtype)])
+    return scipy.stats.t.ppf(0.975, len(more) - 1) * more.std(correction=0).item() / len(more) ** 0.5
+
+
 def between(a, b, t):
     return {k: (1 - t) * a[k].double() + t * b[k].double() if a[k].is_floating_point() else a[k] for k in a}
 
@@ -39,17 +51,21 @@ def test_every_figure_of_a_linear_path_agrees_with_the_reference(setting):
             assert point.loss == pytest.approx(losses.mean().item(), rel=1e-5)
             assert point.error == pytest.approx(errors.mean().item(), abs=1e-9)
             assert point.excess == pytest.approx(excess.mean().item(), abs=1e-5)
-            assert point.excess_interval == pytest.approx(
-                1.96 * excess.std().item() / len(excess) ** 0.5, rel=1e-3, abs=1e-6
-            )
-            rise = losses - (ends[0][0] + ends[1][0]) / 2
-            error_rise = errors - (ends[0][1] + ends[1][1]) / 2
+            assert point.excess_interval == pytest.approx(half_width(excess), rel=1e-3, abs=1e-6)
+            worse = [max((end[index] for end in ends), key=torch.mean) for index in (0, 1)]
             for found, half, expected in (
-                (point.rise, point.rise_interval, rise),
-                (point.error_rise, point.error_rise_interval, error_rise),
+                (point.rise, point.rise_interval, losses - (ends[0][0] + ends[1][0]) / 2),
+                (point.climb, point.climb_interval, losses - worse[0]),
             ):
                 assert found == pytest.approx(expected.mean().item(), abs=1e-5)
-                assert half == pytest.approx(1.96 * expected.std().item() / len(expected) ** 0.5, rel=1e-3, abs=1e-6)
+                assert half == pytest.approx(half_width(expected), rel=1e-3, abs=1e-6)
+            for found, half, expected in (
+                (point.error, point.error_interval, errors),
+                (point.error_rise, point.error_rise_interval, errors - (ends[0][1] + ends[1][1]) / 2),
+                (point.error_climb, point.error_climb_interval, errors - worse[1]),
+            ):
+                assert found == pytest.approx(expected.mean().item(), abs=1e-9)
+                assert half == pytest.approx(half_width_of_counts(expected), rel=1e-3)
         curve, figures = evaluation.curves[name], evaluation.barriers[name]
         assert figures.barrier_entezari == max(point.excess for point in curve)
         assert figures.barrier_frankle == figures.loss_max - (curve[0].loss + curve[-1].loss) / 2
@@ -57,6 +73,10 @@ def test_every_figure_of_a_linear_path_agrees_with_the_reference(setting):
         assert figures.frankle_interval == highest.rise_interval
         assert figures.error_barrier == pytest.approx(wrongest.error_rise, abs=1e-12)
         assert figures.error_barrier_interval == wrongest.error_rise_interval
+        assert figures.climb == max(0.0, *(point.climb for point in curve))
+        assert figures.climb_interval == highest.climb_interval
+        assert figures.error_climb == pytest.approx(max(0.0, *(point.error_climb for point in curve)), abs=1e-12)
+        assert figures.error_climb_interval == wrongest.error_climb_interval
     assert evaluation.bound == {"train": None, "test": None}
 
 

@@ -3,9 +3,11 @@
 import json
 from dataclasses import replace
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import pytest
 import torch
+from report_cases import CASES
 
 from connectivity_hooks.contracts import Verdict
 from connectivity_hooks.evaluation import Evaluation, Measurement
@@ -37,9 +39,9 @@ def evaluation(builder="linear", top=1.0, errors=True, splits=("train", "test"),
             t = index / (count - 1)
             loss = 0.1 + 4 * top * t * (1 - t)
             error = (0.01 + 0.5 * t * (1 - t)) if errors else None
-            rises = (loss - 0.1, 0.01, error and error - 0.01, error and 0.002)
+            rise = (loss - 0.1, 0.01, error and error - 0.01, error and 0.002)
             points.append(
-                Measurement(t, split, loss, 0.01, error, error and 0.002, loss - 0.1, 0.01, *rises, "forward")
+                Measurement(t, split, loss, 0.01, error, error and 0.002, loss - 0.1, 0.01, *rise, *rise, "forward")
             )
         curves[split] = tuple(points)
     arc = np.linspace(0, 1, count)
@@ -157,3 +159,30 @@ def test_an_evaluation_saves_prints_and_plots_itself(tmp_path):
     assert "not proven" in one.table()
     one.plot().savefig(tmp_path / "x.png")
     assert (tmp_path / "x.png").stat().st_size > 1000
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["infinite-in-the-middle", "infinite-end", "one-sample", "identical-ends"])
+def test_odd_figures_are_drawn_without_a_warning(name, tmp_path):
+    Report.of(CASES[name].make()).save(tmp_path)
+    picture = (tmp_path / "report.svg").read_text()
+    ElementTree.fromstring(picture)
+    assert ("not a finite number" in picture) == name.startswith("infinite")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", [*HOSTILE, "検査", "line\u2028end", "x" * 500])
+def test_any_name_makes_a_well_formed_picture_without_a_warning(name, tmp_path):
+    Report.of([evaluation(builder=name)]).save(tmp_path)
+    labels = {text.text for text in ElementTree.parse(tmp_path / "report.svg").iter("{http://www.w3.org/2000/svg}text")}
+    assert {"train", "test"} <= labels
+    assert max(map(len, labels)) <= 40
+
+
+def test_every_figure_of_a_verdict_stands_in_the_tables(tmp_path):
+    one = evaluation()
+    _, html = saved(tmp_path, Report.of([one], checkpoints=ENDS))
+    page = Page(html).words
+    for figure in ("1 ± 0.01", "12.50 ± 0.20"):  # rise of the loss, and of the error in points
+        assert figure in page
+        assert figure.partition(" ")[0] in one.table()

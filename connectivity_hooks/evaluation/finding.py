@@ -1,0 +1,54 @@
+"""What was found on one split: a verdict from the climbs of loss and error, and from the bound where one is proven."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from connectivity_hooks.evaluation.climb import Climb, climb_of_error, climb_of_loss
+
+if TYPE_CHECKING:
+    from connectivity_hooks.evaluation.evaluation import Evaluation
+
+Verdict = Literal["proven", "connected", "undecided", "barrier"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found on one split.
+
+    Attributes:
+        verdict: ``proven``: a bound on the loss holds for the whole path, and neither it nor the measured error is a
+            barrier; ``connected``: neither loss nor error rises, as far as measured; ``undecided``: too few samples, or
+            too few points of the path, to tell; ``barrier``: the loss or the error rises, or is not a finite number.
+        loss: How far the loss climbs above the worse end.
+        error: The same of the error; None where the loss has no errors.
+        loss_is_low: Whether the proven bound is no barrier; then the loss that was measured decides nothing.
+    """
+
+    verdict: Verdict
+    loss: Climb
+    error: Climb | None
+    loss_is_low: bool
+
+
+def find(evaluation: Evaluation, split: str) -> Finding:
+    """Judge one split."""
+    curve, ends = evaluation.curves[split], evaluation.barriers[split].loss_ends
+    loss, error = climb_of_loss(curve, evaluation.guessing.get(split)), climb_of_error(curve)
+    bound = evaluation.bound[split]
+    loss_is_low = bound is not None and bound - max(ends) <= loss.counts_from
+    states = {"low" if loss_is_low else loss.state, "low" if error is None else error.state}
+    verdict: Verdict = "proven" if loss_is_low else "undecided" if "undecided" in states else "connected"
+    if same_weights(evaluation):
+        verdict = "connected"
+    if "rises" in states or not all(map(math.isfinite, ends)):
+        verdict = "barrier"
+    return Finding(verdict, loss, error, loss_is_low)
+
+
+def same_weights(evaluation: Evaluation) -> bool:
+    """Say whether the path never leaves one set of weights, so that few samples leave nothing open."""
+    points = [point for curve in evaluation.curves.values() for point in curve]
+    return evaluation.length == 0 and all(point.excess == 0 for point in points)

@@ -1,0 +1,92 @@
+"""Parts of sentences: what loss and error do along a path, in words and figures."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from connectivity_hooks.evaluation.climb import Climb
+from connectivity_hooks.evaluation.finding import Finding
+
+Figure = Literal["loss", "error"]
+
+
+def with_interval(value: float, half: float, of: Figure) -> str:
+    """Return a figure with the half-width of its interval, errors in points; of one sample there is no interval."""
+    if of == "error":
+        return f"{100 * value:.2f} {f'± {100 * half:.2f} ' if math.isfinite(half) else ''}points"
+    # what is beyond the digits shown of the figure itself is rounding
+    half = 0.0 if half <= 1e-5 * abs(value) else half
+    return f"{value:.4g} ± {half:.2g}" if math.isfinite(half) else f"{value:.4g}"
+
+
+def limit(value: float, of: Figure) -> str:
+    """Return a limit of a climb, errors in points."""
+    return f"{100 * value:.4g} points" if of == "error" else f"{value:.2g}"
+
+
+def rises(split: str, found: Finding) -> str:
+    """Say what rises and by how much, and what does not; `found` is a barrier between finite ends."""
+    loss, error = found.loss, found.error
+    if loss.state == "rises" and not math.isfinite(loss.height):
+        return f"the {split} loss is not a finite number at t = {loss.t:.3f}"
+    lost = loss.state == "rises" and not found.loss_is_low
+    if error is None:
+        return f"the {split} loss rises {_amount(loss, 'loss')} above the worse end's"
+    if lost and error.state == "rises":
+        amounts = f"{_amount(loss, 'loss')} and the error {_amount(error, 'error')}"
+        return f"the {split} loss rises {amounts} above the worse end's"
+    if lost:
+        return f"the {split} loss rises {_amount(loss, 'loss')} above the worse end's{_but(error, 'error')}"
+    but = "" if found.loss_is_low else _but(loss, "loss")
+    return f"the {split} error rises {_amount(error, 'error')} above the worse end's{but}"
+
+
+def stays(split: str, found: Finding) -> str:
+    """Say that neither rises, or by no more than what does not count; `found` is ``connected`` or ``proven``."""
+    loss, error = found.loss, found.error
+    if error is None:
+        return f"the {split} loss {_little(loss, 'loss')} above the worse end's"
+    if loss.is_flat and error.is_flat:
+        return f"neither the {split} loss nor the error rises above the worse end's"
+    if error.is_flat:
+        return f"the {split} loss {_little(loss, 'loss')} above the worse end's, and the error does not"
+    return f"the {split} loss {_little(loss, 'loss')} and the error {_little(error, 'error')} above the worse end's"
+
+
+def unclear(found: Finding, path: str, samples: str) -> str:
+    """Say of what it is not known whether it rises, and what was seen of it; `found` is undecided."""
+    climbs: dict[Figure, Climb] = {"loss": found.loss}
+    if found.error is not None:
+        climbs["error"] = found.error
+    unknown: list[Figure] = [of for of, climb in climbs.items() if climb.state == "undecided"]
+    if len(unknown) == 2:
+        neither = all(climb.is_flat for climb in climbs.values())
+        seen = (
+            "neither rises"
+            if neither
+            else f"the loss {_seen(climbs['loss'], 'loss')} and the error {_seen(climbs['error'], 'error')}"
+        )
+        return f"whether loss and error rise along {path}: on {samples} {seen}."
+    (of,) = unknown
+    rest = "".join(f" The {other} {_little(climbs[other], other)}." for other in climbs if other != of)
+    return f"whether the {of} rises along {path}: on {samples} it {_seen(climbs[of], of)}.{rest}"
+
+
+def _amount(climb: Climb, of: Figure) -> str:
+    return with_interval(climb.height, climb.interval, of)
+
+
+def _little(climb: Climb, of: Figure) -> str:
+    return "does not rise" if climb.is_flat else f"rises no more than {limit(climb.most, of)}"
+
+
+def _seen(climb: Climb, of: Figure) -> str:
+    return "does not rise" if climb.is_flat else f"rises {_amount(climb, of)} above the worse end's"
+
+
+def _but(climb: Climb, of: Figure) -> str:
+    """Say what the other figure does, where one rises."""
+    if climb.state == "undecided":
+        return f"; too few samples to tell whether the {of} does"
+    return f", the {of} does not" if climb.is_flat else f", the {of} no more than {limit(climb.most, of)}"

@@ -1,0 +1,138 @@
+"""The sentences below a headline: what was measured, what guessing scores, what is proven, what is refuted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from connectivity_hooks.evaluation.climb import GUESS_THRESHOLD, LOSS_THRESHOLD, Climb
+from connectivity_hooks.evaluation.finding import Finding
+from connectivity_hooks.evaluation.measurement import Measurement
+from connectivity_hooks.evaluation.phrases import Figure, limit, with_interval
+from connectivity_hooks.paths.path import MEASURED
+from connectivity_hooks.tasks.guessing import Guess
+
+if TYPE_CHECKING:
+    from connectivity_hooks.evaluation.barriers import Barriers
+    from connectivity_hooks.evaluation.evaluation import Evaluation
+
+
+def of_split(evaluation: Evaluation, split: str, found: Finding) -> list[str]:
+    """Say what loss and error do on one split."""
+    figures = evaluation.barriers[split]
+    losses = " and ".join(f"{_number(loss)} at {end}" for loss, end in zip(figures.loss_ends, "AB", strict=True))
+    if not all(map(math.isfinite, figures.loss_ends)):
+        return [f"On {split} the loss is {losses}."]
+    between = _between(
+        found.loss, f"{figures.loss_max:.4g}", "loss", _reason(found.loss, evaluation.guessing.get(split))
+    )
+    text = " ".join(filter(None, (f"On {split} the loss is {losses}{between}.", _above_the_line(figures))))
+    if figures.error_max is None or figures.error_ends is None or found.error is None:
+        return [text]
+    left, right = (f"{100 * error:.2f} %" for error in figures.error_ends)
+    between = _between(found.error, f"{100 * figures.error_max:.2f} %", "error", "")
+    return [text, f"On {split} the error is {left} at A and {right} at B{between}."]
+
+
+def of_guessing(evaluation: Evaluation, split: str) -> list[str]:
+    """Say what a constant answer scores, and which end is not shown to be better."""
+    guess, curve = evaluation.guessing.get(split), evaluation.curves[split]
+    if guess is None:
+        return []
+    if guess.is_perfect:
+        return [f"The targets of {split} are all the same: a constant answer is never wrong, and little can be learnt."]
+    error = "" if guess.error is None else f" and an error of {100 * guess.error:.2f} %"
+    scores = f"Guessing, the best answer that reads no input, has a loss of {guess.loss:.4g}{error} on {split}"
+    useless = worthless(guess, curve)
+    return [f"{scores}; {' and '.join(useless)} {'are' if len(useless) > 1 else 'is'} not shown to be better."
+            if useless else f"{scores}."]  # fmt: skip
+
+
+def worthless(guess: Guess, curve: Sequence[Measurement]) -> list[str]:
+    """Return those of A and B of which the samples do not show that they are better than guessing."""
+    return [name for name, end in (("A", curve[0]), ("B", curve[-1])) if not _beats(end, guess)]
+
+
+def of_knowledge(evaluation: Evaluation) -> list[str]:
+    """Say of each split what is proven between the measured points."""
+    proven = [
+        f"On {split} it is proven for every t, not only the {len(evaluation.curves[split])} shown, that the loss "
+        f"{bounded(evaluation, split)}."
+        for split, bound in evaluation.bound.items()
+        if bound is not None
+    ]
+    count = len(next(iter(evaluation.curves.values())))
+    return proven or [f"This was measured at {count} points of the path; between them nothing is proven."]
+
+
+def bounded(evaluation: Evaluation, split: str) -> str:
+    """Say which bound is proven of the loss, and how it compares with the ends; there is one."""
+    bound, larger = evaluation.bound[split] or 0.0, max(evaluation.barriers[split].loss_ends)
+    above = bound - larger
+    # a millionth: two passes over the same weights in float32 differ by less
+    own = "the larger end's own" if above <= 1e-6 * abs(larger) else f"{above:.2g} above the larger end's own"
+    return f"never exceeds {bound:.4g}, {own}"
+
+
+def of_refutation(evaluation: Evaluation) -> list[str]:
+    """Say why a path that claims guarantees gets no bound."""
+    if evaluation.proven or set(evaluation.path.guarantees) == {MEASURED}:
+        return []
+    refuted = tuple(evaluation.guarantees) != evaluation.path.guarantees and evaluation.batch_norm == "stored"
+    claim = "that a check refutes; no bound is given" if refuted else "and gets no bound"
+    return [f"The path claims guarantees {claim}: {'; '.join(evaluation.proof.gaps)}."]
+
+
+def _number(loss: float) -> str:
+    return f"{loss:.4g}" if math.isfinite(loss) else "not a finite number"
+
+
+def _between(climb: Climb, highest: str, of: Figure, reason: str) -> str:
+    """Say what a figure does between the ends, and what of it counts; `reason` says why it counts from there."""
+    if climb.t is None:
+        return "; it was measured nowhere else"
+    if not math.isfinite(climb.height):
+        return f", and not a finite number at t = {climb.t:.3f}"
+    text = ", and no higher in between"
+    if not climb.is_flat:
+        rise = with_interval(climb.height, climb.interval, of)
+        text = f", and at most {highest} in between, at t = {climb.t:.3f}: {rise} above the worse end"
+    threshold = limit(climb.counts_from, of)
+    if climb.state == "undecided":
+        return f"{text}; {_range(climb, of)}, and a rise counts from {threshold}{reason}"
+    if climb.is_flat:
+        return text if climb.most <= climb.counts_from else f"{text}; {_range(climb, of)}"
+    return f"{text}, {'more' if climb.state == 'rises' else 'less'} than the {threshold} that count{reason}"
+
+
+def _range(climb: Climb, of: Figure) -> str:
+    if not math.isfinite(climb.most):
+        return "of one sample there is no confidence interval"
+    if climb.is_flat:
+        return f"the 95 % interval reaches {limit(climb.most, of)}"
+    lower = f"{100 * climb.least:.4g}" if of == "error" else limit(climb.least, of)
+    return f"the 95 % interval is {lower} to {limit(climb.most, of)}"
+
+
+def _reason(climb: Climb, guess: Guess | None) -> str:
+    """Say where the threshold of the loss comes from."""
+    if guess is not None and climb.counts_from <= GUESS_THRESHOLD * guess.loss:
+        return f" ({100 * GUESS_THRESHOLD:g} % of the loss of guessing)"
+    return f" ({100 * LOSS_THRESHOLD:g} % of the worse end's loss)"
+
+
+def _above_the_line(figures: Barriers) -> str:
+    if not math.isfinite(figures.barrier_entezari):
+        return ""
+    if figures.barrier_entezari <= 0:
+        return "It never rises above the straight line between the ends' losses."
+    height = with_interval(figures.barrier_entezari, figures.barrier_interval, "loss")
+    return f"Above the straight line between the ends' losses it is highest at t = {figures.worst_t:.3f}, by {height}."
+
+
+def _beats(end: Measurement, guess: Guess) -> bool:
+    """Say whether an end's loss or its error is shown to be lower than a constant answer's."""
+    if guess.error is not None and end.error is not None and end.error + (end.error_interval or 0.0) < guess.error:
+        return True
+    return end.loss + end.loss_interval < guess.loss

@@ -1,0 +1,109 @@
+"""A verdict says what it is about: every kind of answer, on small paths whose answer is known."""
+
+import html
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from report_cases import CASES, half, logits, product, split
+
+from connectivity_hooks.evaluation.climb import climb_of_error, climb_of_loss
+from connectivity_hooks.evaluation.measurement import Measurement
+from connectivity_hooks.reports.html import render_html
+from connectivity_hooks.reports.report import Report, Saved
+from connectivity_hooks.tasks.guessing import Guess
+
+WORDS = {"proven", "connected", "undecided", "barrier"}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.filterwarnings("error")
+def test_the_answer_in_words_and_in_a_report(name):
+    case = CASES[name]
+    evaluations = case.make()
+    conclusion = evaluations[0].conclusion
+    assert (conclusion.verdict, case.says in conclusion.headline) == (case.verdict, True), conclusion.headline
+    assert case.adds in " ".join(conclusion.sentences)
+    for text in (conclusion.headline, *conclusion.sentences):
+        assert text.endswith(".")
+        assert not {"nan", "inf", "None"} & set(text.replace(",", " ").split())
+    content = Report.of(evaluations).as_json()
+    written = content["builders"][evaluations[0].path.builder]["conclusion"]
+    assert (written["verdict"], written["headline"]) == (conclusion.verdict, conclusion.headline)
+    assert {finding["verdict"] for finding in written["findings"].values()} <= WORDS
+    page = html.unescape(render_html(Saved(content, ()), "")).replace("\N{NO-BREAK SPACE}", " ")
+    assert conclusion.headline in page
+
+
+def measured(t, climb, interval, error_climb=None, error_interval=None, excess=1.0, loss=0.1):
+    """Return a measurement of which only the climbs matter."""
+    error = None if error_climb is None else 0.1
+    rise = (error_climb, error_interval)
+    return Measurement(
+        t, "train", loss + climb, 0, error, 0, excess, 0, climb, 0, *rise, climb, interval, *rise, "forward"
+    )
+
+
+@pytest.mark.parametrize(
+    ("climb", "interval", "state"),
+    [
+        (0.1528, 0.0003, "rises"),
+        (0.04, 0.001, "low"),
+        (0.04, 0.02, "undecided"),
+        (0.06, 0.02, "undecided"),
+        (0.06, 0.001, "rises"),
+        (0.0, 0.0, "low"),
+        (-0.5, 0.1, "low"),
+        (0.0, 0.24, "low"),
+        (0.0, 0.26, "undecided"),
+        (math.inf, math.inf, "rises"),
+    ],
+)
+def test_a_loss_rises_where_its_whole_interval_is_above_what_counts(climb, interval, state):
+    curve = [measured(0, 0, 0), measured(0.5, climb, interval), measured(1, 0, 0)]
+    assert climb_of_loss(curve, Guess(2.5, 0.9)).counts_from == 0.05  # 2 % of guessing's loss
+    assert climb_of_loss(curve, Guess(2.5, 0.9)).state == state
+
+
+def test_two_of_forty_samples_decide_nothing():
+    """Two samples that change are within the interval; the same share of 4000 is not."""
+    found = {}
+    for count in (40, 4000):
+        wrong = torch.zeros(count)
+        wrong[: count // 20] = 1.0
+        train = split("train", logits(wrong, count), logits(3.0 - 3.5 * wrong, count), half(count), count)
+        error = climb_of_error(product(train)[0].curves["train"])
+        assert error.height == pytest.approx(0.05)
+        found[count] = error.state
+    assert found == {40: "undecided", 4000: "rises"}
+
+
+def test_the_choice_of_the_highest_point_widens_the_interval():
+    """0.06 ± 0.0075 of one point is above 0.05, and the highest of a hundred such points need not be."""
+    points = [measured(t, 0.06, 0.0075) for t in torch.linspace(0.01, 0.99, 100).tolist()]
+    ends = measured(0, 0, 0), measured(1, 0, 0)
+    assert climb_of_loss([ends[0], points[0], ends[1]], Guess(2.5, 0.9)).state == "rises"
+    assert climb_of_loss([ends[0], *points, ends[1]], Guess(2.5, 0.9)).state == "undecided"
+
+
+def test_ends_of_unlike_loss_make_no_rise_of_their_own():
+    """Along a loss that is convex in t, no figure of a verdict rises, however far apart the ends are."""
+    evaluation = product(split("train", logits(1.0), logits(0.5), half()), ends=((3.0, 0.0), (3.0, 3.0)))[0]
+    figures = evaluation.barriers["train"]
+    assert figures.barrier_entezari == figures.climb == figures.error_climb == 0
+    assert figures.barrier_frankle > 0.2  # half of the ends' difference, which is no rise
+    assert evaluation.conclusion.verdict == "connected"
+
+
+def test_a_proven_bound_decides_on_the_loss_and_the_error_is_judged_beside_it():
+    (evaluation,) = CASES["proven"].make()
+    errors = [replace(p, error=0.06, error_climb=0.5 if 0 < p.t < 1 else 0.0) for p in evaluation.curves["train"]]
+    rising = replace(evaluation, curves={**evaluation.curves, "train": errors}).conclusion
+    assert rising.verdict == "barrier"
+    assert "the train error rises 50.00" in rising.headline
+    assert "; it is proven that the loss never exceeds" in rising.headline
+    few = [replace(p, error_climb_interval=0.3, error_rise_interval=0.3) for p in evaluation.curves["train"]]
+    unknown = replace(evaluation, curves={**evaluation.curves, "train": few}).conclusion
+    assert unknown.verdict == "proven"
+    assert unknown.headline.endswith("; too few samples to tell whether the error rises.")
