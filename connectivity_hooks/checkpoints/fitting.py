@@ -123,6 +123,9 @@ def _plan(checkpoint: Checkpoint, model: nn.Module) -> _Plan:
     if faults:
         file = checkpoint.file
         raise InputError(f"{file}: does not fit the model: {'; '.join(faults)}; use the model it was saved from")
+    other = tuple(name for name, value in model.state_dict().items() if not isinstance(value, Tensor))
+    if other:
+        filled.append(f"no tensor, so in no checkpoint, and the model's own: {listed(other)}")
     if unstored:
         filled.append(f"left out, since the model no longer stores it: {listed(tuple(unstored))}")
     if strictly:
@@ -150,6 +153,7 @@ def _carry_out(plan: _Plan, model: nn.Module, finite: bool) -> Fitted:
     if plan.strictly:
         found = _strictly_loaded(plan, model, found)
     weights = {name: found[name] for name in plan.expected}
+    _require_reachable(plan, model, weights)
     return Fitted(weights, plan.notes + (_require_finite(plan, model, weights) if finite else ()))
 
 
@@ -171,6 +175,20 @@ def _require_own(plan: _Plan, name: str, own: Tensor, found: Tensor) -> None:
             f"{plan.checkpoint.file}: {shown(name)} differs from the model's own, which it no longer stores; make the "
             "model as it was when it was saved"
         )
+
+
+def _require_reachable(plan: _Plan, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Refuse extra state that the module makes anew whenever it is asked: no value can be put into it."""
+    names = [name for name in weights if name.rpartition(".")[2] == "_extra_state"]
+    again = model.state_dict(keep_vars=True) if names else {}
+    for name in names:
+        own, value = plan.expected[name].detach(), weights[name]
+        made_anew = again[name].data_ptr() != own.data_ptr()
+        if made_anew and not equal_bits(own.to(value.device, value.dtype), value):
+            raise InputError(
+                f"{plan.checkpoint.file}: {shown(name)} differs from the model's, whose get_extra_state makes it anew; "
+                "keep it in a buffer, or make the model as it was"
+            )
 
 
 def _strictly_loaded(plan: _Plan, model: nn.Module, found: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
 from torch import Tensor, nn
@@ -37,9 +36,9 @@ def without_prefix(names: Iterable[str], known: Iterable[str]) -> tuple[dict[str
     same = {name: name for name in names}
     if set(names) <= wanted:
         return same, None
-    common = os.path.commonprefix(names)
-    for prefix in (common[: end + 1] for end, sign in enumerate(common) if sign == "."):
-        if all(name[len(prefix) :] in wanted for name in names):
+    one = names[0]
+    for prefix in (one[: end + 1] for end, sign in enumerate(one) if sign == "."):
+        if all(name.startswith(prefix) and name[len(prefix) :] in wanted for name in names):
             return {name: name[len(prefix) :] for name in names}, prefix
     compiled = {name: name.replace("_orig_mod.", "") for name in names}
     if compiled != same and set(compiled.values()) <= wanted and len(set(compiled.values())) == len(names):
