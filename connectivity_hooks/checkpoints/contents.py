@@ -1,7 +1,8 @@
-"""The tensors of a safetensors file in one pass: read, hashed and looked through for NaN and Inf while they are hot."""
+"""The tensors of a safetensors file in one pass: read, looked through for NaN and Inf while hot, hashed beside that."""
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import contextlib
 import hashlib
@@ -19,10 +20,12 @@ from connectivity_hooks.errors import InputError
 from connectivity_hooks.memory import require_memory
 from connectivity_hooks.untrusted import guarded, open_regular
 
-# Fits the caches that cores share, so that a chunk is looked through and hashed before it leaves them.
+# Fits the caches that cores share, so that a chunk is looked through before it leaves them.
 _CHUNK = 1 << 24
 # Below this, handing a chunk to another thread takes longer than hashing it.
 _SMALL = 1 << 18
+# Chunks that reading may be ahead of hashing: enough that neither waits for the other's turn on a busy machine.
+_BEHIND = 8
 
 
 @dataclass(frozen=True)
@@ -80,34 +83,32 @@ def count_non_finite(tensor: Tensor) -> int:
 
 
 class _Digest:
-    """A sha256 that is computed in a thread of its own beside the reading, at most one chunk behind it."""
+    """A sha256 that is computed in a thread of its own beside the reading, a few chunks behind it."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
         self._thread = concurrent.futures.ThreadPoolExecutor(max_workers=1)  # started by the first large chunk
-        self._pending: concurrent.futures.Future[None] | None = None
+        self._pending: collections.deque[concurrent.futures.Future[None]] = collections.deque()
 
     def __enter__(self) -> _Digest:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._thread.shutdown()
+        self._thread.shutdown(cancel_futures=True)
 
     def update(self, part: bytes | memoryview) -> None:
-        self._wait()
-        if len(part) < _SMALL:
-            self._hash.update(part)
+        """Take the next bytes, which must not change any more."""
+        while self._pending and (self._pending[0].done() or len(self._pending) >= _BEHIND):
+            self._pending.popleft().result()
+        if self._pending or len(part) >= _SMALL:
+            self._pending.append(self._thread.submit(self._hash.update, part))
         else:
-            self._pending = self._thread.submit(self._hash.update, part)
+            self._hash.update(part)
 
     def hexdigest(self) -> str:
-        self._wait()
+        while self._pending:
+            self._pending.popleft().result()
         return self._hash.hexdigest()
-
-    def _wait(self) -> None:
-        if self._pending is not None:
-            self._pending.result()
-            self._pending = None
 
 
 def _read_tensor(stream: BinaryIO, entry: Entry, digest: _Digest) -> tuple[Tensor, int]:

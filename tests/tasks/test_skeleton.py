@@ -18,7 +18,6 @@ from connectivity_hooks.registry.registry import Entry
 from connectivity_hooks.tasks import make_task
 from connectivity_hooks.tasks.skeleton import check_size
 
-
 ORIGIN = Origin("layered", "tests", "1", __name__)
 
 
