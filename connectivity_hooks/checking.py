@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import nn
 
-from connectivity_hooks.checkpoints import Checkpoint, fit, read, require_finite
+from connectivity_hooks.checkpoints import Checkpoint, fit, read
 from connectivity_hooks.contracts.condition import Condition, Verdict
 from connectivity_hooks.contracts.options import make_options
 from connectivity_hooks.errors import UsageError
@@ -30,9 +30,8 @@ def load_model(checkpoint: Checkpoint | str | os.PathLike[str], task: Task) -> n
         InputError: The file is unreadable, holds NaN or Inf, or does not fit the model.
     """
     read_in = checkpoint if isinstance(checkpoint, Checkpoint) else read(pathlib.Path(checkpoint))
-    require_finite(read_in)
     model = task.model()
-    assign(weights_of(model), fit(read_in, model).weights)
+    assign(weights_of(model), fit(read_in, model, finite=True).weights)
     return model
 
 

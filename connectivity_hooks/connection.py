@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import torch
 
-from connectivity_hooks.checkpoints import Checkpoint, fit_pair, read, require_finite
+from connectivity_hooks.checkpoints import Checkpoint, fit_pair, read
 from connectivity_hooks.contracts.aligner import Aligner
 from connectivity_hooks.contracts.builder import Builder
 from connectivity_hooks.contracts.options import make_options
@@ -51,9 +51,7 @@ def load_pair(a: File | Checkpoint, b: File | Checkpoint, task: Task) -> Pair:
             gives the whole difference.
     """
     first, second = (end if isinstance(end, Checkpoint) else read(pathlib.Path(end)) for end in (a, b))
-    for checkpoint in (first, second):
-        require_finite(checkpoint)
-    fitted_a, fitted_b = fit_pair(first, second, task.model())
+    fitted_a, fitted_b = fit_pair(first, second, task.model(), finite=True)
     notes = (*fitted_a.notes, *fitted_b.notes)
     stored = [_stored_type(fitted.weights) for fitted in (fitted_a, fitted_b)]
     wide = torch.promote_types(torch.promote_types(stored[0], stored[1]), torch.float32)

@@ -1,123 +1,157 @@
-"""Reading checkpoints: one pass over the file for tensors and digest, nothing mapped, nothing trusted."""
+"""Reading checkpoints: headers at once, tensors when they are asked for; nothing mapped, nothing trusted."""
 
 from __future__ import annotations
 
+import concurrent.futures
 import hashlib
 import os
 import pathlib
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import BinaryIO
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 
-import torch
 from torch import Tensor
 
 from connectivity_hooks.checkpoints import sharded
-from connectivity_hooks.checkpoints.header import Entry, Malformed, read_header, shown
+from connectivity_hooks.checkpoints.contents import Contents, contents_of, header_of
+from connectivity_hooks.checkpoints.header import Header, shown
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.untrusted import open_regular
+from connectivity_hooks.memory import require_memory
+from connectivity_hooks.untrusted import guarded, open_regular
 
 INDEX = ".safetensors.index.json"
-
-_CHUNK = 1 << 24
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights from a file.
+    """Weights in a file: what its header says is known at once, the tensors are read when they are first asked for.
+
+    So names and shapes can be compared with a model before any memory is taken. What was read is kept.
 
     Attributes:
-        weights: Tensors by name, on the CPU, in the file's own types.
+        outline: Tensors by name on the meta device: shapes and types without values.
         metadata: The header's metadata; of a sharded checkpoint that of its first shard.
-        sha256: Digest of the file's bytes; of a sharded checkpoint that of the index's bytes followed by each shard's
-            hexadecimal digest in the order of the shards' names.
         file: The file that was read.
         notes: What a person should know, such as tensors that were left out.
     """
 
-    weights: Mapping[str, Tensor]
+    outline: Mapping[str, Tensor]
     metadata: Mapping[str, str]
-    sha256: str
     file: pathlib.Path
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
+    _read: Callable[[], Contents] = field(repr=False)
+
+    @cached_property
+    def contents(self) -> Contents:
+        """Tensors, digest, and where values are not finite; read in one pass.
+
+        Raises:
+            InputError: The file changed since it was opened, is cut short, or needs more memory than there is.
+        """
+        return self._read()
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """Tensors by name, on the CPU, in the file's own types."""
+        return self.contents.weights
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the file's bytes.
+
+        Of a sharded checkpoint that of the index's bytes followed by each shard's hexadecimal digest in the order of
+        the shards' names.
+        """
+        return self.contents.sha256
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the tensors are in memory."""
+        return "contents" in vars(self)
 
 
 def read(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read a safetensors file, a sharded ``*.safetensors.index.json``, or a folder that holds one of them.
+    """Open a safetensors file, a sharded ``*.safetensors.index.json``, or a folder that holds one of them.
 
-    Memory: the tensors themselves. The file is read, not mapped: a file that is cut short meanwhile is an error, not a
-    killed process.
+    Headers are read and checked here, tensors when they are asked for. Memory: then the tensors themselves. The file is
+    read, not mapped: a file that is cut short meanwhile is an error, not a killed process.
 
     Raises:
         InputError: There is no such file, or it is malformed, hostile or a pickle; one line says what to do.
     """
-    file = _resolve(pathlib.Path(path))
+    with guarded(shown(str(path)), "the path of a checkpoint"):
+        file = _resolve(pathlib.Path(path))
     if file.name.endswith(INDEX):
-        return _read_shards(file)
-    weights, metadata, digest = read_file(file)
-    return Checkpoint(weights, metadata, digest, file)
+        return _sharded(file)
+    header = header_of(file)
+    outline = {entry.name: entry.outline() for entry in header.entries}
+    return Checkpoint(outline, header.metadata, file, (), partial(contents_of, file, header))
 
 
-def read_file(file: pathlib.Path, only: Collection[str] | None = None) -> tuple[dict[str, Tensor], dict[str, str], str]:
-    """Return tensors, metadata and sha256 of one safetensors file; of the tensors only those named, if any are."""
-    _refuse_pickle(file)
-    digest = hashlib.sha256()
-    weights: dict[str, Tensor] = {}
-    try:
-        with open_regular(file) as stream:
-            header = read_header(stream, os.fstat(stream.fileno()).st_size)
-            digest.update(header.raw)
-            for entry in header.entries:
-                tensor = _read_tensor(stream, entry, digest)
-                if only is None or entry.name in only:
-                    weights[entry.name] = tensor
-    except Malformed as fault:
-        raise InputError(f"{file}: {fault}; save it again") from None
-    return weights, dict(header.metadata), digest.hexdigest()
+def read_together(*checkpoints: Checkpoint) -> None:
+    """Read the tensors of several checkpoints at once, each in a thread of its own.
+
+    Raises:
+        InputError: One of them cannot be read, or all together need more memory than there is.
+    """
+    unread = list({id(one): one for one in checkpoints if not one.is_read}.values())
+    if not unread:
+        return
+    sizes = [sum(tensor.nbytes for tensor in one.outline.values()) for one in unread]
+    names = " and ".join(str(one.file) for one in unread)
+    require_memory(sum(sizes), names, "use a machine with more")
+    with concurrent.futures.ThreadPoolExecutor(len(unread)) as threads:
+        list(threads.map(lambda one: one.contents, unread))
 
 
 def require_finite(checkpoint: Checkpoint) -> None:
     """Raise `InputError` naming the first tensor that holds NaN or Inf."""
-    for name, tensor in checkpoint.weights.items():
-        if tensor.is_floating_point():
-            bad = tensor.numel() - int(torch.isfinite(tensor).sum())
-            if bad:
-                raise InputError(
-                    f"{checkpoint.file}: tensor {shown(name)} holds {bad} NaN or Inf of {tensor.numel()} values; "
-                    "use a checkpoint from before the training diverged"
-                )
+    for name, count in checkpoint.contents.non_finite.items():
+        raise non_finite_fault(checkpoint.file, name, count, checkpoint.outline[name].numel())
 
 
-def _read_tensor(stream: BinaryIO, entry: Entry, digest: hashlib._Hash) -> Tensor:
-    tensor = torch.empty(entry.shape, dtype=entry.dtype)
-    if entry.end > entry.begin:
-        view = tensor.reshape(-1).view(torch.uint8).numpy().data
-        for start in range(0, len(view), _CHUNK):
-            part = view[start : start + _CHUNK]
-            if stream.readinto(part) != len(part):  # type: ignore[attr-defined]
-                raise Malformed(f"was cut short while tensor {shown(entry.name)} was read")
-            digest.update(part)
-    return tensor
+def non_finite_fault(file: pathlib.Path, name: str, count: int, of: int) -> InputError:
+    """Return the refusal of a tensor that holds `count` NaN or Inf among `of` values."""
+    return InputError(
+        f"{file}: tensor {shown(name)} holds {count} NaN or Inf of {of} values; "
+        "use a checkpoint from before the training diverged"
+    )
 
 
-def _read_shards(index: pathlib.Path) -> Checkpoint:
+def _sharded(index: pathlib.Path) -> Checkpoint:
     with open_regular(index) as stream:
         raw = stream.read(sharded.LONGEST_INDEX + 1)
-    shards = sharded.shards_of(index, raw)
-    weights: dict[str, Tensor] = {}
-    metadata: dict[str, str] = {}
-    digest, left_out = hashlib.sha256(raw), 0
-    for shard, names in sorted(shards.items()):
-        tensors, found, shard_digest = read_file(index.parent / shard)
-        missing = sorted(names - tensors.keys())
+    shards = dict(sorted(sharded.shards_of(index, raw).items()))
+    headers = {shard: header_of(index.parent / shard) for shard in shards}
+    outline: dict[str, Tensor] = {}
+    left_out = 0
+    for shard, names in shards.items():
+        found = {entry.name: entry for entry in headers[shard].entries}
+        missing = sorted(names - found.keys())
         if missing:
-            raise InputError(f"{index}: {shown(missing[0])} should be in {shard} and is not; save the checkpoint again")
-        weights.update({name: tensors[name] for name in tensors if name in names})
-        left_out += len(tensors.keys() - names)
-        metadata = metadata or found
-        digest.update(shard_digest.encode())
+            raise InputError(
+                f"{index}: {shown(missing[0])} should be in {shown(shard)} and is not; save the checkpoint again"
+            )
+        outline.update({name: entry.outline() for name, entry in found.items() if name in names})
+        left_out += len(found.keys() - names)
+    metadata = next((header.metadata for header in headers.values() if header.metadata), {})
     notes = (f"{index.name}: {left_out} tensors in its shards are not named by the index and are left out",)
-    return Checkpoint(weights, metadata, digest.hexdigest(), index, notes if left_out else ())
+    read_all = partial(_contents_of_shards, index.parent, raw, shards, headers)
+    return Checkpoint(outline, metadata, index, notes if left_out else (), read_all)
+
+
+def _contents_of_shards(
+    folder: pathlib.Path, raw: bytes, shards: Mapping[str, set[str]], headers: Mapping[str, Header]
+) -> Contents:
+    weights: dict[str, Tensor] = {}
+    non_finite: dict[str, int] = {}
+    digest = hashlib.sha256(raw)
+    for shard, names in shards.items():
+        found = contents_of(folder / shard, headers[shard], names)
+        weights.update(found.weights)
+        non_finite.update(found.non_finite)
+        digest.update(found.sha256.encode())
+    return Contents(weights, digest.hexdigest(), non_finite)
 
 
 def _resolve(path: pathlib.Path) -> pathlib.Path:
@@ -131,14 +165,3 @@ def _resolve(path: pathlib.Path) -> pathlib.Path:
         names = ", ".join(shown(file.name) for file in found[:5]) or "none"
         raise InputError(f"{path}: expected one safetensors checkpoint in this folder, found {names}; name the file")
     return found[0]
-
-
-def _refuse_pickle(file: pathlib.Path) -> None:
-    with open_regular(file) as stream:
-        start = stream.read(4)
-    if start == b"PK\x03\x04" or start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
-        target = file.with_suffix(".safetensors").name
-        raise InputError(
-            f"{file}: is a pickle, which can run code when it is read; make a safetensors file of it with "
-            f"connectivity-hooks convert {shown(file.name)} {shown(target)}"
-        )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 
 from connectivity_hooks.checkpoints.header import shown
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.untrusted import guarded, parse_json
 
 LONGEST_INDEX = 100_000_000
 
@@ -28,25 +28,30 @@ def shards_of(index: pathlib.Path, raw: bytes) -> dict[str, set[str]]:
 
 
 def _weight_map(index: pathlib.Path, raw: bytes) -> dict[str, str]:
-    try:
+    with guarded(index, "an index of shards", "save the checkpoint again"):
         if len(raw) > LONGEST_INDEX:
             raise ValueError("it is too large")
-        weight_map = json.loads(raw.decode("utf-8"))["weight_map"]
-        if not weight_map or not all(isinstance(shard, str) for shard in weight_map.values()):
-            raise ValueError("weight_map does not map tensors to files")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{index}: is not an index of shards ({shown(str(error))[:80]}); save it again") from None
-    mapping: dict[str, str] = weight_map
-    return mapping
+        parsed = parse_json(raw.decode("utf-8"))
+        mapping = parsed.get("weight_map") if isinstance(parsed, dict) else None
+        if (
+            not mapping
+            or not isinstance(mapping, dict)
+            or not all(isinstance(shard, str) for shard in mapping.values())
+        ):
+            raise ValueError("it has no weight_map from tensors to files")
+    return dict(mapping)
 
 
 def _check_shard(index: pathlib.Path, shard: str) -> None:
     if shard != pathlib.PurePath(shard).name or shard in ("", ".", "..") or "\\" in shard or "\0" in shard:
         raise InputError(f"{index}: names the shard {shown(shard)!r} outside its folder; a shard lies beside its index")
     file = index.parent / shard
-    if file.is_symlink():
+    # The system refuses to look for some names, such as one of 400 characters.
+    with guarded(index, f"an index of files: {shown(shard)}", "save the checkpoint again"):
+        linked, there = file.is_symlink(), file.is_file()
+    if linked:
         raise InputError(
             f"{index}: its shard {shown(shard)} is a symbolic link; copy the folder with its files (cp -rL)"
         )
-    if not file.is_file():
+    if not there:
         raise InputError(f"{index}: its shard {shown(shard)} is missing; fetch the whole checkpoint")

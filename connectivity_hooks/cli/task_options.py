@@ -111,7 +111,7 @@ def task_of(flags: TaskFlags, checkpoints: list[Checkpoint], files: list[str]) -
     """
     values: dict[str, Any] = dict(flags)
     values["model"] = flags["model"] or _model_of(checkpoints, files)
-    return make_task(**values)
+    return make_task(**values, checkpoints=checkpoints)
 
 
 def _model_of(checkpoints: list[Checkpoint], files: list[str]) -> str:

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from connectivity_hooks.checkpoints import Checkpoint, fit, read, require_finite
+from connectivity_hooks.checkpoints import Checkpoint, fit, read
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.evaluation.measuring import tensors_digest
 from connectivity_hooks.instability.layout import START, START_KEY, STEP_KEY, copies_in, steps_in
@@ -77,8 +77,7 @@ def inspect(found: dict[int, dict[str, pathlib.Path]], task: Task) -> None:
         seen: list[_Seen] = []
         for name, file in copies.items():
             checkpoint = read(file)
-            require_finite(checkpoint)
-            fitted = fit(checkpoint, model)
+            fitted = fit(checkpoint, model, finite=True)
             _check_step(checkpoint, step)
             one = _Seen(name, checkpoint.metadata.get(START_KEY), tensors_digest(fitted.weights.values()))
             for other in seen:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks import __version__
+from connectivity_hooks.checkpoints.header import PATH_FORMAT
 from connectivity_hooks.checkpoints.reading import read
 from connectivity_hooks.checkpoints.writing import write_tensors
 from connectivity_hooks.errors import InputError
@@ -29,7 +30,7 @@ from connectivity_hooks.paths.edits import Edit
 from connectivity_hooks.paths.path import EndPoint, Path
 from connectivity_hooks.paths.weights import Weights
 
-FORMAT = "connectivity_hooks.path/1"
+FORMAT = PATH_FORMAT
 
 _KEY = re.compile(r"(point|block|rows|cols)\.(0|[1-9]\d{0,8})(?:\.(0|[1-9]\d{0,8}))?/(.+)", re.DOTALL)
 

@@ -13,7 +13,8 @@ Weights: TypeAlias = dict[str, Tensor]
 
 def weights_of(model: nn.Module) -> Weights:
     """Return the module's own parameters and persistent buffers, sharing their memory."""
-    return {name: tensor.detach() for name, tensor in model.state_dict(keep_vars=True).items()}
+    state = model.state_dict(keep_vars=True)
+    return {name: tensor.detach() for name, tensor in state.items() if isinstance(tensor, Tensor)}
 
 
 @torch.no_grad()

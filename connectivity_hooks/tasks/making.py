@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from connectivity_hooks.checkpoints import Checkpoint
 from connectivity_hooks.errors import InputError, UsageError, near_matches
 from connectivity_hooks.tasks.augmenting import check_augment, resolve_augment
 from connectivity_hooks.tasks.data.loading import Placement, load_data
 from connectivity_hooks.tasks.loss import resolve_loss
 from connectivity_hooks.tasks.models import model_factory
+from connectivity_hooks.tasks.skeleton import check_size
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 
@@ -33,6 +36,7 @@ def make_task(
     augment: str | None = None,
     device: str = "auto",
     dtype: str = "float32",
+    checkpoints: Sequence[Checkpoint] = (),
 ) -> Task:
     """Make a task and check it on two samples.
 
@@ -50,9 +54,12 @@ def make_task(
             used where sub-networks and hubs are trained.
         device: ``auto``, ``cpu``, ``cuda`` …
         dtype: ``float32``, ``float64`` or ``bfloat16``.
+        checkpoints: What the model is for: names and shapes of a library's model are compared with theirs before it is
+            made and before any data is read.
 
     Raises:
-        InputError: Model, data and loss do not fit together, or one of them cannot be used.
+        InputError: Model, data and loss do not fit together, or one of them cannot be used; or the model is not that of
+            a checkpoint, or larger than memory.
         UsageError: A name is unknown.
     """
     where = _device(device)
@@ -60,6 +67,7 @@ def make_task(
         raise UsageError(f"unknown dtype {dtype!r}; {near_matches(dtype, DTYPES)}")
     augmentation = resolve_augment(augment)
     criterion, factory = resolve_loss(loss, loss_is_convex), model_factory(model)
+    check_size(model, checkpoints)
     placement = Placement(where, DTYPES[dtype], _cache_limit(where))
     train, test = load_data(data, placement, normalize=normalize, image_size=image_size)
     task = Task(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.checkpoints import Checkpoint, read
+from connectivity_hooks.checkpoints.constants import constants_of, is_constant
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.paths.fitting import require_fit
 from connectivity_hooks.paths.path import CONSTANT, CONVEX, MEASURED, Path
@@ -81,6 +82,7 @@ class _Verifier:
 
     def run(self, progress: Progress) -> Verification:
         self.model = self.task.model()
+        self.constants = constants_of(self.model)
         require_fit(self.path, self.model)
         self.program = self._program()
         count = min(_PROBED, len(self.task.train))
@@ -127,7 +129,8 @@ class _Verifier:
     @torch.no_grad()
     def _measure(self, index: int, point: Weights, largest: dict[str, tuple[float, int]]) -> None:
         for name, tensor in point.items():
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            finite = not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+            if not finite and not is_constant(self.constants, name, tensor):
                 self._say("weights", f"point {index}, {name}", "holds NaN or Inf")
         assign(weights_of(self.model), point)
         for split in self.task.splits():

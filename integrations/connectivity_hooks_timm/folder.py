@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from typing import Any
 
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.untrusted import guarded, read_json
 
+# A thousand times what timm writes.
 _LARGEST = 1 << 20
 _PASSED_ON = ("num_classes", "global_pool")
 
@@ -22,12 +23,13 @@ def model_of_folder(folder: pathlib.Path) -> str | None:
     if not file.is_file() or file.stat().st_size > _LARGEST:
         return None
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        return None
+        config = read_json(file, "a model's configuration")
+    except InputError:
+        return None  # not timm's: whoever wrote it, the folder's checkpoint may be read all the same
     if not isinstance(config, dict) or "architecture" not in config:
         return None
-    return f"timm:{_architecture(file, config)}{_query(file, _arguments(file, config))}"
+    with guarded(file, "timm's configuration of a model", "say --model"):
+        return f"timm:{_architecture(file, config)}{_query(file, _arguments(file, config))}"
 
 
 def _architecture(file: pathlib.Path, config: dict[str, Any]) -> str:

@@ -1,17 +1,21 @@
 import errno
 import os
+import shutil
 import subprocess
 import sys
+import types
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 import connectivity_hooks as ch
 from connectivity_hooks.checkpoints import atomic, read, write_tensors
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.paths import Path
 
 
 def test_the_library_reads_what_we_write(tmp_path):
@@ -36,6 +40,60 @@ def test_save_writes_the_models_own_names_whatever_wraps_it(tmp_path):
     fresh.load_state_dict(load_file(tmp_path / "x.safetensors"), strict=True)
     assert read(tmp_path / "x.safetensors").metadata["connectivity_hooks.task"] == "timm:resnet18"
     assert read(tmp_path / "x.safetensors").metadata["format"] == "pt"
+
+
+def test_save_writes_the_averaged_weights_of_an_averaged_model_under_its_own_names(tmp_path):
+    model = nn.Sequential(nn.Linear(2, 2))
+    averaged = AveragedModel(model)
+    with torch.no_grad():
+        model[0].weight.add_(1)
+    averaged.update_parameters(model)
+    with torch.no_grad():
+        model[0].weight.add_(4)
+    averaged.update_parameters(model)
+    ch.save(averaged, tmp_path / "x.safetensors")
+    found = load_file(tmp_path / "x.safetensors")
+    assert found.keys() == model.state_dict().keys()
+    torch.testing.assert_close(found["0.weight"], model[0].weight - 2)
+
+
+class Remembering(nn.Linear):
+    def get_extra_state(self):
+        return {"steps": 3}
+
+
+def test_extra_state_that_is_no_tensor_is_refused_by_name(tmp_path):
+    with pytest.raises(InputError, match=r"0\._extra_state is a dict, not a tensor"):
+        ch.save(nn.Sequential(Remembering(2, 2)), tmp_path / "x.safetensors")
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("layer", [nn.LazyLinear(3), nn.LazyBatchNorm1d()])
+def test_a_lazy_module_that_has_not_run_is_refused_by_name(tmp_path, layer):
+    with pytest.raises(InputError, match=r"0\.weight has no shape yet \(lazy\); run the model once"):
+        ch.save(nn.Sequential(layer), tmp_path / "x.safetensors")
+
+
+def test_metadata_that_is_no_text_is_refused(tmp_path):
+    with pytest.raises(InputError, match="could not be read: it has metadata that is not text"):
+        write_tensors(tmp_path / "x.safetensors", {"w": torch.ones(1)}, {"steps": 3})
+
+
+def test_the_longest_name_of_a_module_fits_into_a_path_file(tmp_path):
+    weights = [{"n" * 1024: torch.randn(6, 6)} for _ in range(2)]
+    weights[1]["n" * 1024][1:] = weights[0]["n" * 1024][1:]
+    path = Path.from_points(weights)
+    path.save(tmp_path / "x.path.safetensors")
+    assert torch.equal(Path.load(tmp_path / "x.path.safetensors")(1.0)["n" * 1024], weights[1]["n" * 1024])
+    with pytest.raises(InputError, match="which no module can have"):
+        write_tensors(tmp_path / "x.safetensors", {"n" * 1025: torch.ones(1)}, {})
+
+
+def test_a_file_larger_than_its_disk_is_refused_before_it_is_begun(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=10**12))
+    with pytest.raises(InputError, match=r"needs 40 TB, 1 TB are free on its disk; .*view"):
+        write_tensors(tmp_path / "x.safetensors", {"small": torch.ones(3), "view": torch.ones(1).expand(10**13)}, {})
+    assert not os.listdir(tmp_path)
 
 
 def test_tied_tensors_are_stored_under_each_name(tmp_path):
@@ -90,7 +148,7 @@ base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 weights = {str(i): torch.ones(size // 16) for i in range(4)}
 write_tensors(file, weights, {})
 del weights
-found = read(file)
+found = read(file).weights
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - base) / size)
 """
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from connectivity_hooks.checkpoints import fit, read, require_finite
+from connectivity_hooks.checkpoints import fit, read
 from connectivity_hooks.contracts import Builder, option
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.paths import CONSTANT, Path, Weights
@@ -131,8 +131,8 @@ class Certified(Builder):
         if self.options.hub is None:
             return None
         checkpoint = read(pathlib.Path(self.options.hub))
-        require_finite(checkpoint)
-        weights = {name: tensor.to(like[name]) for name, tensor in fit(checkpoint, task.model()).weights.items()}
+        fitted = fit(checkpoint, task.model(), finite=True)
+        weights = {name: tensor.to(like[name]) for name, tensor in fitted.weights.items()}
         return as_hub(weights, network, read_end(network, weights, task, "hub").loss)
 
 

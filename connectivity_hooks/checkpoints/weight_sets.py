@@ -1,0 +1,80 @@
+"""Which of the sets of weights that a training stored is meant: trained or averaged, student or teacher."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from connectivity_hooks.checkpoints.header import shown
+from connectivity_hooks.errors import InputError
+
+KEYS = ("state_dict", "model", "model_state_dict", "module", "net", "weights")
+AVERAGED = ("state_dict_ema", "model_ema", "ema", "ema_state_dict")
+# Lightning's WeightAveraging puts the averaged weights under state_dict, and the trained ones here.
+CURRENT = "current_model_state"
+
+
+def choose(source: pathlib.Path, loaded: Any, key: str | None) -> tuple[Mapping[Any, Any], list[str]]:
+    """Return the weights among what a file holds, and what was chosen.
+
+    Args:
+        source: The file, for messages.
+        loaded: What it holds.
+        key: The entry that is meant; needed where several are sets of weights of one model.
+
+    Raises:
+        InputError: There are no weights, none under `key`, or several sets.
+    """
+    if not isinstance(loaded, Mapping):
+        raise InputError(f"{source}: holds a {type(loaded).__name__}, expected a state dict or a dict with one")
+    sets = _sets(loaded)
+    if key is not None:
+        if not _is_state(loaded.get(key)):
+            raise InputError(f"{source}: has no weights under {key!r}; {_offer(sets, loaded)}")
+        return loaded[key], [f"{source.name}: weights taken from {key!r}"]
+    if len(sets) > 1:
+        raise InputError(f"{source}: {_offer(sets, loaded)}; say which with --key, the same for both ends of a path")
+    if sets:
+        return loaded[sets[0]], [f"{source.name}: weights taken from {sets[0]!r}"]
+    if not _is_state(loaded):
+        raise InputError(f"{source}: holds no weights that it names so; its entries are {entries(loaded)}; say --key")
+    return loaded, []
+
+
+def entries(names: Mapping[Any, Any]) -> str:
+    """Return the first names of a mapping as they may be shown."""
+    return ", ".join(shown(str(name)) for name in list(names)[:8]) or "none"
+
+
+def _sets(loaded: Mapping[Any, Any]) -> list[str]:
+    """Return the entries that usually hold weights, and every other that has the same names in it."""
+    states = [name for name, value in loaded.items() if isinstance(name, str) and _is_state(value)]
+    usual = [name for name in (*KEYS, *AVERAGED) if name in states]
+    names = {name: _names(loaded[name]) for name in states}
+    return usual + [
+        name for name in states if name not in usual and any(_alike(names[name], names[other]) for other in usual)
+    ]
+
+
+def _is_state(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(isinstance(tensor, Tensor) for tensor in value.values())
+
+
+def _names(state: Mapping[Any, Any]) -> set[str]:
+    """Return the names of tensors as the module itself has them; an average or a wrapper puts some before each."""
+    names = (str(name) for name, value in state.items() if isinstance(value, Tensor))
+    return {name.removeprefix("module.").removeprefix("_orig_mod.") for name in names}
+
+
+def _alike(a: set[str], b: set[str]) -> bool:
+    return 2 * len(a & b) >= max(len(a), len(b))
+
+
+def _offer(sets: list[str], loaded: Mapping[Any, Any]) -> str:
+    if not sets:
+        return f"its entries are {entries(loaded)}"
+    roles = {"state_dict": " (averaged)", CURRENT: " (trained)"} if CURRENT in sets else {}
+    return f"holds {len(sets)} sets of weights: {', '.join(shown(name) + roles.get(name, '') for name in sets)}"
