@@ -37,9 +37,7 @@ def load_model(checkpoint: Checkpoint | str | os.PathLike[str], task: Task) -> n
     return model
 
 
-def layers_of(
-    model: nn.Module, layers: str | Sequence[str] | None = None, *, calls: bool = False
-) -> tuple[str, ...]:
+def layers_of(model: nn.Module, layers: str | Sequence[str] | None = None, *, calls: bool = False) -> tuple[str, ...]:
     """Return the layers to look at: those named, else the model's library's, else what enters each layer of weights.
 
     Args:

@@ -41,7 +41,9 @@ Example:
     metavar="NAME",
     help="Condition to check; may be repeated.",
 )
-@click.option("--layers", multiple=True, metavar="NAME", help="Layer, glob, NAME:input, or NAME[0] for one call; may be repeated.")
+@click.option(
+    "--layers", multiple=True, metavar="NAME", help="Layer, glob, NAME:input, or NAME[0] for one call; may be repeated."
+)
 @click.option(
     "--split",
     type=click.Choice(["train", "test"]),

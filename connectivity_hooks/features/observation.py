@@ -114,7 +114,8 @@ class Observation:
         self, loader: Iterator[tuple[Any, Tensor]], layers: Sequence[str]
     ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         """Run the model on batches, and yield what can be measured; what cannot is noted."""
-        with NotingCapture(self.model, modules_of(layers)) as seen, evaluation_mode(self.model):
+        seen = NotingCapture(self.model, modules_of(layers))
+        with seen, evaluation_mode(self.model):
             for inputs, targets in loader:
                 with torch.no_grad():
                     forward(self.model, (inputs,))
