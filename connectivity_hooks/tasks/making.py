@@ -61,7 +61,7 @@ def make_task(
     augmentation = resolve_augment(augment)
     criterion, factory = resolve_loss(loss, loss_is_convex), model_factory(model)
     placement = Placement(where, DTYPES[dtype], _cache_limit(where))
-    train, test = load_data(data, placement, normalize=normalize, image_size=image_size)
+    train, test = load_data(data, placement, normalize=normalize, image_size=image_size, loss=criterion.name)
     task = Task(
         factory, train, test, criterion, where, DTYPES[dtype], batch_size, augmentation, model, data, augment or ""
     )

@@ -37,9 +37,9 @@ class DropoutStability(Condition):
     network's own; the layer holds when that is at most ``epsilon``. With every neuron kept and ``rescale`` off it is 0
     exactly. Channels are the neurons of feature maps. Layers that are not looked at are not dropped from.
 
-    Time: for every layer draws forward passes over the data from that layer on, all draws in one batch, where the model
-    can be gone on with from a layer (`prefixes`), else whole ones; memory: the outputs of all layers' draws (N, C) within
-    the observation's budget, or one layer's.
+    Time: for every layer draws forward passes over the data from that layer on, all draws in one batch, or whole ones
+    where the model cannot be gone on with from a layer (`prefixes`); memory: draws outputs (N, C) of one layer, or of
+    as many as the observation's budget holds.
     """
 
     name = "dropout-stability"

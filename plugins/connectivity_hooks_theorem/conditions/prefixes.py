@@ -54,7 +54,7 @@ def outputs_of_each(
         size: Bytes of one question's outputs.
     """
     replay = Replay(observation.model, {layer: None for masks in questions.values() for layer in masks})
-    starts = _starts(observation, replay, questions)
+    starts = _starts(observation, replay, questions, draws)
     shared = list(starts)
     for layer in questions:
         if layer not in starts:
@@ -70,7 +70,7 @@ def outputs_of_each(
 
 
 @torch.no_grad()
-def _starts(observation: Observation, replay: Replay, questions: Mapping[str, Masks]) -> dict[str, str]:
+def _starts(observation: Observation, replay: Replay, questions: Mapping[str, Masks], draws: int) -> dict[str, str]:
     """Return for each question that passes can be shared for the layer they go on from, in the order of a pass."""
     few = observation.split.head(3)
     if len(few) < 3:
@@ -86,7 +86,7 @@ def _starts(observation: Observation, replay: Replay, questions: Mapping[str, Ma
         for layer in sorted(questions, key=lambda layer: place[first[layer]]):
             try:
                 replay.advance(inputs, first[layer])
-                again = by_draw(replay.rerun(repeated(inputs, 2, samples), 2), 2, samples)
+                again = by_draw(replay.rerun(repeated(inputs, draws, samples), draws), draws, samples)
             except Exception:
                 replay.forget()
                 continue
