@@ -83,22 +83,21 @@ def _starts(observation: Observation, replay: Replay, questions: Mapping[str, Ma
             own = by_draw(replay.learn(inputs, samples), 1, samples)
         place = {layer: index for index, layer in enumerate(replay.order)}
         first = {layer: min(masks, key=lambda name: place[name]) for layer, masks in questions.items()}
+
+        def agrees() -> bool:
+            return _agree(by_draw(replay.rerun(repeated(inputs, draws, samples), draws), draws, samples), own)
+
         for layer in sorted(questions, key=lambda layer: place[first[layer]]):
             try:
-                replay.advance(inputs, first[layer])
-                again = by_draw(replay.rerun(repeated(inputs, draws, samples), draws), draws, samples)
+                if replay.settle(inputs, first[layer], agrees):
+                    starts[layer] = first[layer]
             except Exception:
                 replay.forget()
-                continue
-            if _agree(again, own):
-                starts[layer] = first[layer]
     return starts
 
 
 def _agree(again: Tensor, own: Tensor) -> bool:
-    wanted = own.expand_as(again)
-    scale = float(wanted.abs().nan_to_num(0, 0, 0).max())
-    return torch.allclose(again, wanted, rtol=_AGREEMENT, atol=_AGREEMENT * scale, equal_nan=True)
+    return torch.allclose(again, own.expand_as(again), rtol=_AGREEMENT, atol=_AGREEMENT * float(own.abs().max()))
 
 
 @torch.no_grad()

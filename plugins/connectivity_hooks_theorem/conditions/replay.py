@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,13 +35,17 @@ class _Call:
 
     Attributes:
         module: The module that was called.
-        value: What it returned; None where nothing but the next call reads it, so that anything may stand for it.
+        value: What it returned, copied; NaN where nothing after the layer reads it.
         calls: How often listened modules had been reached when it ended (`Masking.calls`).
     """
 
     module: nn.Module
     value: Any
     calls: dict[str, int]
+
+    def unread(self) -> _Call:
+        """Return the call with NaN for the value."""
+        return replace(self, value=with_tensors(self.value, _absent))
 
 
 @dataclass
@@ -57,7 +62,8 @@ class Replay:
 
     Of the calls that have ended when the layer is reached, the outermost are kept; in a rerun they return what they
     gave and nothing inside them runs. What is computed between modules runs again. `learn` must be told two batches of
-    different sizes first: the axis whose length follows theirs is that of the samples.
+    different sizes first: the axis whose length follows theirs is that of the samples. Then `settle` fixes for a layer,
+    on a small batch, what need be kept.
 
     Args:
         model: The module.
@@ -75,6 +81,8 @@ class Replay:
         self._model = model
         self._shapes: dict[Place, list[tuple[int, list[torch.Size]]]] = {}
         self._kept: dict[Place, _Call] = {}
+        self._settled: dict[str, dict[Place, bool]] = {}
+        self._held: dict[Place, list[weakref.ref[Tensor]]] = {}
         self._frames: list[_Frame] = []
         self._mode = ""
         self._until = ""
@@ -119,8 +127,35 @@ class Replay:
         try:
             self._run(inputs, "advance")
         except _Reached:
+            wanted = self._settled.get(layer, self._kept)
+            self._kept = {place: call for place, call in self._kept.items() if place in wanted}
             return
         raise Diverged(f"{layer} is not reached")
+
+    def settle(self, inputs: Any, layer: str, agrees: Callable[[], bool]) -> bool:
+        """Fix what is kept up to a layer: of what nobody holds any more when it is reached only that it was there.
+
+        Args:
+            inputs: A small batch.
+            layer: The layer.
+            agrees: Reruns the batch and says whether the outputs are right. They are NaN if what is left out is read.
+
+        Returns:
+            Whether the layer can be gone on from.
+        """
+        self.advance(inputs, layer)
+        if layer in self._settled:
+            return True
+        whole = dict(self._kept)
+        unread = {place for place in whole if not any(ref() is not None for ref in self._held.get(place, []))}
+        unread -= {max(whole, default=())}  # what came last may be read by a function between modules
+        for without in (unread, set()):
+            self._kept = {place: call.unread() if place in without else call for place, call in whole.items()}
+            with contextlib.suppress(Exception):  # a stranger's code may refuse NaN, and PyTorch refuses to write there
+                if agrees():
+                    self._settled[layer] = {place: place not in without for place in whole}
+                    return True
+        return False
 
     def rerun(self, inputs: Any, draws: int) -> Any:
         """Return what the model returns for a batch repeated `draws` times, from what is kept of the batch on.
@@ -167,17 +202,23 @@ class Replay:
         if self._mode == "learn":
             self._shapes.setdefault(place, []).append((self._learnt, [tensor.shape for tensor in tensors_of(value)]))
         elif self._mode == "advance":
-            self._keep(place, module, value, around.module)
+            self._keep(place, module, value)
         return value
 
-    def _keep(self, place: Place, module: nn.Module, value: Any, around: nn.Module) -> None:
+    def _keep(self, place: Place, module: nn.Module, value: Any) -> None:
+        settled = self._settled.get(self._until)
+        if settled is not None and place not in settled:
+            return
         for inside in [each for each in self._kept if each[: len(place)] == place]:
             del self._kept[inside]
-        before = (*place[:-1], place[-1] - 1)
-        if before in self._kept and type(around).forward is nn.Sequential.forward:
-            self._kept[before] = replace(self._kept[before], value=None)
         # a copy, since later code may write into what the module returned
-        self._kept[place] = _Call(module, with_tensors(value, torch.clone), dict(self.masking.calls))
+        copied = with_tensors(value, torch.clone if settled is None or settled[place] else _absent)
+        self._kept[place] = _Call(module, copied, dict(self.masking.calls))
+        self._hold(place, value)
+
+    def _hold(self, place: Place, value: Any) -> None:
+        if self._until not in self._settled:
+            self._held[place] = [weakref.ref(tensor) for tensor in tensors_of(value)]
 
     def _given_again(self, place: Place, module: nn.Module, args: tuple[Any, ...]) -> Any:
         call = self._kept[place]
@@ -185,16 +226,19 @@ class Replay:
             raise Diverged(f"another module is called at {place}")
         self._returned += 1
         self.masking.calls.update(call.calls)
-        if call.value is None:
-            return args[0] if args else None
         axes = iter(self._axes(place))
 
         def again(tensor: Tensor) -> Tensor:
             axis = next(axes)
             times = [self._draws if each == axis else 1 for each in range(tensor.ndim)]
+            if _is_absent(tensor):
+                return _absent(tensor, [size * more for size, more in zip(tensor.shape, times, strict=True)])
             return tensor.clone() if self._draws == 1 or axis is None else tensor.repeat(times)
 
-        return with_tensors(call.value, again)
+        value = with_tensors(call.value, again)
+        if self._mode == "advance":
+            self._hold(place, value)
+        return value
 
     def _axes(self, place: Place) -> list[int | None]:
         """Return for each tensor that a call gives its axis of samples; None where no axis follows their number."""
@@ -210,6 +254,17 @@ def _axis(one: torch.Size, other: torch.Size, few: int, more: int) -> int | None
     if len(one) != len(other) or len(differing) > 1 or any(one[axis] * more != other[axis] * few for axis in differing):
         raise Diverged(f"shapes {tuple(one)} and {tuple(other)} have no one axis of samples")
     return differing[0] if differing else None
+
+
+def _absent(tensor: Tensor, shape: Sequence[int] | None = None) -> Tensor:
+    """Return a tensor of NaN that takes no memory, of a tensor's type; numbers that cannot be NaN stay."""
+    if not tensor.is_floating_point():
+        return tensor
+    return tensor.new_full((), torch.nan).expand(tensor.shape if shape is None else shape)
+
+
+def _is_absent(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.numel() > 1 and not any(tensor.stride())
 
 
 def _restored(module: nn.Module, own: Any) -> None:

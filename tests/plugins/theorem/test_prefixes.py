@@ -8,6 +8,7 @@ from torch.nn.functional import relu
 import connectivity_hooks as ch
 from connectivity_hooks.tasks import CachedSplit, Task
 from connectivity_hooks_theorem.conditions import prefixes
+from connectivity_hooks_theorem.conditions.replay import Replay
 
 N, WIDTH, CLASSES = 23, 12, 3
 
@@ -158,6 +159,19 @@ def test_the_model_is_left_as_it_was(setting, monkeypatch):
     assert model.head.__dict__["forward"] is original
     assert not any("forward" in module.__dict__ for module in model.modules() if module is not model.head)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_what_nobody_reads_any_more_is_not_kept():
+    model = nn.Sequential(*(nn.Linear(WIDTH, WIDTH) for _ in range(9))).eval()
+    replay, x = Replay(model, ["7"]), torch.randn(2, WIDTH)
+    with torch.no_grad(), replay.installed():
+        replay.learn(torch.randn(3, WIDTH), 3)
+        replay.learn(x, 2)
+        assert replay.settle(x, "7", lambda: torch.equal(replay.rerun(x.repeat(2, 1), 2)[:2], model(x)))
+        replay.forget()
+        replay.advance(x, "7")
+        kept = [bool(torch.isfinite(call.value).all()) for call in replay._kept.values()]
+    assert kept == [False] * 7 + [True]
 
 
 @pytest.mark.parametrize("setting", [Residual], indirect=True)
