@@ -23,6 +23,8 @@ from connectivity_hooks.tasks.task import Task
 
 Spatial = Literal["pool", "flatten"]
 
+_NAMED = 5  # layers left out that one line names; a large model may have dozens for one reason
+
 
 def load_model(checkpoint: Checkpoint | str | os.PathLike[str], task: Task) -> nn.Module:
     """Return the task's module with a checkpoint's weights, in evaluation mode.
@@ -97,7 +99,8 @@ def observe(
 def left_out(observation: Observation) -> str:
     """Return in a line which of the proposed layers cannot be looked at, and why; empty where there are none."""
     reasons = [f"{layer} ({reason})" for layer, reason in observation.left_out.items()]
-    return f"layers that cannot be looked at: {', '.join(reasons)}" if reasons else ""
+    more = [f"and {len(reasons) - _NAMED} more"] if len(reasons) > _NAMED else []
+    return f"layers that cannot be looked at: {', '.join(reasons[:_NAMED] + more)}" if reasons else ""
 
 
 def make_condition(
