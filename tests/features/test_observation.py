@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import linear
 
 from connectivity_hooks.checking import left_out, observe
 from connectivity_hooks.errors import InputError, UsageError
@@ -132,6 +133,19 @@ def test_of_proposed_layers_those_that_cannot_be_measured_are_named_and_left_out
     assert list(seen.layers) == ["good:input", "twice[0]", "twice[1]", "head:input"]
     assert set(seen.left_out) == {"silent:input", "sometimes:input"}
     assert "silent:input (never fired" in left_out(seen)
+
+
+def test_where_nothing_proposed_can_be_measured_names_are_asked_for():
+    class Bypassed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = nn.Linear(6, 6), nn.Linear(6, 3)
+
+        def forward(self, x):
+            return linear(linear(x, self.body.weight), self.head.weight)
+
+    with pytest.raises(UsageError, match=r"head:input \(never fired.*; name the layers to look at"):
+        observe(Bypassed().eval(), Task(Bypassed, vectors()))
 
 
 def test_the_hooks_and_the_training_flags_are_as_before():
