@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -22,6 +23,8 @@ from connectivity_hooks.tasks.task import Task
 
 Spatial = Literal["pool", "flatten"]
 
+_NAMED = 5  # layers left out that one line names; a large model may have dozens for one reason
+
 
 def load_model(checkpoint: Checkpoint | str | os.PathLike[str], task: Task) -> nn.Module:
     """Return the task's module with a checkpoint's weights, in evaluation mode.
@@ -35,10 +38,19 @@ def load_model(checkpoint: Checkpoint | str | os.PathLike[str], task: Task) -> n
     return model
 
 
-def layers_of(model: nn.Module, layers: str | Sequence[str] | None = None) -> tuple[str, ...]:
-    """Return the layers to look at: those named, else the model's library's, else what enters each layer of weights."""
+def layers_of(model: nn.Module, layers: str | Sequence[str] | None = None, *, calls: bool = False) -> tuple[str, ...]:
+    """Return the layers to look at: those named, else the model's library's, else what enters each layer of weights.
+
+    Args:
+        model: The module.
+        layers: Names, globs or ``NAME:input``; None for the default.
+        calls: Single calls of a module, ``NAME[0]``, may be named as well.
+
+    Raises:
+        UsageError: A layer is unknown.
+    """
     if layers is not None:
-        return select(model, [layers] if isinstance(layers, str) else layers)
+        return select(model, [layers] if isinstance(layers, str) else layers, calls=calls)
     return proposed_layers(model, feature_layers)
 
 
@@ -54,24 +66,40 @@ def observe(
 ) -> Observation:
     """Look at the features of `model` on a split of the task's data.
 
+    A module that is called several times in one pass is looked at call by call, ``NAME[0]``, ``NAME[1]`` … Layers that
+    nobody named and that cannot be measured are left out; `Observation.left_out` says why.
+
     Args:
         model: In evaluation mode.
         task: Data and loss.
-        layers: Names, globs or ``NAME:input``; None for the default.
+        layers: Names, globs, ``NAME:input`` or ``NAME[0]``; None for the default.
         split: ``train`` or ``test``.
         samples: Look at that many samples, drawn without replacement; None for all.
         spatial: How feature maps become neurons: mean over space, or every position a neuron.
         seed: Seed of the draw.
 
     Raises:
-        UsageError: A layer is unknown, or the task has no such split.
+        UsageError: A layer is unknown, none of those proposed can be measured, or the task has no such split.
     """
     chosen = task.train if split == "train" else task.test
     if chosen is None:
         raise UsageError("the task has no test split; look at train")
     if samples is not None and samples < len(chosen):
         chosen = chosen.sample(samples, seed)
-    return Observation(model, chosen, task.loss, layers_of(model, layers), task.batch_size, spatial)
+    wanted = layers_of(model, layers, calls=True)
+    observation = Observation(model, chosen, task.loss, wanted, task.batch_size, spatial).by_call(
+        proposed=layers is None
+    )
+    if not observation.layers:
+        raise UsageError(f"{left_out(observation)}; name the layers to look at")
+    return observation
+
+
+def left_out(observation: Observation) -> str:
+    """Return in a line which of the proposed layers cannot be looked at, and why; empty where there are none."""
+    reasons = [f"{layer} ({reason})" for layer, reason in observation.left_out.items()]
+    more = [f"and {len(reasons) - _NAMED} more"] if len(reasons) > _NAMED else []
+    return f"layers that cannot be looked at: {', '.join(reasons[:_NAMED] + more)}" if reasons else ""
 
 
 def make_condition(
@@ -116,6 +144,8 @@ def check(
     method = make_condition(condition, options, seed=seed, progress=progress)
     model = checkpoint if isinstance(checkpoint, nn.Module) else load_model(checkpoint, task)
     observation = observe(model, task, layers=layers, split=split, samples=samples, spatial=spatial, seed=seed)
+    if observation.left_out:
+        warnings.warn(f"check: {left_out(observation)}", stacklevel=2)
     return verdicts(method, observation, str(getattr(checkpoint, "name", checkpoint)))
 
 

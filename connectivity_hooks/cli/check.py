@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from connectivity_hooks.checking import load_model, observe, verdicts
+from connectivity_hooks.checking import left_out, load_model, observe, verdicts
 from connectivity_hooks.checkpoints import read
 from connectivity_hooks.cli.entry import NOT_MET
 from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options
@@ -41,7 +41,9 @@ Example:
     metavar="NAME",
     help="Condition to check; may be repeated.",
 )
-@click.option("--layers", multiple=True, metavar="NAME", help="Layer, glob, or NAME:input; may be repeated.")
+@click.option(
+    "--layers", multiple=True, metavar="NAME", help="Layer, glob, NAME:input, or NAME[0] for one call; may be repeated."
+)
 @click.option(
     "--split",
     type=click.Choice(["train", "test"]),
@@ -72,10 +74,13 @@ def command(checkpoint: str, **given: Any) -> int:
     model = load_model(read_in, task)
     looks = {key: given[key] for key in ("split", "samples", "spatial", "seed")}
     observation = observe(model, task, layers=given["layers"] or None, **looks)
+    if observation.left_out:
+        display.say(left_out(observation))
     found = [verdict for method in methods for verdict in verdicts(method, observation, read_in.file.name)]
     if given["as_json"]:
         answer = {"file": read_in.file.name, "sha256": read_in.sha256}
-        print_json({"checkpoint": answer, "task": task.describe(), "conditions": [verdict_json(v) for v in found]})
+        answers = {"conditions": [verdict_json(v) for v in found], "left_out": observation.left_out}
+        print_json({"checkpoint": answer, "task": task.describe(), **answers})
     else:
         click.echo(verdicts_table(found))
     return 0 if all(verdict.holds for verdict in found) else NOT_MET

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from connectivity_hooks.checking import load_model, observe, verdicts
+from connectivity_hooks.checking import left_out, load_model, observe, verdicts
 from connectivity_hooks.checkpoints import Checkpoint, read
 from connectivity_hooks.cli.entry import NOT_MET
 from connectivity_hooks.cli.folder import OutputFolder
@@ -140,6 +140,8 @@ def _check_conditions(
         if conditions:
             observation = observe(load_model(checkpoint, task), task)
             name = f"{side}: {checkpoint.file.name}"
+            if observation.left_out:
+                display.say(f"{name}: {left_out(observation)}")
             checked[name] = [verdict for condition in conditions for verdict in verdicts(condition, observation, name)]
     return checked
 

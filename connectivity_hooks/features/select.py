@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from torch import nn
 from torch.nn.modules import activation
 
 from connectivity_hooks.errors import UsageError, near_matches
+from connectivity_hooks.features.calls import modules_of
 
 INPUT = ":input"
 
@@ -19,15 +20,17 @@ _ACTIVATIONS = tuple(
     for kind in vars(activation).values()
     if isinstance(kind, type) and issubclass(kind, nn.Module) and kind not in (nn.Module, *_NOT_ELEMENTWISE)
 )
+_EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
-def select(model: nn.Module, layers: Sequence[str]) -> tuple[str, ...]:
+def select(model: nn.Module, layers: Sequence[str], *, calls: bool = False) -> tuple[str, ...]:
     """Return the layers that `layers` names, in the order given, without repeats.
 
     Args:
         model: The module.
         layers: Dotted names or globs (``layer?.*``), each with ``:input`` behind it to mean what enters the module.
+        calls: Single calls, ``NAME[0]``, may be named as well.
 
     Raises:
         UsageError: A name or glob matches no module; near matches are given.
@@ -37,18 +40,54 @@ def select(model: nn.Module, layers: Sequence[str]) -> tuple[str, ...]:
     for pattern in layers:
         bare, suffix = (pattern[: -len(INPUT)], INPUT) if pattern.endswith(INPUT) else (pattern, "")
         found = [bare] if bare in names else fnmatch.filter(names, bare)
-        if not found:
+        if not found and calls and modules_of([pattern])[0].removesuffix(INPUT) in names:
+            chosen[pattern] = None
+        elif not found:
             raise UsageError(f"no layer {pattern!r} in {type(model).__name__}; {near_matches(bare, names)}")
         chosen.update(dict.fromkeys(name + suffix for name in found))
     return tuple(chosen)
 
 
 def proposed_layers(model: nn.Module, otherwise: Callable[[nn.Module], tuple[str, ...]]) -> tuple[str, ...]:
-    """Return the layers that the adapter of the model's library proposes; without one what `otherwise` gives."""
+    """Return the layers that the adapter of the model's library proposes; without any what `otherwise` gives.
+
+    What no forward pass can reach is not proposed (`reachable`).
+    """
     from connectivity_hooks.registry import registry  # plugins are loaded when they are asked for, not before
 
     adapter = registry().adapter_of(model)
-    return adapter.layers(model) if adapter else otherwise(model)
+    return (reachable(model, adapter.layers(model)) if adapter else ()) or reachable(model, otherwise(model))
+
+
+def reachable(model: nn.Module, layers: Iterable[str]) -> tuple[str, ...]:
+    """Return `layers` without what never fires, whatever the data, or holds no features.
+
+    These are the model itself, what is inside an `nn.MultiheadAttention` (which reads its weights itself), and what
+    enters an embedding: token numbers. A list of modules is never called: its last entry stands for what it puts out,
+    all its entries for what enters it.
+    """
+    modules = dict(model.named_modules())
+    found: dict[str, None] = {}
+    for layer in layers:
+        name, suffix = (layer.removesuffix(INPUT), INPUT) if layer.endswith(INPUT) else (layer, "")
+        for entry in _entries(name, modules[name], entering=bool(suffix)) if name in modules else [name]:
+            numbers = bool(suffix) and isinstance(modules.get(entry), _EMBEDDINGS)
+            if entry and not numbers and not _inside_attention(entry, modules):
+                found[entry + suffix] = None
+    return tuple(found)
+
+
+def _entries(name: str, module: nn.Module, *, entering: bool) -> list[str]:
+    if type(module).forward is not nn.Module.forward:
+        return [name]
+    children = list(module.named_children())
+    wanted = children if entering else children[-1:]
+    return [entry for child, each in wanted for entry in _entries(f"{name}.{child}", each, entering=entering)]
+
+
+def _inside_attention(name: str, modules: dict[str, nn.Module]) -> bool:
+    around = name.rpartition(".")[0]
+    return isinstance(modules.get(around), nn.MultiheadAttention)
 
 
 def default_layers(model: nn.Module) -> tuple[str, ...]:
@@ -68,20 +107,27 @@ def feature_layers(model: nn.Module) -> tuple[str, ...]:
     """Return the layers of `default_layers`, but as they enter the next weights.
 
     Where the activation is a function call and no module, its module's output is not yet the feature: the entry is then
-    ``NEXT:input``, with NEXT the module that opens the next group.
+    ``NEXT:input``, with NEXT the module that opens the next group. An embedding reads token numbers: what comes before
+    it is shown by its own output, and not at all where it is an embedding too, since embeddings are added up.
     """
     groups = _groups(model)
     layers = []
     for group, following in itertools.pairwise(groups):
         name, is_activation = _shown(group)
-        layers.append(name if is_activation else following[0][0] + INPUT)
+        if is_activation or (isinstance(following[0][1], _EMBEDDINGS) and not isinstance(group[0][1], _EMBEDDINGS)):
+            layers.append(name)
+        elif not isinstance(following[0][1], _EMBEDDINGS):
+            layers.append(following[0][0] + INPUT)
     return tuple(layers)
 
 
 def _groups(model: nn.Module) -> list[list[tuple[str, nn.Module]]]:
     groups: list[list[tuple[str, nn.Module]]] = []
-    for name, module in model.named_modules():
+    modules = dict(model.named_modules())
+    for name, module in modules.items():
         if any(True for _ in module.children()) and not isinstance(module, nn.MultiheadAttention):
+            continue
+        if _inside_attention(name, modules):
             continue
         if any(parameter.ndim > 1 for parameter in module.parameters(recurse=False)) and name:
             groups.append([(name, module)])

@@ -49,12 +49,13 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def forward(model: nn.Module, batch: Any) -> None:
-    """Run a model on a batch: a tensor, or a tuple whose first entry is one, a tuple of arguments or a dict of them."""
+def forward(model: nn.Module, batch: Any) -> Any:
+    """Run a model on a batch: a tensor, or a tuple whose first entry is one, a tuple of arguments or a dict of them.
+
+    Returns:
+        What the model returns.
+    """
     inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
     if isinstance(inputs, Mapping):
-        model(**inputs)
-    elif isinstance(inputs, (tuple, list)):
-        model(*inputs)
-    else:
-        model(inputs)
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)

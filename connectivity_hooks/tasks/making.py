@@ -69,7 +69,7 @@ def make_task(
     criterion, factory = resolve_loss(loss, loss_is_convex), model_factory(model)
     check_size(model, checkpoints)
     placement = Placement(where, DTYPES[dtype], _cache_limit(where))
-    train, test = load_data(data, placement, normalize=normalize, image_size=image_size)
+    train, test = load_data(data, placement, normalize=normalize, image_size=image_size, loss=criterion.name)
     task = Task(
         factory, train, test, criterion, where, DTYPES[dtype], batch_size, augmentation, model, data, augment or ""
     )

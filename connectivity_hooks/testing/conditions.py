@@ -30,6 +30,19 @@ class _Spoilt(nn.Module):
         return logits
 
 
+class _Turned(nn.Module):
+    """A model whose first layer puts out features with the samples on the second axis, as sequence-first modules do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.act, self.act2, self.head = nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.act(torch.stack([x, x]))
+        logits: Tensor = self.head(self.act2(tokens.sum(0)))
+        return logits
+
+
 class ConditionSuite(MethodSuite):
     """What a condition must do; set `condition`."""
 
@@ -75,6 +88,13 @@ class ConditionSuite(MethodSuite):
             if verdict.layer is not None:
                 assert verdict.holds is None, f"{verdict.layer} cannot be measured, found {verdict.status}"
                 assert verdict.reason
+
+    def test_rows_that_are_no_samples_never_hold(self) -> None:
+        """A layer whose first axis is not the samples' is invalid, and no other is because of it."""
+        with torch.random.fork_rng():
+            model = _Turned().eval()
+        for verdict in self._check(model):
+            assert verdict.layer is None or (verdict.holds is None) == (verdict.layer == "act")
 
     def _check(self, model: nn.Module) -> Sequence[Verdict]:
         task = self.make_task()

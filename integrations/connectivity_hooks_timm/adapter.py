@@ -51,7 +51,7 @@ class TimmAdapter(Adapter):
 
         A model without feature_info has its blocks instead.
         """
-        names = {name for name, _ in model.named_modules()}
+        names = {name for name, _ in model.named_modules() if name}
         stages = [name for name in _stages(model) if name in names] or list(_blocks(model))
         classifiers = [f"{name}:input" for name in _classifiers(model)]
         return tuple(dict.fromkeys([*stages, *classifiers]))

@@ -4,7 +4,7 @@ from torch import nn
 
 from connectivity_hooks.errors import UsageError
 from connectivity_hooks.features import capture
-from connectivity_hooks.features.select import default_layers, feature_layers, select
+from connectivity_hooks.features.select import default_layers, feature_layers, reachable, select
 
 
 def convolutional():
@@ -49,3 +49,50 @@ def test_an_unknown_layer_is_refused_with_near_matches():
 def test_a_model_without_layers_asks_for_names():
     with pytest.raises(UsageError, match="name the layers"):
         default_layers(nn.Sequential(nn.Linear(2, 2)))
+
+
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(9, 8), nn.Embedding(4, 8)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
+        self.heads = nn.ModuleList([nn.Linear(8, 2), nn.Linear(8, 3)])
+
+    def forward(self, x):
+        hidden = self.layer(self.tokens(x) + self.positions(torch.arange(x.shape[1])))
+        return torch.cat([head(hidden.mean(1)) for head in self.heads], 1)
+
+
+@pytest.mark.parametrize("proposed", [default_layers, feature_layers])
+def test_every_layer_that_is_proposed_for_an_encoder_fires(proposed):
+    model = Encoder().eval()
+    layers = proposed(model)
+    assert not any("out_proj" in layer for layer in layers)
+    with torch.no_grad(), capture(model, layers, strict=True) as features:
+        model(torch.randint(9, (3, 4)))
+    assert not features.never_fired
+    assert set(feature_layers(model)) == {
+        *("layer.self_attn:input", "layer.linear1:input", "layer.linear2:input"),
+        *("heads.0:input", "heads.1:input"),
+    }
+
+
+def test_numbers_before_an_embedding_are_no_features():
+    beside = nn.Sequential(nn.Linear(4, 5), nn.Embedding(3, 5), nn.Linear(5, 5), nn.Linear(5, 2))
+    assert feature_layers(beside) == ("0", "2:input", "3:input")
+
+
+def test_what_no_pass_can_reach_is_not_proposed():
+    model = Encoder()
+    proposals = ["", ":input", "tokens:input", "layer.self_attn.out_proj", "layer.self_attn.out_proj:input", "layer"]
+    assert reachable(model, [*proposals, "heads", "heads:input"]) == (
+        *("layer", "heads.1", "heads.0:input", "heads.1:input"),
+    )
+
+
+def test_single_calls_may_be_named_where_they_mean_something():
+    net = convolutional()
+    assert select(net, ["2[1]", "7:input[0]"], calls=True) == ("2[1]", "7:input[0]")
+    for layers, calls in ((["2[1]"], False), (["99[1]"], True)):
+        with pytest.raises(UsageError, match="no layer"):
+            select(net, layers, calls=calls)

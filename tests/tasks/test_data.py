@@ -50,6 +50,73 @@ def test_uint8_is_scaled_then_normalised_by_channel(tmp_path):
     np.testing.assert_allclose(train.inputs.numpy(), expected.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-6)
 
 
+def images(tmp_path, loss, *, targets=None, normalize="0.1,0.2,0.3,1,2,4"):
+    x = np.random.default_rng(0).integers(0, 255, (8, 5, 5, 3), dtype=np.uint8)
+    y = x if targets is None else targets(x)
+    file = npz(tmp_path, x_train=x, y_train=y, x_test=x[:4], y_test=y[:4])
+    return x, load_data(file, HERE, normalize=normalize, loss=loss)[0]
+
+
+@pytest.mark.parametrize("loss", ["mse", "l1", "huber", None, "mine.py:loss"])
+def test_targets_of_an_autoencoder_are_treated_as_its_inputs(tmp_path, loss):
+    x, train = images(tmp_path, loss)
+    expected = ((x / 255 - [0.1, 0.2, 0.3]) / [1, 2, 4]).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(train.targets().numpy(), expected, rtol=1e-5, atol=1e-6)
+    assert torch.equal(train.targets(), train.inputs)
+
+
+def test_other_images_of_the_inputs_shape_are_treated_as_the_inputs(tmp_path):
+    x, train = images(tmp_path, "mse", targets=lambda x: x[::-1].copy())
+    assert torch.equal(train.targets(), train.inputs.flip(0))
+    _, own = images(tmp_path, "mine.py:loss", targets=lambda x: x[::-1].copy())
+    assert torch.equal(own.targets(), torch.from_numpy(x[::-1].copy()).long())
+
+
+def test_images_as_targets_of_bce_lie_between_0_and_1(tmp_path):
+    x, train = images(tmp_path, "bce")
+    np.testing.assert_allclose(train.targets().numpy(), (x / 255).transpose(0, 3, 1, 2), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets"),
+    [
+        ("cross-entropy", lambda x: x[..., 0]),
+        ("mse", lambda x: x[..., 0]),
+        ("bce", lambda x: x % 2),
+        ("cross-entropy", lambda x: x % 5),
+        ("mse", lambda x: x[:, 0, 0, 0]),
+    ],
+)
+def test_labels_and_masks_are_never_scaled(tmp_path, loss, targets):
+    x, train = images(tmp_path, loss, targets=targets)
+    assert torch.equal(train.targets(), torch.from_numpy(targets(x).copy()).long())
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_gray_autoencoders_and_flat_ones_are_treated_alike(tmp_path, dtype):
+    for shape in ((8, 5, 6), (8, 30)):
+        x = np.random.default_rng(0).integers(0, 255, shape).astype(dtype)
+        file = npz(tmp_path, x_train=x, y_train=x, x_test=x[:4], y_test=x[:4])
+        train, _ = load_data(file, HERE, normalize="3,2", loss="mse")
+        assert torch.equal(train.targets(), train.inputs)
+        wanted = (x / (255 if dtype == np.uint8 else 1) - 3) / 2
+        np.testing.assert_allclose(train.inputs.flatten().numpy(), wanted.flatten(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_streamed_autoencoder_is_treated_as_one_in_memory(tmp_path):
+    (tmp_path / "loaders.py").write_text(
+        "import torch\n"
+        "X = torch.arange(96).view(4, 3, 4, 2).to(torch.uint8)\n"
+        "def pairs(): return [(X[:2], X[:2]), (X[2:], X[2:])]\n"
+    )
+    small = Placement(torch.device("cpu"), torch.float32, 10)
+    for placement in (HERE, small):
+        train, _ = load_data(f"{tmp_path}/loaders.py:pairs", placement, normalize="0.5,2", loss="mse")
+        inputs, targets = next(iter(train.batches(2)))
+        assert torch.equal(inputs, targets)
+        assert float(targets.max()) <= (96 / 255 - 0.5) / 2
+
+
 def test_safetensors_and_npz_agree(tmp_path):
     save_file(arrays(), tmp_path / "d.safetensors")
     pairs = zip(load_data(npz(tmp_path), HERE), load_data(str(tmp_path / "d.safetensors"), HERE), strict=True)

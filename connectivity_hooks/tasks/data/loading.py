@@ -12,9 +12,11 @@ from torch import Tensor
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.tasks.data import arrays, callables, digits, folder
 from connectivity_hooks.tasks.data.raw import Arrays, RawData
+from connectivity_hooks.tasks.loss import LOSSES
 from connectivity_hooks.tasks.split import CachedSplit, Split, StreamedSplit
 
 _CHANNELS = (1, 3, 4)
+_LABELS, _PROBABILITIES = "cross-entropy", "bce"  # the losses that want integers to be classes, and values in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,26 @@ class Placement:
     cache_limit: int
 
 
+@dataclass(frozen=True)
+class Scaling:
+    """What is done to values after uint8 was scaled to [0, 1].
+
+    Attributes:
+        numbers: Means and then standard deviations of every channel; None leaves the values.
+        loss: Name of the loss, which says what integer targets mean; None where it is not known.
+    """
+
+    numbers: list[float] | None
+    loss: str | None = None
+
+
 def load_data(
-    spec: str, placement: Placement, *, normalize: str | None = None, image_size: int | None = None
+    spec: str,
+    placement: Placement,
+    *,
+    normalize: str | None = None,
+    image_size: int | None = None,
+    loss: str | None = None,
 ) -> tuple[Split, Split | None]:
     """Return the training split and, if there is one, the test split.
 
@@ -37,12 +57,13 @@ def load_data(
         normalize: ``mean,std``, or the means and then the standard deviations of every channel; applied after uint8 was
             scaled to [0, 1].
         image_size: Size of a folder's images.
+        loss: Name of the loss; it says whether integer targets are labels (see `prepare`).
 
     Raises:
         InputError: The data is malformed.
         UsageError: The form is unknown, or an option does not go with it.
     """
-    scale = _parse_normalize(normalize)
+    scale = Scaling(_parse_normalize(normalize), loss)
     raw = _raw(spec, placement.cache_limit, image_size)
     train = _split("train", raw.train, spec, scale, placement)
     test = None if raw.test is None else _split("test", raw.test, spec, scale, placement)
@@ -74,9 +95,7 @@ def _raw(spec: str, cache_limit: int, image_size: int | None) -> RawData:
     )
 
 
-def _split(
-    name: str, raw: Arrays | Iterable[Arrays], spec: str, scale: list[float] | None, placement: Placement
-) -> Split:
+def _split(name: str, raw: Arrays | Iterable[Arrays], spec: str, scale: Scaling, placement: Placement) -> Split:
     if not isinstance(raw, tuple):
         prepared = _Prepared(raw, spec, name, scale)
         return StreamedSplit(name, prepared, placement.device, placement.dtype)
@@ -87,7 +106,7 @@ def _split(
 class _Prepared:
     """A loader whose batches are prepared as they pass."""
 
-    def __init__(self, loader: Iterable[Arrays], spec: str, name: str, scale: list[float] | None) -> None:
+    def __init__(self, loader: Iterable[Arrays], spec: str, name: str, scale: Scaling) -> None:
         self._loader = loader
         self._where = f"{spec}: {name}"
         self._scale = scale
@@ -96,23 +115,47 @@ class _Prepared:
         return (prepare(x, y, self._where, self._scale) for x, y in self._loader)
 
 
-def prepare(inputs: Tensor, targets: Tensor, where: str, scale: list[float] | None) -> Arrays:
+def prepare(inputs: Tensor, targets: Tensor, where: str, scale: Scaling) -> Arrays:
     """Return inputs as floats with channels first, normalised, and targets as int64 labels or floats.
 
     uint8 becomes [0, 1]. (N, H, W) becomes (N, 1, H, W); (N, H, W, C) with 1, 3 or 4 channels becomes (N, C, H, W),
     unless the second axis could be channels as well: then it is (N, C, H, W) already.
 
+    Targets that are images get what the inputs get, but are not normalised for ``bce``, which needs values in [0, 1].
+    Images are: targets that equal the inputs (an autoencoder's), and uint8 targets of the inputs' shape. Never images
+    are: integers under ``cross-entropy``, which are labels; uint8 values 0 and 1 alone, a mask; integers for a loss of
+    the user's own, which may mean anything.
+
     Raises:
         InputError: Inputs hold NaN or Inf, or targets have a shape of their own.
     """
-    scaled = inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs
-    if scaled.ndim == 3 and (inputs.dtype == torch.uint8 or inputs.is_floating_point()):
-        scaled = scaled.unsqueeze(1)
-    elif scaled.ndim == 4 and scaled.shape[3] in _CHANNELS and scaled.shape[1] not in _CHANNELS:
-        scaled = scaled.permute(0, 3, 1, 2).contiguous()
-    if scaled.is_floating_point() and not bool(torch.isfinite(scaled).all()):
+    prepared = _prepared(inputs)
+    if prepared.is_floating_point() and not bool(torch.isfinite(prepared).all()):
         raise InputError(f"{where}: inputs hold NaN or Inf; clean the data")
-    return _normalised(scaled, scale, where), _targets(targets)
+    if not _are_images(targets, inputs, scale.loss):
+        return _normalised(prepared, scale.numbers, where), _targets(targets)
+    pictures = _prepared(targets)
+    if scale.loss != _PROBABILITIES:
+        pictures = _normalised(pictures, scale.numbers, where)
+    return _normalised(prepared, scale.numbers, where), pictures
+
+
+def _prepared(values: Tensor) -> Tensor:
+    scaled = values.float() / 255 if values.dtype == torch.uint8 else values
+    if scaled.ndim == 3 and (values.dtype == torch.uint8 or values.is_floating_point()):
+        return scaled.unsqueeze(1)
+    if scaled.ndim == 4 and scaled.shape[3] in _CHANNELS and scaled.shape[1] not in _CHANNELS:
+        return scaled.permute(0, 3, 1, 2).contiguous()
+    return scaled
+
+
+def _are_images(targets: Tensor, inputs: Tensor, loss: str | None) -> bool:
+    if targets.shape != inputs.shape or targets.ndim < 2 or (loss == _LABELS and not targets.is_floating_point()):
+        return False
+    if targets.dtype == inputs.dtype and torch.equal(targets, inputs):
+        return True
+    known = loss is None or loss in LOSSES
+    return known and targets.dtype == torch.uint8 and targets[0].numel() > 1 and bool((targets > 1).any())
 
 
 def _targets(targets: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from connectivity_hooks.contracts import Condition, Verdict, option
 from connectivity_hooks.features.observation import Observation
-from connectivity_hooks_theorem.conditions.masking import outputs_under, widths_of
+from connectivity_hooks_theorem.conditions.outputs import own_loss, own_outputs
+from connectivity_hooks_theorem.conditions.prefixes import Masked, outputs_of_each
 from connectivity_hooks_theorem.conditions.scaling import best_scale, mean_losses, wrong
 
 UNIT = "increase of the loss"
@@ -36,26 +37,39 @@ class DropoutStability(Condition):
     network's own; the layer holds when that is at most ``epsilon``. With every neuron kept and ``rescale`` off it is 0
     exactly. Channels are the neurons of feature maps. Layers that are not looked at are not dropped from.
 
-    Time: draws forward passes over the data for every layer, all draws in one batch; memory: draws outputs (N, C).
+    Time: for every layer draws forward passes over the data from that layer on, all draws in one batch, or whole ones
+    where the model cannot be gone on with from a layer (`prefixes`); memory: draws outputs (N, C) of one layer, or of
+    as many as the observation's budget holds.
     """
 
     name = "dropout-stability"
     Options = Options
 
     def check(self, observation: Observation) -> Iterator[Verdict]:
-        """Yield a verdict for every layer."""
-        layers = list(observation.layers)
-        widths = widths_of(observation)
+        """Yield a verdict for every layer, or one for the network where it has no outputs with a loss."""
+        own = own_outputs(observation)
+        base = own if isinstance(own, str) else own_loss(observation, own)
+        if isinstance(own, str) or isinstance(base, str):
+            yield Verdict.invalid(self.name, None, str(base))
+            return
+        questions = self._questions(observation)
+        draws = next((len(masks[layer]) for layer, masks in questions.items()), 1)
+        answers = outputs_of_each(observation, questions, draws, draws * own.numel() * own.element_size())
+        found: dict[str, Verdict] = {}
+        for masked in self.progress.track(answers, "dropping neurons", len(questions)):
+            found[masked.layer] = self._verdict(observation, masked, questions[masked.layer][masked.layer], base)
+        for layer in observation.layers:
+            yield found.get(layer) or Verdict.invalid(self.name, layer, observation.why_not(layer))
+
+    def _questions(self, observation: Observation) -> dict[str, dict[str, Tensor]]:
+        """Return for each layer that can be measured the masks of it and of every later one."""
+        widths, layers = observation.widths(), list(observation.layers)
         generator = torch.Generator().manual_seed(self.seed)
-        own, _ = outputs_under(observation, {}, 1)
-        base = float(mean_losses(own, observation.targets().to(own.device), observation.loss)[0])
-        for layer in self.progress.track(layers, "dropping neurons", len(layers)):
-            if layer not in widths:
-                yield Verdict.invalid(self.name, layer, "the layer never fired")
-                continue
+        questions = {}
+        for layer in widths:
             later = [name for name in layers[layers.index(layer) :] if name in widths]
-            masks = {name: self._draw(widths[name], generator) for name in later}
-            yield self._layer(observation, layer, masks, base)
+            questions[layer] = {name: self._draw(widths[name], generator) for name in later}
+        return questions
 
     def _draw(self, width: int, generator: torch.Generator) -> Tensor:
         kept = max(1, int(self.options.fraction * width))
@@ -63,9 +77,9 @@ class DropoutStability(Condition):
         order = torch.rand(draws, width, generator=generator).argsort(1)
         return torch.zeros(draws, width).scatter_(1, order[:, :kept], 1.0)
 
-    def _layer(self, observation: Observation, layer: str, masks: dict[str, Tensor], base: float) -> Verdict:
-        outputs, masking = outputs_under(observation, masks, len(masks[layer]))
-        if bool(masking.spoilt[layer]):
+    def _verdict(self, observation: Observation, masked: Masked, masks: Tensor, base: float) -> Verdict:
+        layer, outputs = masked.layer, masked.outputs
+        if masked.spoilt:
             return Verdict.invalid(self.name, layer, "its features hold NaN or Inf")
         targets = observation.targets().to(outputs.device)
         plain = mean_losses(outputs, targets, observation.loss)
@@ -81,8 +95,8 @@ class DropoutStability(Condition):
             "loss_unscaled": float(plain[best]),
             "scale": 1.0 if scale is None else float(scale[best]),
             "errors": wrong(outputs[best], targets, observation.loss),
-            "kept": int(masks[layer][0].sum()),
-            "neurons": masks[layer].shape[1],
+            "kept": int(masks[0].sum()),
+            "neurons": masks.shape[1],
             "samples": len(targets),
         }
         allowed = self.options.epsilon

@@ -30,7 +30,7 @@ class FeatureRank(Condition):
     min(n, N-1); the layer holds when that is at least ``least``. The details give the effective rank (exp of the
     entropy of the singular values, Roy and Vetterli 2007) and the stable rank, which do not depend on a tolerance.
 
-    One pass over the data for all layers. Time N·n² a layer; memory n² in float64 a layer.
+    One pass over the data for all layers. Time N·n·min(N, n) a layer; memory n·min(N, n) in float64 a layer.
     """
 
     name = "feature-rank"
@@ -47,15 +47,15 @@ class FeatureRank(Condition):
                     spoilt.add(layer)
                 gathered.setdefault(layer, Covariance()).add(batch)
         for layer in observation.layers:
-            if layer not in gathered:
-                yield Verdict.invalid(self.name, layer, "the layer never fired")
+            if layer not in gathered or layer in observation.problems:
+                yield Verdict.invalid(self.name, layer, observation.why_not(layer))
             elif layer in spoilt:
                 yield Verdict.invalid(self.name, layer, "its features hold NaN or Inf")
             else:
                 yield self._verdict(layer, gathered[layer])
 
     def _verdict(self, layer: str, covariance: Covariance) -> Verdict:
-        possible = min(len(covariance.matrix), covariance.count - 1)
+        possible = min(covariance.neurons, covariance.count - 1)
         if possible < 1:
             return Verdict.invalid(self.name, layer, f"a rank needs two samples or more, found {covariance.count}")
         found = ranks(covariance)

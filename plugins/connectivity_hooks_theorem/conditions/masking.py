@@ -2,44 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from connectivity_hooks.errors import InputError
-from connectivity_hooks.features.observation import Observation
-from connectivity_hooks.features.stream import evaluation_mode
+from connectivity_hooks.features.calls import modules_of
+from connectivity_hooks_theorem.conditions.structures import with_first_feature
 
 INPUT = ":input"
 
 
-@dataclass
 class Masking:
-    """What was seen while neurons were dropped.
+    """Neurons dropped in the passes of a model, and what was seen on the way.
+
+    Args:
+        layers: Layers, ``NAME:input``, or single calls of either, ``NAME[0]``, that are listened to.
+        seen: Told the name of each when a pass reaches it.
 
     Attributes:
-        fired: Layers whose feature was seen.
-        spoilt: For each of them whether it held NaN or Inf, a scalar on the device.
+        masks: For some of the layers a mask (D, n) of the neurons kept. A batch of D·B samples has the D masks in turn,
+            each for B samples.
+        spoilt: For each layer with a mask that was reached whether it held NaN or Inf, a scalar on the device.
+        calls: How often the pass has reached each module so far.
     """
 
-    fired: set[str] = field(default_factory=set)
-    spoilt: dict[str, Tensor] = field(default_factory=dict)
+    def __init__(self, layers: Iterable[str], seen: Callable[[str], None] | None = None) -> None:
+        self.masks: Mapping[str, Tensor] = {}
+        self.spoilt: dict[str, Tensor] = {}
+        self.calls: dict[str, int] = {}
+        self._layers = set(layers)
+        self._seen = seen
 
-    def apply(self, layer: str, value: Any, mask: Tensor) -> Any:
-        """Return a feature with the dropped neurons at 0."""
-        if not isinstance(value, Tensor) or value.ndim < 2:
-            return value
-        bad = ~torch.isfinite(value).all()
+    def begin(self) -> None:
+        """Begin a pass."""
+        self.calls = {}
+
+    def reached(self, listened: str, value: Any) -> Any:
+        """Return what a layer gives with the dropped neurons at 0."""
+        call = self.calls.get(listened, 0)
+        self.calls[listened] = call + 1
+        layer = listened if listened in self._layers else f"{listened}[{call}]"
+        if layer in self.masks:
+            value = with_first_feature(value, lambda feature: self._masked(layer, feature))
+        if self._seen is not None and layer in self._layers:
+            self._seen(layer)
+        return value
+
+    def _masked(self, layer: str, feature: Tensor) -> Tensor:
+        bad = ~torch.isfinite(feature).all()
         self.spoilt[layer] = self.spoilt[layer] | bad if layer in self.spoilt else bad
-        self.fired.add(layer)
-        rows = mask.to(value).repeat_interleave(len(value) // len(mask), 0)
-        if value.ndim > 3:  # feature maps: channels first
-            return value * rows.view(*rows.shape, *([1] * (value.ndim - 2)))
-        return value * (rows if value.ndim == 2 else rows[:, None, :])
+        mask = self.masks[layer]
+        rows = mask.to(feature).repeat_interleave(len(feature) // len(mask), 0)
+        if feature.ndim > 3:  # feature maps: channels first
+            return feature * rows.view(*rows.shape, *([1] * (feature.ndim - 2)))
+        return feature * (rows if feature.ndim == 2 else rows[:, None, :])
 
 
 @contextmanager
@@ -48,59 +67,35 @@ def masked(model: nn.Module, masks: Mapping[str, Tensor]) -> Iterator[Masking]:
 
     Args:
         model: The module; its hooks are as before when the block ends.
-        masks: For each layer, or ``NAME:input``, a mask (D, n) of the neurons kept. A batch of D·B samples has the D
-            masks in turn, each for B samples.
+        masks: As `Masking.masks`.
     """
-    masking, handles = Masking(), []
-
-    def output(layer: str) -> Any:
-        return lambda module, args, value: masking.apply(layer, value, masks[layer])
-
-    def entry(layer: str) -> Any:
-        return lambda module, args: (masking.apply(layer, args[0], masks[layer]), *args[1:]) if args else None
-
-    try:
-        for layer in masks:
-            module = model.get_submodule(layer.removesuffix(INPUT))
-            if layer.endswith(INPUT):
-                handles.append(module.register_forward_pre_hook(entry(layer)))
-            else:
-                handles.append(module.register_forward_hook(output(layer)))
+    masking = Masking(masks)
+    masking.masks = masks
+    with listening(model, masks, masking):
         yield masking
+
+
+@contextmanager
+def listening(model: nn.Module, layers: Iterable[str], masking: Masking) -> Iterator[None]:
+    """Let `masking` hear of the layers, and change what they give, in every forward pass inside the block."""
+    handles = [model.register_forward_pre_hook(lambda module, args: masking.begin(), prepend=True)]
+    try:
+        handles += [_listened(model, name, masking) for name in modules_of(layers)]
+        yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-def widths_of(observation: Observation) -> dict[str, int]:
-    """Return the neurons of each layer that fires."""
-    first = observation.split.head(1)
-    probe = Observation(observation.model, first, observation.loss, observation.layers, 1)
-    features, _ = next(probe.batches())
-    return {layer: value.shape[1] for layer, value in features.items()}
+def _listened(model: nn.Module, name: str, masking: Masking) -> Any:
+    module = model.get_submodule(name.removesuffix(INPUT))
+    if not name.endswith(INPUT):
+        return module.register_forward_hook(lambda module, args, value: masking.reached(name, value))
 
+    def entering(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        if args:
+            return (masking.reached(name, args[0]), *args[1:]), named
+        key = next(iter(named), None)  # as a capture: the first argument, by whatever way it is given
+        return (args, named) if key is None else (args, {**named, key: masking.reached(name, named[key])})
 
-@torch.no_grad()
-def outputs_under(observation: Observation, masks: Mapping[str, Tensor], draws: int) -> tuple[Tensor, Masking]:
-    """Return the network's outputs (D, N, …) under D masks at once, and what was seen on the way.
-
-    Args:
-        observation: Module and data.
-        masks: As for `masked`; none gives the network's own outputs.
-        draws: D.
-
-    Raises:
-        InputError: The model returns something else than a tensor.
-    """
-    gathered: list[Tensor] = []
-    with evaluation_mode(observation.model), masked(observation.model, masks) as masking:
-        for inputs, _ in observation.split.batches(max(1, observation.batch_size // draws)):
-            outputs = observation.model(_repeated(inputs, draws))
-            if not isinstance(outputs, Tensor):
-                raise InputError(f"the model returned {type(outputs).__name__}, expected one tensor")
-            gathered.append(outputs.view(draws, -1, *outputs.shape[1:]))
-    return torch.cat(gathered, 1), masking
-
-
-def _repeated(inputs: Tensor, draws: int) -> Tensor:
-    return inputs if draws == 1 else inputs.repeat(draws, *([1] * (inputs.ndim - 1)))
+    return module.register_forward_pre_hook(entering, with_kwargs=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from connectivity_hooks.contracts import Condition, Verdict, option
 from connectivity_hooks.features.observation import Observation
 from connectivity_hooks_theorem.conditions.genericity import closest, collisions
-from connectivity_hooks_theorem.conditions.masking import outputs_under, widths_of
+from connectivity_hooks_theorem.conditions.outputs import own_outputs
 from connectivity_hooks_theorem.conditions.rank import Covariance, ranks
 from connectivity_hooks_theorem.conditions.usable import usable_features
 
@@ -52,10 +52,13 @@ class Memorization(Condition):
     Options = Options
 
     def check(self, observation: Observation) -> Iterator[Verdict]:
-        """Yield a verdict for every layer."""
-        (outputs,), _ = outputs_under(observation, {}, 1)
+        """Yield a verdict for every layer, or one for the network where it has no outputs."""
+        outputs = own_outputs(observation)
+        if isinstance(outputs, str):
+            yield Verdict.invalid(self.name, None, outputs)
+            return
         classes, targets = outputs[0].numel(), observation.targets()
-        layers, widths = list(observation.layers), widths_of(observation)
+        layers, widths = list(observation.layers), observation.widths()
         generator = torch.Generator().manual_seed(self.seed)
         for layer in self.progress.track(layers, "looking at features", len(layers)):
             features = usable_features(observation, layer)

@@ -16,7 +16,7 @@ _STEPS = 28
 
 @torch.no_grad()
 def mean_losses(outputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:
-    """Return the mean loss (D,) of outputs (D, N, C), in float64."""
+    """Return the mean loss (D,) of outputs (D, N, …), in float64."""
     return torch.stack([loss.per_sample(each, targets).double().mean() for each in outputs])
 
 
@@ -33,13 +33,14 @@ def best_scale(outputs: Tensor, targets: Tensor, loss: Loss) -> tuple[Tensor, Te
     is tried as it is, so that the result is never above the loss of the outputs themselves.
 
     Args:
-        outputs: (D, N, C).
+        outputs: (D, N, …), whatever follows the samples: nothing, classes, or classes and positions.
         targets: (N, …).
         loss: The loss.
     """
+    one_each = (-1, *[1] * (outputs.ndim - 1))
 
     def at(powers: Tensor) -> Tensor:
-        return mean_losses(outputs * (2**powers).to(outputs)[:, None, None], targets, loss)
+        return mean_losses(outputs * (2**powers).to(outputs).view(one_each), targets, loss)
 
     powers, found = _golden(at, torch.full((len(outputs),), _POWERS, dtype=torch.float64, device=outputs.device))
     own = mean_losses(outputs, targets, loss)

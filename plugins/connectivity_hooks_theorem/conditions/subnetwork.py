@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from connectivity_hooks.contracts import Condition, Verdict, option
 from connectivity_hooks.features.observation import Observation
-from connectivity_hooks_theorem.conditions.masking import outputs_under, widths_of
+from connectivity_hooks_theorem.conditions.outputs import own_loss, own_outputs
 from connectivity_hooks_theorem.conditions.scaling import mean_losses, wrong
 from connectivity_hooks_theorem.conditions.usable import usable_features
 from connectivity_hooks_theorem.probes.networks import NetworkFit, fit_networks
@@ -49,24 +48,26 @@ class SubnetworkCondition(Condition):
     Options = Options
 
     def check(self, observation: Observation) -> Iterator[Verdict]:
-        """Yield a verdict for every layer."""
-        (outputs,), _ = outputs_under(observation, {}, 1)
-        targets = observation.targets().to(outputs.device)
-        own = float(mean_losses(outputs[None], targets, observation.loss)[0])
-        layers, widths = list(observation.layers), widths_of(observation)
+        """Yield a verdict for every layer, or one for the network where it has no outputs (N, C) with a loss."""
+        outputs = own_outputs(observation)
+        own = outputs if isinstance(outputs, str) else own_loss(observation, outputs)
+        if isinstance(outputs, str) or isinstance(own, str):
+            yield Verdict.invalid(self.name, None, str(own))
+            return
+        if outputs.ndim != 2:
+            yield Verdict.invalid(self.name, None, f"outputs (N, C) are needed, found {tuple(outputs.shape)}")
+            return
+        layers, widths = list(observation.layers), observation.widths()
         generator = torch.Generator().manual_seed(self.seed)
         for layer in self.progress.track(layers, "training sub-networks", len(layers)):
             features = usable_features(observation, layer)
             if isinstance(features, str):
                 yield Verdict.invalid(self.name, layer, features)
-            elif outputs.ndim != 2 or not math.isfinite(own):
-                found = f"outputs (N, C) with a finite loss are needed, found {tuple(outputs.shape)}, loss {own:g}"
-                yield Verdict.invalid(self.name, layer, found)
-            else:
-                later = [widths[name] for name in layers[layers.index(layer) + 1 :] if name in widths]
-                hidden = [width - self._kept(width) for width in later[: self.options.hidden]]
-                fit = self._fit(observation, features, hidden, outputs.shape[1], own, generator)
-                yield self._verdict(observation, layer, fit, features, hidden, own)
+                continue
+            later = [widths[name] for name in layers[layers.index(layer) + 1 :] if name in widths]
+            hidden = [width - self._kept(width) for width in later[: self.options.hidden]]
+            fit = self._fit(observation, features, hidden, outputs.shape[1], own, generator)
+            yield self._verdict(observation, layer, fit, features, hidden, own)
 
     def _kept(self, width: int) -> int:
         return max(1, round(width * float(self.options.fraction)))

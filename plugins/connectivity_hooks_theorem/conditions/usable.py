@@ -13,5 +13,5 @@ def usable_features(observation: Observation, layer: str) -> Tensor | str:
     try:
         features = observation.features(layer)
     except KeyError:
-        return "the layer never fired"
+        return observation.why_not(layer)
     return features if bool(torch.isfinite(features).all()) else "its features hold NaN or Inf"

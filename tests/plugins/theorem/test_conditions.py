@@ -1,12 +1,18 @@
 """The conditions on networks whose answers are known."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
 
 import connectivity_hooks as ch
+from connectivity_hooks.checking import observe
 from connectivity_hooks.errors import InputError, UsageError
-from connectivity_hooks.tasks import CachedSplit, Task
+from connectivity_hooks.features.observation import Observation
+from connectivity_hooks.registry import registry
+from connectivity_hooks.tasks import LOSSES, CachedSplit, Task
+from connectivity_hooks.watching.probe import read_probe
 
 N = 240
 
@@ -84,3 +90,182 @@ def test_feature_rank_finds_the_rank(task):
 def test_an_unknown_option_is_refused_with_near_matches(task):
     with pytest.raises(UsageError, match="no option 'fractoin'; did you mean 'fraction'"):
         found(task, "separability", ["noise"], fractoin=0.5)
+
+
+CONDITIONS = ["separability", "feature-rank", "dropout-stability", "subnetwork", "memorization"]
+QUICK = {"subnetwork": {"epochs": 1}, "separability": {"iterations": 5}}
+
+
+class SequenceFirst(nn.Module):
+    """A default `nn.TransformerEncoder`, sequence first, on samples (N, T, D)."""
+
+    def __init__(self):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(16, 2, 32)
+        self.encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+        self.hidden, self.head = nn.Linear(16, 12), nn.Linear(12, 3)
+
+    def forward(self, x):
+        return self.head(self.hidden(self.encoder(x.transpose(0, 1)).mean(0)).relu())
+
+
+class Named(nn.Module):
+    """Token numbers and a mask by name, a mapping with logits back: as Transformers' models."""
+
+    def __init__(self, returned=None):
+        super().__init__()
+        self.embed, self.body, self.twice = nn.Embedding(9, 8), nn.Linear(8, 8), nn.ReLU()
+        self.more, self.head = nn.Linear(8, 8), nn.Linear(8, 3)
+        self.returned = returned or (lambda logits, hidden: {"logits": logits, "hidden": hidden})
+
+    def forward(self, input_ids, attention_mask):
+        hidden = (self.embed(input_ids) * attention_mask[..., None]).sum(1)
+        hidden = self.twice(self.more(self.twice(self.body(hidden))))
+        return self.returned(self.head(hidden), hidden)
+
+
+def verdicts(condition, observation):
+    kind = registry().condition(condition)
+    options = QUICK.get(condition, {})
+    return {found.layer: found for found in kind(kind.Options(**options)).check(observation)}
+
+
+def named_batches(*, by_name):
+    ids = torch.randint(9, (30, 4), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(30, 4)
+    inputs = {"input_ids": ids, "attention_mask": mask} if by_name else (ids, mask)
+    return read_probe([(inputs, torch.arange(30) % 3)], 30, seed=0)
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_one_bad_layer_is_one_invalid_verdict(task, condition):
+    layers = ["separable", "silent", "broken", "head"]
+    observation = Observation(Known().eval(), task.train, task.loss, layers, 100)
+    found = verdicts(condition, observation)
+    assert set(found) == set(layers)
+    assert {layer for layer in layers if found[layer].holds is None} == {"silent", "broken"}
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("tokens", [10, 64])
+def test_rows_that_are_no_samples_get_the_same_invalid_verdict_every_time(condition, tokens):
+    x = torch.randn(64, tokens, 16, generator=torch.Generator().manual_seed(0))
+    task = Task(SequenceFirst, CachedSplit("train", x, torch.arange(64) % 3), batch_size=64)
+    model = task.model()
+    layers = ["encoder.layers.0", "encoder.layers.0.self_attn.out_proj", "hidden"]
+    runs = [ch.check(model, task, condition, layers=layers, options=QUICK.get(condition)) for _ in range(3)]
+    assert runs[0] == runs[1] == runs[2]
+    rows, silent, hidden = runs[0]
+    assert (rows.layer, rows.status) == ("encoder.layers.0", "invalid")
+    assert f"expected 3 rows for a batch of 3 samples, found {tokens}" in rows.reason or tokens == 3
+    assert "attention uses its weights directly; capture encoder.layers.0.self_attn" in silent.reason
+    assert hidden.holds is not None
+
+
+def test_a_layer_of_its_own_on_as_many_tokens_as_samples():
+    layer = nn.TransformerEncoderLayer(16, 2).eval()
+    for samples, tokens in ((64, 10), (10, 10)):
+        inputs = torch.randn(samples, tokens, 16, generator=torch.Generator().manual_seed(0))
+
+        class Pooled(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layer = layer
+
+            def forward(self, x):
+                return self.layer(x.transpose(0, 1)).mean(0)
+
+        split = CachedSplit("train", inputs, torch.arange(samples) % 3)
+        for condition in ("separability", "feature-rank"):
+            found = verdicts(condition, Observation(Pooled().eval(), split, LOSSES["cross-entropy"], ["layer"]))
+            assert "expected 3 rows" in found["layer"].reason
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_a_module_called_twice_is_answered_call_by_call(condition):
+    observation = Observation(
+        Named().eval(), named_batches(by_name=True), LOSSES["cross-entropy"], ["body", "twice[0]", "twice[1]"], 8
+    )
+    found = verdicts(condition, observation)
+    assert set(found) == {"body", "twice[0]", "twice[1]"}
+    assert all(verdict.holds is not None for verdict in found.values())
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("by_name", [True, False])
+def test_inputs_by_name_and_in_a_row_are_measured_alike(condition, by_name):
+    torch.manual_seed(0)
+    model = Named().eval()
+    layers = ["embed:input", "body", "more:input", "head:input"]
+    observation = Observation(model, named_batches(by_name=by_name), LOSSES["cross-entropy"], layers, 8)
+    found = verdicts(condition, observation)
+    assert found["embed:input"].status == "invalid"
+    assert all(found[layer].holds is not None for layer in layers[1:])
+
+    class OneTensor(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.named = model
+
+        def forward(self, x):
+            return model(x, torch.ones_like(x, dtype=torch.float32))["logits"]
+
+    ids = next(iter(named_batches(by_name=False).batches(30)))[0][0]
+    plain = CachedSplit("train", ids, torch.arange(30) % 3)
+    renamed = [f"named.{layer}" for layer in layers]
+    wanted = verdicts(condition, Observation(OneTensor().eval(), plain, LOSSES["cross-entropy"], renamed, 8))
+    for layer in layers[1:]:
+        assert found[layer].measured == pytest.approx(wanted[f"named.{layer}"].measured, rel=1e-5, abs=1e-6)
+
+
+RETURNED = {
+    "two tensors": (lambda logits, hidden: (logits, hidden), "tuple with 2 tensors"),
+    "no tensor": (lambda logits, hidden: "none", "str with 0 tensors"),
+    "rows that are no samples": (lambda logits, hidden: logits.T, r"outputs \(3, .*expected a row for each"),
+    "another number of classes": (lambda logits, hidden: logits[:, :1].sum(1), "cross-entropy"),
+    "NaN": (lambda logits, hidden: logits * torch.nan, "loss is nan"),
+}
+
+
+@pytest.mark.parametrize("case", RETURNED)
+@pytest.mark.parametrize("condition", ["dropout-stability", "subnetwork"])
+def test_outputs_without_a_loss_are_one_invalid_verdict(condition, case):
+    returned, words = RETURNED[case]
+    observation = Observation(
+        Named(returned).eval(), named_batches(by_name=True), LOSSES["cross-entropy"], ["body", "more"], 8
+    )
+    found = verdicts(condition, observation)
+    assert list(found) == [None]
+    assert re.search(words, found[None].reason)
+
+
+def test_every_layer_proposed_for_a_network_with_a_reused_relu_is_answered():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv1, self.conv2 = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+            self.bn1, self.bn2, self.relu = nn.BatchNorm2d(4), nn.BatchNorm2d(4), nn.ReLU(inplace=True)
+
+        def forward(self, x):
+            return self.relu(self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x))))) + x)
+
+    def network():
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.ReLU(), Block(), Block(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+        )
+
+    x = torch.randn(20, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    task = Task(network, CachedSplit("train", x, torch.arange(20) % 3), batch_size=8)
+    model = task.model()
+    layers = observe(model, task).layers
+    assert {"2.relu[0]", "2.relu[1]", "3.relu[0]", "3.relu[1]"} < set(layers)
+    for condition in CONDITIONS:
+        found = ch.check(model, task, condition, options=QUICK.get(condition))
+        assert [verdict.layer for verdict in found] == list(layers)
+        assert all(verdict.holds is not None for verdict in found)
+
+
+def test_proposed_layers_that_cannot_be_measured_are_said(task):
+    with pytest.warns(UserWarning, match=r"check: layers that cannot be looked at: .*silent:input \(never fired"):
+        found = ch.check(Known().eval(), task, "feature-rank")
+    assert "silent:input" not in {verdict.layer for verdict in found}

@@ -5,7 +5,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from small_networks import mlp, trained, vector_task
 from torch import nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
 import connectivity_hooks as ch
 from connectivity_hooks.checking import observe
@@ -108,6 +108,44 @@ def test_the_best_scale_is_that_of_scipy():
         assert float(loss[draw]) == pytest.approx(best.fun, rel=1e-5)
         assert float(scale[draw]) == pytest.approx(2**best.x, rel=1e-2)
         assert float(loss[draw]) <= float(mean_losses(outputs, targets, LOSSES["cross-entropy"])[draw])
+
+
+SHAPES = {
+    "no classes": ((), "bce"),
+    "one map": ((1, 3, 2), "bce"),
+    "as many draws as classes": ((4, 3, 2), "cross-entropy"),
+    "other classes": ((5, 3, 2), "cross-entropy"),
+    "classes alone": ((4,), "cross-entropy"),
+    "figures": ((4,), "mse"),
+    "one figure": ((), "mse"),
+}
+
+
+@pytest.mark.parametrize("case", SHAPES)
+def test_the_best_scale_is_that_of_a_search_in_float64_for_outputs_of_any_shape(case):
+    rest, name = SHAPES[case]
+    generator = torch.Generator().manual_seed(1)
+    outputs = torch.randn(4, 60, *rest, generator=generator) * torch.tensor([0.3, 1, 2, 5]).view(
+        4, *[1] * (1 + len(rest))
+    )
+    classes = name == "cross-entropy"
+    if classes:
+        targets = torch.randint(0, rest[0], (60, *rest[1:]), generator=generator)
+        outputs[:, torch.arange(60)] += nn.functional.one_hot(targets, rest[0]).movedim(-1, 1)
+    else:
+        targets = (outputs.mean(0) + 0.3 * torch.randn(60, *rest, generator=generator) > 0).float()
+    function = {"cross-entropy": cross_entropy, "bce": binary_cross_entropy_with_logits, "mse": mse_loss}[name]
+    scale, loss = best_scale(outputs, targets, LOSSES[name])
+    assert scale.shape == loss.shape == (4,)
+    for draw, each in enumerate(outputs.double()):
+        wide = targets if classes else targets.double()
+        best = minimize_scalar(
+            lambda power, each=each, wide=wide: float(function(each * 2**power, wide)),
+            bounds=(-10, 10),
+            options={"xatol": 1e-7},
+        )
+        assert float(loss[draw]) == pytest.approx(best.fun, rel=1e-5)
+        assert float(scale[draw]) == pytest.approx(2**best.x, rel=2e-2)
 
 
 def test_later_layers_are_dropped_from_too(setting):

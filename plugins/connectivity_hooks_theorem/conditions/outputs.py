@@ -1,0 +1,108 @@
+"""The outputs of a network, as it is and under masks; the one place where conditions run the model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from connectivity_hooks.errors import InputError, one_line
+from connectivity_hooks.features.observation import Observation
+from connectivity_hooks.features.stream import evaluation_mode, forward
+from connectivity_hooks_theorem.conditions.masking import Masking, masked
+from connectivity_hooks_theorem.conditions.scaling import mean_losses
+from connectivity_hooks_theorem.conditions.structures import tensors_of, with_tensors
+
+_LOGITS = "logits"  # what Transformers' models call the outputs that their loss reads
+
+
+def own_outputs(observation: Observation) -> Tensor | str:
+    """Return the network's own outputs (N, …), or the reason of an invalid verdict."""
+    try:
+        outputs, _ = outputs_under(observation, {}, 1)
+    except torch.OutOfMemoryError:  # whoever asked frees memory before the next question
+        raise
+    except Exception as error:  # the model is a stranger's
+        return one_line(error)
+    return outputs[0]
+
+
+def own_loss(observation: Observation, outputs: Tensor) -> float | str:
+    """Return the mean loss of the network's own outputs (N, …), or the reason of an invalid verdict."""
+    try:
+        targets = observation.targets().to(outputs.device)
+        observation.loss.check(outputs, targets)
+        loss = float(mean_losses(outputs[None], targets, observation.loss)[0])
+    except Exception as error:  # the loss may be a stranger's
+        return one_line(error)
+    return loss if math.isfinite(loss) else f"the network's own loss is {loss:g}"
+
+
+@torch.no_grad()
+def outputs_under(observation: Observation, masks: Mapping[str, Tensor], draws: int) -> tuple[Tensor, Masking]:
+    """Return the network's outputs (D, N, …) under D masks at once, and what was seen on the way.
+
+    Args:
+        observation: Module and data.
+        masks: As `Masking.masks`; none gives the network's own outputs.
+        draws: D.
+
+    Raises:
+        InputError: The model returns something else than one tensor with a row for each sample.
+    """
+    gathered: list[Tensor] = []
+    with evaluation_mode(observation.model), masked(observation.model, masks) as masking:
+        for inputs, targets in observation.split.batches(max(1, observation.batch_size // draws)):
+            returned = forward(observation.model, (repeated(inputs, draws, len(targets)),))
+            gathered.append(by_draw(returned, draws, len(targets)))
+    return joined(gathered), masking
+
+
+def repeated(inputs: Any, draws: int, samples: int) -> Any:
+    """Return a batch's inputs `draws` times after one another; what has no row for each sample stays."""
+
+    def more(tensor: Tensor) -> Tensor:
+        own = tensor.ndim == 0 or len(tensor) != samples
+        return tensor if own or draws == 1 else tensor.repeat(draws, *([1] * (tensor.ndim - 1)))
+
+    return with_tensors(inputs, more)
+
+
+def by_draw(returned: Any, draws: int, samples: int) -> Tensor:
+    """Return the outputs (D, B, …) among what a model returned for D·B samples; raise `InputError` if there are none.
+
+    They are the tensor itself, the one named logits, or the only floating one.
+    """
+    outputs = _outputs_in(returned)
+    if outputs.ndim == 0 or len(outputs) != draws * samples:
+        raise InputError(
+            f"the model returned outputs {tuple(outputs.shape)} for {draws * samples} samples; expected a row for each"
+        )
+    return outputs.reshape(draws, samples, *outputs.shape[1:])
+
+
+def joined(parts: list[Tensor]) -> Tensor:
+    """Return the outputs (D, N, …) of all batches; raise `InputError` if their shapes differ."""
+    shapes = {tuple(part.shape[2:]) for part in parts}
+    if len(shapes) > 1:
+        found = " and ".join(str(shape) for shape in sorted(shapes)[:2])
+        raise InputError(f"the model returned outputs of different shapes for different batches, {found}")
+    return torch.cat(parts, 1)
+
+
+def _outputs_in(returned: Any) -> Tensor:
+    if isinstance(returned, Tensor):
+        return returned
+    named = returned.get(_LOGITS) if isinstance(returned, Mapping) else getattr(returned, _LOGITS, None)
+    if isinstance(named, Tensor):
+        return named
+    tensors = [tensor for tensor in tensors_of(returned) if tensor.is_floating_point()]
+    if len(tensors) != 1:
+        raise InputError(
+            f"the model returned {type(returned).__name__} with {len(tensors)} tensors; expected one, or one named "
+            f"{_LOGITS}"
+        )
+    return tensors[0]
