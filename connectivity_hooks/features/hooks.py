@@ -24,13 +24,13 @@ eager: Callable[..., Any] = (
 class Detached:
     """What is left of a capture in a pickled model: nothing is listened to."""
 
-    def _begin(self) -> None:
+    def _begin(self, inputs: Any) -> None:
         pass
 
     def _end(self, completed: bool) -> None:
         pass
 
-    def _catch(self, layer: str, module: nn.Module, value: object) -> None:
+    def _catch(self, layer: str, module: nn.Module, value: object, entered: object = None) -> None:
         pass
 
     _active = False
@@ -71,9 +71,9 @@ class Begin(Hook):
 
     @eager
     def __call__(self, module: nn.Module, inputs: Any, named: Any) -> None:
-        """Tell the capture that a pass begins."""
+        """Tell the capture that a pass begins, and what was given."""
         if module is self.module:
-            self.owner._begin()
+            self.owner._begin([*inputs, *named.values()])
 
 
 class End(Hook):
@@ -90,10 +90,10 @@ class Leaving(Hook):
     """Catches what a module puts out."""
 
     @eager
-    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        """Hand the output to the capture."""
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+        """Hand the output to the capture, and the first input, which says which of several outputs is meant."""
         if self.owner._active and module is self.module:
-            self.owner._catch(self.layer, module, output)
+            self.owner._catch(self.layer, module, output, next(iter((*inputs, *named.values())), None))
 
 
 class Entering(Hook):

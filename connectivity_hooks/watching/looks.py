@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.nn.parameter import UninitializedParameter
 from connectivity_hooks.checking import layers_of
 from connectivity_hooks.checkpoints.writing import unwrapped
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.features.calls import called
 from connectivity_hooks.features.capture import Capture, capture
 from connectivity_hooks.features.observation import Observation
 from connectivity_hooks.features.stream import forward
@@ -201,15 +202,6 @@ class TrainingLook(Look):
     def remove(self) -> None:
         """Take the hooks off."""
         self._window.remove()
-
-
-def called(layers: Sequence[str], features: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return `layers` with one that was called several times replaced by its calls, ``NAME[0]`` and so on."""
-    names: list[str] = []
-    for layer in layers:
-        calls = [name for name in features if name.startswith(f"{layer}[")]
-        names += calls or [layer]
-    return tuple(names)
 
 
 def reason(error: BaseException) -> str:

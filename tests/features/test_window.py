@@ -147,7 +147,7 @@ def test_passes_that_no_step_follows_are_bounded():
     with window(net, samples=20) as features:
         for _ in range(100):
             net(torch.randn(8, 4))
-        assert sum(len(each["fc1"]) for each in features._waiting) < 20 + 8
+        assert sum(len(each.caught["fc1"]) for each in features._waiting) < 20 + 8
         features.keep(torch.arange(800))
     assert len(features["fc1"]) == 20
 
