@@ -73,15 +73,6 @@ class Capture(Mapping[str, Tensor]):
     captured twice. Copies of the model (an EMA, a deepcopy) carry the hooks along, but only the model given here is
     listened to.
 
-    Args:
-        model: As for `capture`; so are the other arguments but the last.
-        layers: See `capture`.
-        every: See `capture`.
-        samples: See `capture`.
-        seed: See `capture`.
-        strict: See `capture`.
-        problems: Where it is noted why a layer is left out, instead of a warning; None warns.
-
     Attributes:
         layers: The layers listened to.
         problems: For a layer that was left out, why.
@@ -94,11 +85,10 @@ class Capture(Mapping[str, Tensor]):
         model: nn.Module,
         layers: str | Sequence[str] | None,
         *,
-        every: int = 1,
-        samples: int | None = None,
-        seed: int = 0,
-        strict: bool = False,
-        problems: dict[str, str] | None = None,
+        every: int,
+        samples: int | None,
+        seed: int,
+        strict: bool,
     ) -> None:
         if every < 1 or (samples is not None and samples < 1):
             raise UsageError(f"capture: expected every ≥ 1 and samples ≥ 1, found {every} and {samples}")
@@ -106,8 +96,7 @@ class Capture(Mapping[str, Tensor]):
         self._root = model if isinstance(model, OptimizedModule) else self._model
         names = [layers] if isinstance(layers, str) else layers
         self.layers = proposed_layers(self._model, default_layers) if names is None else select(self._model, names)
-        self._quiet = problems is not None
-        self.problems = {} if problems is None else problems
+        self.problems: dict[str, str] = {}
         self._every = every
         self._strict = strict
         self._reservoir = None if samples is None else Reservoir(samples, seed)
@@ -133,7 +122,11 @@ class Capture(Mapping[str, Tensor]):
         return tuple(layer for layer in self.layers if layer not in self._fired and layer not in self.problems)
 
     def require_rows(self, samples: int | None) -> None:
-        """Leave out, or raise for, every layer that has not `samples` rows in the last pass; None asks for nothing."""
+        """Leave out, or raise for, every layer that has not `samples` rows in the last pass; None asks for nothing.
+
+        Raises:
+            InputError: One has not, and faults are to be raised.
+        """
         if samples is not None:
             for name, tensor in list(self._features.items()):
                 self._require_rows(name, tensor, samples)
@@ -195,24 +188,24 @@ class Capture(Mapping[str, Tensor]):
 
     def _end(self, completed: bool) -> None:
         caught, self._current = self._current, {}
-        given, self._given = self._given, []
         ended, self._active = self._active and completed, False
-        if not ended:
-            return
         try:
-            self._store({name: value for layer, calls in caught.items() for name, value in _named(layer, calls)}, given)
+            if ended:
+                self._store({name: value for layer, calls in caught.items() for name, value in _named(layer, calls)})
+                self._warn_of_silence()
         except Exception as error:  # a hook that raises would end the training
             if self._strict:
                 raise
             warnings.warn(f"capture: a pass is let by: {one_line(error)}", stacklevel=2)
-        self._warn_of_silence()
+        finally:
+            self._given = []
 
-    def _catch(self, layer: str, module: nn.Module, value: object, entered: object = None) -> None:
+    def _catch(self, layer: str, module: nn.Module, value: object) -> None:
         if layer in self.problems:
             return
         try:
             with torch.no_grad():
-                tensor = self._copied(tensor_in(value, module, entered))
+                tensor = self._copied(tensor_in(value, module))
         except Exception as error:  # a hook that raises would end the training
             self._leave_out(layer, error)
             return
@@ -222,40 +215,36 @@ class Capture(Mapping[str, Tensor]):
     def _leave_out(self, name: str, error: Exception) -> None:
         """Leave a layer out from now on, all its calls; say so once, or raise where faults are to be raised."""
         if self._strict:
-            raise InputError(f"{name}: {error}") if isinstance(error, InputError) else error
+            raise error
         layer = modules_of([name])[0]
         if layer in self.problems:
             return
         self.problems[layer] = one_line(error)
         for kept in [kept for kept in self._features if modules_of([kept]) == [layer]]:
             del self._features[kept]
-        if not self._quiet:
-            warnings.warn(f"capture: {layer} is left out: {self.problems[layer]}", stacklevel=2)
+        warnings.warn(f"capture: {layer} is left out: {self.problems[layer]}", stacklevel=2)
 
     def _copied(self, tensor: Tensor) -> Tensor:
         require_plain(tensor)
         gather = getattr(tensor, "full_tensor", None)  # a DTensor
         return (gather() if callable(gather) else tensor).detach().clone()
 
-    def _store(self, caught: dict[str, Tensor], given: list[Any]) -> None:
+    def _store(self, caught: dict[str, Tensor]) -> None:
         if self._reservoir is None:
             self._features = caught
             return
-        aligned, rows = self._aligned(caught, given, self._features)
+        aligned, rows = self._aligned(caught, self._features)
         if aligned:
             self._sample(aligned, rows, self._reservoir)
 
-    def _aligned(
-        self, caught: dict[str, Tensor], given: list[Any], before: Iterable[str]
-    ) -> tuple[dict[str, Tensor], int]:
+    def _aligned(self, caught: dict[str, Tensor], before: Iterable[str]) -> tuple[dict[str, Tensor], int]:
         """Return what has one row for each sample, and how many; leave out every layer that has not, or not always.
 
         Args:
             caught: What one pass put out; a pass that reached no layer is no pass of theirs.
-            given: What the pass was given.
             before: The names that all passes before it had; none for the first.
         """
-        rows = samples_of_pass(given, caught.values()) or 0
+        rows = samples_of_pass(self._given, caught.values()) or 0
         names = set(before)
         for name in names ^ caught.keys() if names and caught else ():
             self._leave_out(name, InputError(_NOT_ALWAYS))
@@ -266,8 +255,8 @@ class Capture(Mapping[str, Tensor]):
     def _require_rows(self, name: str, tensor: Tensor, samples: int) -> None:
         try:
             require_rows(tensor, samples)
-        except Exception as error:
-            self._leave_out(name, error)
+        except InputError as error:
+            self._leave_out(name, InputError(f"{name}: {error}") if self._strict else error)
 
     def _left_out(self, name: str) -> bool:
         return modules_of([name])[0] in self.problems

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from connectivity_hooks.features.outputs import Passed
+
 _REASON = (
     "connectivity_hooks captures features outside compiled code: compile without fullgraph=True, or capture from the "
     "uncompiled module in evaluation mode"
@@ -30,7 +32,7 @@ class Detached:
     def _end(self, completed: bool) -> None:
         pass
 
-    def _catch(self, layer: str, module: nn.Module, value: object, entered: object = None) -> None:
+    def _catch(self, layer: str, module: nn.Module, value: object) -> None:
         pass
 
     _active = False
@@ -91,9 +93,9 @@ class Leaving(Hook):
 
     @eager
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
-        """Hand the output to the capture, and the first input, which says which of several outputs is meant."""
+        """Hand the output to the capture, and the first input beside it."""
         if self.owner._active and module is self.module:
-            self.owner._catch(self.layer, module, output, next(iter((*inputs, *named.values())), None))
+            self.owner._catch(self.layer, module, Passed(output, next(iter((*inputs, *named.values())), None)))
 
 
 class Entering(Hook):

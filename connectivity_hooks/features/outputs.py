@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -12,19 +13,32 @@ from connectivity_hooks.errors import InputError
 _FIRST_OF_SEVERAL = (nn.MultiheadAttention, nn.RNNBase)
 
 
-def tensor_in(value: object, module: nn.Module, entered: object) -> Tensor:
+@dataclass(frozen=True)
+class Passed:
+    """What passed a module.
+
+    Attributes:
+        value: What it gave, structured as it likes.
+        entered: Its first input.
+    """
+
+    value: object
+    entered: object
+
+
+def tensor_in(value: object, module: nn.Module) -> Tensor:
     """Return the feature: the only tensor of two axes or more, or of several the one shaped as what entered.
 
     A block hands on what it was given and may give more beside it, such as attention or a bias of positions.
 
     Args:
-        value: What a module gave, structured as it likes.
+        value: What passed, or what entered.
         module: The module; attention and recurrent layers give their feature first.
-        entered: The module's first input.
 
     Raises:
         InputError: There is none, or it is not clear which.
     """
+    value, entered = (value.value, value.entered) if isinstance(value, Passed) else (value, None)
     tensors = [tensor for tensor in _tensors(value) if tensor.ndim >= 2 and tensor.is_floating_point()]
     if len(tensors) == 1 or (tensors and isinstance(module, _FIRST_OF_SEVERAL)):
         return tensors[0]

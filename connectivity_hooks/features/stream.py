@@ -9,17 +9,14 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from connectivity_hooks.features.capture import Capture
+from connectivity_hooks.features.capture import capture
 from connectivity_hooks.features.rows import samples_of_batch
 
 B = TypeVar("B")
 
 
 def stream(
-    model: nn.Module,
-    batches: Iterable[B],
-    layers: str | Sequence[str] | None = None,
-    problems: dict[str, str] | None = None,
+    model: nn.Module, batches: Iterable[B], layers: str | Sequence[str] | None = None
 ) -> Iterator[tuple[dict[str, Tensor], B]]:
     """Yield ({layer: feature}, batch) for every batch, in evaluation mode and without gradients.
 
@@ -29,13 +26,11 @@ def stream(
         model: The module.
         batches: Tensors, or tuples whose first entry is a tensor, a tuple of arguments or a dict of named ones.
         layers: As for `capture`.
-        problems: Filled with why, for each layer that is left out from some batch on; None raises instead.
 
     Raises:
-        InputError: Without `problems`: a layer's output cannot be taken, or has not one row for each sample of a batch.
+        InputError: A layer's output cannot be taken, or has not one row for each sample of a batch.
     """
-    strict = problems is None
-    with Capture(model, layers, strict=strict, problems=problems) as features, evaluation_mode(model):
+    with capture(model, layers, strict=True) as features, evaluation_mode(model):
         for batch in batches:
             with torch.no_grad():
                 forward(model, batch)

@@ -117,9 +117,9 @@ class Window(Capture):
         waiting = sum(each.rows for each in self._waiting)
         return super()._listens() and self._root.training and not self._full(waiting)
 
-    def _catch(self, layer: str, module: nn.Module, value: object, entered: object = None) -> None:
+    def _catch(self, layer: str, module: nn.Module, value: object) -> None:
         started = time.perf_counter()
-        super()._catch(layer, module, value, entered)
+        super()._catch(layer, module, value)
         self.seconds += time.perf_counter() - started
 
     def _copied(self, tensor: Tensor) -> Tensor:
@@ -129,10 +129,10 @@ class Window(Capture):
         neurons = neurons_last(tensor.detach(), spatial=self._spatial)
         return neurons.clone() if neurons.data_ptr() == tensor.data_ptr() else neurons
 
-    def _store(self, caught: dict[str, Tensor], given: list[Any]) -> None:
+    def _store(self, caught: dict[str, Tensor]) -> None:
         before = self._waiting[-1].caught if self._waiting else self._features
         names = [name for name in before if name != TARGETS and not self._left_out(name)]
-        aligned, rows = self._aligned(caught, given, names)
+        aligned, rows = self._aligned(caught, names)
         if rows > 0:
             self._waiting.append(_Pass(rows, aligned))
 
