@@ -207,12 +207,22 @@ class Watch:
             worth = self._look.ready() or self._checked_at is None
             self._check_and_save("end", wanted=self._at_end and worth and 0 < self._clock.step != self._checked_at)
 
-    def close(self) -> None:
-        """Make the last check, take hooks off, and write summary and pictures. A second time does nothing."""
+    def close(self, *, exchanged: bool = False) -> None:
+        """Make the last check, take hooks off, and write summary and pictures. A second time does nothing.
+
+        Args:
+            exchanged: The weights are no longer those of the last step: no check is made of them, and it is said if one
+                was to be made.
+        """
         if self._closed or self._look is None:
             return
         self._name_what_never_came()
-        self.last_check()
+        if not exchanged:
+            self.last_check()
+        elif self._at_end and self._clock.step != self._checked_at:
+            self._faults.say(
+                f"step {self._clock.step}, the last, is not checked: its weights were exchanged for others"
+            )
         self.remove()
 
     def remove(self) -> None:
