@@ -199,7 +199,7 @@ def test_a_disk_that_is_full_for_a_while_costs_no_row(tmp_path, room):
 
 def test_a_disk_that_is_full_at_the_end_ends_no_training(tmp_path):
     watch = watched(tmp_path, save=tmp_path / "saved")
-    with pytest.warns(UserWarning) as said, full_at(100):
+    with pytest.warns(UserWarning, match="the training goes on") as said, full_at(100):
         count_and_close(watch, 7)
     lines = [str(warning.message) for warning in said]
     assert (watch.steps, len(watch.history)) == (7, 8)
