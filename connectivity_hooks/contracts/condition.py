@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from connectivity_hooks.contracts.method import Method
 
@@ -62,7 +62,13 @@ class Condition(Method):
 
     The observation gives features on probe data; the module is in evaluation mode and must be left as it was.
     Features with NaN or Inf, and layers that never fired, get `Verdict.invalid`, never ``holds``.
+
+    Attributes:
+        watched: Whether `connectivity_hooks.watch` asks it when the user names no conditions: it is cheap enough to be
+            asked while a network trains, and needs no more than features and labels.
     """
+
+    watched: ClassVar[bool] = False
 
     @abstractmethod
     def check(self, observation: Observation) -> Iterable[Verdict]:

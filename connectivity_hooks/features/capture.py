@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -14,12 +13,17 @@ from torch._dynamo.eval_frame import OptimizedModule
 from torch.utils.hooks import RemovableHandle
 
 from connectivity_hooks.checkpoints.writing import unwrapped
-from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.errors import InputError, UsageError, one_line
+from connectivity_hooks.features.calls import modules_of
 from connectivity_hooks.features.hooks import Begin, Detached, End, Entering, Leaving
+from connectivity_hooks.features.outputs import tensor_in
+from connectivity_hooks.features.rows import require_plain, require_rows, samples_of_pass
 from connectivity_hooks.features.sample import Reservoir
 from connectivity_hooks.features.select import INPUT, default_layers, proposed_layers, select
 
-_FIRST_OF_SEVERAL = (nn.MultiheadAttention, nn.RNNBase)
+_NOT_ALWAYS = (
+    "some passes reach it and others do not, or call it another number of times: its rows would be of other samples"
+)
 
 
 def capture(
@@ -42,9 +46,11 @@ def capture(
             from proposes (timm: the stages and the input of the classifier), else every module whose output is an
             activation that feeds further weights (`connectivity_hooks.features.select.default_layers`).
         every: Capture every so many forward passes, the first one included; the others cost next to nothing.
-        samples: Keep that many samples, drawn uniformly from all that pass; None keeps the last captured pass whole.
+        samples: Keep that many samples, drawn uniformly from all that pass; None keeps the last captured pass whole. A
+            layer is left out when it has not one row for each sample of a batch, rows of another shape than before, or
+            is not reached by every pass.
         seed: Seed of that draw.
-        strict: Raise what goes wrong in a hook, instead of leaving the layer out with a warning.
+        strict: Raise what goes wrong in a hook, instead of leaving the layer out with one warning.
 
     Returns:
         The `Capture`: a mapping from layer to tensor, (N, n) or (N, C, H, W), and a context manager that removes the
@@ -97,6 +103,7 @@ class Capture(Mapping[str, Tensor]):
         self.paused = False
         self._passes = 0
         self._active = False
+        self._given: list[Any] = []
         self._current: dict[str, list[Tensor]] = {}
         self._features: dict[str, Tensor] = {}
         self._fired: set[str] = set()
@@ -113,6 +120,16 @@ class Capture(Mapping[str, Tensor]):
     def never_fired(self) -> tuple[str, ...]:
         """The layers that no forward pass has reached."""
         return tuple(layer for layer in self.layers if layer not in self._fired and layer not in self.problems)
+
+    def require_rows(self, samples: int | None) -> None:
+        """Leave out, or raise for, every layer that has not `samples` rows in the last pass; None asks for nothing.
+
+        Raises:
+            InputError: One has not, and faults are to be raised.
+        """
+        if samples is not None:
+            for name, tensor in list(self._features.items()):
+                self._require_rows(name, tensor, samples)
 
     def remove(self) -> None:
         """Take every hook off; what was captured stays. A second time does nothing."""
@@ -156,41 +173,59 @@ class Capture(Mapping[str, Tensor]):
             if layer.endswith(INPUT):
                 handles.append(module.register_forward_pre_hook(Entering(self, module, layer), with_kwargs=True))
             else:
-                handles.append(module.register_forward_hook(Leaving(self, module, layer)))
+                handles.append(module.register_forward_hook(Leaving(self, module, layer), with_kwargs=True))
         handles.append(root.register_forward_hook(End(self, root), always_call=True))
         return handles
 
-    def _begin(self) -> None:
+    def _begin(self, inputs: list[Any]) -> None:
         self._current = {}
         self._active = self._listens() and self._passes % self._every == 0
         self._passes += self._listens()
+        self._given = inputs if self._active else []
 
     def _listens(self) -> bool:
         return not self.paused
 
     def _end(self, completed: bool) -> None:
         caught, self._current = self._current, {}
-        if self._active and completed:
-            self._store({name: value for layer, calls in caught.items() for name, value in _named(layer, calls)})
-            self._warn_of_silence()
-        self._active = False
+        ended, self._active = self._active and completed, False
+        try:
+            if ended:
+                self._store({name: value for layer, calls in caught.items() for name, value in _named(layer, calls)})
+                self._warn_of_silence()
+        except Exception as error:  # a hook that raises would end the training
+            if self._strict:
+                raise
+            warnings.warn(f"capture: a pass is let by: {one_line(error)}", stacklevel=2)
+        finally:
+            self._given = []
 
     def _catch(self, layer: str, module: nn.Module, value: object) -> None:
         if layer in self.problems:
             return
         try:
             with torch.no_grad():
-                tensor = self._copied(_tensor_in(value, module))
+                tensor = self._copied(tensor_in(value, module))
         except Exception as error:  # a hook that raises would end the training
-            if self._strict:
-                raise
-            self.problems[layer] = str(error)
-            warnings.warn(f"capture: {layer} is left out: {error}", stacklevel=2)
+            self._leave_out(layer, error)
             return
         self._fired.add(layer)
         self._current.setdefault(layer, []).append(tensor)
 
+    def _leave_out(self, name: str, error: Exception) -> None:
+        """Leave a layer out from now on, all its calls; say so once, or raise where faults are to be raised."""
+        if self._strict:
+            raise error
+        layer = modules_of([name])[0]
+        if layer in self.problems:
+            return
+        self.problems[layer] = one_line(error)
+        for kept in [kept for kept in self._features if modules_of([kept]) == [layer]]:
+            del self._features[kept]
+        warnings.warn(f"capture: {layer} is left out: {self.problems[layer]}", stacklevel=2)
+
     def _copied(self, tensor: Tensor) -> Tensor:
+        require_plain(tensor)
         gather = getattr(tensor, "full_tensor", None)  # a DTensor
         return (gather() if callable(gather) else tensor).detach().clone()
 
@@ -198,12 +233,43 @@ class Capture(Mapping[str, Tensor]):
         if self._reservoir is None:
             self._features = caught
             return
-        rows = {len(tensor) for tensor in caught.values()}
-        if len(rows) == 1:
-            stay = self._reservoir.offer(rows.pop())
-            for name, tensor in caught.items():
-                kept = self._features.get(name, tensor[:0])
-                self._features[name] = kept_rows(kept, tensor, stay)
+        aligned, rows = self._aligned(caught, self._features)
+        if aligned:
+            self._sample(aligned, rows, self._reservoir)
+
+    def _aligned(self, caught: dict[str, Tensor], before: Iterable[str]) -> tuple[dict[str, Tensor], int]:
+        """Return what has one row for each sample, and how many; leave out every layer that has not, or not always.
+
+        Args:
+            caught: What one pass put out; a pass that reached no layer is no pass of theirs.
+            before: The names that all passes before it had; none for the first.
+        """
+        rows = samples_of_pass(self._given, caught.values()) or 0
+        names = set(before)
+        for name in names ^ caught.keys() if names and caught else ():
+            self._leave_out(name, InputError(_NOT_ALWAYS))
+        for name, tensor in caught.items():
+            self._require_rows(name, tensor, rows)
+        return {name: tensor for name, tensor in caught.items() if not self._left_out(name)}, rows
+
+    def _require_rows(self, name: str, tensor: Tensor, samples: int) -> None:
+        try:
+            require_rows(tensor, samples)
+        except InputError as error:
+            self._leave_out(name, InputError(f"{name}: {error}") if self._strict else error)
+
+    def _left_out(self, name: str) -> bool:
+        return modules_of([name])[0] in self.problems
+
+    def _sample(self, caught: dict[str, Tensor], rows: int, reservoir: Reservoir) -> Tensor:
+        """Take rows of one pass into the sample, and return which of those kept and those new stay."""
+        stay = reservoir.offer(rows)
+        for name, tensor in caught.items():
+            try:
+                self._features[name] = kept_rows(self._features.get(name, tensor[:0]), tensor, stay)
+            except Exception as error:  # rows of another shape than before: other lengths, other image sizes
+                self._leave_out(name, error)
+        return stay
 
     def _warn_of_silence(self) -> None:
         if self._root is not self._model and not self._fired and self._passes == 1:
@@ -243,22 +309,3 @@ def _named(layer: str, calls: list[Tensor]) -> list[tuple[str, Tensor]]:
     if len(calls) == 1:
         return [(layer, calls[0])]
     return [(f"{layer}[{index}]", tensor) for index, tensor in enumerate(calls)]
-
-
-def _tensor_in(value: object, module: nn.Module) -> Tensor:
-    tensors = [tensor for tensor in _tensors(value) if tensor.ndim >= 2 and tensor.is_floating_point()]
-    if len(tensors) == 1 or (tensors and isinstance(module, _FIRST_OF_SEVERAL)):
-        return tensors[0]
-    raise InputError(f"{type(module).__name__} gives {len(tensors)} tensors, expected one; capture a module inside it")
-
-
-def _tensors(value: object) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        yield from _tensors(list(value.values()))
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from _tensors(item)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        yield from _tensors([getattr(value, field.name) for field in dataclasses.fields(value)])

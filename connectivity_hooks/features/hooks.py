@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from connectivity_hooks.features.outputs import Passed
+
 _REASON = (
     "connectivity_hooks captures features outside compiled code: compile without fullgraph=True, or capture from the "
     "uncompiled module in evaluation mode"
@@ -24,7 +26,7 @@ eager: Callable[..., Any] = (
 class Detached:
     """What is left of a capture in a pickled model: nothing is listened to."""
 
-    def _begin(self) -> None:
+    def _begin(self, inputs: Any) -> None:
         pass
 
     def _end(self, completed: bool) -> None:
@@ -71,9 +73,9 @@ class Begin(Hook):
 
     @eager
     def __call__(self, module: nn.Module, inputs: Any, named: Any) -> None:
-        """Tell the capture that a pass begins."""
+        """Tell the capture that a pass begins, and what was given."""
         if module is self.module:
-            self.owner._begin()
+            self.owner._begin([*inputs, *named.values()])
 
 
 class End(Hook):
@@ -90,10 +92,10 @@ class Leaving(Hook):
     """Catches what a module puts out."""
 
     @eager
-    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        """Hand the output to the capture."""
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+        """Hand the output to the capture, and the first input beside it."""
         if self.owner._active and module is self.module:
-            self.owner._catch(self.layer, module, output)
+            self.owner._catch(self.layer, module, Passed(output, next(iter((*inputs, *named.values())), None)))
 
 
 class Entering(Hook):

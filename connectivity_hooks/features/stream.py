@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from connectivity_hooks.features.capture import capture
+from connectivity_hooks.features.rows import samples_of_batch
 
 B = TypeVar("B")
 
@@ -25,11 +26,15 @@ def stream(
         model: The module.
         batches: Tensors, or tuples whose first entry is a tensor, a tuple of arguments or a dict of named ones.
         layers: As for `capture`.
+
+    Raises:
+        InputError: A layer's output cannot be taken, or has not one row for each sample of a batch.
     """
     with capture(model, layers, strict=True) as features, evaluation_mode(model):
         for batch in batches:
             with torch.no_grad():
                 forward(model, batch)
+            features.require_rows(samples_of_batch(batch))
             yield dict(features), batch
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -27,13 +28,18 @@ from connectivity_hooks.watching.undisturbed import random_states_kept
 
 Mode = Literal["probe", "training"]
 
+_NOTHING_ASKED = (
+    "watch: no condition is named and no installed plugin proposes one: steps are counted and checkpoints saved, and "
+    "nothing is checked"
+)
+
 
 def watch(
     model: nn.Module,
     probe: Probe | None = None,
     *,
     every: Every = "1 %",
-    conditions: Conditions = "separability",
+    conditions: Conditions = None,
     log: Any = None,
     mode: Mode = "probe",
     layers: str | Sequence[str] | None = None,
@@ -66,7 +72,8 @@ def watch(
             dict with ``labels``. Read once, `samples` of it, and held.
         every: When to check: optimizer steps (``500``), ``"2 epochs"``, ``"30 s"``, ``"10 min"``, a list of steps, or
             ``"1 %"``: at the first step, and then as often as costs that share of the training's time.
-        conditions: Name, names or `Condition` instances, or a mapping from name to options.
+        conditions: Name, names or `Condition` instances, or a mapping from name to options. None takes what installed
+            plugins propose for it (`Condition.watched`): ``separability``, of the plugin that comes along.
         log: Where figures go: a function of (scalars, step), an object with ``log_dict``, ``log_metrics``, ``log`` or
             ``add_scalar``, or a list of them (`connectivity_hooks.watching.loggers.loggers`).
         mode: ``probe`` or ``training``.
@@ -99,6 +106,8 @@ def watch(
     _check_arguments(mode, probe, ema, at_start=at_start, numbers=(samples, batch_size, capture_every))
     _check_saving(save, save_every, on_change)
     asked, schedule, sinks = make_conditions(conditions, seed), parse_schedule(every), loggers(log)
+    if not asked:
+        warnings.warn(_NOTHING_ASKED, stacklevel=2)
     criterion = _loss(loss, probe)
     looked_at = model if ema is None else _averaged(ema)
     weights = "model" if ema is None else "ema"

@@ -9,19 +9,23 @@ import torch
 
 from connectivity_hooks.checking import make_condition, verdicts
 from connectivity_hooks.contracts.condition import Condition, Verdict
-from connectivity_hooks.errors import UsageError
+from connectivity_hooks.errors import UsageError, one_line
 from connectivity_hooks.features.observation import Observation
-from connectivity_hooks.watching.looks import reason
+from connectivity_hooks.registry import registry
 
-Conditions: TypeAlias = "str | Iterable[str | Condition] | Mapping[str, Mapping[str, object]]"
+Conditions: TypeAlias = "str | Iterable[str | Condition] | Mapping[str, Mapping[str, object]] | None"
 
 
 def make_conditions(wanted: Conditions, seed: int) -> tuple[Condition, ...]:
     """Return the conditions of a name, of names and instances, or of a mapping from name to options.
 
+    None takes what the installed plugins propose, which may be nothing.
+
     Raises:
-        UsageError: None is given, one twice, or a name or option is unknown.
+        UsageError: An empty list is given, a condition twice, or a name or option is unknown.
     """
+    if wanted is None:
+        return tuple(entry.cls(seed=seed) for entry in registry().conditions.values() if entry.cls.watched)
     if isinstance(wanted, Mapping):
         made = [make_condition(name, options, seed=seed) for name, options in wanted.items()]
     else:
@@ -49,7 +53,7 @@ def answers(
     except Exception as error:
         if strict:
             raise
-        return tuple(Verdict.invalid(condition.name, None, reason(error)) for condition in conditions)
+        return tuple(Verdict.invalid(condition.name, None, one_line(error)) for condition in conditions)
     found: list[Verdict] = []
     for condition in conditions:
         try:
@@ -57,7 +61,7 @@ def answers(
         except Exception as error:  # a stranger's condition may raise anything
             if strict:
                 raise
-            found.append(Verdict.invalid(condition.name, None, reason(error)))
+            found.append(Verdict.invalid(condition.name, None, one_line(error)))
             out_of_memory = isinstance(error, torch.OutOfMemoryError)
             # what the failed check held is freed only when the error is gone
         else:

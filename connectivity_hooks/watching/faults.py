@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from connectivity_hooks.contracts.condition import Verdict
-from connectivity_hooks.errors import InputError
-from connectivity_hooks.watching.looks import reason
+from connectivity_hooks.errors import InputError, one_line
 
 
 class Faults:
@@ -52,7 +51,7 @@ class Faults:
         except Exception as error:
             if self.strict:
                 raise
-            line = f"{doing}: {reason(error)}"
+            line = f"{doing}: {one_line(error)}"
         else:
             return
         self.say(line)

@@ -11,21 +11,20 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from connectivity_hooks.contracts.condition import Condition, Verdict
-from connectivity_hooks.errors import InputError
 from connectivity_hooks.watching.conditions import answers
 from connectivity_hooks.watching.faults import Faults
-from connectivity_hooks.watching.history import HistoryFile, Row, row_of
+from connectivity_hooks.watching.history import Row, row_of
+from connectivity_hooks.watching.history_file import HistoryFile
 from connectivity_hooks.watching.loggers import Log, scalars
 from connectivity_hooks.watching.looks import Look
 from connectivity_hooks.watching.saving import Saver
 from connectivity_hooks.watching.schedule import Clock, Event, EveryEpochs, Schedule
+from connectivity_hooks.watching.state import FORMAT, counted_in
 from connectivity_hooks.watching.stopwatch import Stopwatch, finish_queued_work
 from connectivity_hooks.watching.undisturbed import undisturbed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_STATE = "connectivity_hooks.watch/1"
 
 
 class Watch:
@@ -155,7 +154,7 @@ class Watch:
         """Return what `load_state_dict` needs to go on; JSON-ready."""
         now = self._now()
         return {
-            "format": _STATE,
+            "format": FORMAT,
             "step": now.step,
             "epoch": now.epoch,
             "elapsed": now.elapsed,
@@ -169,23 +168,61 @@ class Watch:
         Raises:
             InputError: It is no state of a watch.
         """
-        if state.get("format") != _STATE:
-            raise InputError(f"watch: expected a state of format {_STATE}, found {state.get('format')!r}")
-        self._stopwatch.go_on(float(state["elapsed"]), float(state["spent"]))
-        self._clock.step, self._clock.epoch = int(state["step"]), int(state["epoch"])
+        counted = counted_in(state)
+        self._stopwatch.go_on(counted.elapsed, counted.spent)
+        self._clock.step, self._clock.epoch = counted.step, counted.epoch
         self._statuses = dict(state["statuses"])
         self._checked_at = None
         if self._file is not None and self._look is not None:
-            self._rows = self._file.resume(self._clock.step)
+            with self._faults.caught("the history found cannot be gone on with"):
+                self._rows = self._file.resume(self._clock.step)
             self._checked_at = self._rows[-1].step if self._rows else None
 
-    def close(self) -> None:
-        """Make the last check, take hooks off, and write summary and pictures. A second time does nothing."""
+    def go_on(self, state: object, *, step: int, epoch: int) -> None:
+        """Go on at a step of which the training's own checkpoint tells; for hosts that keep the state in it.
+
+        Args:
+            state: What `state_dict` returned, if it is in the checkpoint. Where it is missing or damaged, the counters
+                begin at `step` and `epoch`, and the time at 0; a damaged one is a fault.
+            step: Optimizer steps taken, by the training's own count, which is the one that holds.
+            epoch: Epochs ended, likewise.
+        """
+        counted = {"step": step, "epoch": epoch}
+        if state is not None:
+            with self._faults.caught("what the checkpoint holds of the watch cannot be used, its counters begin anew"):
+                counted_in(state)
+                self.load_state_dict({**state, **counted})  # type: ignore[dict-item]
+                return
+        self.load_state_dict({**self.state_dict(), **counted, "elapsed": 0.0, "spent": 0.0, "statuses": {}})
+
+    def last_check(self, *, epoch_ends: bool = False) -> None:
+        """Make the last check now: no step follows, and the weights may be exchanged before `close`.
+
+        Args:
+            epoch_ends: `epoch` is still to come, and may be when a check is due; it is then left to that.
+        """
+        if self._closed or self._look is None or (epoch_ends and isinstance(self._schedule, EveryEpochs)):
+            return
+        with self._faults.caught("the last check"):
+            worth = self._look.ready() or self._checked_at is None
+            self._check_and_save("end", wanted=self._at_end and worth and 0 < self._clock.step != self._checked_at)
+
+    def close(self, *, exchanged: bool = False) -> None:
+        """Make the last check, take hooks off, and write summary and pictures. A second time does nothing.
+
+        Args:
+            exchanged: The weights are no longer those of the last step: no check is made of them, and it is said if one
+                was to be made.
+        """
         if self._closed or self._look is None:
             return
         self._name_what_never_came()
-        worth = self._look.ready() or self._checked_at is None
-        self._check_and_save("end", wanted=self._at_end and worth and 0 < self._clock.step != self._checked_at)
+        if not exchanged:
+            self.last_check()
+        elif self._at_end and self._clock.step != self._checked_at:
+            self._faults.say(
+                f"step {self._clock.step}, the last, is not checked: its weights were exchanged for others"
+            )
         self.remove()
 
     def remove(self) -> None:
@@ -193,9 +230,11 @@ class Watch:
         if self._closed or self._look is None:
             return
         self._closed = True
-        self._look.remove()
+        with self._faults.caught("hooks could not be taken off"):
+            self._look.remove()
         if self._file is not None:
-            self._file.close()
+            with self._faults.caught("the history was not written"):
+                self._file.close()
         if self._folder is not None and self._rows:
             with self._stopwatch.running(), self._faults.caught("the summary was not written"):
                 from connectivity_hooks.watching.summary import write_summary
@@ -219,17 +258,19 @@ class Watch:
     def _act(self, event: Event) -> None:
         if self._look is None or self._closed:
             return
-        self._due |= self._schedule.due(self._now(), event) or (event == "start" and self._at_start)
-        self._check_and_save(event, wanted=self._due and self._look.ready())
+        with self._faults.caught("a check"):
+            self._due |= self._schedule.due(self._now(), event) or (event == "start" and self._at_start)
+            self._check_and_save(event, wanted=self._due and self._look.ready())
 
     def _check_and_save(self, event: Event, *, wanted: bool) -> None:
         before = dict(self._statuses)
         if wanted:
             self.check()
         changed = bool(before) and before != self._statuses
-        if self._saver is not None and self._saver.wanted(self._now(), event, checked=wanted, changed=changed):
+        if self._saver is not None:
             with self._stopwatch.running(), self._faults.caught("a checkpoint was not saved"):
-                self._saver.save(self._now(), self.verdicts if wanted else ())
+                if self._saver.wanted(self._now(), event, checked=wanted, changed=changed):
+                    self._saver.save(self._now(), self.verdicts if wanted else ())
 
     def _answers(self, look: Look) -> tuple[Verdict, ...]:
         found: tuple[Verdict, ...] = ()
@@ -243,12 +284,18 @@ class Watch:
         rows = [row_of(verdict, now, self._weights) for verdict in verdicts]
         self._rows += [dataclasses.replace(row, details={}) for row in rows]
         self._statuses = {f"{row.condition}/{row.layer}": row.status for row in rows}
-        if self._file is not None:
-            with self._faults.caught("the history was not written"):
-                self._file.append(rows)
+        self._write(rows)
         for sink in self._sinks:
             with self._faults.caught("a logger failed"):
                 sink(scalars(verdicts, now), now.step)
+
+    def _write(self, rows: Sequence[Row]) -> None:
+        if self._file is None:
+            return
+        with self._faults.caught("the history was not written"):
+            self._file.append(rows)
+        while self._file.news:
+            self._faults.say(self._file.news.pop(0))
 
     def _name_what_never_came(self) -> None:
         if self._clock.step == 0 and self._checked_at is None:

@@ -1,28 +1,30 @@
-"""history.jsonl and history.csv: a row for every verdict, appended so that a crash loses and repeats nothing."""
+"""A history: a row for every verdict, as a line of history.jsonl and of history.csv."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-import fcntl
 import io
 import itertools
 import json
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from connectivity_hooks.checkpoints.atomic import atomic_text
 from connectivity_hooks.contracts.condition import Verdict
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.reports.rows import cell
+from connectivity_hooks.untrusted import guarded, open_regular, parse_json
 from connectivity_hooks.watching.schedule import Clock
 
 JSONL = "history.jsonl"
 CSV = "history.csv"
+
+# A row takes some hundred bytes, its details some more: a longer line is none of ours, and is not taken into memory.
+_LONGEST_LINE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,23 @@ class Row:
 
 COLUMNS = tuple(column.name for column in dataclasses.fields(Row) if column.name != "details")
 
+_NUMBER = (int, float)
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "step": (int,),
+    "epoch": (int,),
+    "elapsed": _NUMBER,
+    "spent": _NUMBER,
+    "weights": (str,),
+    "condition": (str,),
+    "layer": (str, type(None)),
+    "status": (str,),
+    "measured": (int, float, type(None)),
+    "threshold": (int, float, type(None)),
+    "unit": (str,),
+    "reason": (str,),
+    "details": (dict,),
+}
+
 
 def row_of(verdict: Verdict, clock: Clock, weights: str) -> Row:
     """Return the row of a verdict found at `clock`."""
@@ -79,78 +98,45 @@ def row_of(verdict: Verdict, clock: Clock, weights: str) -> Row:
     )
 
 
-class HistoryFile:
-    """The two files in a folder; history.jsonl is the truth, history.csv is made of it.
+@dataclass(frozen=True)
+class Lines:
+    """What a history.jsonl holds.
 
-    Nothing is opened before the first row. Rows of an earlier run that is not resumed are kept under another name.
-
-    Args:
-        folder: Made with its parents when missing.
+    Attributes:
+        rows: The lines that are rows, in order.
+        ends: Where each ends in the file, in bytes, after a first 0: the file cut there holds that many rows.
+        damaged: How many lines are no rows; one that a crash cut short, at the end, is not counted.
+        damage: What is wrong with them, in words.
     """
 
-    def __init__(self, folder: pathlib.Path) -> None:
-        self.folder = folder
-        self._stream: BinaryIO | None = None
-        self._resumed_at: int | None = None
+    rows: list[Row]
+    ends: list[int]
+    damaged: int
+    damage: str
 
-    def resume(self, step: int) -> list[Row]:
-        """Go on from `step`, and return the rows until then; later ones are dropped, they will be found again."""
-        self._resumed_at = step
-        return self._kept()
 
-    def append(self, rows: Iterable[Row]) -> None:
-        """Append rows; they are on the disk when this returns.
+def read_lines(file: pathlib.Path) -> Lines:
+    """Read a history line by line; what is no row is counted and passed over. No file is an empty history.
 
-        Raises:
-            InputError: The folder cannot be written to, or another run is writing to it.
-        """
-        new = list(rows)
-        if self._stream is None:
-            self._stream = self._opened()
-        _append(self._stream, "".join(_json_line(row) for row in new))
-        with (self.folder / CSV).open("ab") as table:
-            _append(table, _csv_lines(new))
-
-    def close(self) -> None:
-        """Let go of the files."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
-
-    def _opened(self) -> BinaryIO:
-        """Lock the folder's history, then bring both files to what is kept of it: whole rows, none too late."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            stream = (self.folder / JSONL).open("ab")
-        except OSError as error:
-            raise InputError(f"{self.folder}: cannot be written to: {error.strerror}; choose another out=") from None
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            stream.close()
-            raise InputError(f"{self.folder}: another run is writing its history there; choose another out=") from None
-        kept = self._kept()
-        if self._resumed_at is None and kept:
-            stream.close()
-            self._set_aside()
-            return self._opened()
-        stream.truncate(0)
-        _append(stream, "".join(_json_line(row) for row in kept))
-        atomic_text(self.folder / CSV, ",".join(COLUMNS) + "\n" + _csv_lines(kept))
-        return stream
-
-    def _kept(self) -> list[Row]:
-        rows = read_history(self.folder)
-        return rows if self._resumed_at is None else [row for row in rows if row.step <= self._resumed_at]
-
-    def _set_aside(self) -> None:
-        for number in itertools.count(1):
-            names = {name: name.replace("history", f"history.before-{number}") for name in (JSONL, CSV)}
-            if not any((self.folder / aside).exists() for aside in names.values()):
-                break
-        for name, aside in names.items():
-            if (self.folder / name).exists():
-                (self.folder / name).rename(self.folder / aside)
+    Raises:
+        InputError: It is a symbolic link, no regular file, or cannot be read.
+    """
+    found = Lines([], [0], 0, "")
+    if not os.path.lexists(file):
+        return found
+    if file.is_symlink():
+        raise InputError(f"{file}: is a symbolic link and is not followed; choose another out=")
+    damaged, first, end = 0, "", 0
+    with open_regular(file) as stream:
+        for number, line in enumerate(_lines(stream), 1):
+            end += len(line)
+            try:
+                with guarded(f"line {number}", "a row of a history"):
+                    found.rows.append(_row(line))
+                found.ends.append(end)
+            except InputError as error:
+                damaged, first = damaged + 1, first or str(error)
+    return dataclasses.replace(found, damaged=damaged, damage=f"{damaged} damaged lines; {first}" if damaged else "")
 
 
 def read_history(folder: str | os.PathLike[str]) -> list[Row]:
@@ -159,29 +145,49 @@ def read_history(folder: str | os.PathLike[str]) -> list[Row]:
     A last line that a crash cut short is left out.
 
     Raises:
-        InputError: A line is not a row.
+        InputError: A line is not a row, or the file is a symbolic link or cannot be read.
     """
     file = pathlib.Path(folder) / JSONL
-    if not file.exists():
-        return []
-    text = file.read_text(encoding="utf-8")
-    try:
-        return [Row(**json.loads(line)) for line in text.splitlines()[: text.count("\n")]]
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{file}: holds a line that is no row of a history ({error}); choose another out=") from None
+    found = read_lines(file)
+    if found.damaged:
+        raise InputError(f"{file}: holds a line that is no row of a history: {found.damage}; take it out")
+    return found.rows
 
 
-def _append(stream: BinaryIO, text: str) -> None:
-    stream.write(text.encode("utf-8"))
-    stream.flush()
-    os.fsync(stream.fileno())
+def rows_until(found: Lines, step: int | None) -> list[Row]:
+    """Return the rows before the first one of a later step."""
+    if step is None:
+        return found.rows
+    return list(itertools.takewhile(lambda row: row.step <= step, found.rows))
 
 
-def _json_line(row: Row) -> str:
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines that end; one that a crash cut short has no end. Of a line too long there are several parts."""
+    while line := stream.readline(_LONGEST_LINE):
+        if line.endswith(b"\n") or len(line) == _LONGEST_LINE:
+            yield line
+
+
+def _row(line: bytes) -> Row:
+    """Return the row that a line holds; raise whatever reading it raises."""
+    fields = parse_json(line.decode("utf-8"))
+    row = Row(**fields)
+    for name, kinds in _KINDS.items():
+        value = getattr(row, name)
+        if type(value) not in kinds:
+            raise ValueError(f"{name}: expected {' or '.join(kind.__name__ for kind in kinds)}, found {value!r:.40}")
+        if type(value) in _NUMBER and not math.isfinite(value):
+            raise ValueError(f"{name}: expected a finite number, found {value}")
+    return row
+
+
+def json_line(row: Row) -> str:
+    """Return a row as its line of history.jsonl."""
     return json.dumps(dataclasses.asdict(row), allow_nan=False) + "\n"
 
 
-def _csv_lines(rows: Iterable[Row]) -> str:
+def csv_lines(rows: Iterable[Row]) -> str:
+    """Return rows as lines of history.csv."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([cell(getattr(row, name)) for name in COLUMNS] for row in rows)

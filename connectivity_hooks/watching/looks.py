@@ -14,7 +14,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from connectivity_hooks.checking import layers_of
 from connectivity_hooks.checkpoints.writing import unwrapped
-from connectivity_hooks.errors import InputError
+from connectivity_hooks.errors import InputError, one_line
 from connectivity_hooks.features.calls import called
 from connectivity_hooks.features.capture import Capture, capture
 from connectivity_hooks.features.observation import Observation
@@ -27,6 +27,7 @@ from connectivity_hooks.watching.processes import refuse_sharded
 from connectivity_hooks.watching.undisturbed import undisturbed
 
 _UNPAIRED = "it needs targets, and {} of {} rows came without; give them to every watch.step(targets=...)"
+_OTHER_TARGETS = "it needs targets, and those of one pass cannot be put beside those of another ({})"
 _UNPAIRABLE = "the targets given to watch.step(targets=...) fitted none of the passes since the last check"
 _NOTHING = (
     "no training pass reached the layers since the last check; a model that was compiled and run before it was watched "
@@ -111,14 +112,14 @@ class ProbeLook(Look):
         try:
             batch = next(iter(self.observation().split.head(2).batches(2)))
         except Exception as error:
-            return [reason(error)]
+            return [one_line(error)]
         with undisturbed(self.model), warnings.catch_warnings(), capture(self.model, self.layers) as features:
             warnings.simplefilter("ignore")  # what the capture warns of is returned here
             try:
                 with torch.no_grad():
                     forward(self.model, batch)
             except Exception as error:
-                return [f"probe: inputs {_shapes(batch[0])} do not fit {type(self.model).__name__}: {reason(error)}"]
+                return [f"probe: inputs {_shapes(batch[0])} do not fit {type(self.model).__name__}: {one_line(error)}"]
         self.layers = called(self.layers, features)
         return [_missing(features, layer) for layer in self.layers if layer not in features]
 
@@ -181,12 +182,17 @@ class TrainingLook(Look):
         """Return the features that passed since the last check."""
         features = dict(self._window)
         targets = features.pop(TARGETS, None)
-        if not features:
+        problems = dict(self._window.problems)
+        if not features and not problems:
             raise InputError(_UNPAIRABLE if self._window.heard else _NOTHING)
-        rows = len(next(iter(features.values())))
-        missing = _UNPAIRED.format(self._window.unpaired, self._window.rows)
-        split = PassedSplit(rows, missing if targets is None else targets)
-        return PassedObservation(self.model, features, split, self._loss, called(self.layers, features))
+        rows = min(self._window.rows, self._kept.samples) if targets is None else len(targets)
+        split = PassedSplit(rows, self._why_unpaired() if targets is None else targets)
+        return PassedObservation(self.model, features, split, self._loss, called(self.layers, features), problems)
+
+    def _why_unpaired(self) -> str:
+        if self._window.unpairable:
+            return _OTHER_TARGETS.format(self._window.unpairable)
+        return _UNPAIRED.format(self._window.unpaired, self._window.rows)
 
     def stepped(self, targets: Tensor | Sequence[Tensor] | None, step: int) -> None:
         """Pair the passes of this step with their targets, and listen to the next or not."""
@@ -202,12 +208,6 @@ class TrainingLook(Look):
     def remove(self) -> None:
         """Take the hooks off."""
         self._window.remove()
-
-
-def reason(error: BaseException) -> str:
-    """Return an error as one line."""
-    line = " ".join(str(error).split())[:300]
-    return line if isinstance(error, (InputError,)) else f"{type(error).__name__}: {line}"
 
 
 def _missing(features: Capture, layer: str) -> str:

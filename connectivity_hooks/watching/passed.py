@@ -65,13 +65,21 @@ class PassedObservation(Observation):
         features: For each layer (N, n).
         split: Their targets.
         loss: The task's loss.
-        layers: The layers looked at; one that has no features never fired.
+        layers: The layers looked at; one that has neither features nor a problem never fired.
+        problems: Why layers were left out.
     """
 
     def __init__(
-        self, model: nn.Module, features: Mapping[str, Tensor], split: PassedSplit, loss: Loss, layers: Sequence[str]
+        self,
+        model: nn.Module,
+        features: Mapping[str, Tensor],
+        split: PassedSplit,
+        loss: Loss,
+        layers: Sequence[str],
+        problems: Mapping[str, str],
     ) -> None:
         super().__init__(model, split, loss, layers)
+        self.problems = dict(problems)
         self._passed = split
         self._features = dict(features)
 
@@ -81,7 +89,11 @@ class PassedObservation(Observation):
         yield {name: self._features[name] for name in wanted if name in self._features}, self._passed.targets_or_nan()
 
     def features(self, layer: str) -> Tensor:
-        """Return the features (N, n) of one layer; raise `KeyError` if it never fired."""
+        """Return the features (N, n) of one layer; raise `KeyError` if it never fired or was left out."""
         if layer not in self._features:
-            raise KeyError(f"{layer}: never fired")
+            raise KeyError(f"{layer}: {self.why_not(layer)}")
         return self._features[layer]
+
+    def why_not(self, layer: str) -> str:
+        """Return why a layer has no features."""
+        return self.problems.get(layer, "the layer never fired")

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
+from torch.utils.data import DataLoader, Dataset
 
-from connectivity_hooks.errors import InputError, UsageError
-from connectivity_hooks.tasks.split import Split, draw
+from connectivity_hooks.errors import ConnectivityError, InputError, UsageError
+from connectivity_hooks.tasks.split import CachedSplit, Split, draw
 from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.watching.loaders import drawn
+from connectivity_hooks.watching.unmoved import unmoved
 
 Probe: TypeAlias = "Task | Split | Dataset[Any] | Iterable[Any]"
 
 _BATCH = 256
 _LABELS = "labels"
+_MAY_HAVE_MOVED = (
+    "watch: the probe, a {}, cannot be copied ({}), so reading it may have moved what the training reads next; bit "
+    "identity with an unwatched training cannot be promised for it; give the data set, or a list of batches"
+)
 _EXPECTED = "expected a Task, a Split, a data set, an iterable of (inputs, targets), or a pair of tensors"
 
 
@@ -89,10 +96,11 @@ class ProbeSplit(Split):
 
 
 def read_probe(probe: Probe, samples: int, seed: int) -> ProbeSplit:
-    """Read a sample of `probe`, once.
+    """Read a sample of `probe`, once, and leave it as it was.
 
     From a task (its training split), a split, a data set or a loader over one, `samples` are drawn by an own generator;
-    of any other iterable the first are taken.
+    of any other iterable the first are taken. What has a state, such as a sampler or generators of its own, is read as
+    a copy (`unmoved`); where none can be made, a warning says that bit identity cannot be promised.
 
     Args:
         probe: See `connectivity_hooks.watch`.
@@ -105,15 +113,19 @@ def read_probe(probe: Probe, samples: int, seed: int) -> ProbeSplit:
     """
     if isinstance(probe, Task):
         return read_probe(probe.train, samples, seed)
-    if isinstance(probe, Split):
+    if isinstance(probe, CachedSplit):
         return ProbeSplit(list(probe.sample(samples, seed).batches(_BATCH)))
     if _is_pair(probe):
         return ProbeSplit([_checked(probe)]).sample(samples, seed)
-    if isinstance(probe, (Dataset, DataLoader)) and not isinstance(probe, IterableDataset):
-        return ProbeSplit(_first(_drawn(probe, samples, seed), samples))
-    if not isinstance(probe, Iterable):
+    if isinstance(probe, (list, tuple)):  # batches that have been read have no state
+        return ProbeSplit(_first(probe, samples))
+    if not isinstance(probe, (Split, Dataset, Iterable)):
         raise UsageError(f"probe: {_EXPECTED}, found {type(probe).__name__}")
-    return ProbeSplit(_first(probe, samples))
+    with unmoved(probe) as unmoved_probe:
+        held = _read(unmoved_probe.source, samples, seed)
+    if unmoved_probe.fault and not getattr(probe, "num_workers", 0):  # workers read copies
+        warnings.warn(_MAY_HAVE_MOVED.format(type(probe).__name__, unmoved_probe.fault), stacklevel=2)
+    return held
 
 
 def mapped(function: Callable[[Tensor], Tensor], inputs: Any) -> Any:
@@ -130,17 +142,19 @@ def taken(inputs: Any, rows: slice | Tensor) -> Any:
     return mapped(lambda value: value[rows.to(value.device) if isinstance(rows, Tensor) else rows], inputs)
 
 
-def _drawn(probe: Dataset[Any] | DataLoader[Any], samples: int, seed: int) -> Iterable[Any]:
-    loader = probe if isinstance(probe, DataLoader) else DataLoader(probe, batch_size=_BATCH)
-    if isinstance(loader.dataset, IterableDataset) or loader.batch_size is None:
-        return loader
-    rows = draw(len(loader.dataset), samples, seed).tolist()  # type: ignore[arg-type]
-    return DataLoader(
-        Subset(loader.dataset, rows),
-        batch_size=loader.batch_size,
-        num_workers=loader.num_workers,
-        collate_fn=loader.collate_fn,
-    )
+def _read(probe: Any, samples: int, seed: int) -> ProbeSplit:
+    if isinstance(probe, Split):
+        return ProbeSplit(list(probe.sample(samples, seed).batches(_BATCH)))
+    loader = DataLoader(probe, batch_size=_BATCH) if isinstance(probe, Dataset) else probe
+    by_number = drawn(loader, samples, seed) if isinstance(loader, DataLoader) else None
+    if by_number is not None:
+        try:
+            return ProbeSplit(_first(by_number, samples))
+        except ConnectivityError:
+            raise
+        except Exception:  # only the loader's own sampler knows how to ask, or which samples make a batch
+            return ProbeSplit(_first(loader, samples))
+    return ProbeSplit(_first(loader, samples))
 
 
 def _first(batches: Iterable[Any], samples: int) -> list[tuple[Any, Tensor]]:

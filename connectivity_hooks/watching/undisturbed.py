@@ -12,19 +12,22 @@ from torch import nn
 
 from connectivity_hooks.features.hooks import captures_paused
 from connectivity_hooks.features.stream import evaluation_mode
+from connectivity_hooks.watching.unmoved import generators_kept
 
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Run the block in evaluation mode, and leave everything the training depends on bit for bit as it was.
 
-    Kept are the training flags, the buffers, the random states (torch on every device, numpy, Python), the gradient and
-    inference modes and autocast. Inside, autocast is off, so that figures are computed in the weights' own type, and
-    compiled modules run uncompiled: other shapes and modes would make them compile again in the middle of the training.
+    Kept are the training flags, the buffers, the random states (torch on every device, numpy, Python, and generators
+    that modules hold), the gradient and inference modes and autocast. Inside, autocast is off, so that figures are
+    computed in the weights' own type, and compiled modules run uncompiled: other shapes and modes would make them
+    compile again in the middle of the training.
     What captures have seen of the training is not mixed with the block's passes.
     """
     with ExitStack() as stack:
         stack.enter_context(random_states_kept(model))
+        stack.enter_context(generators_kept(own for module in model.modules() for own in vars(module).values()))
         stack.enter_context(_buffers_kept(model))
         stack.enter_context(captures_paused(model))
         stack.enter_context(evaluation_mode(model))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import StochasticWeightAveraging
 from torch import Tensor, nn
 
 import connectivity_hooks as ch
@@ -19,7 +20,9 @@ class WatchCallback(Callback):
 
     Optimizer steps are counted as `Trainer.global_step` counts them: accumulated batches are one, and each optimizer of
     a manual optimization counts. Figures go to the Trainer's loggers and to `Trainer.callback_metrics`. Counters are
-    part of the checkpoint. The last check is made when the training ends, while the module is still on its device.
+    part of the checkpoint. The last check is made when the training ends, while the module is still on its device, and
+    before callbacks that average weights (EMA, SWA) put the average in their place: for that this one is put first
+    among the Trainer's callbacks.
 
     Args:
         probe: As for `connectivity_hooks.watch`.
@@ -49,9 +52,20 @@ class WatchCallback(Callback):
         self._state: Mapping[str, Any] | None = None
         self._targets: list[Tensor] = []
         self._figures: dict[str, float] = {}
+        self._over = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Come before the Trainer's other callbacks: at the end some exchange the weights for an average.
+
+        Where an average is looked at that others keep, they come first.
+        """
+        if stage == "fit" and self._ema is None:
+            others = [callback for callback in trainer.callbacks if callback is not self]
+            trainer.callbacks = [self, *others]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Attach to the module, which is on its device and wrapped by now."""
+        self._over = False
         network = _named(pl_module, self._network)
         ema = None if self._ema is None else _named(pl_module, self._ema)
         log = [*loggers(trainer.loggers), lambda values, _: self._figures.update(values), *loggers(self._log)]
@@ -61,16 +75,24 @@ class WatchCallback(Callback):
         """Go on from the checkpoint or the fit before, if there is one; check before the first step if asked to."""
         assert self.watch is not None
         if trainer.global_step > 0:
-            counted = {"step": trainer.global_step, "epoch": trainer.current_epoch}
-            self.watch.load_state_dict(self._state or {**self.watch.state_dict(), **counted})
+            self.watch.go_on(self._state or None, step=trainer.global_step, epoch=trainer.current_epoch)
         self._state = None
         self.watch.__enter__()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make the last check when an average is about to take the weights' place, for a last pass over the data."""
+        assert self.watch is not None
+        if any(_exchanges_now(callback, trainer) for callback in trainer.callbacks):
+            self.watch.close()
+            self._over = True
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the optimizer steps that this batch brought: none while gradients accumulate."""
         assert self.watch is not None
+        if self._over:
+            return
         self._targets += _targets(batch)
         while self.watch.steps < trainer.global_step:
             self.watch.step(list(self._targets) or None)
@@ -107,6 +129,11 @@ class WatchCallback(Callback):
         if self._figures:
             pl_module.log_dict(self._figures, logger=False, rank_zero_only=trainer.world_size > 1)
             self._figures = {}
+
+
+def _exchanges_now(callback: Callback, trainer: Trainer) -> bool:
+    """Say whether SWA will now put its average in place, to pass the data once more for the batch norms."""
+    return isinstance(callback, StochasticWeightAveraging) and trainer.current_epoch > callback.swa_end >= 0
 
 
 def _named(module: nn.Module, name: str | None) -> nn.Module:

@@ -7,11 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, Subset
 
-from connectivity_hooks.tasks.split import draw
-
-_BATCH = 256
+from connectivity_hooks.watching.loaders import drawn
 
 
 def held_by_cpu(probe: Any, samples: int, seed: int) -> Any:
@@ -21,19 +18,25 @@ def held_by_cpu(probe: Any, samples: int, seed: int) -> Any:
     """
     from timm.data.loader import PrefetchLoader
 
-    return _batches(probe, samples, seed) if isinstance(probe, PrefetchLoader) else probe
+    return Sampled(probe, samples, seed) if isinstance(probe, PrefetchLoader) else probe
 
 
-def _batches(loader: Any, samples: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    fed = loader.loader
-    if not isinstance(fed.dataset, IterableDataset):
-        rows = draw(len(fed.dataset), samples, seed).tolist()
-        loader = copy.copy(loader)  # normalises as the loader does, and leaves that one's workers alone
-        loader.loader = DataLoader(
-            Subset(fed.dataset, rows),
-            batch_size=fed.batch_size or _BATCH,
-            num_workers=fed.num_workers,
-            collate_fn=fed.collate_fn,
-        )
-    for inputs, targets in loader:
-        yield inputs.cpu(), targets.cpu()
+class Sampled:
+    """Batches of a sample of a loader's data, normalised as the loader does, on the CPU.
+
+    Args:
+        loader: One that prefetches.
+        samples: How many at most.
+        seed: Seed of the draw.
+    """
+
+    def __init__(self, loader: Any, samples: int, seed: int) -> None:
+        self._loader = loader
+        self._samples = samples
+        self._seed = seed
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        reading = copy.copy(self._loader)  # that one's workers are left alone
+        reading.loader = drawn(self._loader.loader, self._samples, self._seed) or self._loader.loader
+        for inputs, targets in reading:
+            yield inputs.cpu(), targets.cpu()

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from connectivity_hooks.checkpoints.atomic import atomic_text
-from connectivity_hooks.errors import InputError
+from connectivity_hooks.errors import InputError, one_line
+from connectivity_hooks.untrusted import guarded, read_json
 from connectivity_hooks.watching.processes import is_main_process
+from connectivity_hooks.watching.state import counted_in
 
 _NAME = "watch.json"
 
@@ -47,13 +49,19 @@ class EpochStates:
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             atomic_text(self._file, json.dumps(self._states) + "\n")
-        except (OSError, InputError) as error:
-            warnings.warn(f"watch: {error}; a later run cannot go on from here; the training goes on", stacklevel=2)
+        except Exception as error:
+            warnings.warn(
+                f"watch: {one_line(error)}; a later run cannot go on from here; the training goes on", stacklevel=2
+            )
 
 
 def _read(file: pathlib.Path) -> dict[str, Mapping[str, Any]]:
     try:
-        states = json.loads(file.read_text(encoding="utf-8"))
-        return {str(int(number)): dict(state) for number, state in states.items()}
-    except (AttributeError, TypeError, ValueError):
-        raise InputError(f"{file}: expected the states of a watch by epoch, found something else; remove it") from None
+        states = read_json(file, "the states of a watch")
+        with guarded(file, "the states of a watch"):
+            for state in states.values():
+                counted_in(state)
+            return {str(int(number)): dict(state) for number, state in states.items()}
+    except InputError as error:
+        reason = str(error).removeprefix(f"{file}: ")
+        raise InputError(f"{file}: expected the states of a watch by epoch; it {reason}; remove it") from None

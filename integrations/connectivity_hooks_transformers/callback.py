@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 import connectivity_hooks as ch
 from connectivity_hooks_transformers.layers import block_layers
+from connectivity_hooks_transformers.probe import labels_kept, reads_labels
 from connectivity_hooks_transformers.targets import PassedTargets
 
 _STATE = "connectivity_hooks.watch"
@@ -26,9 +27,12 @@ class WatchCallback(TrainerCallback):
     ``trainer_state.json``. The Trainer tells callbacks nothing of an exception: what was found is in the history, and
     `remove` takes hooks off and writes the summary.
 
+    The last check is made after the last step, before the Trainer loads the best weights in their place. Where the
+    training ends without this callback being told, the last step is not checked, and that is said.
+
     Args:
         probe: A data set of what the Trainer's collator takes, or whatever `connectivity_hooks.watch` takes; None for
-            the training set.
+            the training set. Encoders with a decoder (T5, Whisper) get its labels, of which they make decoder inputs.
         watching: The other arguments of `connectivity_hooks.watch`: ``every``, ``conditions``, ``out``, ``log``, …;
             without ``layers``, the model's blocks and what enters its head (`block_layers`).
 
@@ -64,19 +68,23 @@ class WatchCallback(TrainerCallback):
             train_dataloader = getattr(state, "train_dataloader", None)  # there in Transformers 4.49
         listening = self._watching.get("mode") == "training"
         probe = self._probe if listening else self._data(train_dataloader)
+        probe = labels_kept(probe) if reads_labels(model) and probe is not None else probe
         self.watch = ch.watch(model, probe, **{"layers": block_layers(model), **self._watching})
         self._targets = PassedTargets(model) if listening else None
         if state.global_step > 0:
-            kept = state.stateful_callbacks.get(_STATE, {}).get("attributes", self.watch.state_dict())
-            self.watch.load_state_dict({**kept, "step": state.global_step, "epoch": int(state.epoch or 0)})
+            kept = state.stateful_callbacks.get(_STATE)
+            attributes = kept.get("attributes") if isinstance(kept, dict) else kept
+            self.watch.go_on(attributes, step=state.global_step, epoch=int(state.epoch or 0))
         with _logging_kept(control):
             self.watch.__enter__()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Count the optimizer step."""
+        """Count the optimizer step; after the last one, make the last check while the weights are still its own."""
         assert self.watch is not None
         with _logging_kept(control):
             self.watch.step(None if self._targets is None else self._targets.take())
+            if _is_over(state, control):
+                self.watch.last_check(epoch_ends=True)
         self._keep(state)
 
     def on_epoch_end(
@@ -86,15 +94,25 @@ class WatchCallback(TrainerCallback):
         assert self.watch is not None
         with _logging_kept(control):
             self.watch.epoch()
+            if _is_over(state, control):
+                self.watch.last_check()
         self._keep(state)
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Make the last check, if an evaluation is what ends the training."""
+        self._check_if_over(state, control)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Make the last check, if what came before ends the training."""
+        self._check_if_over(state, control)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Make the last check, take hooks off, write the summary."""
+        """Make the last check if the weights are still the last step's, take hooks off, write the summary."""
         assert self.watch is not None
         with _logging_kept(control):
-            self.watch.close()
+            self.watch.close(exchanged=args.load_best_model_at_end and state.best_model_checkpoint is not None)
         self.remove()
 
     def remove(self) -> None:
@@ -114,9 +132,19 @@ class WatchCallback(TrainerCallback):
             return probe
         return DataLoader(training.dataset if probe is None else probe, _BATCH, collate_fn=training.collate_fn)
 
+    def _check_if_over(self, state: TrainerState, control: TrainerControl) -> None:
+        # an evaluation before the training, or after it, is none of the training's
+        if self.watch is not None and 0 < self.watch.steps == state.global_step and _is_over(state, control):
+            with _logging_kept(control):
+                self.watch.last_check()
+
     def _keep(self, state: TrainerState) -> None:
         assert self.watch is not None
         state.stateful_callbacks[_STATE] = {"args": {}, "attributes": self.watch.state_dict()}
+
+
+def _is_over(state: TrainerState, control: TrainerControl) -> bool:
+    return bool(control.should_training_stop) or 0 < state.max_steps <= state.global_step
 
 
 @contextmanager

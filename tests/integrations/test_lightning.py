@@ -15,6 +15,8 @@ from connectivity_hooks.errors import UsageError
 
 pytest.importorskip("lightning.pytorch", reason="needs lightning: pip install 'connectivity-hooks[lightning]'")
 
+from lightning.pytorch import Callback, callbacks
+from lightning.pytorch.callbacks import EarlyStopping, StochasticWeightAveraging
 from lightning_training import Module, TwoOptimizers, fit
 
 from connectivity_hooks_lightning import WatchCallback
@@ -139,6 +141,69 @@ def test_an_average_is_watched_when_named(tmp_path):
     assert {row.weights for row in callback.watch.history} == {"ema"}
     saved = read(tmp_path / "saved" / "step_00000002.safetensors").weights
     assert saved.keys() == module.net.state_dict().keys()
+
+
+class Exchanging(Callback):
+    """Puts other weights in place when the training ends, as averages do."""
+
+    def on_train_end(self, trainer, module):
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.zero_()
+
+
+class Remembering(Callback):
+    """Remembers the weights after the last batch that brought a step; SWA passes the data once more after it."""
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, index):
+        if trainer.current_epoch < 3 and trainer.global_step > getattr(self, "step", 0):
+            self.step = trainer.global_step
+            self.weights = {name: tensor.clone() for name, tensor in module.net.state_dict().items()}
+
+
+def averages():
+    """Return callbacks that exchange the weights for others at the end, by name."""
+    found = {
+        "at the end": lambda: Exchanging(),
+        "swa": lambda: StochasticWeightAveraging(swa_lrs=0.01, swa_epoch_start=1),
+    }
+    if hasattr(callbacks, "EMAWeightAveraging"):  # Lightning 2.6
+        found["ema"] = lambda: callbacks.EMAWeightAveraging(decay=0.5)
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:.*(Swapping scheduler|lr_scheduler).*")
+@pytest.mark.parametrize("stopped", [False, True], ids=["all-epochs", "stopped-early"])
+@pytest.mark.parametrize("normed", [True, False], ids=["batch-norm", "no-norm"])
+@pytest.mark.parametrize("kind", averages())
+def test_the_last_step_is_seen_and_saved_before_an_average_takes_its_place(tmp_path, kind, normed, stopped):
+    class Plain(Module):
+        def __init__(self):
+            super().__init__()
+            if not normed:
+                self.net[1] = torch.nn.Identity()
+
+    watched, remembered = watching(tmp_path, every=100, save=tmp_path / "saved", conditions=[Mean()]), Remembering()
+    others = [averages()[kind](), remembered]
+    if stopped:
+        others.append(EarlyStopping("loss", patience=0, mode="max"))
+    module, _ = fit(tmp_path, *others, watched, kind=Plain, epochs=3)
+    last = remembered.step
+    assert steps_found(tmp_path) == [last]
+    (file,) = (tmp_path / "saved").iterdir()
+    saved = read(file).weights
+    assert file.name == f"step_{last:08d}.safetensors"
+    trained = {name for name, _ in module.net.named_parameters()}
+    assert all(torch.equal(saved[name], tensor) for name, tensor in remembered.weights.items() if name in trained)
+    assert last == 15 or stopped
+    assert watched.watch.epochs >= last // 5
+    if kind != "swa" or not stopped:  # an average is put in place
+        assert not all(torch.equal(saved[name], module.net.state_dict()[name]) for name in trained)
+    seen = network() if normed else Plain().net
+    seen.load_state_dict(saved)
+    (row,) = [row for row in watched.watch.history if row.layer == "2"]
+    with torch.no_grad():
+        assert row.measured == pytest.approx(float(seen.eval()[:3](data()[0]).mean()), rel=1e-4, abs=1e-6)
 
 
 def test_a_name_that_is_no_module_is_refused_with_near_matches(tmp_path):

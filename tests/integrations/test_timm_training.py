@@ -128,8 +128,20 @@ def test_an_average_that_is_not_there_is_refused(folder):
     assert not hooks(task, optimizer)
 
 
-def test_a_strange_watch_json_is_refused(folder, tmp_path):
-    (tmp_path / "watch.json").write_text("[1]")
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[1]",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"x": {}}',
+        b'{"1": 3}',
+        b'{"1": {"format": "connectivity_hooks.watch/1", "step": "2"}}',
+        b"",
+    ],
+)
+def test_a_strange_watch_json_is_refused(folder, tmp_path, text):
+    (tmp_path / "watch.json").write_bytes(text)
     task, optimizer = parts()
     with pytest.raises(InputError, match=r"watch\.json: expected the states of a watch by epoch.*remove it"):
         next(watched_epochs(range(1, 2), task, optimizer, loader(folder), out=tmp_path))

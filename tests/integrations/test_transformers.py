@@ -1,16 +1,30 @@
 """The callback in a real Trainer of Transformers."""
 
+import json
+
 import pytest
 import torch
 from torch import nn
 from watched_training import Mean, data
 
 import connectivity_hooks as ch
+from connectivity_hooks.checkpoints import read
 
 pytest.importorskip("transformers", reason="needs transformers: pip install 'connectivity-hooks[transformers]'")
 pytest.importorskip("accelerate", reason="Transformers' Trainer needs accelerate")
 
-from transformers import TrainerCallback
+from torch.utils.data import DataLoader
+from transformers import (
+    EarlyStoppingCallback,
+    T5Config,
+    T5ForConditionalGeneration,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    WhisperConfig,
+    WhisperForConditionalGeneration,
+    default_data_collator,
+)
 from transformers_training import BLOCKS, Sentences, network, train, trainer
 
 from connectivity_hooks_transformers import WatchCallback
@@ -89,6 +103,70 @@ def test_a_data_set_as_probe_comes_through_the_trainers_collator(tmp_path):
     assert '"rows": 10' in first
 
 
+BEST = {
+    "load_best_model_at_end": True,
+    "metric_for_best_model": "loss",
+    "greater_is_better": True,  # the first one, which has learnt least, so that the last is not the best
+}
+
+
+@pytest.mark.parametrize("stopping", [False, True], ids=["all-steps", "stopped-early"])
+@pytest.mark.parametrize("strategy", ["epoch", "steps"])
+def test_the_last_step_is_seen_and_saved_before_the_best_weights_are_loaded(tmp_path, strategy, stopping):
+    callback = watching(tmp_path, every=100, save=tmp_path / "saved", probe=Sentences())
+    others = [EarlyStoppingCallback(1)] if stopping else []
+    options = {**BEST, "eval_strategy": strategy, "save_strategy": strategy, "save_steps": 3, "eval_steps": 3}
+    training = trainer(tmp_path, callback, *others, num_train_epochs=4, **options)
+    training.train()
+    last, saved = training.state.global_step, read_folder(tmp_path / "saved")
+    assert [step for step, *_ in history(tmp_path)] == [last] * len(LAYERS)
+    assert list(saved) == [last]
+    assert not all(torch.equal(saved[last][name], tensor) for name, tensor in training.model.state_dict().items())
+    assert last == (8 if strategy == "epoch" else 6) if stopping else last == 16
+    if (tmp_path / f"checkpoint-{last}").exists():
+        written = read(tmp_path / f"checkpoint-{last}" / "model.safetensors").weights
+        assert all(torch.equal(saved[last][name], tensor) for name, tensor in written.items())
+    else:
+        assert strategy == "steps"
+        assert not stopping
+
+
+def read_folder(folder):
+    return {int(file.stem.removeprefix("step_")): read(file).weights for file in sorted(folder.iterdir())}
+
+
+def test_where_the_last_step_has_gone_unseen_no_other_is_shown_for_it(tmp_path):
+    class Stopping(TrainerCallback):
+        """Ends the training in a way that no other callback is told of."""
+
+        def on_epoch_end(self, args, state, control, **kwargs):
+            control.should_training_stop = True
+
+    options = {**BEST, "eval_strategy": "steps", "save_strategy": "steps", "save_steps": 3, "eval_steps": 3}
+    callback = watching(tmp_path, every=3)
+    training = trainer(tmp_path, callback, Stopping(), **options)
+    with pytest.warns(UserWarning, match="step 4, the last, is not checked: its weights were exchanged"):
+        training.train()
+    assert sorted({step for step, *_ in history(tmp_path)}) == [3]
+
+
+@pytest.mark.parametrize(
+    "damage", ["text", {"attributes": [1]}, {"attributes": {"format": "connectivity_hooks.watch/1", "step": "x"}}]
+)
+def test_a_damaged_state_in_a_checkpoint_is_one_warning_and_the_counts_go_on(tmp_path, damage):
+    train(tmp_path, watching(tmp_path), num_train_epochs=1)
+    file = tmp_path / "checkpoint-4" / "trainer_state.json"
+    state = json.loads(file.read_text())
+    state["stateful_callbacks"]["connectivity_hooks.watch"] = damage
+    file.write_text(json.dumps(state))
+    callback = watching(tmp_path)
+    with pytest.warns(UserWarning, match="what the checkpoint holds of the watch cannot be used") as said:
+        train(tmp_path, callback, checkpoint=tmp_path / "checkpoint-4")
+    assert len([each for each in said if "watch:" in str(each.message)]) == 1
+    assert (callback.watch.steps, callback.watch.epochs) == (8, 2)
+    assert sorted({step for step, *_ in history(tmp_path)}) == [2, 4, 6, 8]
+
+
 class Failing(TrainerCallback):
     """Breaks down after three steps."""
 
@@ -105,6 +183,62 @@ def test_after_an_exception_hooks_can_be_taken_off(tmp_path):
     callback.remove()
     assert not any((*m._forward_hooks, *m._forward_pre_hooks) for m in training.model.modules())
     assert (tmp_path / "watch" / "summary.txt").exists()
+
+
+def t5():
+    size = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "vocab_size": 50}
+    return T5ForConditionalGeneration(T5Config(decoder_start_token_id=0, **size)), {
+        "input_ids": torch.randint(0, 50, (24, 7)),
+        "labels": torch.randint(0, 50, (24, 5)),
+    }
+
+
+def whisper():
+    layers = dict.fromkeys(
+        ["encoder_layers", "decoder_layers", "encoder_attention_heads", "decoder_attention_heads"], 2
+    )
+    tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
+    size = {"encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "max_source_positions": 20, "max_target_positions": 20}
+    config = WhisperConfig(vocab_size=50, d_model=16, num_mel_bins=8, **layers, **size, **tokens)
+    return WhisperForConditionalGeneration(config), {
+        "input_features": torch.randn(24, 8, 40),
+        "labels": torch.randint(0, 50, (24, 5)),
+    }
+
+
+class Rows(torch.utils.data.Dataset):
+    """A data set of given samples."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        return self.rows[index]
+
+
+PROBES = {
+    "training set": lambda rows, batch: None,
+    "data set": lambda rows, batch: Rows(rows),
+    "loader": lambda rows, batch: DataLoader(rows, 8, collate_fn=default_data_collator),
+    "batches": lambda rows, batch: [batch],
+}
+
+
+@pytest.mark.parametrize("kind", PROBES)
+@pytest.mark.parametrize("made", [t5, whisper])
+def test_a_model_that_makes_decoder_inputs_of_its_labels_has_them_and_every_block_is_measured(tmp_path, made, kind):
+    with torch.random.fork_rng():
+        model, batch = made()
+    rows = [{name: tensor[row] for name, tensor in batch.items()} for row in range(24)]
+    options = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "save_strategy": "no", "max_steps": 2}
+    callback = WatchCallback(PROBES[kind](rows, batch), every=2, conditions=[Mean()], strict=True)
+    Trainer(model, TrainingArguments(str(tmp_path), **options), train_dataset=rows, callbacks=[callback]).train()
+    assert {verdict.layer for verdict in callback.watch.verdicts} == set(block_layers(model))
+    assert len(block_layers(model)) >= 4
+    assert all(verdict.holds is not None for verdict in callback.watch.verdicts)
 
 
 def test_blocks_and_what_enters_the_head_are_looked_at():

@@ -53,6 +53,7 @@ def trainer(folder, *callbacks, **options):
         network(),
         TrainingArguments(str(folder), **fixed, **arguments),
         train_dataset=Sentences(),
+        eval_dataset=Sentences(),
         callbacks=list(callbacks),
     )
 

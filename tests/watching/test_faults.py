@@ -48,7 +48,7 @@ ERRORS = [
         torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 GiB"),
         "OutOfMemoryError: CUDA out of memory. T",
     ),
-    (MemoryError("no memory"), "MemoryError: no memory"),
+    (MemoryError("no memory"), "it needs more memory than there is"),
     (InputError("layer x: expected y"), "layer x: expected y"),
 ]
 
@@ -113,7 +113,7 @@ def test_a_layer_that_never_fires_is_named_and_the_others_are_measured(mode):
 
 
 def test_a_probe_that_does_not_fit_is_named_when_it_is_attached(net):
-    with pytest.warns(UserWarning, match=r"probe: inputs \(4,\) do not fit Sequential: RuntimeError: mat1 and mat2"):
+    with pytest.warns(UserWarning, match=r"probe: inputs \(4,\) do not fit Sequential: RuntimeError: "):
         watch = ch.watch(net, (X[:, :4], Y), conditions=[Mean()], every=2)
     with pytest.warns(UserWarning, match="mean cannot be measured"), watch:
         steps(net, 4, watch)

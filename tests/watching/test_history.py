@@ -1,5 +1,8 @@
+import contextlib
 import csv
 import json
+import os
+import resource
 import signal
 import subprocess
 import sys
@@ -17,6 +20,18 @@ X, Y = data()
 
 def watched(out, **options):
     return ch.watch(network(), (X, Y), conditions=[Mean()], every=2, out=out, **options)
+
+
+def count(watch, steps):
+    for _ in range(steps):
+        watch.step()
+
+
+def count_and_close(watch, steps, since=None):
+    if since is not None:
+        watch.load_state_dict({**watch.state_dict(), "step": since})
+    with watch:
+        count(watch, steps)
 
 
 def table(out):
@@ -150,6 +165,156 @@ def test_what_is_no_history_is_refused(tmp_path):
     (tmp_path / "history.jsonl").write_text('{"x": 1}\n', encoding="utf-8")
     with pytest.raises(InputError, match="no row of a history"):
         read_history(tmp_path)
+
+
+@contextlib.contextmanager
+def full_at(size):
+    """Let no file grow beyond `size` bytes in the block, as on a disk that is full: a write ends half way."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("room", [0, 30, 400], ids=["no-byte", "half-a-row", "one-row-and-a-half"])
+def test_a_disk_that_is_full_for_a_while_costs_no_row(tmp_path, room):
+    with watched(tmp_path) as watch:
+        for _ in range(2):
+            watch.step()
+        with (
+            pytest.warns(UserWarning, match="the history was not written: OSError") as said,
+            full_at((tmp_path / "history.jsonl").stat().st_size + room),
+        ):
+            count(watch, 4)
+        assert len(said) == 1
+        assert len(read_history(tmp_path)) == 2
+        for _ in range(2):
+            watch.step()
+    assert [step for step, *_ in keys(tmp_path)] == [2, 2, 4, 4, 6, 6, 8, 8]
+    assert table(tmp_path) == keys(tmp_path)
+    assert not list(tmp_path.glob("history.before*"))
+
+
+def test_a_disk_that_is_full_at_the_end_ends_no_training(tmp_path):
+    watch = watched(tmp_path, save=tmp_path / "saved")
+    with pytest.warns(UserWarning, match="the training goes on") as said, full_at(100):
+        count_and_close(watch, 7)
+    lines = [str(warning.message) for warning in said]
+    assert (watch.steps, len(watch.history)) == (7, 8)
+    assert sorted(line.split(":")[1] for line in lines) == [
+        " a checkpoint was not saved",
+        " the history was not written",
+        " the summary was not written",
+    ]
+    assert all(line.endswith("the training goes on") for line in lines)
+
+
+def test_closing_a_file_that_fails_is_a_warning(tmp_path, monkeypatch):
+    def broken(self):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("connectivity_hooks.watching.history_file.HistoryFile.close", broken)
+    with pytest.warns(UserWarning, match="history was not written: .*No space left"):
+        count_and_close(watched(tmp_path), 1)
+
+
+GOOD = (
+    '{"step": 2, "epoch": 0, "elapsed": 0.1, "spent": 0.1, "weights": "model", "condition": "mean", "layer": "2", '
+    '"status": "holds", "measured": 1.0, "threshold": 0.0, "unit": "mean", "reason": "", "details": {}}'
+)
+DAMAGE = {
+    "no-row": b'{"x": 1}',
+    "no-json": b"[",
+    "a-list": b"[1, 2]",
+    "bad-utf-8": b"\xff\xfe\x80",
+    "zeros": bytes(300),
+    "deep": b"[" * 100_000,
+    "deep-details": GOOD.replace("{}}", '{"a": ' + "[" * 50_000 + "]" * 50_000 + "}}").encode(),
+    "text-for-a-step": GOOD.replace('"step": 2', '"step": "2"').encode(),
+    "a-step-of-a-list": GOOD.replace('"step": 2', '"step": [2]').encode(),
+    "a-huge-number": GOOD.replace('"measured": 1.0', '"measured": 1' + "0" * 400).encode(),
+    "not-a-number": GOOD.replace('"measured": 1.0', '"measured": NaN').encode(),
+    "details-that-are-a-list": GOOD.replace('"details": {}', '"details": [1]').encode(),
+    "a-long-line": b"x" * 3_000_000,
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_history_is_kept_aside_and_its_whole_rows_go_on(tmp_path, kind):
+    rows = GOOD.encode() + b"\n" + DAMAGE[kind] + b"\n" + GOOD.replace('"layer": "2"', '"layer": "5"').encode() + b"\n"
+    (tmp_path / "history.jsonl").write_bytes(rows)
+    with pytest.raises(InputError, match=r"history.jsonl: holds a line that is no row .* line 2"):
+        read_history(tmp_path)
+    again = watched(tmp_path)
+    again.load_state_dict({**again.state_dict(), "step": 2})
+    assert [row.layer for row in again.history] == ["2", "5"]
+    with pytest.warns(UserWarning, match=r"damaged line.*kept as history.damaged-1.jsonl.* with the 2 rows") as said:
+        count_and_close(again, 2)
+    assert len(said) == 1
+    assert "\n" not in str(said[0].message)
+    assert (tmp_path / "history.damaged-1.jsonl").read_bytes() == rows
+    assert keys(tmp_path) == table(tmp_path) == [(step, "mean", layer) for step in (2, 4) for layer in ("2", "5")]
+
+
+def test_a_damaged_history_that_is_not_gone_on_with_is_kept_too(tmp_path):
+    (tmp_path / "history.jsonl").write_bytes(b"\xff\n")
+    with pytest.warns(UserWarning, match=r"kept as history.damaged-1.jsonl"):
+        count_and_close(watched(tmp_path), 2)
+    assert (tmp_path / "history.damaged-1.jsonl").read_bytes() == b"\xff\n"
+    assert [step for step, *_ in keys(tmp_path)] == [2, 2]
+
+
+@pytest.mark.parametrize("name", ["history.jsonl", "history.csv"])
+@pytest.mark.parametrize("kind", ["link", "dangling", "pipe", "folder"])
+def test_what_is_no_file_of_ours_is_not_followed(tmp_path, name, kind):
+    elsewhere, out = tmp_path / "elsewhere", tmp_path / "out"
+    out.mkdir()
+    if kind == "pipe":
+        os.mkfifo(out / name)
+    elif kind == "folder":
+        (out / name).mkdir()
+    else:
+        if kind == "link":
+            elsewhere.write_text(GOOD + "\n")
+        (out / name).symlink_to(elsewhere)
+    again = watched(out)
+    with pytest.warns(UserWarning, match=r"watch: the history .*" + name.replace(".", "[.]")):
+        count_and_close(again, 2, since=2)
+    assert len(again.history) == 2
+    assert not elsewhere.exists() or elsewhere.read_text() == GOOD + "\n"
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        [],
+        {"format": "connectivity_hooks.watch/1"},
+        {"format": ["x"]},
+        *(
+            {"format": "connectivity_hooks.watch/1", "step": 1, "epoch": 0, "elapsed": 0.0, "spent": 0.0, **damage}
+            for damage in (
+                {},
+                {"statuses": 3},
+                {"statuses": {"a": 1}},
+                {"statuses": {}, "step": "x"},
+                {"statuses": {}, "step": -1},
+                {"statuses": {}, "elapsed": float("nan")},
+                {"statuses": {}, "elapsed": 10**400},
+                {"statuses": {}, "epoch": None},
+            )
+        ),
+    ],
+)
+def test_a_damaged_state_is_refused_in_a_line_and_changes_nothing(state):
+    watch = watched(None)
+    watch.step()
+    with pytest.raises(InputError) as refused:
+        watch.load_state_dict(state)
+    assert "\n" not in str(refused.value)
+    assert watch.steps == 1
 
 
 KILLED = """

@@ -31,7 +31,7 @@ def check(model, probe=(X, Y), **options):
 
 
 def mean_of(tensor):
-    return pytest.approx(float(tensor.detach().mean()), rel=1e-5)
+    return pytest.approx(float(tensor.detach().mean()), rel=1e-5, abs=1e-6)  # another machine adds in another order
 
 
 class Checkpointed(nn.Module):
@@ -127,6 +127,7 @@ def test_inputs_by_name_and_in_a_row():
     assert set(check(Named(), [named], layers="first")) == {"first"}
 
 
+@pytest.mark.filterwarnings("ignore:watch. mean. layers.0.self_attn.out_proj cannot be measured")
 def test_encoder_layers_are_watched_and_a_bypassed_projection_is_named():
     encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(6, 2, 12, batch_first=True), 2)
     probe = [(torch.randn(10, 4, 6), torch.zeros(10, dtype=torch.long))]
@@ -286,6 +287,7 @@ class TestCompiledInTrainingMode:
         assert {row.status for row in watch.history} <= {"holds", "fails"}
         assert len({row.step for row in watch.history}) == 2
 
+    @pytest.mark.filterwarnings("ignore:capture. no layer fired")
     def test_attached_too_late_it_is_named_and_the_training_goes_on(self, net):
         compiled = torch.compile(net, backend="eager")
         steps(compiled, 1)

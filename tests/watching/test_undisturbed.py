@@ -82,6 +82,21 @@ def test_buffers_that_a_forward_changes_are_kept():
     assert all(value is buffers[name] for name, value in model.named_buffers())
 
 
+def test_generators_of_the_models_own_are_kept():
+    class Noisy(nn.Sequential):
+        def __init__(self, *layers):
+            super().__init__(*layers)
+            self.generator = torch.Generator().manual_seed(1)
+
+        def forward(self, x):
+            return super().forward(x + torch.randn(x.shape, generator=self.generator))
+
+    model = Noisy(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    before = model.generator.get_state()
+    check(model)
+    assert torch.equal(model.generator.get_state(), before)
+
+
 def test_gradients_are_kept(net):
     net(X).sum().backward()
     before = {name: parameter.grad.clone() for name, parameter in net.named_parameters()}

@@ -53,6 +53,7 @@ class Separability(Condition):
     """
 
     name = "separability"
+    watched = True
     Options = Options
 
     def check(self, observation: Observation) -> Iterator[Verdict]:
