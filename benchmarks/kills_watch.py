@@ -26,6 +26,7 @@ STEPS = 60
 # The training's own checkpoints. What passed since the last check is not in the state of a watch: in mode training only
 # a checkpoint at a check goes on with the same rows.
 KEPT_EVERY = {"probe": 7, "training": 10}
+CONDITIONS = {"separability": {"draws": 1, "iterations": 50}, "feature-rank": {}}  # cheap: kills are to fall everywhere
 TIMES = ("elapsed", "spent")
 
 
@@ -82,7 +83,7 @@ def train(folder, mode):
     y = (x[:, 0] > 0).long() + (x[:, 1] > 0).long()
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     options = {"probe": (x, y)} if mode == "probe" else {"mode": mode, "samples": 32, "capture_every": 1}
-    watch = ch.watch(model, every=5, conditions=["separability", "feature-rank"], out=folder, save=folder / "saved",
+    watch = ch.watch(model, every=5, conditions=CONDITIONS, out=folder, save=folder / "saved",
                      strict=True, **options)  # fmt: skip
     own = folder / "own.pt"
     if own.exists():
