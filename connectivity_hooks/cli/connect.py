@@ -97,7 +97,7 @@ def command(a: str, b: str, **given: Any) -> int:
     checked = _check_conditions(methods.conditions, ends, task, display)
     del ends
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(OutputFolder(given["out"])) if given["out"] else None
+        folder = stack.enter_context(OutputFolder(given["out"], display)) if given["out"] else None
         evaluations = [
             _connect(builder, methods.aligner, pair, task, measuring(given), folder, display)
             for builder in methods.builders

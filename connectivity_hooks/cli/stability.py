@@ -66,8 +66,8 @@ def command(folder: pathlib.Path, out: pathlib.Path | None, **given: Any) -> Non
     task = task_of(task_flags(given), [read(first)], [str(first)])
     inspect(found, task)
     with contextlib.ExitStack() as stack:
-        place = stack.enter_context(OutputFolder(out)) if out else None
-        result = analyse(found, task, how, Kept(place.path / "pairs") if place else None, display)
+        place = stack.enter_context(OutputFolder(out, display)) if out else None
+        result = analyse(found, task, how, Kept(place.path / "pairs", display) if place else None, display)
         if place:
             result.save(place.path)
     _show(result, given["as_json"], out)

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from connectivity_hooks.checkpoints.atomic import atomic_text
 from connectivity_hooks.reports.plots import as_svg, figure_of, inline
+from connectivity_hooks.untrusted import guarded
 
 if TYPE_CHECKING:
     from connectivity_hooks.reports.report import Saved
@@ -22,11 +23,17 @@ WORDS = {
 
 
 def write_pages(saved: Saved, folder: pathlib.Path) -> None:
-    """Write report.svg, where a path was measured, and report.html; each in one step."""
-    picture = draw(saved)
+    """Write report.svg, where a path was measured, and report.html; each in one step.
+
+    Raises:
+        InputError: The report does not hold what the page shows; nothing is written then.
+    """
+    with guarded(folder, "the folder of a finished report", "run connect with --out again"):
+        picture = draw(saved)
+        text = render_html(saved, picture)
     if picture:
         atomic_text(folder / "report.svg", picture)
-    atomic_text(folder / "report.html", render_html(saved, picture))
+    atomic_text(folder / "report.html", text)
 
 
 def draw(saved: Saved) -> str:
@@ -71,12 +78,17 @@ def _figure(value: Any) -> str:
 
 
 def _percent(value: Any) -> str:
-    return "–" if value is None or isinstance(value, jinja2.Undefined) else f"{100 * value:.2f} %"
+    return _scaled(value, 100, ".2f", " %")
 
 
 def _points(value: Any) -> str:
-    return "–" if value is None or isinstance(value, jinja2.Undefined) else f"{100 * value:.2f}"
+    return _scaled(value, 100, ".2f", "")
 
 
 def _seconds(value: Any) -> str:
-    return "–" if value is None or isinstance(value, jinja2.Undefined) else f"{value:.1f} s"
+    return _scaled(value, 1, ".1f", " s")
+
+
+def _scaled(value: Any, scale: int, form: str, unit: str) -> str:
+    # What is no number stays as it is: a text times 100 would be a hundred texts.
+    return f"{scale * value:{form}}{unit}" if isinstance(value, (int, float)) else _figure(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -11,6 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from connectivity_hooks.checkpoints.atomic import atomic_text
 from connectivity_hooks.evaluation.evaluation import Evaluation
 from connectivity_hooks.paths.path import Path
+from connectivity_hooks.untrusted import read_text
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBERS = ("t", "loss", "loss_interval", "excess", "excess_interval", "rise", "rise_interval")
@@ -64,16 +66,34 @@ def write_csv(file: pathlib.Path, columns: Sequence[str], rows: Sequence[Sequenc
 
 
 def read_rows(file: pathlib.Path) -> list[Row]:
-    """Read the rows back; raise `ValueError` or `KeyError` when the file is malformed."""
-    with file.open(encoding="utf-8", newline="") as stream:
-        return [_row(record) for record in csv.DictReader(stream)]
+    """Read the rows back; to be called inside `guarded`.
+
+    Raises:
+        InputError: The file cannot be read.
+        ValueError: A row has other columns, a t outside [0, 1], or something that is no number where one belongs.
+    """
+    text = read_text(file, "a table of measurements")
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    columns = next(lines, [])
+    if columns != [column.name for column in fields(Row)]:
+        raise ValueError(f"expected the columns {', '.join(column.name for column in fields(Row))}")
+    return [_row(dict(zip(columns, line, strict=True))) for line in lines]
 
 
 def _row(record: Mapping[str, str]) -> Row:
     text = {name: record[name].removeprefix("'") for name in ("builder", "split", "source", "guarantee")}
-    numbers = {name: float(record[name]) for name in _NUMBERS}
-    errors = {name: float(record[name]) if record[name] else None for name in _ERRORS}
+    numbers = {name: _number(record[name]) for name in _NUMBERS}
+    errors = {name: _number(record[name]) if record[name] else None for name in _ERRORS}
+    if not 0 <= numbers["t"] <= 1:
+        raise ValueError(f"expected t in [0, 1], found {numbers['t']}")
     return Row(**text, **numbers, **errors)  # type: ignore[arg-type]
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if math.isnan(number):
+        raise ValueError(f"expected a number, found {text}")
+    return number
 
 
 def cell(value: object) -> object:

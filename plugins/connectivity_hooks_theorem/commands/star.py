@@ -73,7 +73,7 @@ def command(checkpoints: Sequence[str], out: pathlib.Path, **given: Any) -> None
     task = task_of(task_flags(given), [], [])
     options = {"hub": given["hub"], "effort": given["effort"]}
     builder = Certified(make_options(Certified.Options, options, "certified"), seed=given["seed"], progress=display)
-    with OutputFolder(out) as folder:
+    with OutputFolder(out, display) as folder:
         rays = [_ray(folder, name, file, task, builder, display) for name, file in _named(checkpoints)]
         for left, right in itertools.combinations(rays, 2) if given["pairs"] else ():
             joined(left.path, right.path).save(folder.path_file(f"{left.name}-{right.name}"))
