@@ -5,17 +5,18 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import functools
-import math
 import types
 import typing
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
-T = TypeVar("T")
+Table: TypeAlias = Mapping[str, Any]
+"""A JSON object, whatever it holds."""
 
 _SEQUENCES = (list, tuple, collections.abc.Sequence)
 
 
-def typed(kind: type[T], value: object, place: str = "") -> T:
+def typed(kind: Any, value: object, place: str = "") -> Any:
     """Return `value`, as JSON holds it, as a `kind`; to be called inside `untrusted.guarded`.
 
     Args:
@@ -24,13 +25,15 @@ def typed(kind: type[T], value: object, place: str = "") -> T:
         place: Where it stands, for the message.
 
     Raises:
-        ValueError: A field is missing or unknown, or something is of another type, or a number is not a number.
+        ValueError: A field is missing or unknown, or something is of another type.
+        OverflowError: A whole number is too large for the float it should be.
     """
-    made: T = _typed(kind, value, place)
-    return made
+    return _typed(kind, value, place)
 
 
 def _typed(kind: Any, value: Any, place: str) -> Any:
+    if kind is Any:
+        return value
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         return _record(kind, value, place)
@@ -63,8 +66,7 @@ def _several(arguments: tuple[Any, ...], value: Any, place: str) -> tuple[Any, .
 
 def _plain(kind: Any, value: Any, place: str) -> Any:
     if kind is float and type(value) in (int, float):
-        number = float(value)
-        return _refuse("a number", value, place) if math.isnan(number) else number
+        return float(value)
     return value if type(value) is kind else _refuse(kind.__name__, value, place)
 
 

@@ -55,7 +55,9 @@ def guarded(what: object, expected: str, remedy: str = "") -> Iterator[None]:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         advice = f"; {remedy}" if remedy else ""
-        raise InputError(f"{what}: is not {expected}: {one_line(error, 200)}{advice}") from None
+        # A ValueError's words are a reader's own, made for a person; other kinds say more with their name.
+        shown = InputError(str(error)) if type(error) is ValueError and str(error) else error
+        raise InputError(f"{what}: is not {expected}: {one_line(shown, 200)}{advice}") from None
 
 
 def open_regular(file: pathlib.Path) -> BinaryIO:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -82,18 +81,11 @@ def read_rows(file: pathlib.Path) -> list[Row]:
 
 def _row(record: Mapping[str, str]) -> Row:
     text = {name: record[name].removeprefix("'") for name in ("builder", "split", "source", "guarantee")}
-    numbers = {name: _number(record[name]) for name in _NUMBERS}
-    errors = {name: _number(record[name]) if record[name] else None for name in _ERRORS}
+    numbers = {name: float(record[name]) for name in _NUMBERS}
+    errors = {name: float(record[name]) if record[name] else None for name in _ERRORS}
     if not 0 <= numbers["t"] <= 1:
         raise ValueError(f"expected t in [0, 1], found {numbers['t']}")
     return Row(**text, **numbers, **errors)  # type: ignore[arg-type]
-
-
-def _number(text: str) -> float:
-    number = float(text)
-    if math.isnan(number):
-        raise ValueError(f"expected a number, found {text}")
-    return number
 
 
 def cell(value: object) -> object:

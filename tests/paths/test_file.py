@@ -158,5 +158,5 @@ def test_malformed_metadata_is_refused_in_one_line(tmp_path, metadata):
     ],
 )
 def test_malformed_tensors_are_refused_in_one_line(tmp_path, change):
-    with pytest.raises(InputError, match=r"bad\.safetensors: not a valid path file: .+"):
+    with pytest.raises(InputError, match=r"bad\.safetensors: is not a valid path file: .+"):
         Path.load(tampered(tmp_path, change))
