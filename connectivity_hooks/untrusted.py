@@ -1,9 +1,9 @@
 """What comes from disk or was typed, read through one guard: its faults are one line each, never a traceback.
 
 Whoever reads something that this process did not make opens it with `open_regular`, `read_text` or `read_json`, makes
-sense of it inside ``with guarded(…)`` and, where it becomes objects of ours, by `records.typed`. Linter rules forbid the
-ways around (``json.loads``, ``numpy.load``, …). What takes memory in proportion to a number that stands in a file asks
-`memory.require` first.
+sense of it inside ``with guarded(…)`` and, where it becomes objects of ours, by `records.typed`. What takes memory in
+proportion to a number that stands in a file asks `memory.require` first. Linter rules forbid the ways around
+(``json.loads``, ``numpy.load``, …).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import pathlib
 import re
 import stat
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
@@ -119,23 +120,29 @@ def parse_json(text: str, unique: Callable[[list[tuple[str, Any]]], Any] | None 
 
 
 def parse_literal(text: str) -> Any:
-    """Return the Python literal that a person typed; to be called inside `guarded`.
+    """Return the Python literal that a person typed, or the text itself where it is none.
 
     Raises:
-        ValueError: It is longer than `LONGEST_LITERAL` or nests deeper than `DEEPEST`; else what `ast` raises.
+        ValueError: It is longer than `LONGEST_LITERAL` or nests deeper than `DEEPEST`.
+        Exception: Python's parser gives up, as on ``{[]: 1}``.
     """
     if len(text) > LONGEST_LITERAL:
         raise ValueError(f"it is longer than {LONGEST_LITERAL} characters")
-    value = ast.literal_eval(text)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python's remarks on text that is no code
+            value = ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
     _check_depth(value)
     return value
 
 
 def require_utf8(path: str | os.PathLike[str], what: str = "file") -> None:
-    """Refuse a name that is not UTF-8: reports, path files and terminals could not hold it, after all the compute.
+    r"""Refuse a name that is not UTF-8: reports, path files and terminals could not hold it, after all the compute.
 
     Raises:
-        InputError: The path has bytes that are no UTF-8; they are shown as ``\\xff``.
+        InputError: The path has bytes that are no UTF-8; they are shown as ``\xff``.
     """
     raw = os.fsencode(path)
     try:

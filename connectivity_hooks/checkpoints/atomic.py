@@ -46,16 +46,26 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
-    sync_folder(target.parent)
+    _sync_folder(target.parent)
 
 
 def atomic_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` in UTF-8 to `path` in one step; half a character, which UTF-8 has not, is written as ``\\udcff``."""
+    """Write `text` in UTF-8 to `path` in one step; half a character, which has none, is written as its escape."""
     with atomic_write(path) as file:
         file.write(text.encode("utf-8", "backslashreplace"))
 
 
-def sync_folder(folder: pathlib.Path) -> None:
+def make_folder(folder: pathlib.Path) -> None:
+    """Make a folder with its parents; raise `InputError` where that cannot be, or its name is not UTF-8."""
+    require_utf8(folder, "folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{folder}: cannot be made: {reason}; choose another folder") from None
+
+
+def _sync_folder(folder: pathlib.Path) -> None:
     """Have the folder's list of names on the disk: a renamed file is safe only then."""
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -15,7 +15,7 @@ from torch import Tensor
 from connectivity_hooks.checkpoints import sharded
 from connectivity_hooks.checkpoints.header import Entry, Malformed, read_header, shown
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.untrusted import open_regular
+from connectivity_hooks.untrusted import open_regular, require_utf8
 
 INDEX = ".safetensors.index.json"
 
@@ -52,6 +52,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
         InputError: There is no such file, or it is malformed, hostile or a pickle; one line says what to do.
     """
     file = _resolve(pathlib.Path(path))
+    require_utf8(file)
     if file.name.endswith(INDEX):
         return _read_shards(file)
     weights, metadata, digest = read_file(file)

@@ -17,6 +17,7 @@ from connectivity_hooks.cli.entry import NOT_MET
 from connectivity_hooks.cli.folder import OutputFolder
 from connectivity_hooks.cli.measuring_options import measuring, measuring_options
 from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options
+from connectivity_hooks.cli.numbers import Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, print_json
@@ -78,7 +79,7 @@ class _Methods:
 )
 @click.option("--reporter", "reporters", multiple=True, metavar="NAME", help="Write a plugin's report too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
+@click.option("--seed", type=Seed(), default=0, show_default=True, help="Seed of every random choice.")
 @plugin_options
 def command(a: str, b: str, **given: Any) -> int:
     """Connect two checkpoints A and B of one model by a path in weight space.

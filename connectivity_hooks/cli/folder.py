@@ -57,7 +57,9 @@ class OutputFolder:
         file = self.path / f"{builder}{_PATH}"
         require_utf8(file)
         if len(os.fsencode(file.name)) > _LONGEST_NAME:
-            raise InputError(f"{builder}: its path file would have a name of more than {_LONGEST_NAME} bytes; rename it")
+            raise InputError(
+                f"{builder}: its path file would have a name of more than {_LONGEST_NAME} bytes; rename it"
+            )
         return file
 
     def unfinished_path(self, builder: str, subject: Mapping[str, object]) -> Path | None:

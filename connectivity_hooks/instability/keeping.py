@@ -7,7 +7,7 @@ import json
 import pathlib
 from collections.abc import Mapping
 
-from connectivity_hooks.checkpoints.atomic import atomic_text
+from connectivity_hooks.checkpoints.atomic import atomic_text, make_folder
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation.journal import Journal
 from connectivity_hooks.instability.inspection import Twin
@@ -33,10 +33,7 @@ class Kept:
     def __init__(self, folder: pathlib.Path, progress: Progress = SILENT) -> None:
         self._folder = folder
         self._progress = progress
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be made: {error.strerror}; choose another folder") from None
+        make_folder(folder)
 
     def known(self, twin: Twin, subject: Mapping[str, object]) -> Connection | None:
         """Return what was measured between two copies, of the same subject; None if it was not."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
-from connectivity_hooks.checkpoints.atomic import atomic_text
+from connectivity_hooks.checkpoints.atomic import atomic_text, make_folder
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation.barriers import Barriers
 from connectivity_hooks.evaluation.measurement import Measurement
@@ -16,7 +16,7 @@ from connectivity_hooks.instability.figure import stability_figure
 from connectivity_hooks.instability.spread import Instability, Spread
 from connectivity_hooks.reports.html import page
 from connectivity_hooks.reports.plots import as_svg
-from connectivity_hooks.reports.report import environment, finite, make_folder
+from connectivity_hooks.reports.report import environment, finite
 from connectivity_hooks.reports.rows import write_csv
 from connectivity_hooks.reports.tables import aligned
 from connectivity_hooks.untrusted import guarded, read_json

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from connectivity_hooks import __version__
-from connectivity_hooks.checkpoints.atomic import atomic_text
+from connectivity_hooks.checkpoints.atomic import atomic_text, make_folder
 from connectivity_hooks.contracts.condition import Verdict
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation.evaluation import Evaluation
@@ -106,20 +106,13 @@ class Saved:
 def load_saved(folder: pathlib.Path) -> Saved:
     """Read report.json and evaluation.csv of a folder; raise `InputError` when they are not there or not whole."""
     file = folder / FILE
+    if not file.exists():
+        raise InputError(f"{folder}: holds no finished report; run connect with --out first")
     content = read_json(file, "a finished report", REMEDY)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{file}: is not of format {FORMAT}; {REMEDY}")
     with guarded(folder / ROWS, "the table of measurements of a report", REMEDY):
         return Saved(content, tuple(read_rows(folder / ROWS)))
-
-
-def make_folder(folder: pathlib.Path) -> None:
-    """Make a report's folder with its parents; raise `InputError` where that cannot be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{folder}: cannot be made: {reason}; choose another folder") from None
 
 
 def verdict_json(verdict: Verdict) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import math
 import pathlib
 from typing import Any
 
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.untrusted import read_json
 
 _LARGEST = 1 << 20
 _PASSED_ON = ("num_classes", "global_pool")
@@ -19,11 +20,9 @@ def model_of_folder(folder: pathlib.Path) -> str | None:
         InputError: config.json names an architecture, and is malformed beyond that.
     """
     file = folder / "config.json"
-    if not file.is_file() or file.stat().st_size > _LARGEST:
-        return None
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+        config = read_json(file, "a configuration", longest=_LARGEST)
+    except InputError:  # there is none, or it is none of timm's
         return None
     if not isinstance(config, dict) or "architecture" not in config:
         return None
@@ -49,7 +48,8 @@ def _query(file: pathlib.Path, arguments: dict[str, Any]) -> str:
     parts = []
     for key, value in arguments.items():
         text = value if isinstance(value, str) else repr(value)
-        if not str(key).isidentifier() or any(sign in text for sign in "&?#"):
+        infinite = isinstance(value, float) and not math.isfinite(value)
+        if infinite or not key.isidentifier() or any(sign in text for sign in "&?#"):
             raise InputError(f"{file}: the argument {str(key)[:40]!r} cannot be passed on; say --model")
         parts.append(f"{key}={text}")
     return "?" + "&".join(parts) if parts else ""

@@ -114,7 +114,7 @@ def test_images_of_several_sizes_need_a_size(tmp_path):
 def test_a_broken_image_is_named(tmp_path):
     folder = image_folder(tmp_path)
     (folder / "train" / "dog" / "9.png").write_bytes(b"\x89PNG broken")
-    with pytest.raises(InputError, match=r"9\.png: cannot be read as an image"):
+    with pytest.raises(InputError, match=r"9\.png: is not an image: its format is unknown"):
         load_data(str(folder), HERE)
 
 

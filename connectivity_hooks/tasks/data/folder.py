@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from connectivity_hooks import memory
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.tasks.data.raw import Arrays, RawData
+from connectivity_hooks.untrusted import guarded, open_regular
+
+_REMEDY = "remove it"
+_COLOURS = 3
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 TESTS = ("test", "val", "valid")
@@ -54,6 +61,7 @@ def _split(folder: pathlib.Path, classes: list[str], size: int | None) -> Arrays
         labels += [label] * len(images)
     if not files:
         raise InputError(f"{folder}: holds no images")
+    _require_memory(folder, files, size)
     with ThreadPoolExecutor() as pool:
         arrays = list(pool.map(lambda file: _image(file, size), files))
     shapes = {array.shape[:2] for array in arrays}
@@ -65,12 +73,38 @@ def _split(folder: pathlib.Path, classes: list[str], size: int | None) -> Arrays
 
 
 def _image(file: pathlib.Path, size: int | None) -> npt.NDArray[np.uint8]:
-    try:
-        with Image.open(file) as image:
-            plain = image.convert("L" if image.mode in ("1", "L") else "RGB")
-            return np.asarray(plain if size is None else _centre(plain, size))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{file}: cannot be read as an image: {error}; remove it") from None
+    with _opened(file) as image:
+        memory.require(_bytes(image.size), f"{file}: the image", _REMEDY)
+        plain = image.convert("L" if image.mode in ("1", "L") else "RGB")
+        return np.asarray(plain if size is None else _centre(plain, size))
+
+
+def _require_memory(folder: pathlib.Path, files: Sequence[pathlib.Path], size: int | None) -> None:
+    """Refuse a folder that does not fit in memory, by the size of its first image where none is asked for."""
+    if size is not None:
+        sides = (size, size)
+    else:
+        with _opened(files[0]) as image:
+            sides = image.size
+    images = f"{folder}: {len(files)} images of {sides[0]}×{sides[1]}"
+    memory.require(len(files) * _bytes(sides), images, "give a smaller --image-size, or FILE.py:callable with a loader")
+
+
+@contextlib.contextmanager
+def _opened(file: pathlib.Path) -> Iterator[Image.Image]:
+    """Yield an image of which no more than the header has been read; what goes wrong with it is one line."""
+    with open_regular(file) as stream, guarded(file, "an image", _REMEDY):
+        try:
+            opened = Image.open(stream)
+        except UnidentifiedImageError:
+            raise ValueError("its format is unknown") from None
+        with opened as image:
+            yield image
+
+
+def _bytes(sides: tuple[int, int]) -> int:
+    """Return what an image takes at most: its bytes, and the floats they are scaled to."""
+    return sides[0] * sides[1] * _COLOURS * (1 + 4)
 
 
 def _centre(image: Image.Image, size: int) -> Image.Image:

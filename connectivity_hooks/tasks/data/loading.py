@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -57,7 +58,8 @@ def load_data(
 
 def _raw(spec: str, cache_limit: int, image_size: int | None) -> RawData:
     path = pathlib.Path(spec)
-    if path.is_dir():
+    mode = _mode(path)
+    if stat.S_ISDIR(mode):
         return folder.load(path, image_size)
     if image_size is not None:
         raise UsageError("--image-size goes with an image folder only")
@@ -67,11 +69,18 @@ def _raw(spec: str, cache_limit: int, image_size: int | None) -> RawData:
         return arrays.load(path)
     if ":" in spec:
         return callables.load(spec, cache_limit)
-    if path.exists() or "/" in spec:
+    if mode or "/" in spec:
         raise InputError(f"{spec}: expected digits, X.npz, X.safetensors, an image folder or FILE.py:callable")
     raise UsageError(
         f"unknown data {spec!r}; expected digits, X.npz, X.safetensors, an image folder or FILE.py:callable"
     )
+
+
+def _mode(path: pathlib.Path) -> int:
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):  # not there, or a name that no file can have
+        return 0
 
 
 def _split(
@@ -103,7 +112,7 @@ def prepare(inputs: Tensor, targets: Tensor, where: str, scale: list[float] | No
     unless the second axis could be channels as well: then it is (N, C, H, W) already.
 
     Raises:
-        InputError: Inputs hold NaN or Inf, or targets have a shape of their own.
+        InputError: Inputs or targets hold NaN or Inf.
     """
     scaled = inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs
     if scaled.ndim == 3 and (inputs.dtype == torch.uint8 or inputs.is_floating_point()):
@@ -112,11 +121,13 @@ def prepare(inputs: Tensor, targets: Tensor, where: str, scale: list[float] | No
         scaled = scaled.permute(0, 3, 1, 2).contiguous()
     if scaled.is_floating_point() and not bool(torch.isfinite(scaled).all()):
         raise InputError(f"{where}: inputs hold NaN or Inf; clean the data")
-    return _normalised(scaled, scale, where), _targets(targets)
+    return _normalised(scaled, scale, where), _targets(targets, where)
 
 
-def _targets(targets: Tensor) -> Tensor:
+def _targets(targets: Tensor, where: str) -> Tensor:
     if targets.is_floating_point():
+        if not bool(torch.isfinite(targets).all()):
+            raise InputError(f"{where}: targets hold NaN or Inf; clean the data")
         return targets
     labels = targets.long()
     return labels.flatten() if labels.ndim == 2 and labels.shape[1] == 1 else labels

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from connectivity_hooks.checkpoints import write_tensors
+from connectivity_hooks.cli.numbers import Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, print_json
@@ -51,7 +52,7 @@ Example:
     help="Stop at this training loss; paths over the hub are bounded by no less than the hub's own.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
+@click.option("--seed", type=Seed(), default=0, show_default=True, help="Seed of every random choice.")
 @plugin_options
 def command(out: pathlib.Path, **given: Any) -> None:
     """Train a hub: a network that uses half of every layer's neurons, the others silent.
