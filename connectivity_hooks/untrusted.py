@@ -2,7 +2,7 @@
 
 Whoever reads something that this process did not make opens it with `open_regular`, `read_text` or `read_json`, makes
 sense of it inside ``with guarded(…)`` and, where it becomes objects of ours, by `records.typed`. What takes memory in
-proportion to a number that stands in a file asks `memory.require` first. Linter rules forbid the ways around
+proportion to a number that stands in a file asks `memory.require_memory` first. Linter rules forbid the ways around
 (``json.loads``, ``numpy.load``, …).
 """
 

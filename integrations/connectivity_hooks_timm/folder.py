@@ -7,8 +7,9 @@ import pathlib
 from typing import Any
 
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.untrusted import read_json
+from connectivity_hooks.untrusted import guarded, read_json
 
+# A thousand times what timm writes.
 _LARGEST = 1 << 20
 _PASSED_ON = ("num_classes", "global_pool")
 
@@ -20,13 +21,16 @@ def model_of_folder(folder: pathlib.Path) -> str | None:
         InputError: config.json names an architecture, and is malformed beyond that.
     """
     file = folder / "config.json"
-    try:
-        config = read_json(file, "a configuration", longest=_LARGEST)
-    except InputError:  # there is none, or it is none of timm's
+    if not file.is_file() or file.stat().st_size > _LARGEST:
         return None
+    try:
+        config = read_json(file, "a model's configuration")
+    except InputError:
+        return None  # not timm's: whoever wrote it, the folder's checkpoint may be read all the same
     if not isinstance(config, dict) or "architecture" not in config:
         return None
-    return f"timm:{_architecture(file, config)}{_query(file, _arguments(file, config))}"
+    with guarded(file, "timm's configuration of a model", "say --model"):
+        return f"timm:{_architecture(file, config)}{_query(file, _arguments(file, config))}"
 
 
 def _architecture(file: pathlib.Path, config: dict[str, Any]) -> str:
@@ -49,7 +53,7 @@ def _query(file: pathlib.Path, arguments: dict[str, Any]) -> str:
     for key, value in arguments.items():
         text = value if isinstance(value, str) else repr(value)
         infinite = isinstance(value, float) and not math.isfinite(value)
-        if infinite or not key.isidentifier() or any(sign in text for sign in "&?#"):
+        if infinite or not str(key).isidentifier() or any(sign in text for sign in "&?#"):
             raise InputError(f"{file}: the argument {str(key)[:40]!r} cannot be passed on; say --model")
         parts.append(f"{key}={text}")
     return "?" + "&".join(parts) if parts else ""

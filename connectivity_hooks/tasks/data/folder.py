@@ -13,8 +13,8 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from connectivity_hooks import memory
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.memory import require_memory
 from connectivity_hooks.tasks.data.raw import Arrays, RawData
 from connectivity_hooks.untrusted import guarded, open_regular
 
@@ -74,7 +74,7 @@ def _split(folder: pathlib.Path, classes: list[str], size: int | None) -> Arrays
 
 def _image(file: pathlib.Path, size: int | None) -> npt.NDArray[np.uint8]:
     with _opened(file) as image:
-        memory.require(_bytes(image.size), f"{file}: the image", _REMEDY)
+        require_memory(_bytes(image.size), file, _REMEDY)
         plain = image.convert("L" if image.mode in ("1", "L") else "RGB")
         return np.asarray(plain if size is None else _centre(plain, size))
 
@@ -86,8 +86,8 @@ def _require_memory(folder: pathlib.Path, files: Sequence[pathlib.Path], size: i
     else:
         with _opened(files[0]) as image:
             sides = image.size
-    images = f"{folder}: {len(files)} images of {sides[0]}×{sides[1]}"
-    memory.require(len(files) * _bytes(sides), images, "give a smaller --image-size, or FILE.py:callable with a loader")
+    images = f"{folder}: its {len(files)} images of {sides[0]}×{sides[1]}"
+    require_memory(len(files) * _bytes(sides), images, "give a smaller --image-size, or FILE.py:callable with a loader")
 
 
 @contextlib.contextmanager

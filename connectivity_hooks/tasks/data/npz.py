@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from connectivity_hooks import memory
+from connectivity_hooks.memory import require_memory
 from connectivity_hooks.untrusted import guarded, open_regular
 
 WANTED = ("x_train", "y_train", "x_test", "y_test")
@@ -39,7 +39,7 @@ def read_npz(file: pathlib.Path) -> Mapping[str, Tensor]:
         chosen = {name: members[name] for name in WANTED if name in members}
         sizes = {name: _declared(archive, name, member) for name, member in chosen.items()}
         total = sum(size.tensor for size in sizes.values())
-        memory.require(total, f"{file}: the data", "give fewer samples, or FILE.py:callable with a loader")
+        require_memory(total, file, "give fewer samples, or FILE.py:callable with a loader")
         arrays = {name: _array(archive, member) for name, member in chosen.items()}
         return {name: torch.empty(0) for name in members if not chosen} | {
             name: _tensor(array) for name, array in arrays.items()
