@@ -11,7 +11,6 @@ from typing import Any
 
 from connectivity_hooks.checkpoints.atomic import atomic_text
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.untrusted import guarded, read_json
 from connectivity_hooks.watching.processes import is_main_process
 
 _NAME = "watch.json"
@@ -53,7 +52,8 @@ class EpochStates:
 
 
 def _read(file: pathlib.Path) -> dict[str, Mapping[str, Any]]:
-    expected, remedy = "the states of a watch by epoch", "remove it"
-    states = read_json(file, expected, remedy)
-    with guarded(file, expected, remedy):
+    try:
+        states = json.loads(file.read_text(encoding="utf-8"))
         return {str(int(number)): dict(state) for number, state in states.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise InputError(f"{file}: expected the states of a watch by epoch, found something else; remove it") from None
