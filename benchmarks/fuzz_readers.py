@@ -11,8 +11,8 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests" / "support"))
 
-from fuzzing import fuzz, peak  # noqa: E402  (found only with the folder above)
-from readers import READERS  # noqa: E402
+from fuzzing import fuzz, peak
+from readers import READERS
 
 
 def main():

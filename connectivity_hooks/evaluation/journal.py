@@ -100,7 +100,9 @@ def _found(file: pathlib.Path, header: str, progress: Progress) -> tuple[int, li
         lines = _lines(file)
         with guarded(file, "a whole journal", "it is started anew, and what it held is measured again"):
             contents = [_content(line) for line in lines]
-            if lines[:1] != [header]:
+            if not contents or not isinstance(contents[0], dict):
+                raise ValueError("its first line does not say what it belongs to")
+            if lines[0] != header:
                 return None
             return sum(len(line.encode()) for line in lines), _groups(contents[1:])
     except InputError as fault:

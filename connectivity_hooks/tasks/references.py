@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import importlib.util
 import pathlib
+import re
 import sys
 import types
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from connectivity_hooks.errors import ConnectivityError, InputError, UsageError,
 from connectivity_hooks.untrusted import parse_literal
 
 _SHOWN = 60
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ def parse(spec: str) -> Reference:
     """Parse a reference; raise `UsageError` when it is not one."""
     body, _, query = spec.partition("?")
     home, separator, name = body.rpartition(":")
+    if _CONTROL.search(body):
+        raise UsageError(f"{_shown(spec)}: has control characters, which no name has")
     if not separator or not home or not name:
         raise UsageError(f"{spec!r}: expected PREFIX:NAME, FILE.py:callable or package.module:callable")
     arguments = {}

@@ -15,8 +15,6 @@ from connectivity_hooks.errors import ConnectivityError
 
 # Reading such small files takes milliseconds, a drawing up to seconds on a busy machine.
 SECONDS = 60
-# One number of a small file must not take memory in its own proportion; a picture's drawing takes some.
-MEGABYTES = 500
 
 
 class TooLong(BaseException):
@@ -34,7 +32,7 @@ def fuzz(name, folder, count, seed=0):
             outcome, fault = one(reader, random.Random(zlib.crc32(f"{name}/{seed}/{number}".encode())))
             outcomes[outcome] += 1
             faults += [(number, fault)] if fault else []
-    if peak() - before > MEGABYTES:
+    if peak() - before > reader.megabytes:
         faults.append((-1, f"{peak() - before:.0f} MB more were taken than for the valid input"))
     return outcomes, faults
 

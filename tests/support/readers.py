@@ -51,6 +51,8 @@ class Reader:
     """
 
     file = ""
+    # One number of a small file must not take memory in its own proportion; a picture's drawing takes some.
+    megabytes = 500
 
     def __init__(self, folder):
         folder.mkdir()
@@ -136,7 +138,7 @@ class Index(Json):
 
     def prepare(self):
         self.task = vector_task(lambda: mlp(4, 3))
-        weights = {name: tensor for name, tensor in self.task.factory().state_dict().items()}
+        weights = dict(self.task.factory().state_dict())
         names = sorted(weights)
         shards = {"one.safetensors": names[:3], "two.safetensors": names[3:]}
         from safetensors.torch import save_file
@@ -385,6 +387,7 @@ class Pickle(Archive):
 
 class Picture(Reader):
     file = "train/a/0.png"
+    megabytes = 1500  # an image may have 89 million pixels, in colour, in a copy for each step of its decoding
 
     def prepare(self):
         pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
@@ -417,7 +420,9 @@ class Typed(Reader):
     """What a person types: a model, a loss, the options of a method."""
 
     def prepare(self):
-        code = "from torch import nn\ndef make(**given):\n    return nn.Linear(2, 2)\ndef loss(a, b):\n    return a - b\n"
+        code = (
+            "from torch import nn\ndef make(**given):\n    return nn.Linear(2, 2)\ndef loss(a, b):\n    return a - b\n"
+        )
         (self.folder / "net.py").write_text(code)
 
     def once(self, rng):

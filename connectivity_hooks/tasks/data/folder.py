@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,6 +21,8 @@ from connectivity_hooks.untrusted import guarded, open_regular
 
 _REMEDY = "remove it"
 _COLOURS = 3
+# Pillow's own limit (0.25 GB in colour), beyond which it speaks of bombs.
+_MOST_PIXELS = 89_478_485
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 TESTS = ("test", "val", "valid")
@@ -64,9 +67,6 @@ def _split(folder: pathlib.Path, classes: list[str], size: int | None) -> Arrays
     _require_memory(folder, files, size)
     with ThreadPoolExecutor() as pool:
         arrays = list(pool.map(lambda file: _image(file, size), files))
-    shapes = {array.shape[:2] for array in arrays}
-    if len(shapes) > 1:
-        raise InputError(f"{folder}: images differ in size, e.g. {sorted(shapes)[:2]}; give --image-size N")
     gray = all(array.ndim == 2 for array in arrays)
     stacked = np.stack([array if gray else _colour(array) for array in arrays])
     return _channels_first(torch.from_numpy(stacked)), torch.tensor(labels)
@@ -80,14 +80,18 @@ def _image(file: pathlib.Path, size: int | None) -> npt.NDArray[np.uint8]:
 
 
 def _require_memory(folder: pathlib.Path, files: Sequence[pathlib.Path], size: int | None) -> None:
-    """Refuse a folder that does not fit in memory, by the size of its first image where none is asked for."""
-    if size is not None:
-        sides = (size, size)
-    else:
-        with _opened(files[0]) as image:
-            sides = image.size
+    """Refuse a folder that does not fit in memory or whose images differ in size, before one of them is decoded."""
+    shapes = {(size, size)} if size is not None else {_shape(file) for file in files}
+    if len(shapes) > 1:
+        raise InputError(f"{folder}: images differ in size, e.g. {sorted(shapes)[:2]}; give --image-size N")
+    sides = shapes.pop()
     images = f"{folder}: its {len(files)} images of {sides[0]}×{sides[1]}"
     require_memory(len(files) * _bytes(sides), images, "give a smaller --image-size, or FILE.py:callable with a loader")
+
+
+def _shape(file: pathlib.Path) -> tuple[int, int]:
+    with _opened(file) as image:
+        return image.height, image.width
 
 
 @contextlib.contextmanager
@@ -95,10 +99,14 @@ def _opened(file: pathlib.Path) -> Iterator[Image.Image]:
     """Yield an image of which no more than the header has been read; what goes wrong with it is one line."""
     with open_regular(file) as stream, guarded(file, "an image", _REMEDY):
         try:
-            opened = Image.open(stream)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Pillow's remark on large images: the size is checked below
+                opened = Image.open(stream)
         except UnidentifiedImageError:
             raise ValueError("its format is unknown") from None
         with opened as image:
+            if image.width * image.height > _MOST_PIXELS:
+                raise ValueError(f"it has {image.width * image.height} pixels, at most {_MOST_PIXELS} are decoded")
             yield image
 
 

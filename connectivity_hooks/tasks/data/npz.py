@@ -81,7 +81,7 @@ def _tensor(array: npt.NDArray[Any]) -> Tensor:
     if _widened(array.dtype):
         array = array.astype(np.int64)
     native = array.astype(array.dtype.newbyteorder("="), copy=False)
-    return torch.from_numpy(np.ascontiguousarray(native))
+    return torch.from_numpy(np.ascontiguousarray(native).reshape(native.shape))
 
 
 def _widened(dtype: np.dtype[Any]) -> bool:
