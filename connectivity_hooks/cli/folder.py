@@ -10,6 +10,7 @@ import pathlib
 from collections.abc import Mapping
 from types import TracebackType
 
+from connectivity_hooks.checkpoints.litter import remove_abandoned
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation.journal import Journal, subject_of
 from connectivity_hooks.paths.path import Path
@@ -47,6 +48,7 @@ class OutputFolder:
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise InputError(f"{path}: cannot be written to: {reason}; choose another --out") from None
+        remove_abandoned(path)
 
     def path_file(self, builder: str) -> pathlib.Path:
         """Return where a builder's path goes.

@@ -70,7 +70,9 @@ def read_path(file: str | os.PathLike[str]) -> Path:
 def _tensors(path: Path) -> Weights:
     tensors = {f"point.0/{name}": tensor for name, tensor in path.start.items()}
     for index, edits in enumerate(path.edits, start=1):
-        for k, edit in enumerate(edits):
+        # In order of name, so that equal paths are equal files, whatever order their weights have in memory; edits of
+        # one tensor keep theirs.
+        for k, edit in enumerate(sorted(edits, key=lambda edit: edit.name)):
             if edit.whole:
                 tensors[f"point.{index}/{edit.name}"] = edit.values
                 continue

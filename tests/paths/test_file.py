@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.paths import EndPoint, Path
+from connectivity_hooks.paths.edits import Edit
 from connectivity_hooks.paths.weights import same
 
 
@@ -227,3 +228,21 @@ def test_a_curve_of_a_degree_that_cannot_be_computed_is_refused(tmp_path):
     )
     with pytest.raises(InputError, match="Bezier curve has at most 1001"):
         Path.load(tmp_path / "p.safetensors")
+
+
+def test_equal_paths_are_equal_files_though_read_from_one(tmp_path):
+    points, _ = certified_like_path()
+    for name, ordered in (("one", list), ("two", lambda names: list(reversed(list(names))))):
+        path = Path.from_points([{key: point[key] for key in ordered(point)} for point in points])
+        path.save(tmp_path / name)
+    Path.load(tmp_path / "one").save(tmp_path / "three")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes() == (tmp_path / "three").read_bytes()
+
+
+def test_blocks_of_one_tensor_are_written_in_their_order(tmp_path):
+    start = {"b": torch.zeros(4), "a": torch.zeros(4)}
+    rows = torch.tensor([0, 1]), torch.tensor([1, 2])
+    twos = torch.full((2,), 2.0)
+    edits = Edit("b", torch.ones(2), rows[0]), Edit("a", torch.ones(2), rows[0]), Edit("b", twos, rows[1])
+    Path(start=start, edits=(edits,)).save(tmp_path / "p")
+    assert Path.load(tmp_path / "p").point(1)["b"].tolist() == [1, 2, 2, 0]

@@ -34,7 +34,8 @@ from connectivity_hooks.reports.report import Report, load_saved
 from connectivity_hooks.tasks.data.loading import Placement, load_data
 from connectivity_hooks.tasks.loss import resolve_loss
 from connectivity_hooks.tasks.models import model_factory
-from connectivity_hooks.watching.history import HistoryFile, Row, read_history
+from connectivity_hooks.watching.handle import HistoryFile
+from connectivity_hooks.watching.history import Row, read_history
 from connectivity_hooks_timm.folder import model_of_folder
 from connectivity_hooks_timm.resuming import EpochStates
 
@@ -258,7 +259,8 @@ class History(Lines):
         file.close()
 
     def use(self, rng):
-        read_history(self.folder)
+        if rng.random() < 0.3:
+            read_history(self.folder)
         file = HistoryFile(self.folder)
         file.resume(15)
         file.append([])
