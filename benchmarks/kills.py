@@ -1,9 +1,10 @@
-"""Kills `connect --builder certified` and `star` at random moments, starts them again, and compares what they end with.
+"""Kills `connect --builder certified` and `star`, starts them again, and compares what they end with.
 
 python benchmarks/kills.py --kills 50 [--seed 0]
 
-Paths and evaluation.csv must be those of a run nobody killed, byte for byte, and report.json but for its seconds. What
-a killed run left half written must be gone as soon as the next one has the folder.
+Half of the kills come at a random moment, half while a file is being written. Paths and evaluation.csv must be those of
+a run nobody killed, byte for byte, and report.json but for its seconds. What a killed run left half written must be gone
+as soon as the next one has the folder.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from connectivity_hooks.cli.folder import LOCK
 
 NETWORK = f"{pathlib.Path(__file__).resolve().parent}/networks.py:mlp?depth=2&width=40&inputs=64"
 TASK = ["--model", NETWORK, "--data", "digits", "--device", "cpu"]
+_WRITES = 7  # a run writes some more files than this
 SECONDS = ("seconds", "build_seconds", "evaluation_seconds")
 
 
@@ -66,6 +68,8 @@ def killed(name, words, place, kills, rng):
         (out / LOCK).unlink(missing_ok=True)
         before = parts(out)
         run = started([*words, "--out", str(out)])
+        if done < kills and rng.random() < 0.5:
+            kill_in_writing(run, out, rng.randrange(1, _WRITES))
         survived = finishes(run, rng.uniform(0, 1.1 * usual) if done < kills else None)
         if (out / LOCK).exists() or survived:  # it came as far as the folder
             assert not before & parts(out), f"{name}: litter of an earlier run: {before & parts(out)}"
@@ -89,21 +93,30 @@ def started(words):
     return subprocess.Popen([sys.executable, "-c", code, *words[1:]], env=environment, **quiet)
 
 
+def kill_in_writing(run, out, count):
+    """Kill a run as soon as `count` half-written files of it have been seen, if it lives to write so many."""
+    before, seen = parts(out), set()
+    while run.poll() is None and len(seen) < count:
+        seen |= parts(out) - before
+        time.sleep(0.0005)  # a file takes some milliseconds, most of them for the disk
+    run.send_signal(signal.SIGKILL)
+
+
 def finishes(run, seconds):
-    """Say whether a run ends by itself within `seconds`; kill it otherwise."""
+    """Say whether a run ends by itself within `seconds`; kill it otherwise, if that was not done."""
     try:
         status = run.wait(seconds)
     except subprocess.TimeoutExpired:
         run.send_signal(signal.SIGKILL)
         run.wait()
         return False
-    assert status == 0, f"status {status}"
-    return True
+    assert status in (0, -signal.SIGKILL), f"status {status}"
+    return status == 0
 
 
 def parts(out):
     """Return the half-written files of a folder."""
-    return {file.name for file in out.glob("**/*.part")} | {file.name for file in out.glob("**/.*.part")}
+    return {file.name for file in out.glob("*.part")}
 
 
 def results(out):
