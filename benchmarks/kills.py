@@ -2,9 +2,9 @@
 
 python benchmarks/kills.py --kills 50 [--seed 0]
 
-Half of the kills come at a random moment, half while a file is being written. Paths and evaluation.csv must be those of
-a run nobody killed, byte for byte, and report.json but for its seconds. What a killed run left half written must be gone
-as soon as the next one has the folder.
+Half of the kills come at a random moment, half while a file is being written. Paths and evaluation.csv must be those
+of a run nobody killed, byte for byte, and report.json but for its seconds. What a killed run left half written must be
+gone as soon as the next one has the folder.
 """
 
 import argparse
