@@ -17,7 +17,7 @@ from connectivity_hooks.cli.entry import NOT_MET
 from connectivity_hooks.cli.folder import OutputFolder
 from connectivity_hooks.cli.measuring_options import measuring, measuring_options
 from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options
-from connectivity_hooks.cli.numbers import Seed
+from connectivity_hooks.cli.numbers import Number, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, print_json
@@ -70,7 +70,7 @@ class _Methods:
 @measuring_options
 @click.option(
     "--fail-above",
-    type=float,
+    type=Number(),
     metavar="X",
     help="Exit with 4 when every builder's training barrier exceeds X.",
 )

@@ -9,13 +9,14 @@ import click
 
 from connectivity_hooks.cli.numbers import Count
 from connectivity_hooks.evaluation.measuring import Measuring
+from connectivity_hooks.paths.file import MOST_POINTS
 
 F = TypeVar("F", bound=Callable[..., object])
 
 _FLAGS = (
     click.option(
         "--points",
-        type=Count(2),
+        type=Count(2, MOST_POINTS),
         default=25,
         show_default=True,
         metavar="N",

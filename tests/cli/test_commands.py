@@ -171,3 +171,21 @@ def test_an_unknown_command_is_wrong_usage_with_a_near_match(run):
     status, _, err = run("conect")
     assert status == 2
     assert "did you mean 'connect'" in err
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--seed", "1" + "0" * 30),
+        ("--seed", "-1" + "0" * 30),
+        ("--batch-size", "1" + "0" * 30),
+        ("--points", "10000000000"),
+        ("--refine", "9" * 5000),
+        ("--fail-above", "nan"),
+        ("--fail-above", "1e400"),
+    ],
+)
+def test_a_number_that_nothing_can_be_done_with_is_wrong_usage(run, ends, flag, value):
+    status, _, err = run(*ends, flag, value)
+    assert status == 2
+    assert flag in err

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from connectivity_hooks.checkpoints import write_tensors
-from connectivity_hooks.cli.numbers import Seed
+from connectivity_hooks.cli.numbers import Amount, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, print_json
@@ -45,7 +45,7 @@ Example:
 )
 @click.option(
     "--target-loss",
-    type=click.FloatRange(0, min_open=True),
+    type=Amount(0, min_open=True),
     default=1e-4,
     show_default=True,
     metavar="X",
