@@ -64,17 +64,24 @@ class OutputFolder:
             )
         return file
 
-    def unfinished_path(self, builder: str, subject: Mapping[str, object]) -> Path | None:
-        """Return the path that an interrupted run of the same subject built; None where it is none, or damaged."""
-        marker, file = self._marker(builder), self.path_file(builder)
-        if not (marker.exists() and file.exists() and _same(subject_of(marker), subject)):
+    def path_there(self, builder: str) -> Path | None:
+        """Return the path that lies there already; None where there is none, or a damaged one, which is said."""
+        file = self.path_file(builder)
+        if not file.exists():
             return None
         try:
-            path = Path.load(file)
+            return Path.load(file)
         except InputError as fault:
             self._progress.say(f"{fault}; it is built again")
             return None
-        ends = [end.sha256 for end in path.end_points or ()]
+
+    def unfinished_path(self, builder: str, subject: Mapping[str, object]) -> Path | None:
+        """Return the path that an interrupted run of the same subject built; None where it is none, or damaged."""
+        marker = self._marker(builder)
+        if not (marker.exists() and _same(subject_of(marker), subject)):
+            return None
+        path = self.path_there(builder)
+        ends = [end.sha256 for end in path.end_points or ()] if path else []
         return path if ends == subject.get("ends", ends) else None
 
     def keep_path(self, builder: str, path: Path, subject: Mapping[str, object]) -> None:

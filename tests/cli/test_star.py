@@ -41,6 +41,9 @@ def test_star_connects_every_pair_over_the_hub(run, hub, task_words, workspace, 
     assert (tmp_path / "star" / "a.path.safetensors").stat().st_mtime_ns == written
     assert run(*words, "--augment", "flip")[0] == 0
     assert (tmp_path / "star" / "a.path.safetensors").stat().st_mtime_ns != written
+    (tmp_path / "star" / "a.path.safetensors").write_bytes(b"damaged")
+    status, again, _ = run(*words)
+    assert (status, json.loads(again)["pairs"]) == (0, found["pairs"])
 
 
 def test_a_hub_learns_from_augmented_inputs(run, hub, task_words, tmp_path):

@@ -100,7 +100,7 @@ def _named(files: Sequence[str]) -> list[tuple[str, str]]:
 def _ray(folder: OutputFolder, name: str, file: str, task: Task, builder: Certified, display: Display) -> _Ray:
     pair = load_pair(file, builder.options.hub, task)
     there = folder.path_file(name)
-    path = Path.load(there) if there.exists() else None
+    path = folder.path_there(name)
     if path is None or path.end_points != pair.end_points or dict(path.options) != built_with(builder, task):
         path = build(pair, task, builder)
         path.save(there)
