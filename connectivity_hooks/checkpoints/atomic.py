@@ -28,13 +28,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             written to.
     """
     target = pathlib.Path(path)
-    require_utf8(target)
-    _refuse_special(target)
-    remove_abandoned(target.parent)
-    try:
-        handle, temporary = _temporary(target.parent)
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written: {error.strerror}; choose another place") from None
+    handle, temporary = _begun(target)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -47,6 +41,17 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.unlink(temporary)
         raise
     _sync_folder(target.parent)
+
+
+def require_target(path: str | os.PathLike[str]) -> None:
+    """Refuse, before anything is computed, a path that `atomic_write` could not write to.
+
+    Raises:
+        InputError: As `atomic_write` does.
+    """
+    handle, temporary = _begun(pathlib.Path(path))
+    os.unlink(temporary)
+    os.close(handle)
 
 
 def atomic_text(path: str | os.PathLike[str], text: str) -> None:
@@ -72,6 +77,16 @@ def _sync_folder(folder: pathlib.Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _begun(target: pathlib.Path) -> tuple[int, str]:
+    require_utf8(target)
+    _refuse_special(target)
+    remove_abandoned(target.parent)
+    try:
+        return _temporary(target.parent)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written: {error.strerror}; choose another place") from None
 
 
 def _temporary(folder: pathlib.Path) -> tuple[int, str]:

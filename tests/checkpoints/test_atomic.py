@@ -9,7 +9,7 @@ import time
 import pytest
 
 from connectivity_hooks.checkpoints import atomic, litter
-from connectivity_hooks.checkpoints.atomic import atomic_text, atomic_write, make_folder
+from connectivity_hooks.checkpoints.atomic import atomic_text, atomic_write, make_folder, require_target
 from connectivity_hooks.errors import InputError
 
 WRITER = """
@@ -109,3 +109,12 @@ def test_names_that_no_file_can_have_are_refused_in_one_line(tmp_path):
 def test_half_a_character_is_written_as_its_escape(tmp_path):
     atomic_text(tmp_path / "page.html", "a\udcffb")
     assert (tmp_path / "page.html").read_bytes() == b"a\\udcffb"
+
+
+def test_a_target_that_cannot_be_written_is_known_before(tmp_path):
+    require_target(tmp_path / "file")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "link").symlink_to("file")
+    for target in (tmp_path / "none" / "file", tmp_path / "link", tmp_path):
+        with pytest.raises(InputError, match=str(target)):
+            require_target(target)

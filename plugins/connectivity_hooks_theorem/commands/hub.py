@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from connectivity_hooks.checkpoints import write_tensors
+from connectivity_hooks.checkpoints.atomic import require_target
 from connectivity_hooks.cli.numbers import Amount, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
@@ -61,6 +62,7 @@ def command(out: pathlib.Path, **given: Any) -> None:
     checkpoints need K paths to be connected in pairs, each checkpoint's sub-networks found once.
     """
     display = Display(quiet=given["as_json"])
+    require_target(out)
     task = task_of(task_flags(given), [], [])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(given["seed"])
