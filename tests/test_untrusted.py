@@ -136,3 +136,8 @@ def opens(call):
     if isinstance(call, ast.Attribute) and call.attr in ("read_text", "read_bytes", "open"):
         return not (isinstance(call.value, ast.Name) and call.value.id in ("os", "Image", "archive"))
     return isinstance(call, ast.Name) and call.id == "open"
+
+
+def test_an_error_of_ours_is_one_line_whatever_it_quotes():
+    assert str(InputError("a\r\nb\x1b[31m\u2028c")) == "a b [31m c"
+    assert str(UsageError("plain – ü")) == "plain – ü"
