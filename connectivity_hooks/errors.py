@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 class ConnectivityError(Exception):
-    """Base of every error this package raises on purpose; the message is one line for a person."""
+    """Base of every error this package raises on purpose; the message is one line for a person.
+
+    It may quote names and text of any file: whatever would break the line, or move a terminal's cursor, is a space.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(_CONTROL.sub(" ", str(message)))
 
 
 class InputError(ConnectivityError):

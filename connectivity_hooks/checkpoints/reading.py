@@ -17,7 +17,7 @@ from connectivity_hooks.checkpoints.contents import Contents, contents_of, heade
 from connectivity_hooks.checkpoints.header import Header, shown
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.memory import require_memory
-from connectivity_hooks.untrusted import guarded, open_regular
+from connectivity_hooks.untrusted import guarded, open_regular, require_utf8
 
 INDEX = ".safetensors.index.json"
 
@@ -81,6 +81,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     """
     with guarded(shown(str(path)), "the path of a checkpoint"):
         file = _resolve(pathlib.Path(path))
+    require_utf8(file)
     if file.name.endswith(INDEX):
         return _sharded(file)
     header = header_of(file)

@@ -11,6 +11,7 @@ from connectivity_hooks.checking import left_out, load_model, observe, verdicts
 from connectivity_hooks.checkpoints import read
 from connectivity_hooks.cli.entry import NOT_MET
 from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options
+from connectivity_hooks.cli.numbers import Count, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, print_json
@@ -51,7 +52,7 @@ Example:
     show_default=True,
     help="Split to look at.",
 )
-@click.option("--samples", type=click.IntRange(1), metavar="N", help="Look at N samples drawn at random.")
+@click.option("--samples", type=Count(1), metavar="N", help="Look at N samples drawn at random.")
 @click.option(
     "--spatial",
     type=click.Choice(["pool", "flatten"]),
@@ -60,7 +61,7 @@ Example:
     help="Feature maps: mean over space, or every position a neuron.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
+@click.option("--seed", type=Seed(), default=0, show_default=True, help="Seed of every random choice.")
 @plugin_options
 def command(checkpoint: str, **given: Any) -> int:
     """Check conditions on CHECKPOINT, layer by layer.

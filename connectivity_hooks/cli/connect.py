@@ -17,7 +17,7 @@ from connectivity_hooks.cli.entry import NOT_MET
 from connectivity_hooks.cli.folder import OutputFolder
 from connectivity_hooks.cli.measuring_options import measuring, measuring_options
 from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options
-from connectivity_hooks.cli.numbers import Finite
+from connectivity_hooks.cli.numbers import Number, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, print_json
@@ -70,7 +70,7 @@ class _Methods:
 @measuring_options
 @click.option(
     "--fail-above",
-    type=Finite(),
+    type=Number(),
     metavar="X",
     help="Exit with 4 when every builder's training barrier exceeds X.",
 )
@@ -79,7 +79,7 @@ class _Methods:
 )
 @click.option("--reporter", "reporters", multiple=True, metavar="NAME", help="Write a plugin's report too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
+@click.option("--seed", type=Seed(), default=0, show_default=True, help="Seed of every random choice.")
 @plugin_options
 def command(a: str, b: str, **given: Any) -> int:
     """Connect two checkpoints A and B of one model by a path in weight space.
@@ -98,7 +98,7 @@ def command(a: str, b: str, **given: Any) -> int:
     checked = _check_conditions(methods.conditions, ends, task, display)
     del ends
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(OutputFolder(given["out"])) if given["out"] else None
+        folder = stack.enter_context(OutputFolder(given["out"], display)) if given["out"] else None
         evaluations = [
             _connect(builder, methods.aligner, pair, task, measuring(given), folder, display)
             for builder in methods.builders

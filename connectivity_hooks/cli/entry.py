@@ -18,6 +18,7 @@ import click
 
 from connectivity_hooks.cli.terminal import say_error
 from connectivity_hooks.errors import ConnectivityError, InputError, UsageError
+from connectivity_hooks.untrusted import require_utf8
 
 NOT_MET = 4
 
@@ -54,6 +55,8 @@ def _run(program: str, command: Callable[[], click.Command]) -> NoReturn:
 def exit_status(program: str, command: Callable[[], click.Command], arguments: Sequence[str]) -> int:
     """Run a command and return its exit status; errors are said in one line on stderr."""
     try:
+        for argument in arguments:
+            require_utf8(argument, "argument")
         result = command().main(list(arguments), program, standalone_mode=False)
         sys.stdout.flush()
         return int(result or 0)

@@ -7,14 +7,16 @@ from typing import Any, TypeVar
 
 import click
 
+from connectivity_hooks.cli.numbers import Count
 from connectivity_hooks.evaluation.measuring import Measuring
+from connectivity_hooks.paths.file import MOST_POINTS
 
 F = TypeVar("F", bound=Callable[..., object])
 
 _FLAGS = (
     click.option(
         "--points",
-        type=click.IntRange(2),
+        type=Count(2, MOST_POINTS),
         default=25,
         show_default=True,
         metavar="N",
@@ -22,7 +24,7 @@ _FLAGS = (
     ),
     click.option(
         "--refine",
-        type=click.IntRange(0),
+        type=Count(0),
         default=4,
         show_default=True,
         metavar="N",

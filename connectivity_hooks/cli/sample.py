@@ -9,7 +9,7 @@ import click
 import torch
 
 from connectivity_hooks.checkpoints import write_tensors
-from connectivity_hooks.cli.numbers import FiniteRange
+from connectivity_hooks.cli.numbers import Amount
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.paths import Path
 
@@ -26,7 +26,7 @@ TYPES = {
 @click.option(
     "-t",
     "position",
-    type=FiniteRange(0, 1),
+    type=Amount(0, 1),
     required=True,
     metavar="T",
     help="Where on the path: 0 is the first checkpoint, 1 the second.",

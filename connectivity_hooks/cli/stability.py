@@ -13,6 +13,7 @@ from connectivity_hooks.checkpoints import read
 from connectivity_hooks.cli.folder import OutputFolder
 from connectivity_hooks.cli.measuring_options import measuring, measuring_options
 from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options
+from connectivity_hooks.cli.numbers import Count, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, print_json
@@ -37,7 +38,7 @@ Example:
 @click.argument("folder", type=click.Path(path_type=pathlib.Path), metavar="FOLDER")
 @task_options
 @augment_option
-@click.option("--k", "steps", type=click.IntRange(0), multiple=True, metavar="K", help="Only this k; may be repeated.")
+@click.option("--k", "steps", type=Count(0), multiple=True, metavar="K", help="Only this k; may be repeated.")
 @click.option(
     "--builder", default="linear", show_default=True, metavar="NAME", help="How a path between two copies is made."
 )
@@ -50,7 +51,7 @@ Example:
     help="Write the report here; pairs measured there before are kept.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
+@click.option("--seed", type=Seed(), default=0, show_default=True, help="Seed of every random choice.")
 @plugin_options
 def command(folder: pathlib.Path, out: pathlib.Path | None, **given: Any) -> None:
     """Say from which step on a training's outcome does not depend on the order of its data (Frankle et al. 2020).
@@ -66,8 +67,8 @@ def command(folder: pathlib.Path, out: pathlib.Path | None, **given: Any) -> Non
     task = task_of(task_flags(given), [read(first)], [str(first)])
     inspect(found, task)
     with contextlib.ExitStack() as stack:
-        place = stack.enter_context(OutputFolder(out)) if out else None
-        result = analyse(found, task, how, Kept(place.path / "pairs") if place else None, display)
+        place = stack.enter_context(OutputFolder(out, display)) if out else None
+        result = analyse(found, task, how, Kept(place.path / "pairs", display) if place else None, display)
         if place:
             result.save(place.path)
     _show(result, given["as_json"], out)

@@ -9,6 +9,7 @@ from typing import Any, TypedDict, TypeVar, cast
 import click
 
 from connectivity_hooks.checkpoints import Checkpoint
+from connectivity_hooks.cli.numbers import Count
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks import Task, make_task
@@ -60,10 +61,10 @@ _FLAGS = (
         help="Declare whether a loss of your own is convex in the outputs; a proven bound needs it.",
     ),
     click.option("--normalize", metavar="MEAN,STD", help="After scaling to [0,1]; per channel: m,m,m,s,s,s."),
-    click.option("--image-size", type=click.IntRange(1), metavar="N", help="Resize the images of a folder to N×N."),
+    click.option("--image-size", type=Count(1), metavar="N", help="Resize the images of a folder to N×N."),
     click.option(
         "--batch-size",
-        type=click.IntRange(1),
+        type=Count(1),
         default=512,
         show_default=True,
         metavar="N",

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from connectivity_hooks.cli.entry import NOT_MET
-from connectivity_hooks.cli.numbers import Finite
+from connectivity_hooks.cli.numbers import Count, Number, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, plain, print_json
@@ -35,17 +35,17 @@ Example:
 )
 @click.option(
     "--interior",
-    type=click.IntRange(0),
+    type=Count(0),
     default=3,
     show_default=True,
     metavar="N",
     help="Random t inside each segment at which outputs and loss are computed.",
 )
 @click.option(
-    "--fail-above", type=Finite(), metavar="X", help="Exit with 4 when the training loss is not proven to stay below X."
+    "--fail-above", type=Number(), metavar="X", help="Exit with 4 when the training loss is not proven to stay below X."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
+@click.option("--seed", type=Seed(), default=0, show_default=True, help="Seed of every random choice.")
 @plugin_options
 def command(path: str, **given: Any) -> int:
     """Check every claim of the path file PATH from the file, the model and the data alone.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -10,6 +11,9 @@ from typing import Any
 
 from connectivity_hooks.errors import UsageError, near_matches
 
+_LONGEST_SHOWN = 80
+# What torch takes as a size, a count or a seed.
+LARGEST = 2**63 - 1
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -79,14 +83,17 @@ class OptionField:
                 raise ValueError
             if self.kind is int and isinstance(value, float) and not value.is_integer():
                 raise ValueError
-            return self.kind(value)
-        except (KeyError, TypeError, ValueError):
-            raise UsageError(f"{flag}: expected {self.allowed()}, found {value!r}") from None
+            converted = self.kind(value)
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise UsageError(f"{flag}: expected {self.allowed()}, found {_shown(value)}") from None
+        if (self.kind is float and not math.isfinite(converted)) or (self.kind is int and abs(converted) > LARGEST):
+            raise UsageError(f"{flag}: expected {self.allowed()}, found {_shown(converted)}")
+        return converted
 
     def _check(self, value: Any, flag: str) -> None:
         if self.choices and value not in self.choices:
             hint = near_matches(str(value), [str(choice) for choice in self.choices])
-            raise UsageError(f"{flag}: expected {self.allowed()}, found {value!r}; {hint}")
+            raise UsageError(f"{flag}: expected {self.allowed()}, found {_shown(value)}; {hint}")
         met = {
             "≥": lambda bound: value >= bound,
             ">": lambda bound: value > bound,
@@ -94,7 +101,7 @@ class OptionField:
             "<": lambda bound: value < bound,
         }
         if not all(met[sign](bound) for sign, bound in self.limits.items()):
-            raise UsageError(f"{flag}: expected {self.allowed()}, found {value!r}")
+            raise UsageError(f"{flag}: expected {self.allowed()}, found {_shown(value)}")
 
 
 def option_fields(options_type: type) -> tuple[OptionField, ...]:
@@ -132,6 +139,14 @@ def _describe(field: dataclasses.Field[Any], hint: Any) -> OptionField:
         limits=field.metadata.get("limits", {}),
         choices=field.metadata.get("choices"),
     )
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole number of more than 4300 digits
+        text = "a number too long to write"
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
 
 
 def _is_union(hint: Any) -> bool:

@@ -4,37 +4,55 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pathlib
-from collections.abc import Mapping
+import time
+import zlib
+from collections.abc import Mapping, Sequence
 from types import TracebackType
+from typing import Any
 
+from connectivity_hooks.checkpoints.atomic import atomic_text
+from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation.measurement import Measurement
+from connectivity_hooks.progress import SILENT, Progress
+from connectivity_hooks.records import typed
+from connectivity_hooks.untrusted import guarded, parse_json, read_text
 
 _FIELDS = [field.name for field in dataclasses.fields(Measurement)]
+# A kill loses nothing that was handed to the system; a power cut loses at most this many seconds of measuring, and a
+# disk that takes 10 ms to sync costs at most 1 % of the time.
+_UNSYNCED = 1.0
 
 
 class Journal:
-    """Appends measurements to a file of JSON lines; the first line says what they belong to.
+    """Appends measurements to a file of JSON lines, each after its checksum; the first says what they belong to.
 
-    A file that belongs to something else, or has other fields, is started anew; a line that a crash cut short is
-    dropped.
+    A file that belongs to something else, or has other fields, is started anew; so is a damaged one, which is said. A
+    line that a crash cut short is dropped.
 
     Args:
         file: The journal's file.
         subject: Everything the measurements depend on, as JSON-ready values.
+        progress: Says that a damaged journal is started anew.
+
+    Raises:
+        InputError: The file is a symbolic link, a folder or a device, or cannot be written to.
     """
 
-    def __init__(self, file: pathlib.Path, subject: Mapping[str, object]) -> None:
-        header = json.dumps({"fields": _FIELDS, "subject": dict(subject)}, sort_keys=True)
-        lines = _complete_lines(file)
-        self._known: dict[float, list[Measurement]] = {}
-        if lines[:1] == [header]:
-            self._known = {group[0].t: group for group in map(_parse, lines[1:])}
-        else:
-            lines = [header]
-        self._file = file.open("w", encoding="utf-8")
-        self._file.write("".join(line + "\n" for line in lines))
-        self._file.flush()
+    def __init__(self, file: pathlib.Path, subject: Mapping[str, object], progress: Progress = SILENT) -> None:
+        header = _line({"fields": _FIELDS, "subject": dict(subject)})
+        found = _found(file, header, progress)
+        if found is None:
+            atomic_text(file, header)
+        whole, groups = found or (len(header), [])
+        self._known = {group[0].t: group for group in groups}
+        try:
+            self._handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+        except OSError as error:
+            raise InputError(f"{file}: cannot be written: {error.strerror}; choose another --out") from None
+        os.ftruncate(self._handle, whole)
+        self._synced = time.monotonic()
 
     def __len__(self) -> int:
         """Return at how many t measurements are known."""
@@ -47,8 +65,9 @@ class Journal:
     def add(self, measurements: list[Measurement]) -> None:
         """Append the measurements of one t."""
         self._known[measurements[0].t] = measurements
-        self._file.write(json.dumps([dataclasses.asdict(measurement) for measurement in measurements]) + "\n")
-        self._file.flush()
+        _write(self._handle, _line([dataclasses.asdict(measurement) for measurement in measurements]))
+        if time.monotonic() - self._synced >= _UNSYNCED:
+            self._sync()
 
     def __enter__(self) -> Journal:
         return self
@@ -56,16 +75,69 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._sync()
+        os.close(self._handle)
+
+    def _sync(self) -> None:
+        os.fsync(self._handle)
+        self._synced = time.monotonic()
 
 
-def _complete_lines(file: pathlib.Path) -> list[str]:
+def subject_of(file: pathlib.Path) -> object:
+    """Return what a journal belongs to; None where there is none, or a damaged one."""
     try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
-    return text.splitlines()[: text.count("\n")]
+        with guarded(file, "a journal"):
+            return _content(_lines(file)[0])["subject"]
+    except InputError:
+        return None
 
 
-def _parse(line: str) -> list[Measurement]:
-    return [Measurement(**fields) for fields in json.loads(line)]
+def _found(file: pathlib.Path, header: str, progress: Progress) -> tuple[int, list[list[Measurement]]] | None:
+    """Return the bytes and the measurements that a journal goes on from; None where it begins, or begins anew."""
+    if not file.exists():
+        return None
+    try:
+        lines = _lines(file)
+        with guarded(file, "a whole journal", "it is started anew, and what it held is measured again"):
+            contents = [_content(line) for line in lines]
+            if not contents or not isinstance(contents[0], dict):
+                raise ValueError("its first line does not say what it belongs to")
+            if lines[0] != header:
+                return None
+            return sum(len(line.encode()) for line in lines), _groups(contents[1:])
+    except InputError as fault:
+        progress.say(str(fault))
+        return None
+
+
+def _lines(file: pathlib.Path) -> list[str]:
+    """Return the complete lines."""
+    return [line + "\n" for line in read_text(file, "a whole journal", "it is started anew").split("\n")[:-1]]
+
+
+def _groups(contents: Sequence[Any]) -> list[list[Measurement]]:
+    groups = [[typed(Measurement, fields) for fields in content] for content in contents]
+    for group in groups:
+        if len({one.t for one in group}) != 1 or not 0 <= group[0].t <= 1:
+            raise ValueError("a line is not of one t in [0, 1]")
+        if [one.split for one in group] != [one.split for one in groups[0]]:
+            raise ValueError("its lines are of different splits")
+    return groups
+
+
+def _line(content: Any) -> str:
+    text = json.dumps(content, sort_keys=True)
+    return f"{zlib.crc32(text.encode()):08x} {text}\n"
+
+
+def _content(line: str) -> Any:
+    checksum, _, text = line.rstrip("\n").partition(" ")
+    if checksum != f"{zlib.crc32(text.encode()):08x}":
+        raise ValueError("a line does not have its checksum")
+    return parse_json(text)
+
+
+def _write(handle: int, text: str) -> None:
+    rest = text.encode()
+    while rest:
+        rest = rest[os.write(handle, rest) :]

@@ -93,7 +93,7 @@ def stability(
     found = find(folder, [k] if isinstance(k, int) else k)
     inspect(found, task)
     how = Connecting(make, aligner, Measuring(points, refine, batch_norm))
-    return analyse(found, task, how, None if keep is None else Kept(pathlib.Path(keep)), progress)
+    return analyse(found, task, how, None if keep is None else Kept(pathlib.Path(keep), progress), progress)
 
 
 def analyse(

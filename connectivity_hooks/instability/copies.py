@@ -15,7 +15,7 @@ from torch import nn
 
 from connectivity_hooks.checkpoints import fit, read, save
 from connectivity_hooks.checkpoints.writing import unwrapped
-from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.errors import InputError, UsageError, one_line
 from connectivity_hooks.instability.layout import SEED_KEY, START_KEY, STEP_KEY, steps_in
 from connectivity_hooks.instability.start import Stateful, read_start, read_start_weights
 from connectivity_hooks.paths.weights import assign, weights_of
@@ -137,7 +137,7 @@ def _load(part: Stateful, state: Any, name: str, place: pathlib.Path) -> None:
     try:
         part.load_state_dict(state)
     except Exception as error:  # whatever it raises means that the state is of something else
-        reason = " ".join(str(error).split())[:160]
+        reason = one_line(error, 160)
         raise InputError(f"{place}: the state of {name} does not fit the {name} given: {reason}") from None
 
 

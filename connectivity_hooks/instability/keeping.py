@@ -6,14 +6,15 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any
 
-from connectivity_hooks.checkpoints.atomic import atomic_text
-from connectivity_hooks.evaluation.barriers import Barriers
+from connectivity_hooks.checkpoints.atomic import atomic_text, make_folder
+from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation.journal import Journal
-from connectivity_hooks.evaluation.measurement import Measurement
 from connectivity_hooks.instability.inspection import Twin
 from connectivity_hooks.instability.result import Connection
+from connectivity_hooks.progress import SILENT, Progress
+from connectivity_hooks.records import typed
+from connectivity_hooks.untrusted import guarded, read_json
 
 FORMAT = "connectivity_hooks.connection/1"
 
@@ -23,21 +24,32 @@ class Kept:
 
     Args:
         folder: The folder; made when missing.
+        progress: Says which pair is measured again because its file is damaged.
+
+    Raises:
+        InputError: The folder cannot be made.
     """
 
-    def __init__(self, folder: pathlib.Path) -> None:
+    def __init__(self, folder: pathlib.Path, progress: Progress = SILENT) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        self._progress = progress
+        make_folder(folder)
 
     def known(self, twin: Twin, subject: Mapping[str, object]) -> Connection | None:
         """Return what was measured between two copies, of the same subject; None if it was not."""
+        file = self._file(twin)
+        if not file.exists():
+            return None
         try:
-            content = json.loads(self._file(twin).read_text(encoding="utf-8"))
-            if content["format"] == FORMAT and content["subject"] == json.loads(json.dumps(dict(subject))):
-                return _connection(content["connection"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # not there, or of another version: it is measured again
-        return None
+            content = read_json(file, "a measured pair", "it is measured again")
+            with guarded(file, "a measured pair", "it is measured again"):
+                # Of another version or subject: nothing to speak of.
+                if content["format"] != FORMAT or json.dumps(content["subject"], sort_keys=True) != _canonical(subject):
+                    return None
+                return _belonging(typed(Connection, content["connection"]), twin)
+        except InputError as fault:
+            self._progress.say(str(fault))
+            return None
 
     def add(self, twin: Twin, subject: Mapping[str, object], connection: Connection) -> None:
         """Keep what was measured, for good."""
@@ -47,7 +59,7 @@ class Kept:
 
     def journal(self, twin: Twin, subject: Mapping[str, object]) -> Journal:
         """Open the journal of the pair in work."""
-        return Journal(self._journal(twin), subject)
+        return Journal(self._journal(twin), subject, self._progress)
 
     def _file(self, twin: Twin) -> pathlib.Path:
         return self._folder / f"k_{twin.step:08d}.{twin.names[0]}.{twin.names[1]}.json"
@@ -56,15 +68,15 @@ class Kept:
         return self._folder / f".{self._file(twin).name}l"
 
 
-def _connection(fields: Mapping[str, Any]) -> Connection:
-    curves = {split: tuple(Measurement(**point) for point in curve) for split, curve in fields["curves"].items()}
-    barriers = {split: _barriers(figures) for split, figures in fields["barriers"].items()}
-    return Connection(**{**fields, "curves": curves, "barriers": barriers})
+def _canonical(subject: Mapping[str, object]) -> str:
+    return json.dumps(dict(subject), sort_keys=True)
 
 
-def _barriers(figures: Mapping[str, Any]) -> Barriers:
-    """Return barriers as they were before they became JSON, which knows no tuples."""
-    with_tuples: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in figures.items()
-    }
-    return Barriers(**with_tuples)
+def _belonging(connection: Connection, twin: Twin) -> Connection:
+    if (connection.step, connection.a, connection.b) != (twin.step, *twin.names):
+        raise ValueError(f"it is of k = {connection.step}: {connection.a} and {connection.b}")
+    if not connection.curves or connection.curves.keys() != connection.barriers.keys():
+        raise ValueError("its curves and barriers are of different splits")
+    if not all(connection.curves.values()):
+        raise ValueError("a curve has no points")
+    return connection

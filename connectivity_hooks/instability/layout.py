@@ -45,7 +45,11 @@ def steps_in(folder: pathlib.Path) -> dict[int, pathlib.Path]:
 
 def copies_in(place: pathlib.Path) -> dict[str, pathlib.Path]:
     """Return {name: checkpoint} of the copies in one k's folder: files, or folders that hold a checkpoint each."""
-    entries = [entry for entry in sorted(place.iterdir()) if entry.name != START and not entry.name.startswith(".")]
+    try:
+        there = sorted(place.iterdir())
+    except OSError as error:
+        raise InputError(f"{place}: cannot be read: {error.strerror}; check the path") from None
+    entries = [entry for entry in there if entry.name != START and not entry.name.startswith(".")]
     return {
         entry.name.removesuffix(".safetensors"): entry
         for entry in entries

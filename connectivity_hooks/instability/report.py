@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
-from connectivity_hooks.checkpoints.atomic import atomic_text
+from connectivity_hooks.checkpoints.atomic import atomic_text, make_folder
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation.barriers import Barriers
 from connectivity_hooks.evaluation.measurement import Measurement
@@ -19,11 +19,15 @@ from connectivity_hooks.reports.plots import as_svg
 from connectivity_hooks.reports.report import environment, finite
 from connectivity_hooks.reports.rows import write_csv
 from connectivity_hooks.reports.tables import aligned
+from connectivity_hooks.untrusted import guarded, read_json
 
 if TYPE_CHECKING:
     from connectivity_hooks.instability.result import Stability
 
 FORMAT = "connectivity_hooks.stability/1"
+FILE = "stability.json"
+
+_EXPECTED, _REMEDY = "a finished report", "run connectivity-hooks stability with --out again"
 
 _HEAD = ["k", "pairs", "split", *["loss", "barrier", "± 95 %", "of pairs"], *["error", "barrier", "± 95 %", "of pairs"]]
 
@@ -66,29 +70,32 @@ def content_of(found: Stability) -> dict[str, Any]:
 
 def write_report(found: Stability, folder: pathlib.Path) -> None:
     """Write stability.csv, curves.csv, stability.svg, stability.html and, last, stability.json; each in one step."""
-    folder.mkdir(parents=True, exist_ok=True)
     content = content_of(found)
+    make_folder(folder)
     _write_barriers(found, folder / "stability.csv")
     _write_curves(found, folder / "curves.csv")
     write_pages(content, folder)
-    atomic_text(folder / "stability.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
+    atomic_text(folder / FILE, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def write_pages(content: Mapping[str, Any], folder: pathlib.Path) -> None:
-    """Write stability.svg and stability.html of what stability.json holds."""
-    picture = as_svg(stability_figure(content))
+    """Write stability.svg and stability.html of what stability.json holds.
+
+    Raises:
+        InputError: It does not hold what the page shows; nothing is written then.
+    """
+    with guarded(folder / FILE, _EXPECTED, _REMEDY):
+        picture = as_svg(stability_figure(content))
+        text = page("stability.html.j2", picture, report=content)
     atomic_text(folder / "stability.svg", picture)
-    atomic_text(folder / "stability.html", page("stability.html.j2", picture, report=content))
+    atomic_text(folder / "stability.html", text)
 
 
 def read_content(folder: pathlib.Path) -> dict[str, Any]:
     """Read stability.json of a folder; raise `InputError` when it is not whole."""
-    try:
-        content = json.loads((folder / "stability.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: its stability.json cannot be read: {' '.join(str(error).split())[:120]}") from None
+    content = read_json(folder / FILE, _EXPECTED, _REMEDY)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(f"{folder}: stability.json is not of format {FORMAT}")
+        raise InputError(f"{folder / FILE}: is not of format {FORMAT}; {_REMEDY}")
     return content
 
 

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from connectivity_hooks.checkpoints import Checkpoint, read, save
-from connectivity_hooks.checkpoints.atomic import atomic_write
+from connectivity_hooks.checkpoints.atomic import atomic_write, make_folder
 from connectivity_hooks.checkpoints.pickles import load_plain
-from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.errors import InputError, UsageError, one_line
 from connectivity_hooks.instability.layout import START, STATE, STATE_KEY, STEP_KEY, step_folder
 from connectivity_hooks.untrusted import open_regular
 
@@ -61,10 +61,7 @@ def save_start(
         if not isinstance(part, Stateful):
             raise UsageError(f"save_start: {name} is a {type(part).__name__}, which has no state_dict; leave it out")
     place = step_folder(pathlib.Path(folder), step)
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{place}: cannot be made: {error.strerror}; choose another folder") from None
+    make_folder(place)
     digest = _write(place / STATE, {name: part.state_dict() for name, part in state.items()})
     save(model, place / START, task=task, metadata={STEP_KEY: str(step), STATE_KEY: digest})
 
@@ -91,7 +88,9 @@ def read_start(place: pathlib.Path) -> Start:
     weights = read_start_weights(place)
     if weights.metadata.get(STATE_KEY) != _digest(place / STATE):
         raise InputError(f"{place / STATE}: does not belong to {START} beside it; save the state of this step again")
-    state: Mapping[str, Any] = load_plain(place / STATE)
+    state = load_plain(place / STATE)
+    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+        raise InputError(f"{place / STATE}: is not a table of states by name; save the state of this step again")
     return Start(weights, state)
 
 
@@ -109,7 +108,7 @@ def _write(file: pathlib.Path, state: Mapping[str, Any]) -> str:
     except InputError:
         raise
     except Exception as error:  # pickling raises many kinds; all mean the same to the user
-        reason = " ".join(str(error).split())[:120]
+        reason = one_line(error, 120)
         raise InputError(f"{file}: a state cannot be stored: {reason}; leave it out of save_start") from None
     load_plain(file)  # what cannot be read back without running code is better known now than after the training
     return _digest(file)

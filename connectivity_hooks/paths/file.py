@@ -15,29 +15,43 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from connectivity_hooks import __version__
-from connectivity_hooks.checkpoints.header import PATH_FORMAT
+from connectivity_hooks.checkpoints.header import PATH_FORMAT, shown
 from connectivity_hooks.checkpoints.reading import read
 from connectivity_hooks.checkpoints.writing import write_tensors
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.paths.edits import Edit
 from connectivity_hooks.paths.path import EndPoint, Path
 from connectivity_hooks.paths.weights import Weights
+from connectivity_hooks.records import Table, typed
+from connectivity_hooks.untrusted import guarded, parse_json
 
 FORMAT = PATH_FORMAT
+
+# Finer than any path that can be measured; points that change nothing take no room in a file and 200 bytes in memory.
+MOST_POINTS = 1_000_000
+# From degree 1030 on a binomial coefficient no longer fits a float64, and the curve could not be computed.
+HIGHEST_DEGREE = 1_000
 
 _KEY = re.compile(r"(point|block|rows|cols)\.(0|[1-9]\d{0,8})(?:\.(0|[1-9]\d{0,8}))?/(.+)", re.DOTALL)
 
 
 def write_path(path: Path, file: str | os.PathLike[str]) -> None:
-    """Write `path` to `file` in one step: a crash leaves the old file or the new one."""
-    write_tensors(pathlib.Path(file), _tensors(path), _metadata(path))
+    """Write `path` to `file` in one step: a crash leaves the old file or the new one.
+
+    Raises:
+        InputError: The file cannot be written, or what is to be written could not be read back.
+    """
+    with guarded(file, "what a path can be written to", "mend the builder or the aligner that made the path"):
+        metadata = _metadata(path)
+        _described(metadata)
+    write_tensors(pathlib.Path(file), _tensors(path), metadata)
 
 
 def read_path(file: str | os.PathLike[str]) -> Path:
@@ -48,18 +62,18 @@ def read_path(file: str | os.PathLike[str]) -> Path:
     """
     checkpoint = read(pathlib.Path(file))
     if checkpoint.metadata.get("format") != FORMAT:
-        found = checkpoint.metadata.get("format", "no format")
+        found = shown(checkpoint.metadata.get("format", "no format"))
         raise InputError(f"{file}: not a path file: expected format {FORMAT}, found {found}")
-    try:
+    with guarded(file, "a valid path file", "write it again"):
         return _path(checkpoint.weights, checkpoint.metadata)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
-        raise InputError(f"{file}: not a valid path file: {_words(error)}") from None
 
 
 def _tensors(path: Path) -> Weights:
     tensors = {f"point.0/{name}": tensor for name, tensor in path.start.items()}
     for index, edits in enumerate(path.edits, start=1):
-        for k, edit in enumerate(edits):
+        # In order of name, so that equal paths are equal files, whatever order their weights have in memory; edits of
+        # one tensor keep theirs.
+        for k, edit in enumerate(sorted(edits, key=lambda edit: edit.name)):
             if edit.whole:
                 tensors[f"point.{index}/{edit.name}"] = edit.values
                 continue
@@ -76,34 +90,41 @@ def _metadata(path: Path) -> dict[str, str]:
         "format": FORMAT,
         "basis": path.basis,
         "points": str(len(path.positions)),
-        "positions": json.dumps(path.positions),
+        "positions": json.dumps([float(position) for position in path.positions]),
         "guarantees": json.dumps(path.guarantees),
         "end_points": json.dumps(ends),
-        "alignment": json.dumps(path.alignment),
+        "alignment": json.dumps(path.alignment if path.alignment is None else dict(path.alignment)),
         "builder": path.builder,
         "options": json.dumps(dict(path.options)),
         "version": __version__,
     }
 
 
+def _described(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return all that the metadata says of a path, each of its type; the path itself checks how they fit together."""
+    positions = typed(Sequence[float], parse_json(metadata["positions"]), "positions")
+    if not 2 <= len(positions) <= MOST_POINTS or metadata["points"] != str(len(positions)):
+        raise ValueError(
+            f"points: expected as many as positions, from 2 to {MOST_POINTS}, "
+            f"found {metadata['points'][:20]} and {len(positions)}"
+        )
+    if metadata["basis"] == "bezier" and len(positions) > HIGHEST_DEGREE + 1:
+        raise ValueError(f"points: a Bezier curve has at most {HIGHEST_DEGREE + 1}, found {len(positions)}")
+    return {
+        "basis": metadata["basis"],
+        "positions": positions,
+        "guarantees": typed(Sequence[str], parse_json(metadata["guarantees"]), "guarantees"),
+        "end_points": _end_points(parse_json(metadata.get("end_points", "null"))),
+        "alignment": typed(Table | None, parse_json(metadata.get("alignment", "null")), "alignment"),
+        "builder": metadata.get("builder", ""),
+        "options": typed(Table, parse_json(metadata.get("options", "{}")), "options"),
+    }
+
+
 def _path(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
-    count = int(metadata["points"])
-    positions = tuple(float(position) for position in json.loads(metadata["positions"]))
-    if not 2 <= count == len(positions):
-        raise ValueError(f"points: expected 2 or more and as many positions, found {count} and {len(positions)}")
-    start, edits = _points(tensors, count)
-    ends = json.loads(metadata.get("end_points", "null"))
-    return Path(
-        start=start,
-        edits=edits,
-        basis=metadata["basis"],  # type: ignore[arg-type]  # Path checks it
-        positions=positions,
-        guarantees=tuple(json.loads(metadata["guarantees"])),
-        end_points=None if ends is None else (_end_point(ends[0]), _end_point(ends[1])),
-        alignment=json.loads(metadata.get("alignment", "null")),
-        builder=metadata.get("builder", ""),
-        options=json.loads(metadata.get("options", "{}")),
-    )
+    described = _described(metadata)
+    start, edits = _points(tensors, len(described["positions"]))
+    return Path(start=start, edits=edits, **described)
 
 
 def _points(tensors: Mapping[str, Tensor], count: int) -> tuple[Weights, tuple[tuple[Edit, ...], ...]]:
@@ -165,10 +186,9 @@ def _checked(edit: Edit, start: Weights) -> Edit:
     return edit
 
 
-def _end_point(record: Any) -> EndPoint:
-    return EndPoint(str(record["file"]), str(record["sha256"]), str(record.get("dtype", "")))
-
-
-def _words(error: BaseException) -> str:
-    text = f"no {error}" if isinstance(error, KeyError) else str(error)
-    return " ".join(text.split())
+def _end_points(records: Any) -> tuple[EndPoint, EndPoint] | None:
+    if records is None:
+        return None
+    with_type = [{"dtype": "", **record} for record in typed(Sequence[Table], records, "end_points")]
+    ends: tuple[EndPoint, EndPoint] = typed(tuple[EndPoint, EndPoint], with_type, "end_points")
+    return ends

@@ -28,12 +28,13 @@ def arc_lengths(path: Path, ts: Sequence[float], parameters: Collection[str]) ->
         ts: Points in [0, 1].
         parameters: Names that are coordinates; buffers such as running statistics are not.
     """
+    names = sorted(parameters)  # sets have another order in every process, and sums another last digit
     if path.basis == "polyline":
-        steps = [math.sqrt(_inner((a, b), (a, b), parameters)) for a, b in itertools.pairwise(path.points())]
+        steps = [math.sqrt(_inner((a, b), (a, b), names)) for a, b in itertools.pairwise(path.points())]
         knots = np.concatenate([[0.0], np.cumsum(steps)])
         return np.asarray(np.interp(ts, path.positions, knots), dtype=np.float64)
     grid = np.linspace(0, 1, _NODES)
-    speed = _bezier_speed(list(itertools.pairwise(path.points())), parameters, grid)
+    speed = _bezier_speed(list(itertools.pairwise(path.points())), names, grid)
     travelled = np.concatenate([[0.0], np.cumsum((speed[1:] + speed[:-1]) / 2 * np.diff(grid))])
     return np.asarray(np.interp(ts, grid, travelled), dtype=np.float64)
 

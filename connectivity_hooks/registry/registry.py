@@ -17,7 +17,7 @@ from connectivity_hooks.contracts.builder import Builder
 from connectivity_hooks.contracts.command import Command
 from connectivity_hooks.contracts.condition import Condition
 from connectivity_hooks.contracts.reporter import Reporter
-from connectivity_hooks.errors import UsageError, near_matches
+from connectivity_hooks.errors import UsageError, near_matches, one_line
 from connectivity_hooks.registry.loading import Broken, Loaded, Origin, PluginFault, installed, load, reason
 from connectivity_hooks.registry.offers import Offers, offers_of
 
@@ -99,7 +99,7 @@ class Registry:
         try:
             getattr(self.hook, hook)(**news)
         except Exception as error:  # a stranger's plugin may raise anything
-            warnings.warn(f"a plugin failed in {hook}: {type(error).__name__}: {error}", stacklevel=2)
+            warnings.warn(f"a plugin failed in {hook}: {one_line(error)}", stacklevel=2)
 
     def _find(self, entries: Mapping[str, Entry[T]], kind: str, name: str) -> type[T]:
         if name in entries:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from connectivity_hooks.checkpoints.atomic import atomic_text
 from connectivity_hooks.reports.plots import as_svg, figure_of, inline
+from connectivity_hooks.untrusted import guarded
 
 if TYPE_CHECKING:
     from connectivity_hooks.reports.report import Saved
@@ -25,11 +26,17 @@ WORDS = {
 
 
 def write_pages(saved: Saved, folder: pathlib.Path) -> None:
-    """Write report.svg, where a path was measured, and report.html; each in one step."""
-    picture = draw(saved)
+    """Write report.svg, where a path was measured, and report.html; each in one step.
+
+    Raises:
+        InputError: The report does not hold what the page shows; nothing is written then.
+    """
+    with guarded(folder, "the folder of a finished report", "run connect with --out again"):
+        picture = draw(saved)
+        text = render_html(saved, picture)
     if picture:
         atomic_text(folder / "report.svg", picture)
-    atomic_text(folder / "report.html", render_html(saved, picture))
+    atomic_text(folder / "report.html", text)
 
 
 def draw(saved: Saved) -> str:
@@ -78,43 +85,36 @@ def _fact(value: Any) -> str:
     return "–" if value in (None, "") else str(value)
 
 
-def _shown(form: str) -> Callable[[Any], str]:
+def _figure(value: Any) -> str:
+    """Return a figure in four digits, and anything else, a text that someone put in its place, as it is."""
+    if value is None or isinstance(value, jinja2.Undefined):
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _shown(form: str, scale: int = 1) -> Callable[[Any], str]:
     """Return a filter that shows a number; a dash for what is not known or, not being finite, not in report.json."""
 
     def show(value: Any) -> str:
-        return "–" if value is None or isinstance(value, jinja2.Undefined) else form.format(value)
+        # What is no number stays as it is: a text times 100 would be a hundred texts.
+        return form.format(scale * value) if isinstance(value, (int, float)) else _figure(value)
 
     return show
 
 
-def _figure(value: Any) -> str:
-    return _shown("{:.4g}" if isinstance(value, float) else "{}")(value)
-
-
-def _half(value: Any) -> str:
-    """Return the half-width of an interval, to stand behind its figure; nothing where there is none."""
-    return "" if value is None or isinstance(value, jinja2.Undefined) else f" ± {value:.2g}"
-
-
-def _half_points(value: Any) -> str:
-    return "" if value is None or isinstance(value, jinja2.Undefined) else f" ± {100 * value:.2f}"
-
-
-def _points(value: Any) -> str:
-    return "–" if value is None or isinstance(value, jinja2.Undefined) else f"{100 * value:.2f}"
-
-
-def _percent(value: Any) -> str:
-    return "–" if value is None or isinstance(value, jinja2.Undefined) else f"{100 * value:.2f} %"
+def _half(form: str, scale: int = 1) -> Callable[[Any], str]:
+    """Return a filter for the half-width of an interval, to stand behind its figure; nothing where there is none."""
+    show = _shown(form, scale)
+    return lambda value: "" if value is None or isinstance(value, jinja2.Undefined) else f" ± {show(value)}"
 
 
 _FILTERS: dict[str, Callable[[Any], str]] = {
     "fact": _fact,
     "figure": _figure,
-    "half": _half,
-    "half_points": _half_points,
-    "percent": _percent,
-    "points": _points,
+    "half": _half("{:.2g}"),
+    "half_points": _half("{:.2f}", 100),
+    "percent": _shown("{:.2f} %", 100),
+    "points": _shown("{:.2f}", 100),
     "position": _shown("{:.3f}"),
     "seconds": _shown("{:.1f} s"),
     "unbroken": _unbroken,

@@ -14,15 +14,19 @@ from typing import Any
 import torch
 
 from connectivity_hooks import __version__
-from connectivity_hooks.checkpoints.atomic import atomic_text
+from connectivity_hooks.checkpoints.atomic import atomic_text, make_folder
 from connectivity_hooks.contracts.condition import Verdict
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation.evaluation import Evaluation
 from connectivity_hooks.paths.path import EndPoint
 from connectivity_hooks.reports.rows import Row, read_rows, rows_of, write_rows
 from connectivity_hooks.reports.tables import figures_table
+from connectivity_hooks.untrusted import guarded, read_json
 
 FORMAT = "connectivity_hooks.report/1"
+FILE = "report.json"
+ROWS = "evaluation.csv"
+REMEDY = "run connect with --out again"
 
 
 @dataclass(frozen=True)
@@ -83,12 +87,12 @@ class Report:
         """Write evaluation.csv, report.svg, report.html and, last, report.json; each in one step."""
         from connectivity_hooks.reports.html import write_pages
 
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         rows = rows_of(self.evaluations)
         saved = Saved(self.as_json(), tuple(rows))
-        write_rows(folder / "evaluation.csv", rows)
+        write_rows(folder / ROWS, rows)
         write_pages(saved, folder)
-        atomic_text(folder / "report.json", json.dumps(saved.content, indent=1, allow_nan=False) + "\n")
+        atomic_text(folder / FILE, json.dumps(saved.content, indent=1, allow_nan=False) + "\n")
 
 
 @dataclass(frozen=True)
@@ -101,18 +105,14 @@ class Saved:
 
 def load_saved(folder: pathlib.Path) -> Saved:
     """Read report.json and evaluation.csv of a folder; raise `InputError` when they are not there or not whole."""
-    try:
-        content = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        rows = read_rows(folder / "evaluation.csv")
-    except OSError as error:
-        raise InputError(
-            f"{folder}: holds no finished report ({error.strerror}); run connect with --out first"
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder}: its report is malformed: {' '.join(str(error).split())[:120]}") from None
+    file = folder / FILE
+    if not file.exists():
+        raise InputError(f"{folder}: holds no finished report; run connect with --out first")
+    content = read_json(file, "a finished report", REMEDY)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(f"{folder}: report.json is not of format {FORMAT}")
-    return Saved(content, tuple(rows))
+        raise InputError(f"{file}: is not of format {FORMAT}; {REMEDY}")
+    with guarded(folder / ROWS, "the table of measurements of a report", REMEDY):
+        return Saved(content, tuple(read_rows(folder / ROWS)))
 
 
 def verdict_json(verdict: Verdict) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 
 from connectivity_hooks.checkpoints.atomic import atomic_text
 from connectivity_hooks.evaluation.evaluation import Evaluation
+from connectivity_hooks.untrusted import read_text
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBERS = ("t", *(f"{name}{end}" for name in ("loss", "excess", "rise", "climb") for end in ("", "_interval")))
@@ -68,15 +69,26 @@ def write_csv(file: pathlib.Path, columns: Sequence[str], rows: Sequence[Sequenc
 
 
 def read_rows(file: pathlib.Path) -> list[Row]:
-    """Read the rows back; raise `ValueError` or `KeyError` when the file is malformed."""
-    with file.open(encoding="utf-8", newline="") as stream:
-        return [_row(record) for record in csv.DictReader(stream)]
+    """Read the rows back; to be called inside `guarded`.
+
+    Raises:
+        InputError: The file cannot be read.
+        ValueError: A row has other columns, a t outside [0, 1], or something that is no number where one belongs.
+    """
+    text = read_text(file, "a table of measurements")
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    columns = next(lines, [])
+    if columns != [column.name for column in fields(Row)]:
+        raise ValueError(f"expected the columns {', '.join(column.name for column in fields(Row))}")
+    return [_row(dict(zip(columns, line, strict=True))) for line in lines]
 
 
 def _row(record: Mapping[str, str]) -> Row:
     text = {name: record[name].removeprefix("'") for name in ("builder", "split", "source", "guarantee")}
     numbers = {name: float(record[name]) for name in _NUMBERS}
     errors = {name: float(record[name]) if record[name] else None for name in _ERRORS}
+    if not 0 <= numbers["t"] <= 1:
+        raise ValueError(f"expected t in [0, 1], found {numbers['t']}")
     return Row(**text, **numbers, **errors)  # type: ignore[arg-type]
 
 

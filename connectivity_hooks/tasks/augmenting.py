@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from connectivity_hooks.errors import InputError, UsageError, near_matches
+from connectivity_hooks.errors import InputError, UsageError, near_matches, one_line
 from connectivity_hooks.tasks.references import call, parse, resolve
 
 Augment = Callable[[Tensor], Tensor]
@@ -70,7 +70,7 @@ def check_augment(augment: Augment, inputs: Tensor, spec: str) -> None:
         with torch.random.fork_rng():
             found = augment(inputs)
     except Exception as error:  # whatever a stranger's function raises means that the inputs do not fit it
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         raise InputError(f"--augment {spec}: fails on inputs of shape {tuple(inputs.shape)}: {reason}") from None
     if not isinstance(found, Tensor) or found.shape != inputs.shape or found.dtype != inputs.dtype:
         what = f"{tuple(found.shape)} {found.dtype}" if isinstance(found, Tensor) else type(found).__name__

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from connectivity_hooks.errors import InputError, UsageError, near_matches
+from connectivity_hooks.errors import ConnectivityError, InputError, UsageError, near_matches, one_line
 from connectivity_hooks.tasks.references import parse, resolve
 
 PerSample = Callable[[Tensor, Tensor], Tensor]
@@ -93,11 +93,17 @@ def custom_loss(name: str, function: PerSample, *, convex: bool) -> Loss:
     """Make a `Loss` of a user's function of (outputs, targets) that returns one value per sample.
 
     Raises:
-        InputError: On the first call, when the function returns anything else.
+        InputError: On the first call, when the function fails or returns anything else.
     """
 
     def per_sample(outputs: Tensor, targets: Tensor) -> Tensor:
-        values = function(outputs, targets)
+        try:
+            values = function(outputs, targets)
+        except ConnectivityError:
+            raise
+        except Exception as error:  # a stranger's function may raise anything
+            shapes = f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
+            raise InputError(f"loss {name}: fails on {shapes}: {one_line(error)}") from error
         if not isinstance(values, Tensor) or len(targets) not in values.shape[:1]:
             found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise InputError(f"loss {name}: expected one value per sample ({len(targets)},), found {found}")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from connectivity_hooks.checkpoints import Checkpoint
-from connectivity_hooks.errors import InputError, UsageError, near_matches
+from connectivity_hooks.errors import InputError, UsageError, near_matches, one_line
 from connectivity_hooks.tasks.augmenting import check_augment, resolve_augment
 from connectivity_hooks.tasks.data.loading import Placement, load_data
 from connectivity_hooks.tasks.loss import resolve_loss
@@ -101,10 +101,9 @@ def _run(model: nn.Module, inputs: Tensor, task: Task) -> Tensor:
         with torch.no_grad():
             outputs: Tensor = model(inputs)
     except Exception as error:  # whatever a stranger's forward raises means that the inputs do not fit it
-        reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{task.data_name or 'data'}: inputs of shape {tuple(inputs.shape[1:])} do not fit the model "
-            f"{task.model_name or type(model).__name__}: {reason}"
+            f"{task.model_name or type(model).__name__}: {one_line(error, 200)}"
         ) from None
     return outputs
 
@@ -125,9 +124,10 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise UsageError(f"--device {name}: cannot be used here ({reason}); try auto, cpu or cuda") from None
+    except Exception as error:  # every backend has its own way to say no
+        raise UsageError(
+            f"--device {name}: cannot be used here ({one_line(error, 120)}); try auto, cpu or cuda"
+        ) from None
     return device
 
 

@@ -23,7 +23,7 @@ def model_factory(spec: str) -> ModelFactory:
     if reference.home in registry().adapters:
         adapter = registry().adapter(reference.home)
         return lambda: adapter.create(reference.name, reference.arguments)
-    if not reference.is_code and importlib.util.find_spec(reference.home) is None:
+    if not reference.is_code and not _is_module(reference.home):
         hint = near_matches(reference.home, registry().adapters)
         raise UsageError(f"--model {spec}: {reference.home!r} is no installed library of models and no module; {hint}")
     function = resolve(reference)
@@ -37,3 +37,10 @@ def model_factory(spec: str) -> ModelFactory:
         return model
 
     return make
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except Exception:  # `__main__`, names with zeros in them: finders raise what they like
+        return False

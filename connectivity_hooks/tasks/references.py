@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import ast
+import contextlib
 import hashlib
 import importlib
 import importlib.util
 import pathlib
+import re
 import sys
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from connectivity_hooks.errors import InputError, UsageError, near_matches
+from connectivity_hooks.errors import ConnectivityError, InputError, UsageError, near_matches, one_line
+from connectivity_hooks.untrusted import parse_literal
+
+_SHOWN = 60
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ def parse(spec: str) -> Reference:
     """Parse a reference; raise `UsageError` when it is not one."""
     body, _, query = spec.partition("?")
     home, separator, name = body.rpartition(":")
+    if _CONTROL.search(body):
+        raise UsageError(f"{_shown(spec)}: has control characters, which no name has")
     if not separator or not home or not name:
         raise UsageError(f"{spec!r}: expected PREFIX:NAME, FILE.py:callable or package.module:callable")
     arguments = {}
@@ -47,7 +54,7 @@ def parse(spec: str) -> Reference:
         key, equals, value = part.partition("=")
         if not equals or not key.isidentifier():
             raise UsageError(f"{spec!r}: expected ?argument=value&argument=value, found {part!r}")
-        arguments[key] = _literal(value)
+        arguments[key] = _literal(key, value)
     return Reference(home, name, arguments)
 
 
@@ -59,7 +66,10 @@ def resolve(reference: Reference) -> Callable[..., Any]:
         UsageError: It has nothing callable of that name.
     """
     module = _import_file(reference.home) if reference.home.endswith(".py") else _import_module(reference.home)
-    found = getattr(module, reference.name, None)
+    try:
+        found = getattr(module, reference.name, None)
+    except Exception as error:  # a module may look names up by code of its own
+        raise InputError(f"{reference.home}:{reference.name} fails: {one_line(error)}") from error
     if found is None:
         public = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
         raise UsageError(f"{reference.home} has no {reference.name!r}; {near_matches(reference.name, public)}")
@@ -77,22 +87,30 @@ def call(reference: Reference, function: Callable[..., Any]) -> Any:
     """
     try:
         return function(**reference.arguments)
-    except (InputError, UsageError):
+    except ConnectivityError:
         raise
-    except Exception as error:  # a stranger's function may raise anything
-        raise InputError(f"{reference.home}:{reference.name} fails: {_one_line(error)}") from error
+    except (Exception, SystemExit) as error:  # a stranger's function may raise anything
+        raise InputError(f"{reference.home}:{reference.name} fails: {one_line(error)}") from error
 
 
-def _literal(text: str) -> Any:
+def _literal(key: str, text: str) -> Any:
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+        return parse_literal(text)
+    except Exception as error:  # Python's own parser gives up in many ways
+        raise UsageError(f"?{key}={_shown(text)}: cannot be read: {one_line(error, 120)}") from None
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…")
 
 
 def _import_file(file: str) -> types.ModuleType:
     path = pathlib.Path(file)
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:
+        raise InputError(f"{_shown(file)}: cannot be read: {error.strerror}; give FILE.py:callable") from None
+    if not there:
         raise InputError(f"{file}: no such file; give FILE.py:callable")
     name = f"_connectivity_hooks_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     if name in sys.modules:
@@ -107,9 +125,10 @@ def _import_file(file: str) -> types.ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise InputError(f"{file}: fails while it is imported: {_one_line(error)}") from error
+        raise InputError(f"{file}: fails while it is imported: {one_line(error)}") from error
     finally:
-        sys.path.remove(str(path.resolve().parent))
+        with contextlib.suppress(ValueError):  # the file itself may have taken it away
+            sys.path.remove(str(path.resolve().parent))
     return module
 
 
@@ -117,8 +136,4 @@ def _import_module(name: str) -> types.ModuleType:
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:
-        raise InputError(f"module {name}: cannot be imported: {_one_line(error)}") from error
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise InputError(f"module {name}: cannot be imported: {one_line(error)}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 from typing import Any
 
@@ -51,7 +52,8 @@ def _query(file: pathlib.Path, arguments: dict[str, Any]) -> str:
     parts = []
     for key, value in arguments.items():
         text = value if isinstance(value, str) else repr(value)
-        if not str(key).isidentifier() or any(sign in text for sign in "&?#"):
+        infinite = isinstance(value, float) and not math.isfinite(value)
+        if infinite or not str(key).isidentifier() or any(sign in text for sign in "&?#"):
             raise InputError(f"{file}: the argument {str(key)[:40]!r} cannot be passed on; say --model")
         parts.append(f"{key}={text}")
     return "?" + "&".join(parts) if parts else ""

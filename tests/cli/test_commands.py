@@ -1,11 +1,13 @@
 """The other commands."""
 
 import json
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import connectivity_hooks as ch
 from connectivity_hooks.cli.group import COMMANDS
 
 
@@ -88,6 +90,48 @@ def test_report_refuses_a_folder_without_one(run, tmp_path):
     assert "no finished report" in err
 
 
+HUGE = 10**400
+SPOILED = {
+    "cut short": ("report.json", lambda raw: raw[:-50]),
+    "no UTF-8": ("report.json", lambda raw: b"\xff" + raw),
+    "nested": ("report.json", lambda raw: b"[" * 100_000),
+    "a number": ("report.json", lambda raw: raw.replace(b'"builders": {', b'"builders": 3, "x": {')),
+    "no conclusion": ("report.json", lambda raw: raw.replace(b'"train": {', b'"train": 3, "x": {')),
+    "a text for a number": ("report.json", lambda raw: raw.replace(b'"error_max": 0', b'"error_max": "x", "y": 0')),
+    "a huge number": ("report.json", lambda raw: raw.replace(b'"error_max": 0', b'"error_max": %d, "y": 0' % HUGE)),
+    "a short row": ("evaluation.csv", lambda raw: raw + b"linear,0.5\n"),
+    "a long row": ("evaluation.csv", lambda raw: raw.rstrip() + b",1\n"),
+    "a huge field": ("evaluation.csv", lambda raw: raw + b"x" * 200_000 + b",0.5\n"),
+    "a nul": ("evaluation.csv", lambda raw: raw + b"\0\n"),
+    "other columns": ("evaluation.csv", lambda raw: raw.replace(b"loss", b"los", 1)),
+    "a t beside the path": ("evaluation.csv", lambda raw: raw.replace(b"linear,0.0,", b"linear,7.0,", 1)),
+    "a t that is none": ("evaluation.csv", lambda raw: raw.replace(b"linear,0.0,", b"linear,nan,", 1)),
+    "no table": ("evaluation.csv", lambda raw: b""),
+}
+
+
+@pytest.fixture(scope="module")
+def reported(workspace, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reported")
+    task = ch.make_task(model=f"{workspace}/net.py:make", data=str(workspace / "data.npz"))
+    path = ch.connect(workspace / "a.safetensors", workspace / "b.safetensors", task)
+    ch.evaluate(path, task, points=3, refine=0).save(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("name", "spoil"), SPOILED.values(), ids=SPOILED.keys())
+def test_a_spoiled_report_is_refused_or_drawn_as_far_as_it_goes(run, reported, tmp_path, name, spoil):
+    folder = shutil.copytree(reported, tmp_path / "report")
+    raw = (folder / name).read_bytes()
+    (folder / name).write_bytes(spoil(raw))
+    assert (folder / name).read_bytes() != raw
+    status, _, err = run("report", folder)
+    assert (status, err.count("\n")) in ((3, 1), (0, 0))
+    assert "Traceback" not in err
+    if name == "evaluation.csv":
+        assert status == 3
+
+
 def test_plugins_lists_name_kind_version_origin_and_options(run):
     status, out, _ = run("plugins", "--json")
     methods = {method["name"]: method for method in json.loads(out)["methods"]}
@@ -127,3 +171,21 @@ def test_an_unknown_command_is_wrong_usage_with_a_near_match(run):
     status, _, err = run("conect")
     assert status == 2
     assert "did you mean 'connect'" in err
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--seed", "1" + "0" * 30),
+        ("--seed", "-1" + "0" * 30),
+        ("--batch-size", "1" + "0" * 30),
+        ("--points", "10000000000"),
+        ("--refine", "9" * 5000),
+        ("--fail-above", "nan"),
+        ("--fail-above", "1e400"),
+    ],
+)
+def test_a_number_that_nothing_can_be_done_with_is_wrong_usage(run, ends, flag, value):
+    status, _, err = run(*ends, flag, value)
+    assert status == 2
+    assert flag in err

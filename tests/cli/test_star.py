@@ -45,6 +45,9 @@ def test_star_connects_every_pair_over_the_hub(run, hub, task_words, workspace, 
     assert (tmp_path / "star" / "a.path.safetensors").stat().st_mtime_ns == written
     assert run(*words, "--augment", "flip")[0] == 0
     assert (tmp_path / "star" / "a.path.safetensors").stat().st_mtime_ns != written
+    (tmp_path / "star" / "a.path.safetensors").write_bytes(b"damaged")
+    status, again, _ = run(*words)
+    assert (status, json.loads(again)["pairs"]) == (0, found["pairs"])
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +113,11 @@ def test_commands_of_plugins_are_listed_and_can_be_blocked(run):
     status, _, err = run("stra")
     assert status == 2
     assert "star" in err
+
+
+def test_a_hub_that_cannot_be_written_is_refused_before_it_is_trained(run, task_words, tmp_path, monkeypatch):
+    from connectivity_hooks_theorem.commands import hub
+
+    monkeypatch.setattr(hub, "train_hub", None)
+    status, _, err = run("hub", *task_words, "--out", tmp_path / "none" / "hub.safetensors")
+    assert (status, "cannot be written" in err) == (3, True)

@@ -34,6 +34,15 @@ def test_text_from_the_command_line_becomes_typed_values():
         ("kind", "b", "expected a | bb, found 'b'"),
         ("shar", "1", "no option 'shar'; did you mean 'share'"),
         ("share", None, "a value is needed"),
+        ("share", "1e400", "expected float > 0 ≤ 1, found inf"),
+        ("share", 10**400, "expected float > 0 ≤ 1"),
+        ("count", "inf", "expected int ≥ 1 or none"),
+        ("count", "9" * 5000, "expected int ≥ 1 or none"),
+        ("count", 10**400, "expected int ≥ 1 or none"),
+        ("count", 2**63, "expected int ≥ 1 or none, found 9223372036854775808"),
+        ("count", [], "expected int"),
+        ("fast", {}, "expected bool"),
+        ("kind", "\ud800", "expected a | bb"),
     ],
 )
 def test_what_does_not_fit_is_wrong_usage(name, value, words):
@@ -54,3 +63,8 @@ def test_a_verdict_needs_a_measurement_or_a_reason():
     with pytest.raises(ValueError, match="needs a reason"):
         Verdict("c", "layer", None, None, None, "")
     assert Verdict.invalid("c", "layer", "never fired").status == "invalid"
+
+
+def test_a_number_that_python_does_not_write_is_wrong_usage():
+    with pytest.raises(UsageError, match="a number too long to write"):
+        make_options(Options, {"count": 10**5000}, "method")

@@ -1,7 +1,9 @@
 """Path files, read back by the package and by safetensors alone from the format's description."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -9,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.paths import EndPoint, Path
+from connectivity_hooks.paths.edits import Edit
 from connectivity_hooks.paths.weights import same
 
 
@@ -75,8 +78,6 @@ def test_a_stranger_reads_the_same_points_from_the_format_alone(tmp_path):
 
 
 def test_a_path_survives_the_file(tmp_path):
-    from dataclasses import replace
-
     _points, path = certified_like_path()
     ends = (EndPoint("a.safetensors", "0" * 64, "float32"), EndPoint("b.safetensors", "1" * 64, "bfloat16"))
     path = replace(path, end_points=ends, builder="test", options={"seed": 3}, alignment={"aligner": "none"})
@@ -131,6 +132,28 @@ def tampered(tmp_path, change_tensors=lambda tensors: None, **metadata):
         {"basis": "spline"},
         {"end_points": '[{"file": "a"}]'},
         {"end_points": "[1, 2]"},
+        {"end_points": '[{"file": "a", "sha256": "0"}, {"file": "b", "sha256": "1"}, {"file": "c", "sha256": "2"}]'},
+        {"end_points": '[{"file": "a", "sha256": 1}, {"file": "b", "sha256": "1"}]'},
+        {"end_points": '[{"file": "a", "sha256": "0", "more": 1}, {"file": "b", "sha256": "1"}]'},
+        {"end_points": '[{"file": "\\ud800", "sha256": "0"}, {"file": "b", "sha256": "1"}]'},
+        {"positions": f"[0, 0.2, 0.4, {10**400}, 1]"},
+        {"positions": "[0, 0.2, 0.4, 1e400, 1]"},
+        {"positions": '[0, "0.2", 0.4, 0.9, 1]'},
+        {"positions": "[false, 0.2, 0.4, 0.9, true]"},
+        {"positions": "[" * 100_000},
+        {"points": "9" * 5000},
+        {"points": "1000000000000"},
+        {"points": "5.0"},
+        {"guarantees": '[["constant"], "convex", "measured", "constant"]'},
+        {"guarantees": '{"constant": 1, "convex": 2, "measured": 3}'},
+        {"options": "[]"},
+        {"options": "3"},
+        {"options": '"seed"'},
+        {"options": "null"},
+        {"options": '{"a": ' + "[" * 100 + "]" * 100 + "}"},
+        {"options": '{"a": ' + "9" * 5000 + "}"},
+        {"alignment": "[1]"},
+        {"alignment": "true"},
     ],
 )
 def test_malformed_metadata_is_refused_in_one_line(tmp_path, metadata):
@@ -158,5 +181,68 @@ def test_malformed_metadata_is_refused_in_one_line(tmp_path, metadata):
     ],
 )
 def test_malformed_tensors_are_refused_in_one_line(tmp_path, change):
-    with pytest.raises(InputError, match=r"bad\.safetensors: not a valid path file: .+"):
+    with pytest.raises(InputError, match=r"bad\.safetensors: is not a valid path file: .+"):
         Path.load(tampered(tmp_path, change))
+
+
+def test_what_loads_is_written_and_loads_again(tmp_path):
+    options = '{"rate": 1e400, "limit": NaN, "deep": [[{"a": [null, "ü"]}]], "huge": ' + "9" * 300 + "}"
+    path = Path.load(
+        tampered(tmp_path, options=options, alignment='{"aligner": "none", "record": {}}', end_points="null")
+    )
+    path.save(tmp_path / "again.safetensors")
+    again = Path.load(tmp_path / "again.safetensors")
+    assert json.dumps(dict(again.options)) == json.dumps(dict(path.options))
+    assert (again.alignment, again.end_points, again.positions) == (path.alignment, None, path.positions)
+
+
+def test_what_could_not_be_read_back_is_not_written(tmp_path):
+    _, path = certified_like_path()
+    for change in (
+        {"options": {"weights": torch.ones(2)}},
+        {"alignment": {"record": {1j}}},
+        {"options": {"a": "\ud800"}},
+    ):
+        with pytest.raises(InputError, match=r"p\.safetensors: is not what a path can be written to"):
+            replace(path, **change).save(tmp_path / "p.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_positions_of_a_library_s_own_kind_are_written_as_numbers(tmp_path):
+    _, path = certified_like_path()
+    positions = tuple(np.float32(position) for position in (0, 0.25, 0.5, 0.75, 1))
+    replace(path, positions=positions).save(tmp_path / "p.safetensors")
+    assert Path.load(tmp_path / "p.safetensors").positions == (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def test_a_curve_of_a_degree_that_cannot_be_computed_is_refused(tmp_path):
+    tensors = {"point.0/w": torch.zeros(1), "point.1200/w": torch.ones(1)}
+    metadata = {
+        "format": "connectivity_hooks.path/1",
+        "basis": "bezier",
+        "points": "1201",
+        "guarantees": '["measured"]',
+    }
+    save_file(
+        tensors, tmp_path / "p.safetensors", {**metadata, "positions": json.dumps([i / 1200 for i in range(1201)])}
+    )
+    with pytest.raises(InputError, match="Bezier curve has at most 1001"):
+        Path.load(tmp_path / "p.safetensors")
+
+
+def test_equal_paths_are_equal_files_though_read_from_one(tmp_path):
+    points, _ = certified_like_path()
+    for name, ordered in (("one", list), ("two", lambda names: list(reversed(list(names))))):
+        path = Path.from_points([{key: point[key] for key in ordered(point)} for point in points])
+        path.save(tmp_path / name)
+    Path.load(tmp_path / "one").save(tmp_path / "three")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes() == (tmp_path / "three").read_bytes()
+
+
+def test_blocks_of_one_tensor_are_written_in_their_order(tmp_path):
+    start = {"b": torch.zeros(4), "a": torch.zeros(4)}
+    rows = torch.tensor([0, 1]), torch.tensor([1, 2])
+    twos = torch.full((2,), 2.0)
+    edits = Edit("b", torch.ones(2), rows[0]), Edit("a", torch.ones(2), rows[0]), Edit("b", twos, rows[1])
+    Path(start=start, edits=(edits,)).save(tmp_path / "p")
+    assert Path.load(tmp_path / "p").point(1)["b"].tolist() == [1, 2, 2, 0]

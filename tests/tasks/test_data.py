@@ -1,9 +1,14 @@
+import os
+import zipfile
+import zlib
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.numpy import save_file
 
+from connectivity_hooks import memory
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.tasks.data.loading import Placement, load_data
 from connectivity_hooks.tasks.split import CachedSplit, StreamedSplit
@@ -188,7 +193,7 @@ def test_images_of_several_sizes_need_a_size(tmp_path):
 def test_a_broken_image_is_named(tmp_path):
     folder = image_folder(tmp_path)
     (folder / "train" / "dog" / "9.png").write_bytes(b"\x89PNG broken")
-    with pytest.raises(InputError, match=r"9\.png: cannot be read as an image"):
+    with pytest.raises(InputError, match=r"9\.png: is not an image: its format is unknown"):
         load_data(str(folder), HERE)
 
 
@@ -212,6 +217,16 @@ def single(): return [(X, Y)]
 def generator(): return (batch for batch in [(X, Y)])
 def triples(): return [(X, Y, Y)]
 def fails(): return 1 / 0
+def ends(): raise SystemExit(3)
+def lengths(): return [(X[:5], Y[:5]), (X[:5, :1], Y[:5])]
+def scalars(): return [(torch.tensor(1.0), torch.tensor(1))]
+
+class Failing:
+    def __iter__(self):
+        yield X, Y
+        raise KeyError("two\\nlines")
+
+def failing(): return Failing()
 
 class Shuffling:
     def __iter__(self):
@@ -237,7 +252,15 @@ def test_loaders_are_gone_through_once_in_order(loaders, name, has_test):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("generator", "iterated again"), ("triples", "not a pair"), ("fails", "ZeroDivisionError")],
+    [
+        ("generator", "iterated again"),
+        ("triples", "not a pair"),
+        ("fails", "ZeroDivisionError"),
+        ("ends", "SystemExit"),
+        ("lengths", r"its batches have the shapes \(\), \(1,\), \(2,\)"),
+        ("scalars", "not two tensors of one length"),
+        ("failing", "fails while it gives its batches: KeyError"),
+    ],
 )
 def test_what_gives_no_batches_is_refused_in_one_line(loaders, name, words):
     with pytest.raises(InputError, match=words) as error:
@@ -262,3 +285,111 @@ def test_a_streamed_loader_that_shuffles_is_refused(loaders):
     train, _ = load_data(loaders("shuffling"), Placement(torch.device("cpu"), torch.float32, 10))
     with pytest.raises(InputError, match="shuffle=False"):
         list(train.batches(4))
+
+
+def header(**fields):
+    """Return an ``.npy`` file of 12 bytes of data whose header says something else."""
+    described = {"descr": "<f4", "fortran_order": False, "shape": (3,), **fields}
+    text = (repr(described).ljust(117) + "\n").encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(12)
+
+
+def packed(file, member, **how):
+    with zipfile.ZipFile(file, "w", **how) as archive:
+        archive.writestr("x_train.npy", member)
+        archive.writestr("y_train.npy", header())
+    return str(file)
+
+
+SPOILED = {
+    "no array": b"hello",
+    "nothing": b"",
+    "a huge shape": header(shape=(10**400,)),
+    "a huge shape of many axes": header(shape=(10**9, 10**9, 10**9)),
+    "a negative shape": header(shape=(-3,)),
+    "two negative axes": header(shape=(-1, -3)),
+    "a shape of texts": header(shape=("a",)),
+    "a type of none": header(descr="<q9"),
+    "objects": header(descr="|O"),
+    "texts": header(descr="<U3"),
+    "sixteen bytes a number": header(descr="<f16"),
+    "cut off": header()[:60],
+    "more than declared": header() + b"more",
+    "a header that is no literal": header().replace(b"'descr'", b"'desc(("),
+    "an open bracket": header().replace(b"(3,)", b"(3,["),
+    "another version": b"\x93NUMPY\x07\x00" + header()[8:],
+}
+
+
+@pytest.mark.parametrize("member", SPOILED.values(), ids=SPOILED.keys())
+def test_a_spoiled_member_of_an_npz_is_refused_in_one_line(tmp_path, member):
+    with pytest.raises(InputError, match=r"d\.npz: (is not an \.npz file of plain arrays: .+|needs .+)") as error:
+        load_data(packed(tmp_path / "d.npz", member), HERE)
+    assert "\n" not in str(error.value)
+
+
+def test_a_member_with_broken_compression_or_of_an_unknown_one_is_refused(tmp_path):
+    file = tmp_path / "d.npz"
+    packed(file, header() * 50, compression=zipfile.ZIP_DEFLATED)
+    raw = file.read_bytes()
+    start = raw.index(b"x_train.npy") + len("x_train.npy")
+    directory = raw.index(b"PK\x01\x02")
+    for spoiled in (
+        raw[: start + 3] + b"\xff" * 9 + raw[start + 12 :],
+        raw[: directory + 10] + b"\x63" + raw[directory + 11 :],
+        raw[: directory + 8] + b"\x01" + raw[directory + 9 :],
+    ):
+        file.write_bytes(spoiled)
+        with pytest.raises(InputError, match=r"is not an \.npz file of plain arrays"):
+            load_data(str(file), HERE)
+
+
+def test_arrays_larger_than_memory_are_refused_before_they_are_read(tmp_path, monkeypatch):
+    file = npz(tmp_path)
+    monkeypatch.setattr(memory, "available_memory", lambda: 1000)
+    monkeypatch.setattr(np.lib.format, "read_array", None)
+    with pytest.raises(InputError, match=r"d\.npz: needs 1\..* kB of memory, 1 kB are free"):
+        load_data(file, HERE)
+
+
+def test_an_array_that_is_a_single_number_is_refused(tmp_path):
+    with pytest.raises(InputError, match="y_train is a single number"):
+        load_data(npz(tmp_path, y_train=np.array(3)), HERE)
+
+
+def test_targets_that_are_no_numbers_are_refused(tmp_path):
+    with pytest.raises(InputError, match="train: targets hold NaN or Inf"):
+        load_data(npz(tmp_path, y_train=np.array([0.5] * 7 + [np.nan])), HERE)
+
+
+def test_images_larger_than_memory_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
+    folder = str(image_folder(tmp_path))
+    monkeypatch.setattr(memory, "available_memory", lambda: 1000)
+    with pytest.raises(InputError, match=r"its 6 images of 6×6: needs .* of memory"):
+        load_data(folder, HERE)
+    with pytest.raises(InputError, match="its 6 images of 1000000×1000000"):
+        load_data(folder, HERE, image_size=10**6)
+
+
+def test_a_small_file_that_says_it_is_a_huge_image_is_refused_undecoded(tmp_path):
+    folder = image_folder(tmp_path)
+    file = folder / "train" / "cat" / "0.png"
+    raw = file.read_bytes()
+    described = raw[12:16] + (12_000).to_bytes(4, "big") * 2 + raw[24:29]  # the type, width and height of a PNG
+    file.write_bytes(raw[:12] + described + zlib.crc32(described).to_bytes(4, "big") + raw[33:])
+    for size in (None, 4):
+        with pytest.raises(InputError, match=r"0\.png: is not an image: it has 144000000 pixels"):
+            load_data(str(folder), HERE, image_size=size)
+
+
+def test_a_pipe_among_the_images_is_refused_and_not_waited_for(tmp_path):
+    folder = image_folder(tmp_path)
+    os.mkfifo(folder / "train" / "cat" / "9.png")
+    with pytest.raises(InputError, match=r"9\.png: is not a regular file"):
+        load_data(str(folder), HERE)
+
+
+@pytest.mark.parametrize("spec", ["x" * 5000, "x" * 5000 + ".npz", "nul\0.npz", "\ud800.npz", "/" * 5000, "a:b:c\0"])
+def test_a_name_that_no_data_can_have_is_refused(spec):
+    with pytest.raises((InputError, UsageError)):
+        load_data(spec, HERE)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
 
-from connectivity_hooks.errors import InputError
+from connectivity_hooks.errors import ConnectivityError, InputError, one_line
 from connectivity_hooks.tasks.data.raw import Arrays, RawData
 from connectivity_hooks.tasks.references import call, parse, resolve
 
@@ -65,7 +65,14 @@ def _held(loader: Any, where: str, cache_limit: int) -> Arrays | Iterable[Arrays
             return batches
     if not inputs:
         raise InputError(f"{where}: a loader gives no samples, or can be gone through only once")
-    return torch.cat(inputs), torch.cat(targets)
+    try:
+        return torch.cat(inputs), torch.cat(targets)
+    except Exception as error:
+        shapes = sorted({tuple(part.shape[1:]) for part in (*inputs, *targets)}, key=str)
+        found = f"the samples of its batches have the shapes {', '.join(map(str, shapes[:4]))}"
+        raise InputError(
+            f"{where}: {found}; expected inputs of one shape and targets of one ({one_line(error, 120)})"
+        ) from None
 
 
 def _ordered(loader: Any) -> Any:
@@ -93,9 +100,17 @@ class _Batches:
         self._where = where
 
     def __iter__(self) -> Iterator[Arrays]:
-        for batch in self._loader:
+        for batch in self._given():
             if not isinstance(batch, (tuple, list)) or len(batch) != 2:
                 raise InputError(f"{self._where}: a batch is not a pair (inputs, targets)")
-            if not all(isinstance(part, Tensor) for part in batch) or len(batch[0]) != len(batch[1]):
+            if not all(isinstance(part, Tensor) and part.ndim for part in batch) or len(batch[0]) != len(batch[1]):
                 raise InputError(f"{self._where}: a batch is not two tensors of one length")
             yield batch[0], batch[1]
+
+    def _given(self) -> Iterator[Any]:
+        try:
+            yield from self._loader
+        except ConnectivityError:
+            raise
+        except Exception as error:  # a stranger's data set may raise anything
+            raise InputError(f"{self._where}: fails while it gives its batches: {one_line(error)}") from error

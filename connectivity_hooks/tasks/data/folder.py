@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
+import warnings
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.memory import require_memory
 from connectivity_hooks.tasks.data.raw import Arrays, RawData
+from connectivity_hooks.untrusted import guarded, open_regular
+
+_REMEDY = "remove it"
+_COLOURS = 3
+# Pillow's own limit (0.25 GB in colour), beyond which it speaks of bombs.
+_MOST_PIXELS = 89_478_485
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 TESTS = ("test", "val", "valid")
@@ -54,23 +64,55 @@ def _split(folder: pathlib.Path, classes: list[str], size: int | None) -> Arrays
         labels += [label] * len(images)
     if not files:
         raise InputError(f"{folder}: holds no images")
+    _require_memory(folder, files, size)
     with ThreadPoolExecutor() as pool:
         arrays = list(pool.map(lambda file: _image(file, size), files))
-    shapes = {array.shape[:2] for array in arrays}
-    if len(shapes) > 1:
-        raise InputError(f"{folder}: images differ in size, e.g. {sorted(shapes)[:2]}; give --image-size N")
     gray = all(array.ndim == 2 for array in arrays)
     stacked = np.stack([array if gray else _colour(array) for array in arrays])
     return _channels_first(torch.from_numpy(stacked)), torch.tensor(labels)
 
 
 def _image(file: pathlib.Path, size: int | None) -> npt.NDArray[np.uint8]:
-    try:
-        with Image.open(file) as image:
-            plain = image.convert("L" if image.mode in ("1", "L") else "RGB")
-            return np.asarray(plain if size is None else _centre(plain, size))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{file}: cannot be read as an image: {error}; remove it") from None
+    with _opened(file) as image:
+        require_memory(_bytes(image.size), file, _REMEDY)
+        plain = image.convert("L" if image.mode in ("1", "L") else "RGB")
+        return np.asarray(plain if size is None else _centre(plain, size))
+
+
+def _require_memory(folder: pathlib.Path, files: Sequence[pathlib.Path], size: int | None) -> None:
+    """Refuse a folder that does not fit in memory or whose images differ in size, before one of them is decoded."""
+    shapes = {(size, size)} if size is not None else {_shape(file) for file in files}
+    if len(shapes) > 1:
+        raise InputError(f"{folder}: images differ in size, e.g. {sorted(shapes)[:2]}; give --image-size N")
+    sides = shapes.pop()
+    images = f"{folder}: its {len(files)} images of {sides[0]}×{sides[1]}"
+    require_memory(len(files) * _bytes(sides), images, "give a smaller --image-size, or FILE.py:callable with a loader")
+
+
+def _shape(file: pathlib.Path) -> tuple[int, int]:
+    with _opened(file) as image:
+        return image.height, image.width
+
+
+@contextlib.contextmanager
+def _opened(file: pathlib.Path) -> Iterator[Image.Image]:
+    """Yield an image of which no more than the header has been read; what goes wrong with it is one line."""
+    with open_regular(file) as stream, guarded(file, "an image", _REMEDY):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Pillow's remark on large images: the size is checked below
+                opened = Image.open(stream)
+        except UnidentifiedImageError:
+            raise ValueError("its format is unknown") from None
+        with opened as image:
+            if image.width * image.height > _MOST_PIXELS:
+                raise ValueError(f"it has {image.width * image.height} pixels, at most {_MOST_PIXELS} are decoded")
+            yield image
+
+
+def _bytes(sides: tuple[int, int]) -> int:
+    """Return what an image takes at most: its bytes, and the floats they are scaled to."""
+    return sides[0] * sides[1] * _COLOURS * (1 + 4)
 
 
 def _centre(image: Image.Image, size: int) -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -78,7 +79,8 @@ def load_data(
 
 def _raw(spec: str, cache_limit: int, image_size: int | None) -> RawData:
     path = pathlib.Path(spec)
-    if path.is_dir():
+    mode = _mode(path)
+    if stat.S_ISDIR(mode):
         return folder.load(path, image_size)
     if image_size is not None:
         raise UsageError("--image-size goes with an image folder only")
@@ -88,11 +90,18 @@ def _raw(spec: str, cache_limit: int, image_size: int | None) -> RawData:
         return arrays.load(path)
     if ":" in spec:
         return callables.load(spec, cache_limit)
-    if path.exists() or "/" in spec:
+    if mode or "/" in spec:
         raise InputError(f"{spec}: expected digits, X.npz, X.safetensors, an image folder or FILE.py:callable")
     raise UsageError(
         f"unknown data {spec!r}; expected digits, X.npz, X.safetensors, an image folder or FILE.py:callable"
     )
+
+
+def _mode(path: pathlib.Path) -> int:
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):  # not there, or a name that no file can have
+        return 0
 
 
 def _split(name: str, raw: Arrays | Iterable[Arrays], spec: str, scale: Scaling, placement: Placement) -> Split:
@@ -127,14 +136,16 @@ def prepare(inputs: Tensor, targets: Tensor, where: str, scale: Scaling) -> Arra
     the user's own, which may mean anything.
 
     Raises:
-        InputError: Inputs hold NaN or Inf, or targets have a shape of their own.
+        InputError: Inputs or targets hold NaN or Inf.
     """
     prepared = _prepared(inputs)
     if prepared.is_floating_point() and not bool(torch.isfinite(prepared).all()):
         raise InputError(f"{where}: inputs hold NaN or Inf; clean the data")
     if not _are_images(targets, inputs, scale.loss):
-        return _normalised(prepared, scale.numbers, where), _targets(targets)
+        return _normalised(prepared, scale.numbers, where), _targets(targets, where)
     pictures = _prepared(targets)
+    if pictures.is_floating_point() and not bool(torch.isfinite(pictures).all()):
+        raise InputError(f"{where}: targets hold NaN or Inf; clean the data")
     if scale.loss != _PROBABILITIES:
         pictures = _normalised(pictures, scale.numbers, where)
     return _normalised(prepared, scale.numbers, where), pictures
@@ -158,8 +169,10 @@ def _are_images(targets: Tensor, inputs: Tensor, loss: str | None) -> bool:
     return known and targets.dtype == torch.uint8 and targets[0].numel() > 1 and bool((targets > 1).any())
 
 
-def _targets(targets: Tensor) -> Tensor:
+def _targets(targets: Tensor, where: str) -> Tensor:
     if targets.is_floating_point():
+        if not bool(torch.isfinite(targets).all()):
+            raise InputError(f"{where}: targets hold NaN or Inf; clean the data")
         return targets
     labels = targets.long()
     return labels.flatten() if labels.ndim == 2 and labels.shape[1] == 1 else labels

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from connectivity_hooks.checkpoints import write_tensors
-from connectivity_hooks.cli.numbers import FiniteRange
+from connectivity_hooks.checkpoints.atomic import require_target
+from connectivity_hooks.cli.numbers import Amount, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, print_json
@@ -45,14 +46,14 @@ Example:
 )
 @click.option(
     "--target-loss",
-    type=FiniteRange(0, min_open=True),
+    type=Amount(0, min_open=True),
     default=1e-4,
     show_default=True,
     metavar="X",
     help="Stop at this training loss; paths over the hub are bounded by no less than the hub's own.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
+@click.option("--seed", type=Seed(), default=0, show_default=True, help="Seed of every random choice.")
 @plugin_options
 def command(out: pathlib.Path, **given: Any) -> None:
     """Train a hub: a network that uses half of every layer's neurons, the others silent.
@@ -61,6 +62,7 @@ def command(out: pathlib.Path, **given: Any) -> None:
     checkpoints need K paths to be connected in pairs, each checkpoint's sub-networks found once.
     """
     display = Display(quiet=given["as_json"])
+    require_target(out)
     task = task_of(task_flags(given), [], [])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(given["seed"])

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from connectivity_hooks.cli.folder import OutputFolder
+from connectivity_hooks.cli.numbers import Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, plain, print_json
@@ -61,7 +62,7 @@ class _Ray:
 )
 @click.option("--pairs", is_flag=True, help="Write the joined path of every two checkpoints too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
+@click.option("--seed", type=Seed(), default=0, show_default=True, help="Seed of every random choice.")
 @plugin_options
 def command(checkpoints: Sequence[str], out: pathlib.Path, **given: Any) -> None:
     """Connect every checkpoint to one hub, and through it every two of them.
@@ -73,7 +74,7 @@ def command(checkpoints: Sequence[str], out: pathlib.Path, **given: Any) -> None
     task = task_of(task_flags(given), [], [])
     options = {"hub": given["hub"], "effort": given["effort"]}
     builder = Certified(make_options(Certified.Options, options, "certified"), seed=given["seed"], progress=display)
-    with OutputFolder(out) as folder:
+    with OutputFolder(out, display) as folder:
         rays = [_ray(folder, name, file, task, builder, display) for name, file in _named(checkpoints)]
         for left, right in itertools.combinations(rays, 2) if given["pairs"] else ():
             joined(left.path, right.path).save(folder.path_file(f"{left.name}-{right.name}"))
@@ -100,7 +101,7 @@ def _ray(folder: OutputFolder, name: str, file: str, task: Task, builder: Certif
     """Return the checkpoint's way to the hub: the one in the folder, where it is proven, or a new one."""
     pair = load_pair(file, builder.options.hub, task)
     there = folder.path_file(name)
-    kept = _kept(there, pair, task, builder, display)
+    kept = _kept(folder, name, pair, task, builder, display)
     if kept is not None:
         display.say(f"{there.name} is kept: it was built from the same files with the same options")
         return _Ray(name, *kept)
@@ -110,12 +111,12 @@ def _ray(folder: OutputFolder, name: str, file: str, task: Task, builder: Certif
 
 
 def _kept(
-    there: pathlib.Path, pair: Pair, task: Task, builder: Certified, display: Display
+    folder: OutputFolder, name: str, pair: Pair, task: Task, builder: Certified, display: Display
 ) -> tuple[Path, Evaluation] | None:
     """Return the path of an earlier run and its evaluation; None where there is none that can be kept."""
-    if not there.exists():
+    there, path = folder.path_file(name), folder.path_there(name)
+    if path is None:
         return None
-    path = Path.load(there)
     if path.end_points != pair.end_points or dict(path.options) != built_with(builder, task):
         return None
     if not still_connects(path, pair, task):

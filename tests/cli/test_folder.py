@@ -1,0 +1,156 @@
+"""The output folder: one run at a time, whatever the instant, and nothing of an earlier run that cannot be used."""
+
+import fcntl
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from connectivity_hooks.cli.folder import LOCK, OutputFolder
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.paths import EndPoint, Path
+
+SUBJECT = {"ends": ["0" * 64, "1" * 64], "builder": ["linear", {}]}
+
+
+class Told:
+    def __init__(self):
+        self.lines = []
+
+    def say(self, message):
+        self.lines.append(message)
+
+
+def a_path():
+    path = Path.from_points([{"w": torch.zeros(3)}, {"w": torch.ones(3)}])
+    return replace(path, end_points=(EndPoint("a", "0" * 64), EndPoint("b", "1" * 64)))
+
+
+def test_two_runs_never_hold_one_folder_though_the_first_ends_in_between(tmp_path, monkeypatch):
+    """The lock that a run opened may be gone when it gets it, and another one in its place."""
+    first = OutputFolder(tmp_path)
+    third = []
+
+    def raced(handle, how):
+        monkeypatch.setattr(fcntl, "flock", flock)
+        first.__exit__(None, None, None)  # the second run has opened the lock of the first, which ends now
+        third.append(OutputFolder(tmp_path))
+        return flock(handle, how)
+
+    flock = fcntl.flock
+    monkeypatch.setattr(fcntl, "flock", raced)
+    for _ in range(2):
+        with pytest.raises(InputError, match="another run is writing"):
+            OutputFolder(tmp_path)
+    third[0].__exit__(None, None, None)
+    with OutputFolder(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_whose_lock_was_removed_by_hand_leaves_the_next_one_s(tmp_path):
+    with OutputFolder(tmp_path):
+        (tmp_path / LOCK).unlink()
+        second = OutputFolder(tmp_path)
+    with pytest.raises(InputError, match="another run is writing"):
+        OutputFolder(tmp_path)
+    second.__exit__(None, None, None)
+
+
+ALONE = """
+import os, pathlib, sys
+from connectivity_hooks.cli.folder import OutputFolder
+from connectivity_hooks.errors import InputError
+
+place, held = pathlib.Path(sys.argv[1]), 0
+for _ in range(400):
+    try:
+        with OutputFolder(place / "out"):
+            os.mkdir(place / "alone")  # fails where another one is in here too
+            os.rmdir(place / "alone")
+            held += 1
+    except InputError:
+        pass
+print(held)
+"""
+
+
+def test_many_runs_in_turn_are_one_at_a_time(tmp_path):
+    command = [sys.executable, "-c", ALONE, str(tmp_path)]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    held = [int(run.communicate()[0]) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0]
+    assert sum(held) > 0
+
+
+def test_what_an_interrupted_run_built_is_found_again(tmp_path):
+    with OutputFolder(tmp_path) as folder:
+        folder.keep_path("linear", a_path(), SUBJECT)
+    with OutputFolder(tmp_path) as folder:
+        assert folder.unfinished_path("linear", SUBJECT).positions == (0.0, 1.0)
+        assert folder.unfinished_path("linear", {**SUBJECT, "ends": ["0" * 64, "2" * 64]}) is None
+        folder.finish(["linear"])
+        assert folder.unfinished_path("linear", SUBJECT) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 500, b"\xff\n", b"00000000 {}\n", b"[" * 9999 + b"\n"])
+def test_a_damaged_marker_means_that_the_path_is_built_again(tmp_path, content):
+    with OutputFolder(tmp_path) as folder:
+        folder.keep_path("linear", a_path(), SUBJECT)
+        (tmp_path / ".linear.unfinished.jsonl").write_bytes(content)
+        assert folder.unfinished_path("linear", SUBJECT) is None
+        with folder.journal("linear", SUBJECT) as journal:
+            assert len(journal) == 0
+        assert folder.unfinished_path("linear", SUBJECT) is not None
+
+
+def test_a_damaged_path_is_built_again_and_said(tmp_path):
+    told = Told()
+    with OutputFolder(tmp_path, told) as folder:
+        folder.keep_path("linear", a_path(), SUBJECT)
+        file = folder.path_file("linear")
+        file.write_bytes(file.read_bytes()[:-3])
+        assert folder.unfinished_path("linear", SUBJECT) is None
+    assert len(told.lines) == 1
+    assert told.lines[0].endswith("; it is built again")
+
+
+def test_a_path_of_other_ends_is_not_taken_for_what_the_run_built(tmp_path):
+    with OutputFolder(tmp_path) as folder:
+        folder.keep_path("linear", a_path(), SUBJECT)
+        replace(a_path(), end_points=None).save(folder.path_file("linear"))
+        assert folder.unfinished_path("linear", SUBJECT) is None
+
+
+def test_names_that_no_file_can_have_are_refused_before_any_compute(tmp_path):
+    with OutputFolder(tmp_path) as folder:
+        with pytest.raises(InputError, match="more than 255 bytes"):
+            folder.path_file("ü" * 125)
+        with pytest.raises(InputError, match="not UTF-8"):
+            folder.path_file(os.fsdecode(b"\xff"))
+    for name in (os.fsdecode(b"\xff"), "x" * 300, "nul\0"):
+        with pytest.raises(InputError, match=r"not UTF-8|choose another --out"):
+            OutputFolder(tmp_path / name)
+
+
+def test_a_folder_that_cannot_be_locked_is_not_said_to_be_another_run_s(tmp_path, monkeypatch):
+    def unlockable(handle, how):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unlockable)
+    with pytest.raises(InputError, match="cannot be written to: No locks available"):
+        OutputFolder(tmp_path)
+
+
+def test_a_name_that_is_not_utf8_is_refused_before_any_compute(run, ends, workspace, tmp_path):
+    name = tmp_path / os.fsdecode(b"\xff.safetensors")
+    name.write_bytes((workspace / "a.safetensors").read_bytes())
+    for end in (name, tmp_path):  # named, and found in a folder
+        status, _, err = run(ends[0], end, *ends[2:], "--out", tmp_path / "out")
+        assert (status, "not UTF-8" in err, r"\xff.safetensors" in err) == (3, True, True)
+    status, _, err = run(*ends, "--out", tmp_path / os.fsdecode(b"out\xff"))
+    assert (status, "not UTF-8" in err) == (3, True)
+    assert [file.name for file in tmp_path.iterdir()] == [name.name]
