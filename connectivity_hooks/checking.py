@@ -31,7 +31,7 @@ def load_model(checkpoint: Checkpoint | str | os.PathLike[str], task: Task) -> n
     """
     read_in = checkpoint if isinstance(checkpoint, Checkpoint) else read(pathlib.Path(checkpoint))
     require_finite(read_in)
-    model = task.model()
+    model = task.blank()
     assign(weights_of(model), fit(read_in, model).weights)
     return model
 

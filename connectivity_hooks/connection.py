@@ -53,7 +53,7 @@ def load_pair(a: File | Checkpoint, b: File | Checkpoint, task: Task) -> Pair:
     first, second = (end if isinstance(end, Checkpoint) else read(pathlib.Path(end)) for end in (a, b))
     for checkpoint in (first, second):
         require_finite(checkpoint)
-    fitted_a, fitted_b = fit_pair(first, second, task.model())
+    fitted_a, fitted_b = fit_pair(first, second, task.structure())
     notes = (*fitted_a.notes, *fitted_b.notes)
     stored = [_stored_type(fitted.weights) for fitted in (fitted_a, fitted_b)]
     wide = torch.promote_types(torch.promote_types(stored[0], stored[1]), torch.float32)

@@ -50,7 +50,9 @@ def evaluate(
     largest training loss. A ``convex`` segment's interior comes from the outputs of its two ends, a ``constant``
     segment's from one of them; both guarantees are spot-checked by forward passes of a few samples.
     Time: (points + 2·refine) passes over the data for a path without guarantees, one pass for each run of ``constant``
-    segments otherwise. Memory: the path, one module, and per-sample losses of the two ends.
+    segments otherwise. Memory: the path, one module, and per-sample losses of the two ends. Threads: batches of a small
+    network are computed side by side, by as many threads as a short trial finds fastest; no figure depends on how many
+    (`connectivity_hooks.parallel`).
 
     Args:
         path: The path.
@@ -68,12 +70,12 @@ def evaluate(
     if points < 2 or refine < 0:
         raise UsageError(f"evaluate: expected points ≥ 2 and refine ≥ 0, found {points} and {refine}")
     started = time.perf_counter()
-    passes = Passes(path, task, batch_norm)
     guarantees = path.guarantees if batch_norm == "stored" else (MEASURED,) * len(path.guarantees)
-    spot_checks = deviations(passes, path, guarantees, task)
-    measured = _Curve(path, guarantees, task, passes, record).measure(points, refine, progress)
-    ts = sorted(measured)
-    arc = arc_lengths(path, ts, _coordinates(passes, path))
+    with Passes(path, task, batch_norm) as passes:
+        spot_checks = deviations(passes, path, guarantees, task)
+        measured = _Curve(path, guarantees, task, passes, record).measure(points, refine, progress)
+        ts = sorted(measured)
+        arc = arc_lengths(path, ts, _coordinates(passes, path))
     curves = {split.name: tuple(measured[t][index] for t in ts) for index, split in enumerate(task.splits())}
     return Evaluation(
         path=path,
@@ -85,6 +87,7 @@ def evaluate(
         deviations=spot_checks,
         loss_is_convex=task.loss.convex,
         seconds=time.perf_counter() - started,
+        threads=passes.threads,
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from connectivity_hooks.checkpoints import Checkpoint, fit, read
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.parallel import SideBySide
 from connectivity_hooks.paths.path import CONSTANT, CONVEX, MEASURED, Path
 from connectivity_hooks.paths.weights import Weights, assign, same, weights_of
 from connectivity_hooks.progress import SILENT, Progress
@@ -70,8 +71,13 @@ class _Verifier:
     deviation: float = 0.0
 
     def run(self, progress: Progress) -> Verification:
-        self.model = self.task.model()
+        self.model = self.task.blank()
         self._fit_model()
+        first = self.task.train.head(self.task.batch_size)
+        with SideBySide(self.model, next(iter(first.batches(self.task.batch_size)))[0]) as self.side_by_side:
+            return self._check(progress)
+
+    def _check(self, progress: Progress) -> Verification:
         self.program = self._program()
         self.probed = self.task.train.head(min(_PROBED, len(self.task.train)))
         self.generator = torch.Generator().manual_seed(self.seed)
@@ -167,9 +173,8 @@ class _Verifier:
 
     def _loss(self, split: Split) -> float:
         total = torch.zeros((), dtype=torch.float64)
-        for inputs, targets in split.batches(self.task.batch_size):
-            outputs = self.model(inputs).double()
-            total += self.task.loss.per_sample(outputs, targets).sum(dtype=torch.float64).cpu()
+        for outputs, targets in self.side_by_side.outputs(split.batches(self.task.batch_size)):
+            total += self.task.loss.per_sample(outputs.double(), targets).sum(dtype=torch.float64).cpu()
         return float(total) / len(split)
 
     def _check_segment(self, segment: int, before: Weights, after: Weights) -> None:

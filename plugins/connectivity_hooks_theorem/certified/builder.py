@@ -7,10 +7,12 @@ import pathlib
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from connectivity_hooks.checkpoints import fit, read, require_finite
 from connectivity_hooks.contracts import Builder, option
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.parallel import kept_whole
 from connectivity_hooks.paths import CONSTANT, Path, Weights
 from connectivity_hooks.paths.edits import edits_between
 from connectivity_hooks.structure import read_program
@@ -78,7 +80,8 @@ class Certified(Builder):
     activations, pooling, flattening, dropout, sums and gates; for losses convex in the outputs. Time grows linearly
     with samples and, where features are separable, with depth; with the square of the number of layers whose
     sub-networks are trained as a whole. Memory: two flat layers' features for each end, or as many maps as option
-    ``memory`` allows, and the path.
+    ``memory`` allows, and the path. Threads: the two ends side by side, one core each; operations of large networks are
+    divided among the cores there are. So is the path the same whatever else the machine does.
     """
 
     name = "certified"
@@ -91,6 +94,10 @@ class Certified(Builder):
             InputError: The network mixes neurons in another way, is too narrow or dead, the loss is not known to be
                 convex in the outputs, the data does not fit, or the hub is none.
         """
+        with kept_whole(task.structure(), first_inputs(task), task.batch_size):
+            return self._build(a, b, task)
+
+    def _build(self, a: Weights, b: Weights, task: Task) -> Path:
         network = read_task(a, task)
         hub = self._hub(network, a, task)
         measure = None if hub else IMPORTANCES.get(self.options.subsets)
@@ -132,7 +139,7 @@ class Certified(Builder):
             return None
         checkpoint = read(pathlib.Path(self.options.hub))
         require_finite(checkpoint)
-        weights = {name: tensor.to(like[name]) for name, tensor in fit(checkpoint, task.model()).weights.items()}
+        weights = {name: tensor.to(like[name]) for name, tensor in fit(checkpoint, task.structure()).weights.items()}
         return as_hub(weights, network, read_end(network, weights, task, "hub").loss)
 
 
@@ -147,7 +154,10 @@ def read_task(weights: Weights, task: Task) -> Network:
             f"builder certified: the loss {task.loss.name} is not known to be convex in the outputs, which the proof "
             f"needs; declare it with --loss-is-convex, or {INSTEAD}"
         )
+    return read_network(read_program(task.structure(), first_inputs(task)), weights)
+
+
+def first_inputs(task: Task) -> Tensor:
+    """Return two samples' inputs (2, …), the same one twice where there are no more."""
     inputs, _ = next(iter(task.train.head(2).batches(2)))
-    if len(inputs) < 2:
-        inputs = torch.cat([inputs, inputs])
-    return read_network(read_program(task.model(), inputs), weights)
+    return inputs if len(inputs) > 1 else torch.cat([inputs, inputs])
