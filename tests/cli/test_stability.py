@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -192,33 +191,38 @@ def figures(file):
     return [float(cell) for row in rows for name, cell in row.items() if name not in words]
 
 
-SLOW = """
-import os, time
+STOPPING = """
+import pathlib, time
 from torch import nn
 
-class Slow(nn.Sequential):
+place = pathlib.Path(__file__).parent
+journal = place / "out" / "pairs" / ".k_00000010.seed_1.seed_2.jsonl"
+
+class Stopping(nn.Sequential):
     def forward(self, x):
-        time.sleep(float(os.environ.get("SLOW", 0)))
+        while (place / "stop").exists() and journal.exists() and journal.read_text().count("\\n") >= 4:
+            (place / "stopped").touch()
+            time.sleep(0.01)
         return super().forward(x)
 
 def make():
-    return Slow(nn.Flatten(), nn.Linear(36, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
+    return Stopping(nn.Flatten(), nn.Linear(36, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
 """
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_an_interrupted_run_keeps_what_was_finished_and_goes_on(run, words, tmp_path, number, status):
-    (tmp_path / "slow.py").write_text(SLOW)
-    slow = [str(word) for word in [*words[:2], "--model", f"{tmp_path}/slow.py:make", *words[4:], "--points", "15"]]
+    (tmp_path / "net.py").write_text(STOPPING)
+    (tmp_path / "stop").touch()
+    words = [str(word) for word in [*words[:2], "--model", f"{tmp_path}/net.py:make", *words[4:], "--points", "15"]]
     program = [sys.executable, "-c", "from connectivity_hooks.cli import main; main()"]
-    words = [*program, *slow, "--out", tmp_path / "out"]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ, "SLOW": "0.03"})
+    process = subprocess.Popen([*program, *words, "--out", tmp_path / "out"], stderr=subprocess.PIPE, text=True)
     pairs = tmp_path / "out" / "pairs"
     journal = pairs / ".k_00000010.seed_1.seed_2.jsonl"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and (not journal.exists() or journal.read_text().count("\n") < 4):
-        time.sleep(0.02)
-    os.kill(process.pid, number)
+    while process.poll() is None and not (tmp_path / "stopped").exists():  # it stands still there, however slow it is
+        time.sleep(0.01)
+    process.send_signal(number)
+    (tmp_path / "stop").unlink()
     _, err = process.communicate()
     assert process.returncode == status
     assert "Traceback" not in err
@@ -226,10 +230,10 @@ def test_an_interrupted_run_keeps_what_was_finished_and_goes_on(run, words, tmp_
     before, begun = finished.stat().st_mtime_ns, journal.read_text()
     assert begun.count("\n") >= 4
     assert not (tmp_path / "out" / "stability.json").exists()
-    assert run(*slow, "--out", tmp_path / "out")[0] == 0
+    assert run(*words, "--out", tmp_path / "out")[0] == 0
     assert finished.stat().st_mtime_ns == before
     assert {file.name for file in pairs.iterdir()} == {f"k_{k:08d}.seed_1.seed_2.json" for k in (0, 10, 30)}
-    run(*slow, "--out", tmp_path / "whole")
+    run(*words, "--out", tmp_path / "whole")
     for name in ("stability.csv", "curves.csv"):
         resumed, whole = (figures(tmp_path / folder / name) for folder in ("out", "whole"))
         assert resumed == pytest.approx(whole, rel=1e-6, abs=1e-9)
