@@ -61,6 +61,11 @@ def test_json_is_all_there_is_on_stdout(run, ends):
     assert not any(ord(sign) < 32 for sign in out.rstrip("\n"))
 
 
+def test_no_bars_are_drawn_where_nobody_looks_whatever_colours_are_asked_for(run, ends, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert run(*ends)[2] == ""
+
+
 def test_a_limit_that_is_not_met_is_status_4(run, ends):
     assert run(*ends, "--fail-above", "1e-9")[0] == 4
     assert run(*ends, "--fail-above", "1e9")[0] == 0

@@ -151,12 +151,11 @@ def _descend(
 
 
 def _groups(variables: list[Tensor], decay: float) -> list[dict[str, object]]:
-    """Return the optimizer's groups: vectors do not decay; one where nothing does, since a group costs a call a step."""
+    """Return the optimizer's groups: vectors do not decay. One where nothing does: each costs a call a step."""
     if decay == 0:
         return [{"params": variables, "weight_decay": 0.0}]
-    matrices, vectors = (
-        [tensor for tensor in variables if (tensor.ndim > 1) == is_matrix] for is_matrix in (True, False)
-    )
+    matrices = [tensor for tensor in variables if tensor.ndim > 1]
+    vectors = [tensor for tensor in variables if tensor.ndim < 2]
     return [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
