@@ -76,7 +76,7 @@ def test_it_writes_figures_curves_picture_and_page(run, words, tmp_path):
     assert names == {"pairs", "stability.csv", "curves.csv", "stability.svg", "stability.html", "stability.json"}
     with open(tmp_path / "out" / "stability.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    content = json.loads((tmp_path / "out" / "stability.json").read_text())
+    content = json.loads((tmp_path / "out" / "stability.json").read_text(encoding="utf-8"))
     assert [(row["k"], row["a"], row["b"], row["split"]) for row in rows] == [
         (str(k), "seed_1", "seed_2", split) for k in (0, 10, 30) for split in ("train", "test")
     ]
@@ -87,7 +87,7 @@ def test_it_writes_figures_curves_picture_and_page(run, words, tmp_path):
         assert float(row["error_barrier_interval"]) == at["error"]["interval"]
     with open(tmp_path / "out" / "curves.csv", newline="") as stream:
         assert len(list(csv.DictReader(stream))) == 3 * 2 * 5
-    page = (tmp_path / "out" / "stability.html").read_text()
+    page = (tmp_path / "out" / "stability.html").read_text(encoding="utf-8")
     assert page.index("<h1>") < page.index("<svg") < page.index("<table")
     assert "http" not in page.replace("http-equiv", "")
     assert "<script" not in page
@@ -114,11 +114,11 @@ def test_chosen_k_alone_are_compared(run, words, runs):
 def test_the_page_is_made_again_from_its_data_alone(run, words, tmp_path):
     run(*words, "--out", tmp_path / "out")
     files = [tmp_path / "out" / f"stability.{ending}" for ending in ("html", "svg")]
-    before = [file.read_text() for file in files]
+    before = [file.read_text(encoding="utf-8") for file in files]
     for file in files:
         file.unlink()
     assert run("report", tmp_path / "out")[0] == 0
-    assert [file.read_text() for file in files] == before
+    assert [file.read_text(encoding="utf-8") for file in files] == before
     (tmp_path / "out" / "stability.json").write_text("{}")
     status, _, err = run("report", tmp_path / "out")
     assert (status, err.count("\n")) == (3, 1)
@@ -176,7 +176,7 @@ def test_hostile_names_of_copies_stay_text(run, words, runs, tmp_path, name):
     status, out, err = run(*words, "--out", tmp_path / "out")
     assert status == 0
     assert "\x1b" not in out + err
-    page = (tmp_path / "out" / "stability.html").read_text()
+    page = (tmp_path / "out" / "stability.html").read_text(encoding="utf-8")
     assert "<img" not in page
     with open(tmp_path / "out" / "stability.csv", newline="") as stream:
         cells = [cell for row in csv.reader(stream) for cell in row]
@@ -200,7 +200,7 @@ journal = place / "out" / "pairs" / ".k_00000010.seed_1.seed_2.jsonl"
 
 class Stopping(nn.Sequential):
     def forward(self, x):
-        while (place / "stop").exists() and journal.exists() and journal.read_text().count("\\n") >= 4:
+        while (place / "stop").exists() and journal.exists() and journal.read_text(encoding="utf-8").count("\\n") >= 4:
             (place / "stopped").touch()
             time.sleep(0.01)
         return super().forward(x)
@@ -227,7 +227,7 @@ def test_an_interrupted_run_keeps_what_was_finished_and_goes_on(run, words, tmp_
     assert process.returncode == status
     assert "Traceback" not in err
     finished = pairs / "k_00000000.seed_1.seed_2.json"
-    before, begun = finished.stat().st_mtime_ns, journal.read_text()
+    before, begun = finished.stat().st_mtime_ns, journal.read_text(encoding="utf-8")
     assert begun.count("\n") >= 4
     assert not (tmp_path / "out" / "stability.json").exists()
     assert run(*words, "--out", tmp_path / "out")[0] == 0
