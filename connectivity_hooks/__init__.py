@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from connectivity_hooks.instability.copies import Copy, copies
     from connectivity_hooks.instability.result import Stability
     from connectivity_hooks.instability.start import save_start
+    from connectivity_hooks.parallel import threads
     from connectivity_hooks.paths import Path
     from connectivity_hooks.tasks import Task, make_task
     from connectivity_hooks.verification.findings import Verification
@@ -56,6 +57,7 @@ _HOMES = {
     "save": "checkpoints",
     "save_start": "instability",
     "stability": "instability",
+    "threads": "parallel",
     "verify": "verification",
     "watch": "watching",
 }
@@ -82,6 +84,7 @@ __all__ = [
     "save",
     "save_start",
     "stability",
+    "threads",
     "verify",
     "watch",
 ]

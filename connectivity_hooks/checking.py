@@ -33,7 +33,7 @@ def load_model(checkpoint: Checkpoint | str | os.PathLike[str], task: Task) -> n
         InputError: The file is unreadable, holds NaN or Inf, or does not fit the model.
     """
     read_in = checkpoint if isinstance(checkpoint, Checkpoint) else read(pathlib.Path(checkpoint))
-    model = task.model()
+    model = task.blank()
     assign(weights_of(model), fit(read_in, model, finite=True).weights)
     return model
 

@@ -51,7 +51,7 @@ def load_pair(a: File | Checkpoint, b: File | Checkpoint, task: Task) -> Pair:
             gives the whole difference.
     """
     first, second = (end if isinstance(end, Checkpoint) else read(pathlib.Path(end)) for end in (a, b))
-    fitted_a, fitted_b = fit_pair(first, second, task.model(), finite=True)
+    fitted_a, fitted_b = fit_pair(first, second, task.structure(), finite=True)
     notes = (*fitted_a.notes, *fitted_b.notes)
     stored = [_stored_type(fitted.weights) for fitted in (fitted_a, fitted_b)]
     wide = torch.promote_types(torch.promote_types(stored[0], stored[1]), torch.float32)

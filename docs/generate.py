@@ -18,32 +18,36 @@ from connectivity_hooks.registry import registry
 
 HERE = pathlib.Path(__file__).parent
 WIDTH = 100
+OURS = "connectivity-hooks"
 
 
 def cli_page() -> str:
     """Return the command line's help, a section a command."""
     sections = [_help("connectivity-hooks", group, None)]
     root = click.Context(group, info_name="connectivity-hooks")
-    for name in COMMANDS:
-        command = importlib.import_module(f"connectivity_hooks.cli.{name}").command
-        sections.append(_help(f"connectivity-hooks {name}", command, root))
-    for name, entry in registry().commands.items():
-        sections.append(_help(f"connectivity-hooks {name}", entry.cls().command(), root))
+    sections += [_help(f"connectivity-hooks {name}", command, root) for name, command in commands().items()]
     intro = "`connect` is `connectivity-hooks connect`. Made by `python docs/generate.py` from the help texts.\n"
     return "\n".join(["# Command line\n", intro, *sections])
 
 
+def commands() -> dict[str, click.Command]:
+    """Return every command of ours by name."""
+    found = {name: importlib.import_module(f"connectivity_hooks.cli.{name}").command for name in COMMANDS}
+    entries = registry().commands.items()
+    return found | {name: entry.cls().command() for name, entry in entries if entry.origin.distribution == OURS}
+
+
 def hooks_page() -> str:
-    """Return every hook with its signature and documentation, and every method that is installed."""
+    """Return every hook with its signature and documentation, and every method of ours."""
     lines = ["# Hooks and methods\n", "Made by `python docs/generate.py` from the code.\n", "## Hooks\n"]
     for name, function in vars(hookspecs).items():
         if inspect.isfunction(function) and hasattr(function, "connectivity_hooks_spec"):
             lines += [f"### `{name}{inspect.signature(function)}`\n", f"{inspect.getdoc(function)}\n"]
     known = registry()
     for kind in ("conditions", "builders", "aligners", "reporters"):
-        entries = getattr(known, kind)
+        entries = [entry for entry in getattr(known, kind).values() if entry.origin.distribution == OURS]
         lines += [f"## {kind.capitalize()}\n"] if entries else []
-        for entry in entries.values():
+        for entry in entries:
             lines += [
                 f"### `{entry.name}`\n",
                 f"{inspect.getdoc(entry.cls)}\n",

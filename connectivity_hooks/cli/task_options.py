@@ -11,12 +11,19 @@ import click
 from connectivity_hooks.checkpoints import Checkpoint
 from connectivity_hooks.cli.numbers import Count
 from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.parallel import threads
 from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks import Task, make_task
 
 F = TypeVar("F", bound=Callable[..., object])
 
 TASK_KEY = "connectivity_hooks.task"
+
+
+def _compute_with(ctx: click.Context, param: click.Parameter, value: str) -> None:
+    """Compute with that many threads until the command ends."""
+    count = None if value == "auto" else click.IntRange(1)(value, param, ctx)
+    ctx.with_resource(threads(count))
 
 
 class TaskFlags(TypedDict):
@@ -77,6 +84,16 @@ _FLAGS = (
         show_default=True,
         metavar="TYPE",
         help="float32, float64 or bfloat16 for weights and data.",
+    ),
+    click.option(
+        "--threads",
+        default="auto",
+        show_default=True,
+        metavar="N",
+        expose_value=False,
+        callback=_compute_with,
+        help="Threads of the processor; auto: at most PyTorch's own number, for small networks as many as a short "
+        "trial finds fastest.",
     ),
 )
 

@@ -45,7 +45,7 @@ class Display:
 
     def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
         """Yield `items` under a progress bar that vanishes when done."""
-        if not self._console.is_terminal:
+        if not sys.stderr.isatty():  # rich takes FORCE_COLOR for a terminal, and a log is none
             yield from items
             return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())

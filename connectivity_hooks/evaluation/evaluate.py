@@ -54,7 +54,9 @@ def evaluate(
     segment's from one of them; both guarantees are checked first, see `reliance`, and a segment whose guarantee does
     not hold is measured like one without.
     Time: (points + 2·refine) passes over the data for a path without guarantees, one pass for each run of ``constant``
-    segments otherwise. Memory: the path, one module, and per-sample losses of the two ends.
+    segments otherwise. Memory: the path, one module, and per-sample losses of the two ends. Threads: batches of a small
+    network are computed side by side, by as many threads as a short trial finds fastest; no figure depends on how many
+    (`connectivity_hooks.parallel`).
 
     Args:
         path: The path.
@@ -73,12 +75,12 @@ def evaluate(
     if points < 2 or refine < 0:
         raise UsageError(f"evaluate: expected points ≥ 2 and refine ≥ 0, found {points} and {refine}")
     started = time.perf_counter()
-    passes = Passes(path, task, batch_norm)
-    require_fit(path, passes.model)
-    relied = reliance(path, task, passes) if batch_norm == "stored" else _nothing(path)
-    measured = _Curve(path, relied.guarantees, task, passes, record).measure(points, refine, progress)
-    ts = sorted(measured)
-    arc = arc_lengths(path, ts, _coordinates(passes, path))
+    with Passes(path, task, batch_norm) as passes:
+        require_fit(path, passes.model)
+        relied = reliance(path, task, passes) if batch_norm == "stored" else _nothing(path)
+        measured = _Curve(path, relied.guarantees, task, passes, record).measure(points, refine, progress)
+        ts = sorted(measured)
+        arc = arc_lengths(path, ts, _coordinates(passes, path))
     curves = {split.name: tuple(measured[t][index] for t in ts) for index, split in enumerate(task.splits())}
     return Evaluation(
         path=path,
@@ -99,6 +101,7 @@ def evaluate(
         ),
         seconds=time.perf_counter() - started,
         guessing={split.name: guess(task.loss, split) for split in task.splits()},
+        threads=passes.threads,
     )
 
 

@@ -38,6 +38,7 @@ class Evaluation:
         seconds: Time the evaluation took.
         build_seconds: Time the builder took; None when the path came from a file.
         guessing: For each split what the best constant answer scores; None where that is not known.
+        threads: Threads of the processor that evaluated.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class Evaluation:
     seconds: float
     build_seconds: float | None = None
     guessing: Mapping[str, Guess | None] = field(default_factory=dict)
+    threads: int | None = None
 
     @property
     def bound(self) -> dict[str, float | None]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.evaluation.batch_norm import reestimate
+from connectivity_hooks.parallel import SideBySide
 from connectivity_hooks.paths.path import Path
 from connectivity_hooks.paths.walk import Walk
 from connectivity_hooks.paths.weights import weights_of
@@ -19,7 +20,7 @@ BatchNorm = Literal["stored", "re-estimated"]
 
 
 class Passes:
-    """One module that takes the weights of any t.
+    """One module that takes the weights of any t, run on several batches side by side inside a ``with`` block.
 
     Memory: the path, the module, and copies of those tensors of the last point passed of which a block changed.
 
@@ -32,25 +33,33 @@ class Passes:
     def __init__(self, path: Path, task: Task, batch_norm: BatchNorm = "stored") -> None:
         self._task = task
         self._batch_norm = batch_norm
-        self.model = task.model()
+        self.model = task.blank()
+        first = task.train.head(task.batch_size)
+        self._side_by_side = SideBySide(self.model, next(iter(first.batches(task.batch_size)))[0])
         self._weights = weights_of(self.model)
         self._walk = Walk(path.to(task.device, task.dtype))
         self._t: float | None = None
 
+    @property
+    def threads(self) -> int:
+        """How many threads compute."""
+        return self._side_by_side.count
+
+    def __enter__(self) -> Passes:
+        self._side_by_side.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._side_by_side.__exit__(*error)
+
     def scored(self, t: float, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (outputs, targets) batch by batch with the weights at t."""
         self._go(t)
-        for inputs, targets in split.batches(self._task.batch_size):
-            yield self._forward(inputs), targets
+        yield from self._side_by_side.outputs(split.batches(self._task.batch_size))
 
     def outputs(self, t: float, split: Split) -> Tensor:
         """Return the outputs (N, …) with the weights at t."""
         return torch.cat([outputs for outputs, _ in self.scored(t, split)])
-
-    @torch.no_grad()
-    def _forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = self.model(inputs)
-        return outputs
 
     def _go(self, t: float) -> None:
         if t == self._t:

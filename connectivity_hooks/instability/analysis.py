@@ -137,7 +137,7 @@ def _connect(
 
 
 def _on_batch_norm(task: Task, how: Measuring) -> list[str]:
-    if how.batch_norm != "stored" or not has_batch_norm(task.model()):
+    if how.batch_norm != "stored" or not has_batch_norm(task.structure()):
         return []
     return [
         "the networks have batch norm: with stored statistics a barrier holds what averaging does to them too; compare "

@@ -72,7 +72,7 @@ def inspect(found: dict[int, dict[str, pathlib.Path]], task: Task) -> None:
         InputError: A copy is unreadable, holds NaN or Inf, does not fit the model, grew from another state than the
             other copies of its k, or is equal to one of them.
     """
-    model = task.model()
+    model = task.structure()
     for step, copies in found.items():
         seen: list[_Seen] = []
         for name, file in copies.items():

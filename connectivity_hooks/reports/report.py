@@ -73,7 +73,7 @@ class Report:
                 for checkpoint, verdicts in self.conditions.items()
             },
             "notes": list(self.notes),
-            "environment": environment(),
+            "environment": environment(first.threads),
         }
         ready: dict[str, Any] = finite(content, "", lost)
         ready["notes"] += [f"{place} is not a finite number" for place in lost]
@@ -122,14 +122,19 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
     return result
 
 
-def environment() -> dict[str, str]:
-    """Return the versions and the kind of machine a result depends on."""
+def environment(threads: int | None = None) -> dict[str, str | int]:
+    """Return the versions and the kind of machine a result depends on, and the threads it was computed with.
+
+    Args:
+        threads: Threads that evaluated; None for PyTorch's number.
+    """
     return {
         "connectivity_hooks": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "system": platform.system(),
         "machine": platform.machine(),
+        "threads": threads or torch.get_num_threads(),
     }
 
 

@@ -2,6 +2,6 @@
 
 from connectivity_hooks.structure.program import Program, Step
 from connectivity_hooks.structure.reading import read_program
-from connectivity_hooks.structure.task_program import task_program
+from connectivity_hooks.structure.task_program import first_inputs, task_program
 
-__all__ = ["Program", "Step", "read_program", "task_program"]
+__all__ = ["Program", "Step", "first_inputs", "read_program", "task_program"]

@@ -6,13 +6,22 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from connectivity_hooks.structure.program import Program
 from connectivity_hooks.structure.reading import read_program
 from connectivity_hooks.tasks.task import Task
 
 _READ: WeakKeyDictionary[Any, dict[tuple[object, ...], Program]] = WeakKeyDictionary()
+
+
+def first_inputs(task: Task) -> Tensor:
+    """Return two samples' inputs (2, …), the same one twice where there are no more.
+
+    One sample alone would not tell a batch axis from another of length 1.
+    """
+    inputs, _ = next(iter(task.train.head(2).batches(2)))
+    return inputs if len(inputs) > 1 else torch.cat([inputs, inputs])
 
 
 def task_program(task: Task, model: nn.Module | None = None) -> Program:
@@ -25,14 +34,12 @@ def task_program(task: Task, model: nn.Module | None = None) -> Program:
     Raises:
         InputError: The structure cannot be read, see `read_program`.
     """
-    inputs, _ = next(iter(task.train.head(2).batches(2)))
-    if len(inputs) < 2:  # one sample alone would not tell a batch axis from another of length 1
-        inputs = torch.cat([inputs, inputs])
+    inputs = first_inputs(task)
     key = (inputs.shape, inputs.dtype, inputs.device)
     try:
         known = _READ.setdefault(task.factory, {})
     except TypeError:  # a factory that cannot be referred to weakly
         known = {}
     if key not in known:
-        known[key] = read_program(task.model() if model is None else model, inputs)
+        known[key] = read_program(task.structure() if model is None else model, inputs)
     return known[key]

@@ -73,7 +73,7 @@ def make_task(
     task = Task(
         factory, train, test, criterion, where, DTYPES[dtype], batch_size, augmentation, model, data, augment or ""
     )
-    check_task(task, task.model())
+    check_task(task, task.structure())
     if augmentation is not None:
         check_augment(augmentation, next(iter(train.head(4).batches(4)))[0], str(augment))
     return task

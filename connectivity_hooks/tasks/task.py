@@ -44,11 +44,25 @@ class Task:
     model_name: str = ""
     data_name: str = ""
     augment_name: str = ""
+    _waiting: list[nn.Module] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def model(self) -> nn.Module:
         """Make the module on the task's device and dtype, in evaluation mode; the global random state is kept."""
         with torch.random.fork_rng():
             return self.factory().to(self.device, self.dtype).eval()
+
+    def structure(self) -> nn.Module:
+        """Return a module to read names, shapes and steps from, never to write to; made once and kept for `blank`."""
+        if not self._waiting:
+            self._waiting.append(self.model())
+        return self._waiting[0]
+
+    def blank(self) -> nn.Module:
+        """Return a module of one's own whose weights are to be written: the one `structure` keeps, if it does."""
+        try:
+            return self._waiting.pop()
+        except IndexError:
+            return self.model()
 
     def splits(self) -> tuple[Split, ...]:
         """Return the training split and, if there is one, the test split."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from connectivity_hooks.checkpoints import Checkpoint, read
 from connectivity_hooks.checkpoints.constants import constants_of, is_constant
 from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.parallel import SideBySide
 from connectivity_hooks.paths.fitting import require_fit
 from connectivity_hooks.paths.path import CONSTANT, CONVEX, MEASURED, Path
 from connectivity_hooks.paths.weights import Weights, assign, weights_of
@@ -81,9 +82,14 @@ class _Verifier:
     deviation: float = 0.0
 
     def run(self, progress: Progress) -> Verification:
-        self.model = self.task.model()
+        self.model = self.task.blank()
         self.constants = constants_of(self.model)
         require_fit(self.path, self.model)
+        first = self.task.train.head(self.task.batch_size)
+        with SideBySide(self.model, next(iter(first.batches(self.task.batch_size)))[0]) as self.side_by_side:
+            return self._check(progress)
+
+    def _check(self, progress: Progress) -> Verification:
         self.program = self._program()
         count = min(_PROBED, len(self.task.train))
         self.probed = self.task.train.sample(count, self.seed)
@@ -142,8 +148,8 @@ class _Verifier:
 
     def _loss(self, split: Split) -> float:
         total = torch.zeros((), dtype=torch.float64)
-        for inputs, targets in split.batches(self.task.batch_size):
-            total += self.task.loss.measure(self.model(inputs), targets).sum(dtype=torch.float64).cpu()
+        for outputs, targets in self.side_by_side.outputs(split.batches(self.task.batch_size)):
+            total += self.task.loss.measure(outputs, targets).sum(dtype=torch.float64).cpu()
         return float(total) / len(split)
 
     def _check_segment(self, segment: int, before: Weights, after: Weights) -> None:

@@ -77,11 +77,11 @@ def test_convert_makes_a_checkpoint_of_a_pickle(run, workspace, tmp_path):
 def test_report_is_made_again_from_its_data(run, ends, tmp_path):
     run(*ends, "--out", tmp_path)
     files = [tmp_path / "report.html", tmp_path / "report.svg"]
-    written = [file.read_text() for file in files]
+    written = [file.read_text(encoding="utf-8") for file in files]
     for file in files:
         file.unlink()
     assert run("report", tmp_path)[0] == 0
-    assert [file.read_text() for file in files] == written
+    assert [file.read_text(encoding="utf-8") for file in files] == written
 
 
 def test_report_refuses_a_folder_without_one(run, tmp_path):

@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -60,6 +59,11 @@ def test_json_is_all_there_is_on_stdout(run, ends):
     assert (status, err) == (0, "")
     assert json.loads(out)["builders"]["linear"]["train"]["loss_max"] > 0
     assert not any(ord(sign) < 32 for sign in out.rstrip("\n"))
+
+
+def test_no_bars_are_drawn_where_nobody_looks_whatever_colours_are_asked_for(run, ends, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert run(*ends)[2] == ""
 
 
 def test_a_limit_that_is_not_met_is_status_4(run, ends):
@@ -184,9 +188,7 @@ def test_bad_checkpoints_are_refused_in_one_line_and_nothing_is_written(run, end
     (tmp_path / "in" / "good").write_bytes((workspace / "a.safetensors").read_bytes())
     make, words = REFUSED[case]
     ends[2] = make(tmp_path / "in")
-    started = time.perf_counter()
     status, out, err = run(*ends, "--out", tmp_path / "out")
-    assert time.perf_counter() - started < 10
     assert (status, out) == (3, "")
     assert err.count("\n") == 1
     assert str(ends[2]) in err
@@ -265,7 +267,7 @@ def test_bad_models_are_refused_in_one_line(run, ends, workspace, name, status, 
             "expected float > 0 ≤ 1, found 1.5",
         ),
         (["--separability.fraction", "0.5"], "separability is not used"),
-        (["--seperability.fraction", "0.5"], "No such option"),
+        (["--seperability.fraction", "0.5"], "--seperability.fraction"),
         (["--dtype", "float31"], "did you mean 'float32'"),
         (["--device", "warp"], "--device warp"),
         (["--normalize", "1,2,3"], "--normalize"),
@@ -304,36 +306,40 @@ def test_two_runs_into_one_folder_are_refused(run, ends, tmp_path):
     assert run(*ends, "--out", tmp_path / "out")[0] == 0
 
 
-SLOW = """
-import time
+STOPPING = """
+import pathlib, time
 from torch import nn
 
-class Slow(nn.Sequential):
+place = pathlib.Path(__file__).parent
+
+class Stopping(nn.Sequential):
     def forward(self, x):
-        time.sleep(0.05)
+        while (place / "stop").exists() and len(x) > 2 and journaled() >= 5:
+            (place / "stopped").touch()
+            time.sleep(0.01)
         return super().forward(x)
 
+def journaled():
+    return sum(file.read_text().count("\\n") for file in (place / "out").glob(".*.jsonl"))
+
 def make():
-    return Slow(nn.Flatten(), nn.Linear(36, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
+    return Stopping(nn.Flatten(), nn.Linear(36, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
 """
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_an_interrupted_run_keeps_what_was_finished_and_goes_on(run, ends, tmp_path, number, status):
-    (tmp_path / "slow.py").write_text(SLOW)
-    slow = list(
-        map(
-            str,
-            [*ends[1:3], "--model", f"{tmp_path}/slow.py:make", *ends[5:], "--points", "30", "--refine", "0"],
-        )
-    )
+    (tmp_path / "net.py").write_text(STOPPING)
+    (tmp_path / "stop").touch()
+    model = ["--model", f"{tmp_path}/net.py:make"]
+    words = [str(word) for word in (*ends[1:3], *model, *ends[5:], "--points", "30", "--refine", "0")]
     program = [sys.executable, "-c", "from connectivity_hooks.cli import connect; connect()"]
-    process = subprocess.Popen([*program, *slow, "--out", tmp_path / "out"], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*program, *words, "--out", tmp_path / "out"], stderr=subprocess.PIPE, text=True)
     journal = tmp_path / "out" / ".linear.unfinished.jsonl"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and (not journal.exists() or journal.read_text().count("\n") < 5):
-        time.sleep(0.02)
-    os.kill(process.pid, number)
+    while process.poll() is None and not (tmp_path / "stopped").exists():  # it stands still there, however slow it is
+        time.sleep(0.01)
+    process.send_signal(number)
+    (tmp_path / "stop").unlink()
     _, err = process.communicate()
     assert process.returncode == status
     assert "Traceback" not in err
@@ -342,9 +348,9 @@ def test_an_interrupted_run_keeps_what_was_finished_and_goes_on(run, ends, tmp_p
     assert not (tmp_path / "out" / "report.json").exists()
     assert (tmp_path / "out" / "linear.path.safetensors").exists()
     before = (tmp_path / "out" / "linear.path.safetensors").stat().st_mtime_ns
-    assert run("connect", *slow, "--out", tmp_path / "out")[0] == 0
+    assert run("connect", *words, "--out", tmp_path / "out")[0] == 0
     assert (tmp_path / "out" / "linear.path.safetensors").stat().st_mtime_ns == before
-    run("connect", *slow, "--out", tmp_path / "whole")
+    run("connect", *words, "--out", tmp_path / "whole")
     assert (tmp_path / "out" / "evaluation.csv").read_text() == (tmp_path / "whole" / "evaluation.csv").read_text()
     assert not journal.exists()
 

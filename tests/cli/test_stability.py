@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -77,7 +76,7 @@ def test_it_writes_figures_curves_picture_and_page(run, words, tmp_path):
     assert names == {"pairs", "stability.csv", "curves.csv", "stability.svg", "stability.html", "stability.json"}
     with open(tmp_path / "out" / "stability.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    content = json.loads((tmp_path / "out" / "stability.json").read_text())
+    content = json.loads((tmp_path / "out" / "stability.json").read_text(encoding="utf-8"))
     assert [(row["k"], row["a"], row["b"], row["split"]) for row in rows] == [
         (str(k), "seed_1", "seed_2", split) for k in (0, 10, 30) for split in ("train", "test")
     ]
@@ -88,7 +87,7 @@ def test_it_writes_figures_curves_picture_and_page(run, words, tmp_path):
         assert float(row["error_barrier_interval"]) == at["error"]["interval"]
     with open(tmp_path / "out" / "curves.csv", newline="") as stream:
         assert len(list(csv.DictReader(stream))) == 3 * 2 * 5
-    page = (tmp_path / "out" / "stability.html").read_text()
+    page = (tmp_path / "out" / "stability.html").read_text(encoding="utf-8")
     assert page.index("<h1>") < page.index("<svg") < page.index("<table")
     assert "http" not in page.replace("http-equiv", "")
     assert "<script" not in page
@@ -115,11 +114,11 @@ def test_chosen_k_alone_are_compared(run, words, runs):
 def test_the_page_is_made_again_from_its_data_alone(run, words, tmp_path):
     run(*words, "--out", tmp_path / "out")
     files = [tmp_path / "out" / f"stability.{ending}" for ending in ("html", "svg")]
-    before = [file.read_text() for file in files]
+    before = [file.read_text(encoding="utf-8") for file in files]
     for file in files:
         file.unlink()
     assert run("report", tmp_path / "out")[0] == 0
-    assert [file.read_text() for file in files] == before
+    assert [file.read_text(encoding="utf-8") for file in files] == before
     (tmp_path / "out" / "stability.json").write_text("{}")
     status, _, err = run("report", tmp_path / "out")
     assert (status, err.count("\n")) == (3, 1)
@@ -177,7 +176,7 @@ def test_hostile_names_of_copies_stay_text(run, words, runs, tmp_path, name):
     status, out, err = run(*words, "--out", tmp_path / "out")
     assert status == 0
     assert "\x1b" not in out + err
-    page = (tmp_path / "out" / "stability.html").read_text()
+    page = (tmp_path / "out" / "stability.html").read_text(encoding="utf-8")
     assert "<img" not in page
     with open(tmp_path / "out" / "stability.csv", newline="") as stream:
         cells = [cell for row in csv.reader(stream) for cell in row]
@@ -192,44 +191,49 @@ def figures(file):
     return [float(cell) for row in rows for name, cell in row.items() if name not in words]
 
 
-SLOW = """
-import os, time
+STOPPING = """
+import pathlib, time
 from torch import nn
 
-class Slow(nn.Sequential):
+place = pathlib.Path(__file__).parent
+journal = place / "out" / "pairs" / ".k_00000010.seed_1.seed_2.jsonl"
+
+class Stopping(nn.Sequential):
     def forward(self, x):
-        time.sleep(float(os.environ.get("SLOW", 0)))
+        while (place / "stop").exists() and journal.exists() and journal.read_text(encoding="utf-8").count("\\n") >= 4:
+            (place / "stopped").touch()
+            time.sleep(0.01)
         return super().forward(x)
 
 def make():
-    return Slow(nn.Flatten(), nn.Linear(36, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
+    return Stopping(nn.Flatten(), nn.Linear(36, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
 """
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_an_interrupted_run_keeps_what_was_finished_and_goes_on(run, words, tmp_path, number, status):
-    (tmp_path / "slow.py").write_text(SLOW)
-    slow = [str(word) for word in [*words[:2], "--model", f"{tmp_path}/slow.py:make", *words[4:], "--points", "15"]]
+    (tmp_path / "net.py").write_text(STOPPING)
+    (tmp_path / "stop").touch()
+    words = [str(word) for word in [*words[:2], "--model", f"{tmp_path}/net.py:make", *words[4:], "--points", "15"]]
     program = [sys.executable, "-c", "from connectivity_hooks.cli import main; main()"]
-    words = [*program, *slow, "--out", tmp_path / "out"]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ, "SLOW": "0.03"})
+    process = subprocess.Popen([*program, *words, "--out", tmp_path / "out"], stderr=subprocess.PIPE, text=True)
     pairs = tmp_path / "out" / "pairs"
     journal = pairs / ".k_00000010.seed_1.seed_2.jsonl"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and (not journal.exists() or journal.read_text().count("\n") < 4):
-        time.sleep(0.02)
-    os.kill(process.pid, number)
+    while process.poll() is None and not (tmp_path / "stopped").exists():  # it stands still there, however slow it is
+        time.sleep(0.01)
+    process.send_signal(number)
+    (tmp_path / "stop").unlink()
     _, err = process.communicate()
     assert process.returncode == status
     assert "Traceback" not in err
     finished = pairs / "k_00000000.seed_1.seed_2.json"
-    before, begun = finished.stat().st_mtime_ns, journal.read_text()
+    before, begun = finished.stat().st_mtime_ns, journal.read_text(encoding="utf-8")
     assert begun.count("\n") >= 4
     assert not (tmp_path / "out" / "stability.json").exists()
-    assert run(*slow, "--out", tmp_path / "out")[0] == 0
+    assert run(*words, "--out", tmp_path / "out")[0] == 0
     assert finished.stat().st_mtime_ns == before
     assert {file.name for file in pairs.iterdir()} == {f"k_{k:08d}.seed_1.seed_2.json" for k in (0, 10, 30)}
-    run(*slow, "--out", tmp_path / "whole")
+    run(*words, "--out", tmp_path / "whole")
     for name in ("stability.csv", "curves.csv"):
         resumed, whole = (figures(tmp_path / folder / name) for folder in ("out", "whole"))
         assert resumed == pytest.approx(whole, rel=1e-6, abs=1e-9)

@@ -146,7 +146,7 @@ def test_finished_pairs_are_found_again_and_only_new_ones_are_measured(training,
     ch.stability(finished, training.task, batch_norm="re-estimated", **how)
     assert len(measured) == 18
     kept = next((tmp_path / "kept").glob("*.json"))
-    kept.write_text(kept.read_text()[:100])
+    kept.write_text(kept.read_text(encoding="utf-8")[:100])
     ch.stability(finished, training.task, batch_norm="re-estimated", **how)
     assert len(measured) == 19
 
@@ -168,7 +168,7 @@ def test_a_result_prints_plots_and_saves_itself(training, finished, tmp_path):
     found.save(tmp_path / "report")
     names = {file.name for file in (tmp_path / "report").iterdir()}
     assert names == {"stability.csv", "curves.csv", "stability.svg", "stability.html", "stability.json"}
-    content = json.loads((tmp_path / "report" / "stability.json").read_text())
+    content = json.loads((tmp_path / "report" / "stability.json").read_text(encoding="utf-8"))
     assert content == json.loads(json.dumps(found.as_json()))
     assert content["instability"]["test"][1]["error"]["mean"] == found.instability["test"][1].error.mean
 

@@ -79,7 +79,7 @@ class Page(HTMLParser):
 
 def saved(tmp_path, report):
     report.save(tmp_path)
-    return load_saved(tmp_path), (tmp_path / "report.html").read_text()
+    return load_saved(tmp_path), (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_answer_comes_first_then_the_picture_then_the_tables(tmp_path):
@@ -110,7 +110,7 @@ def test_hostile_names_stay_text(tmp_path, name):
     assert not any(key.startswith("on") for key, _ in page.attributes)
     assert content.content["notes"] == [name]
     assert {row.builder for row in read_rows(tmp_path / "evaluation.csv")} == {name}
-    assert not (tmp_path / "evaluation.csv").read_text().splitlines()[1].startswith("=")
+    assert not (tmp_path / "evaluation.csv").read_text(encoding="utf-8").splitlines()[1].startswith("=")
     for table in (figures_table([evaluation(builder=name)]), verdicts_table([verdict])):
         assert "\x1b" not in table
         assert all(line.isprintable() for line in table.splitlines())
@@ -119,7 +119,7 @@ def test_hostile_names_stay_text(tmp_path, name):
 def test_what_is_not_finite_is_null_and_named_and_the_json_is_strict(tmp_path):
     broken = evaluation(top=float("inf"))
     content, html = saved(tmp_path, Report.of([broken], checkpoints=ENDS))
-    text = (tmp_path / "report.json").read_text()
+    text = (tmp_path / "report.json").read_text(encoding="utf-8")
     json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} in report.json"))
     assert content.content["builders"]["linear"]["train"]["loss_max"] is None
     assert any("loss_max is not a finite number" in note for note in content.content["notes"])

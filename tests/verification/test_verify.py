@@ -18,7 +18,7 @@ def test_a_good_file_holds_and_its_bound_is_that_of_plain_passes(proven):
     for split in proven.task.splits():
         losses = [exact(proven.task, point, split)[1] for point in proven.path.points()]
         assert found.bound[split.name] == pytest.approx(max(losses), rel=1e-4)
-        assert found.largest[split.name][1] == losses.index(max(losses))
+        assert losses[found.largest[split.name][1]] == pytest.approx(max(losses), rel=1e-4)  # points may be equal
     assert found.excess <= 1e-6
     assert found.ends == "the checkpoints bit for bit"
     assert found.segments["measured"] == 0

@@ -11,9 +11,10 @@ import torch
 from connectivity_hooks.checkpoints import fit, read
 from connectivity_hooks.contracts import Builder, option
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.parallel import kept_whole
 from connectivity_hooks.paths import CONSTANT, Path, Weights
 from connectivity_hooks.paths.edits import edits_between
-from connectivity_hooks.structure import task_program
+from connectivity_hooks.structure import first_inputs, task_program
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks_theorem.certified.descending import MEETING, meeting
 from connectivity_hooks_theorem.certified.effort import EFFORTS
@@ -78,7 +79,8 @@ class Certified(Builder):
     activations, pooling, flattening, dropout, sums and gates; for losses convex in the outputs. Time grows linearly
     with samples and, where features are separable, with depth; with the square of the number of layers whose
     sub-networks are trained as a whole. Memory: two flat layers' features for each end, or as many maps as option
-    ``memory`` allows, and the path.
+    ``memory`` allows, and the path. Threads: the two ends side by side, one core each; operations of large networks are
+    divided among the cores there are. So is the path the same whatever else the machine does.
     """
 
     name = "certified"
@@ -91,6 +93,10 @@ class Certified(Builder):
             InputError: The network mixes neurons in another way, is too narrow or dead, the loss is not known to be
                 convex in the outputs, the data does not fit, or the hub is none.
         """
+        with kept_whole(task.structure(), first_inputs(task), task.batch_size):
+            return self._build(a, b, task)
+
+    def _build(self, a: Weights, b: Weights, task: Task) -> Path:
         network = read_task(a, task)
         hub = self._hub(network, a, task)
         measure = None if hub else IMPORTANCES.get(self.options.subsets)
@@ -131,7 +137,7 @@ class Certified(Builder):
         if self.options.hub is None:
             return None
         checkpoint = read(pathlib.Path(self.options.hub))
-        fitted = fit(checkpoint, task.model(), finite=True)
+        fitted = fit(checkpoint, task.structure(), finite=True)
         weights = {name: tensor.to(like[name]) for name, tensor in fitted.weights.items()}
         return as_hub(weights, network, read_end(network, weights, task, "hub").loss)
 

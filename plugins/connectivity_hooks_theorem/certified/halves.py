@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
+from connectivity_hooks.parallel import most
 from connectivity_hooks.progress import Progress
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks_theorem.certified.descending import HalfPath
@@ -95,4 +94,4 @@ class Halves:
         widest = max(sum(math.prod(shapes[value]) for value in values) for values in later)
         held = 16 * len(self.task.train) * widest
         alone = self.task.device.type != "cpu" or self.task.augment is not None
-        return not alone and torch.get_num_threads() > 1 and held <= self.budget
+        return not alone and most() > 1 and held <= self.budget

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.parallel import kept_whole
 from connectivity_hooks.paths import Weights
 from connectivity_hooks.paths.weights import same, weights_of
 from connectivity_hooks.progress import Progress
@@ -102,7 +103,8 @@ def train_hub(
     features = _inputs(Source(network, weights, 0, slots), task)
     goal = Goal(task.train.targets().to(task.device), task.loss, network.classes, None, target)
     fitter = Fitter(network, weights, goal, effort, 0.0, task.batch_size)
-    with torch.random.fork_rng():
+    few = next(iter(task.train.head(2).batches(2)))[0]
+    with torch.random.fork_rng(), kept_whole(model, few, task.batch_size):
         torch.manual_seed(seed)  # for augmentation
         found = fitter.trained(features, 0, len(network.cuts) - 1, slots, generator, progress=progress)
     write(weights, found.weights, network.layers, slots)

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 import torch
 
+from connectivity_hooks.parallel import is_undivided, most
+
 T = TypeVar("T")
 
 
@@ -21,18 +23,16 @@ def in_turn(works: Sequence[Callable[[], Iterator[T]]]) -> Iterator[tuple[int, T
 def together(works: Sequence[Callable[[], Iterator[T]]]) -> Iterator[tuple[int, T]]:
     """Yield (number, item) as the works come by them, each in a thread of its own with its share of the cores.
 
-    Small matrix products do not fill several cores; two of them side by side do. What each work yields does not depend
+    Small matrix products do not fill several cores; two of them side by side do, one core each where operations are
+    undivided. What each work yields does not depend
     on the others. An exception of a work is raised here; when the iteration ends early, works are waited for, and stop
     at their next item.
     """
-    cores, found, stopped = (
-        torch.get_num_threads(),
-        SimpleQueue[tuple[int, T | BaseException | None]](),
-        threading.Event(),
-    )
+    before, share = torch.get_num_threads(), 1 if is_undivided() else max(1, most() // len(works))
+    found, stopped = SimpleQueue[tuple[int, T | BaseException | None]](), threading.Event()
 
     def run(number: int) -> None:
-        torch.set_num_threads(max(1, cores // len(works)))  # holds for this thread alone
+        torch.set_num_threads(share)  # holds for this thread alone
         try:
             for item in works[number]():
                 found.put((number, item))
@@ -59,4 +59,4 @@ def together(works: Sequence[Callable[[], Iterator[T]]]) -> Iterator[tuple[int, 
         stopped.set()
         for thread in threads:
             thread.join()
-        torch.set_num_threads(cores)
+        torch.set_num_threads(before)

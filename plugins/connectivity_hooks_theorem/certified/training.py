@@ -124,11 +124,7 @@ def _descend(
     count = len(goal.targets)
     size, epochs = schedule.batch_size(features), schedule.epochs_of(features)
     peak, decay = schedule.rates(features)
-    groups = [
-        {"params": [tensor for tensor in variables if tensor.ndim > 1], "weight_decay": decay},
-        {"params": [tensor for tensor in variables if tensor.ndim < 2], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, peak, fused=variables[0].device.type in ("cpu", "cuda"))
+    optimizer = torch.optim.AdamW(_groups(variables, decay), peak, fused=variables[0].device.type in ("cpu", "cuda"))
     total_steps = epochs * -(-count // size)
     steps = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=total_steps)
     reached = math.inf
@@ -145,12 +141,22 @@ def _descend(
                 objective = _distilled(found, values.get(OUTPUTS, goal.outputs[batch]))
             if with_labels:
                 objective = objective + TEMPERATURE * own
-            optimizer.zero_grad()
+            for tensor in variables:
+                tensor.grad = None
             objective.backward()
             optimizer.step()
             steps.step()
             total += own.detach() * len(batch)
         reached = float(total) / count
+
+
+def _groups(variables: list[Tensor], decay: float) -> list[dict[str, object]]:
+    """Return the optimizer's groups: vectors do not decay. One where nothing does: each costs a call a step."""
+    if decay == 0:
+        return [{"params": variables, "weight_decay": 0.0}]
+    matrices = [tensor for tensor in variables if tensor.ndim > 1]
+    vectors = [tensor for tensor in variables if tensor.ndim < 2]
+    return [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
 def _distilled(found: Tensor, wished: Tensor) -> Tensor:

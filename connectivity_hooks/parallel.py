@@ -1,0 +1,247 @@
+"""Threads: several work on different batches at once, so that no figure depends on how many they are.
+
+PyTorch divides every operation among its threads. Operations of a small network are too short for it: beside a busy
+process each one waits for the thread that just lost its core. Here one thread computes an operation, and others take
+the next batches; how many pays is found by a short trial. Large networks are left to PyTorch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import ContextVar
+from queue import SimpleQueue
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from connectivity_hooks.errors import UsageError
+
+Batch: TypeAlias = tuple[Tensor, Tensor]
+"""Inputs, or outputs, and targets."""
+
+_LARGE = 1e10
+"""Multiplications and additions of a pass over a batch: about 0.1 s of one core, so some milliseconds for each layer.
+Shorter operations wait longer than they take where a core is lost for a scheduler's slice, a few milliseconds."""
+
+_ROUNDS = 5  # odd, for the median
+_ENOUGH = 0.1  # seconds a trial may take; at least one round is made
+_BETTER = 0.9  # more threads have to be faster by a tenth: less is noise
+
+_asked: ContextVar[int | None] = ContextVar("asked", default=None)
+_whole: ContextVar[int | None] = ContextVar("whole", default=None)
+
+
+@contextlib.contextmanager
+def threads(count: int | None = None) -> Iterator[None]:
+    """Compute with `count` threads in the block, without a trial; PyTorch's own setting comes back after it.
+
+    Without this, at most ``torch.get_num_threads()`` are used.
+
+    Args:
+        count: Threads of the processor; None changes nothing.
+
+    Raises:
+        UsageError: `count` is less than 1.
+    """
+    if count is None:
+        yield
+        return
+    if count < 1:
+        raise UsageError(f"threads: expected 1 or more, found {count}")
+    before, token = torch.get_num_threads(), _asked.set(count)
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        _asked.reset(token)
+
+
+def most() -> int:
+    """Return how many threads may work side by side."""
+    return _whole.get() or torch.get_num_threads()
+
+
+def is_undivided() -> bool:
+    """Say whether operations are kept whole here, see `undivided`."""
+    return _whole.get() is not None
+
+
+@contextlib.contextmanager
+def undivided() -> Iterator[None]:
+    """Let each operation of this thread be computed by one thread in the block: its result depends on no setting."""
+    before = torch.get_num_threads()
+    token = _whole.set(most())
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        _whole.reset(token)
+
+
+def is_small(model: nn.Module, inputs: Tensor, samples: int) -> bool:
+    """Say whether the operations of a pass over so many samples are too short to be divided; no clock is asked.
+
+    Args:
+        model: The module, in evaluation mode.
+        inputs: A few samples (N, …); their operations are counted.
+        samples: Samples of a batch.
+    """
+    counter = FlopCounterMode(display=False)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), counter:
+            model(inputs)
+    except Exception:  # a stranger's module that cannot be counted is left to PyTorch
+        return False
+    return 0 < counter.get_total_flops() * samples <= _LARGE * len(inputs)
+
+
+def kept_whole(model: nn.Module, inputs: Tensor, samples: int) -> contextlib.AbstractContextManager[None]:
+    """Return `undivided` where batches of the module are small and on the processor, else a block that does nothing.
+
+    Args:
+        model: The module, in evaluation mode.
+        inputs: A few samples (N, …).
+        samples: Samples of a batch.
+    """
+    small = inputs.device.type == "cpu" and most() > 1 and is_small(model, inputs, samples)
+    return undivided() if small else contextlib.nullcontext()
+
+
+def fastest(seconds: Callable[[int], float], counts: Sequence[int]) -> int:
+    """Return the count with the least median of `seconds`, tried in turn; a larger one has to be better by a tenth."""
+    found: dict[int, list[float]] = {count: [] for count in counts}
+    started = time.perf_counter()
+    for _ in range(_ROUNDS):
+        for count in counts:
+            found[count].append(seconds(count))
+        if time.perf_counter() - started > _ENOUGH:
+            break
+    best = counts[0]
+    for count in counts[1:]:
+        if statistics.median(found[count]) < _BETTER * statistics.median(found[best]):
+            best = count
+    return best
+
+
+class SideBySide:
+    """Runs a module on several batches at once, with outputs that do not depend on how many.
+
+    A context manager: inside, the operations of this thread are undivided too. Every thread has a copy of the module
+    that shares its tensors, so weights may be written in place between two passes. Modules with large operations run on
+    one batch at a time, divided by PyTorch; and so does everything on another device than the processor.
+
+    Args:
+        model: The module, in evaluation mode.
+        inputs: A batch of inputs (N, …).
+
+    Attributes:
+        count: Threads that compute.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Tensor) -> None:
+        self.count = torch.get_num_threads()
+        self._model, self._inputs = model, inputs
+        self._free: SimpleQueue[nn.Module] = SimpleQueue()
+        self._free.put(model)
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> SideBySide:
+        with contextlib.ExitStack() as scope:
+            scope.enter_context(kept_whole(self._model, self._inputs[:2], len(self._inputs)))
+            if is_undivided():
+                self.count = self._how_many(_sharing(self._model, self._inputs[:2], most() - 1))
+                self._pool = _pool(self.count) if self.count > 1 else None
+            self._scope = scope.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+        self._scope.close()
+
+    def outputs(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield (outputs, targets) for batches of (inputs, targets), in order; two more than `count` are held."""
+        if self._pool is None:
+            yield from map(self._run, batches)
+            return
+        working: deque[Future[Batch]] = deque()
+        try:
+            for batch in batches:
+                working.append(self._pool.submit(self._run, batch))
+                if len(working) > self.count:
+                    yield working.popleft().result()
+            while working:
+                yield working.popleft().result()
+        finally:  # whoever asked may write to the weights next: nobody may be reading them
+            for future in working:
+                if not future.cancel():
+                    future.exception()
+
+    def _how_many(self, copies: Sequence[nn.Module]) -> int:
+        """Return how many threads work: as many as were asked for, or the fastest; at most one for each copy."""
+        for each in copies:
+            self._free.put(each)
+        largest = 1 + len(copies)
+        if largest == 1 or _asked.get() is not None:
+            return largest
+        batch = (self._inputs, self._inputs)
+        with _pool(largest) as pool:
+
+            def seconds(count: int) -> float:
+                started = time.perf_counter()
+                deque(pool.map(self._run, [batch] * count), maxlen=0)
+                return (time.perf_counter() - started) / count
+
+            seconds(largest)  # threads start, memory is taken
+            return fastest(seconds, [*_powers_below(largest), largest])
+
+    @torch.no_grad()
+    def _run(self, batch: Batch) -> Batch:
+        inputs, targets = batch
+        model = self._free.get()
+        try:
+            return model(inputs), targets
+        finally:
+            self._free.put(model)
+
+
+def _pool(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))  # holds for each thread alone
+
+
+def _powers_below(count: int) -> list[int]:
+    return [1 << power for power in range(count.bit_length()) if 1 << power < count]
+
+
+def _sharing(model: nn.Module, inputs: Tensor, count: int) -> list[nn.Module]:
+    """Return copies of a module that share its tensors, and nothing else that a forward pass may write to.
+
+    None where a copy is not what the module is: it cannot be copied, holds tensors of its own, or is random.
+    """
+    known = {id(tensor): tensor for module in model.modules() for tensor in _tensors(vars(module))}
+    try:
+        copies = [copy.deepcopy(model, dict(known)) for _ in range(count)]
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            alike = all(torch.equal(each(inputs), model(inputs)) for each in copies[:1])
+    except Exception:  # a stranger's module may refuse to be copied in any way
+        return []
+    return copies if alike and all(_places(each) == _places(model) for each in copies) else []
+
+
+def _tensors(tree: object) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def _places(model: nn.Module) -> list[int]:
+    return [tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers())]
