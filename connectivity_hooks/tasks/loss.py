@@ -43,7 +43,7 @@ class Loss:
         """
         try:
             return self.per_sample(outputs.double(), _floats(targets, torch.float64))
-        except (RuntimeError, TypeError):  # class weights in float32 beside it, or a device without float64
+        except (InputError, RuntimeError, TypeError):  # class weights in float32 beside it, a device without float64
             return self.per_sample(outputs.float(), _floats(targets, torch.float32))
 
     def predictions(self, outputs: Tensor) -> int:

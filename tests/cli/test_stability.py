@@ -188,7 +188,7 @@ def figures(file):
     with open(file, newline="") as stream:
         rows = list(csv.DictReader(stream))
     words = ("a", "b", "split", "source")
-    return [float(cell) for row in rows for name, cell in row.items() if name not in words]
+    return [float(cell or -1) for row in rows for name, cell in row.items() if name not in words]
 
 
 STOPPING = """
