@@ -150,4 +150,8 @@ def read_task(weights: Weights, task: Task) -> Network:
     inputs, _ = next(iter(task.train.head(2).batches(2)))
     if len(inputs) < 2:
         inputs = torch.cat([inputs, inputs])
-    return read_network(read_program(task.model(), inputs), weights)
+    try:
+        program = read_program(task.model(), inputs)
+    except InputError as error:
+        raise InputError(f"builder certified: {error}; {INSTEAD}") from None
+    return read_network(program, weights)
