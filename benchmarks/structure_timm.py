@@ -72,7 +72,7 @@ def page(rows):
     accepted = sum(answer == "accepted" for *_, answer, _ in rows)
     lines = [
         "# Which timm architectures `certified` takes\n",
-        f"Of each of timm {timm.__version__}'s {len(rows)} module files with models, the one with the fewest parameters, "
+        f"Of each of timm {timm.__version__}'s {len(rows)} module files the model with the fewest parameters, "
         f"read at the smallest image size it takes: {accepted} accepted, {len(rows) - accepted} refused in one line. "
         "A cut is a place where a sub-network can take over, a space a set of neurons that are cut in two as one "
         "(docs/certified.md). Made by `python benchmarks/structure_timm.py --out docs/structure-timm.md`.\n",

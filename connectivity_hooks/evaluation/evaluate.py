@@ -85,6 +85,7 @@ def evaluate(
         deviations=spot_checks,
         loss_is_convex=task.loss.convex,
         seconds=time.perf_counter() - started,
+        notes=passes.notes,
     )
 
 

@@ -34,6 +34,7 @@ class Evaluation:
         loss_is_convex: Whether the loss is convex in the outputs.
         seconds: Time the evaluation took.
         build_seconds: Time the builder took; None when the path came from a file.
+        notes: What a person should know of the buffers along the path.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class Evaluation:
     loss_is_convex: bool
     seconds: float
     build_seconds: float | None = None
+    notes: Sequence[str] = ()
 
     @property
     def bound(self) -> dict[str, float | None]:

@@ -2,5 +2,6 @@
 
 from connectivity_hooks.structure.program import Program, Step
 from connectivity_hooks.structure.reading import read_program
+from connectivity_hooks.structure.task_program import task_program
 
-__all__ = ["Program", "Step", "read_program"]
+__all__ = ["Program", "Step", "read_program", "task_program"]

@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from connectivity_hooks.errors import InputError, one_line
+from connectivity_hooks.paths.weights import weights_of
 from connectivity_hooks.structure.differences import parting
 from connectivity_hooks.structure.program import INPUT, Program, run_step
 
@@ -62,11 +63,14 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _awake(model: nn.Module) -> dict[str, Tensor]:
-    """Return other values for the floating weights that are all zero; one value for all names of a tied one."""
+    """Return other values for the floating weights that are all zero; one value for all names of a tied one.
+
+    Buffers that are not persistent are constants of the program, which hold the values they were read with.
+    """
     generator = torch.Generator().manual_seed(0)
     drawn: dict[int, Tensor] = {}
     found = {}
-    for name, tensor in _tensors(model).items():
+    for name, tensor in weights_of(model).items():
         if tensor.is_floating_point() and tensor.numel() and not bool(tensor.any()):
             key = tensor.data_ptr()
             if key not in drawn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import types
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -23,7 +24,8 @@ def export(model: nn.Module, example: Tensor) -> ExportedProgram:
         InputError: torch.export cannot trace the module; the message names the innermost module and line it was at.
     """
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice on how the model's code should be changed
             return torch.export.export(model, (example.clone(),), strict=False)
     except Exception as error:  # torch.export raises whatever the model's own code runs into under tracing
         place = _place(model, error)

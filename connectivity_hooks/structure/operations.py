@@ -22,7 +22,16 @@ POOLS = {
     "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
     "adaptive_avg_pool2d", "adaptive_avg_pool3d",
 }  # fmt: skip
-IDENTITIES = {"dropout", "feature_dropout", "alpha_dropout", "clone", "contiguous", "alias", "detach", "lift_fresh_copy"}
+IDENTITIES = {
+    "dropout",
+    "feature_dropout",
+    "alpha_dropout",
+    "clone",
+    "contiguous",
+    "alias",
+    "detach",
+    "lift_fresh_copy",
+}
 RESHAPES = {"view", "reshape", "flatten", "_unsafe_view"}
 
 

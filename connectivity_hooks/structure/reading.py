@@ -59,7 +59,7 @@ def _kept_buffers(model: nn.Module) -> Iterator[None]:
 
 
 def _lazy(buffer: Tensor) -> bool:
-    return isinstance(buffer, nn.parameter.UninitializedTensorMixin)
+    return isinstance(buffer, nn.parameter.UninitializedBuffer)
 
 
 def _placeholders(exported: ExportedProgram, example: Tensor) -> dict[str, tuple[str, Any]]:
@@ -117,7 +117,7 @@ def _output(exported: ExportedProgram, seen: Redirects) -> fx.Node:
             f"the model's structure cannot be read: it returns {len(specs)} values, expected one tensor; wrap it in a "
             "module that returns the outputs the loss reads"
         )
-    node = nodes[specs[0].arg.name]
+    node: fx.Node = nodes[specs[0].arg.name]
     node = seen.get((reader, node), node)
     if node.op != "call_function":
         raise InputError("the model's structure cannot be read: it returns its input, or a weight, as it is")

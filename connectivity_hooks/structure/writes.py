@@ -1,8 +1,9 @@
 """Which value each operation of a graph sees, where operations write in place into values of others.
 
 A step computes a new value and changes none. What is written in place is then the value of the writing step, and
-whoever reads the written tensor later has to read that step. Views share memory, and a schema does not tell all of them,
-so the graph is run once on real tensors: their version counters, which views share, tell who wrote and who reads after.
+whoever reads the written tensor later has to read that step. Views share memory, and a schema does not tell all of
+them, so the graph is run once on real tensors: their version counters, which views share, tell who wrote and who reads
+after it.
 """
 
 from __future__ import annotations
@@ -61,9 +62,7 @@ def module_of(node: fx.Node) -> tuple[str, str]:
 
 def _writes(node: fx.Node) -> bool:
     schema = getattr(node.target, "_schema", None)
-    return bool(schema is not None and schema.is_mutable) or isinstance(
-        node.target, torch._ops.HigherOrderOperator
-    )
+    return bool(schema is not None and schema.is_mutable) or isinstance(node.target, torch._ops.HigherOrderOperator)
 
 
 class _Watched(fx.Interpreter):

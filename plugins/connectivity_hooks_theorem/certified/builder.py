@@ -13,7 +13,7 @@ from connectivity_hooks.contracts import Builder, option
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.paths import CONSTANT, Path, Weights
 from connectivity_hooks.paths.edits import edits_between
-from connectivity_hooks.structure import read_program
+from connectivity_hooks.structure import task_program
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks_theorem.certified.descending import MEETING, meeting
 from connectivity_hooks_theorem.certified.effort import EFFORTS
@@ -147,11 +147,8 @@ def read_task(weights: Weights, task: Task) -> Network:
             f"builder certified: the loss {task.loss.name} is not known to be convex in the outputs, which the proof "
             f"needs; declare it with --loss-is-convex, or {INSTEAD}"
         )
-    inputs, _ = next(iter(task.train.head(2).batches(2)))
-    if len(inputs) < 2:
-        inputs = torch.cat([inputs, inputs])
     try:
-        program = read_program(task.model(), inputs)
+        program = task_program(task)
     except InputError as error:
         raise InputError(f"builder certified: {error}; {INSTEAD}") from None
     return read_network(program, weights)

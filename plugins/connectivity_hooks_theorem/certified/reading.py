@@ -53,15 +53,21 @@ def _place(step: Step) -> str:
     return next(iter(step.weights.values()), step.module)
 
 
-def refusal(steps: Sequence[Step]) -> InputError:
-    """Return the error for steps that do not fit, in order: the first cause a person knows by name, then the first step.
+def refusal(program: Program) -> InputError | None:
+    """Return the error for a program with steps that do not fit; None where all do.
 
-    A flatten in front of the first layer norm of a transformer does not fit either, but nobody would call it the reason.
+    It names the first cause that a person knows by name, and the first step.
+
+    A flatten in front of a transformer's first layer norm does not fit either, but nobody would call it the reason.
     """
-    first = steps[0]
-    known = next((step for step in steps if cause(step)), None)
+    steps = [step for step in program.steps if step.kind == "other"]
+    if not steps:
+        return None
+    first, fed = steps[0], _fed(program.steps)
+    known = next((step for step in steps if step.name in fed and cause(step)), None)
     if known is None:
-        return obstacle(first, _REASONS.get(first.operation, "does not act neuron by neuron"))
+        mixing = _REASONS.get(first.operation, "does not act neuron by neuron")
+        return obstacle(first, mixing if first.name in fed else "makes a weight of other weights")
     named = str(cause(known))
     kind = f" ({known.module_kind})" if known.module_kind not in ("", known.module) else ""
     before = "" if known is first else f"; the first step that does not fit is {first.operation} ({_place(first)})"
@@ -70,16 +76,25 @@ def refusal(steps: Sequence[Step]) -> InputError:
     )
 
 
+def _fed(steps: Sequence[Step]) -> set[str]:
+    """Return the values that depend on the input; the others are made of weights alone."""
+    found = {INPUT}
+    for step in steps:
+        if found.intersection(step.inputs):
+            found.add(step.name)
+    return found
+
+
 def read_network(program: Program, weights: Weights) -> Network:
     """Read a program's spaces and cuts.
 
     Raises:
-        InputError: Neurons are mixed in a way the construction does not know; the message names the first cause a person
-            knows by name, and the first step that does not fit.
+        InputError: Neurons are mixed in a way the construction does not know; the message names the first cause that a
+            person knows by name, and the first step that does not fit.
     """
-    others = [step for step in program.steps if step.kind == "other"]
-    if others:
-        raise refusal(others)
+    error = refusal(program)
+    if error is not None:
+        raise error
     if not program.input_shape:
         raise InputError(f"builder certified: expected inputs of several entries, found one number a sample; {INSTEAD}")
     reader = _Reader(program, weights)
