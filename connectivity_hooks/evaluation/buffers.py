@@ -31,9 +31,8 @@ def buffer_notes(model: nn.Module, path: Path, left: Collection[str] = ()) -> tu
     moved = [name for name in _moved(model, path) if name not in known]
     notes = []
     if spectral:
-        notes.append(
-            f"spectral norm: u and v of {_listed([norm.weight for norm in spectral])} are recomputed at each t"
-        )
+        divided = _listed([norm.weight for norm in spectral])
+        notes.append(f"spectral norm: u and v of {divided} are computed anew between the path's points")
     if moved:
         notes.append(
             f"buffers that differ between the ends are interpolated as they are and may not fit the weights in "

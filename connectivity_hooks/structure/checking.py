@@ -86,7 +86,8 @@ def _expected(model: nn.Module, awake: Mapping[str, Tensor], inputs: Tensor) -> 
     except Exception as error:
         raise InputError(f"{_WRONG}: it does not run on the first samples: {one_line(error, 200)}") from None
     if not isinstance(outputs, Tensor) or not outputs.is_floating_point():
-        raise InputError(f"{_WRONG}: expected one tensor of floating-point numbers as output")
+        found = outputs.dtype if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise InputError(f"{_WRONG}: expected one tensor of floating-point numbers as output, found {found}")
     if not bool(torch.isfinite(outputs).all()):
         raise InputError(f"{_WRONG}: its outputs on the first samples hold NaN or Inf, so that nothing can be compared")
     return outputs

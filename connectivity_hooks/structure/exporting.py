@@ -44,7 +44,7 @@ def _place(model: nn.Module, error: Exception) -> str:
     names = {id(module): name for name, module in model.named_modules()}
     found = ""
     for frame, line in _frames(error):
-        owner = frame.f_locals.get("self")
+        owner = frame.f_locals.get(next(iter(frame.f_code.co_varnames), ""))
         if isinstance(owner, nn.Module) and id(owner) in names and "torch/nn/modules/module" not in _posix(frame):
             file = pathlib.Path(frame.f_code.co_filename).name
             found = f"{names[id(owner)] or 'its forward'} ({type(owner).__name__}, {file}:{line}): "

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, fx
 from torch.nn import functional as F
 
@@ -126,8 +127,12 @@ def step_of(node: fx.Node, sources: Sources, batch: int) -> Step:
 
 def _aten(node: fx.Node) -> str:
     """Return the name of PyTorch's own operations; another library's may have the same name and mean another thing."""
-    name = operation_name(node)
-    return _without_underscore(name).removeprefix("aten.") if name.startswith("aten.") else ""
+    name, target = operation_name(node), node.target
+    if not isinstance(target, torch._ops.OpOverload) or not name.startswith("aten."):
+        return ""
+    if any(argument.is_out for argument in target._schema.arguments):
+        return ""  # one argument more, which it writes into
+    return _without_underscore(name).removeprefix("aten.")
 
 
 def _without_underscore(name: str) -> str:

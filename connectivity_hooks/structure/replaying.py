@@ -44,13 +44,21 @@ def _general(target: Any) -> Any:
 
 
 def _functional(target: Any, schema: Any) -> Any:
-    """Return the operation without its side effect: its functional twin, or the operation on a copy."""
+    """Return the operation without its side effect: its functional twin, or the operation on copies."""
     twin = getattr(torch.ops.aten, schema.name.removeprefix("aten::").removesuffix("_"), None)
     overload = getattr(twin, target._overloadname, None)
     if schema.name.startswith("aten::") and overload is not None and not overload._schema.is_mutable:
         return overload
 
-    def on_a_copy(written: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return target(written.clone(), *args, **kwargs)
+    names = [argument.name for argument in schema.arguments]
+    written = {argument.name for argument in schema.arguments if argument.alias_info and argument.alias_info.is_write}
 
-    return on_a_copy
+    def on_copies(*args: Any, **kwargs: Any) -> Any:
+        given = [_copied(value) if name in written else value for name, value in zip(names, args, strict=False)]
+        return target(*given, **{name: _copied(value) if name in written else value for name, value in kwargs.items()})
+
+    return on_copies
+
+
+def _copied(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else value

@@ -21,7 +21,7 @@ _CAUSES = {
     causes.RMS_NORM: "which normalises over neurons, so that a dead one still counts",
     causes.GROUP_NORM: "which normalises over groups of channels, so that a dead one still counts",
     causes.INSTANCE_NORM: "which computes its statistics from the input",
-    causes.LIVE_BATCH_NORM: "which computes them from the input",
+    causes.LIVE_BATCH_NORM: "which computes its statistics from the input",
     causes.ATTENTION: "whose scores every neuron enters",
     causes.SOFTMAX: "which normalises over neurons or positions",
     causes.RECURRENT: "whose neurons read themselves",
@@ -67,7 +67,8 @@ def refusal(program: Program) -> InputError | None:
     known = next((step for step in steps if step.name in fed and cause(step)), None)
     if known is None:
         mixing = _REASONS.get(first.operation, "does not act neuron by neuron")
-        return obstacle(first, mixing if first.name in fed else "makes a weight of other weights")
+        alone = "makes a weight of other weights" if first.weights else "makes a tensor of its own"
+        return obstacle(first, mixing if first.name in fed else alone)
     named = str(cause(known))
     kind = f" ({known.module_kind})" if known.module_kind not in ("", known.module) else ""
     before = "" if known is first else f"; the first step that does not fit is {first.operation} ({_place(first)})"

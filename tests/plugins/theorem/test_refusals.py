@@ -86,7 +86,7 @@ class Branching(nn.Module):
         (nn.LayerNorm(6), r"inner \(LayerNorm\) is a layer norm, which normalises over neurons.* \(aten.layer_norm\);"),
         (nn.GroupNorm(2, 6), r"inner \(GroupNorm\) is a group norm, which normalises over groups"),
         (RMSNorm(), r"inner \(RMSNorm\) is an RMS norm"),
-        (nn.BatchNorm1d(6, track_running_stats=False), r"inner \(BatchNorm1d\) is a batch norm that uses its batch's"),
+        (nn.BatchNorm1d(6, track_running_stats=False), r"inner \(BatchNorm1d\) is a batch norm without running"),
         (Attention(True), r"inner \(Attention\) is softmax attention, whose scores every neuron enters .*; the first "),
         (Attention(False), r"inner \(Attention\) is softmax attention"),
         (nn.Softmax(1), r"inner \(Softmax\) is a softmax"),
