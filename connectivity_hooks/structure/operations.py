@@ -166,16 +166,15 @@ def _affine(read: _Read) -> Recognised:
     weights = _roles(read, bound, {"weight": "weight", "bias": "bias"})
     if weights is None or "weight" not in weights:
         return None  # a weight that is itself computed, or weights as inputs
+    if _axes(bound["input"]) != (2 if read.operation == "linear" else _axes(bound["weight"])):
+        return None  # neurons are not the first axis after the samples: tokens are, or there are no samples at all
     if read.operation == "linear":
         apply: Apply = lambda x, w: F.linear(x[0], w["weight"], w.get("bias"))  # noqa: E731
-        flat = bound["input"].meta["val"].ndim == 2
-        return Step(kind="affine", weights=weights, apply=apply, dense=flat, **read.common)
+        return Step(kind="affine", weights=weights, apply=apply, dense=True, **read.common)
     return _convolution(read, bound, weights)
 
 
 def _convolution(read: _Read, bound: Mapping[str, Any], weights: Mapping[str, str]) -> Recognised:
-    if _axes(bound["input"]) != int(read.operation[4]) + 2:
-        return None  # one image without a batch axis
     stride, padding, dilation = (bound[name] for name in ("stride", "padding", "dilation"))
     function = getattr(F, read.operation)
 

@@ -1,28 +1,38 @@
-"""A task's program, read once: a command that needs it for every pair of checkpoints exports the model one time."""
+"""The program of a task's model, read once: the export of a large network takes longer than a pass over small data."""
 
 from __future__ import annotations
 
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
+from torch import nn
 
 from connectivity_hooks.structure.program import Program
 from connectivity_hooks.structure.reading import read_program
-from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 
-# By training split, which outlives every use of its task and gives the samples; a program holds neither.
-_READ: WeakKeyDictionary[Split, dict[tuple[object, ...], Program]] = WeakKeyDictionary()
+_READ: WeakKeyDictionary[Any, dict[tuple[object, ...], Program]] = WeakKeyDictionary()
 
 
-def task_program(task: Task) -> Program:
-    """Read the task's model on two of its training samples, or return what was read before.
+def task_program(task: Task, model: nn.Module | None = None) -> Program:
+    """Return what the task's model computes, from the first samples of the training split.
+
+    Args:
+        task: Model and data.
+        model: The task's model, where one was made already; left as it was.
 
     Raises:
-        InputError: See `read_program`.
+        InputError: The structure cannot be read, see `read_program`.
     """
-    known, key = _READ.setdefault(task.train, {}), (task.factory, task.device, task.dtype)
+    inputs, _ = next(iter(task.train.head(2).batches(2)))
+    if len(inputs) < 2:  # one sample alone would not tell a batch axis from another of length 1
+        inputs = torch.cat([inputs, inputs])
+    key = (inputs.shape, inputs.dtype, inputs.device)
+    try:
+        known = _READ.setdefault(task.factory, {})
+    except TypeError:  # a factory that cannot be referred to weakly
+        known = {}
     if key not in known:
-        inputs, _ = next(iter(task.train.head(2).batches(2)))
-        known[key] = read_program(task.model(), inputs if len(inputs) > 1 else torch.cat([inputs, inputs]))
+        known[key] = read_program(task.model() if model is None else model, inputs)
     return known[key]

@@ -26,8 +26,10 @@ _CAUSES = {
     causes.SOFTMAX: "which normalises over neurons or positions",
     causes.RECURRENT: "whose neurons read themselves",
 }
+_TOKENWISE = "maps the last of several axes, whose neurons are not channels"
 _REASONS = {
     "aten.batch_norm": "reads tensors that are not among the weights",
+    "aten.linear": "has weights that are computed, or in no checkpoint",
     "aten.mul": "multiplies by weights or by a number computed from them",
     "aten.cat": "concatenates values",
     "aten.split": "splits a value",
@@ -66,7 +68,7 @@ def refusal(program: Program) -> InputError | None:
     first, fed = steps[0], _fed(program.steps)
     known = next((step for step in steps if step.name in fed and cause(step)), None)
     if known is None:
-        mixing = _REASONS.get(first.operation, "does not act neuron by neuron")
+        mixing = _TOKENWISE if _maps_tokens(first) else _REASONS.get(first.operation, "does not act neuron by neuron")
         alone = "makes a weight of other weights" if first.weights else "makes a tensor of its own"
         return obstacle(first, mixing if first.name in fed else alone)
     named = str(cause(known))
@@ -75,6 +77,10 @@ def refusal(program: Program) -> InputError | None:
     return InputError(
         f"builder certified: {known.module}{kind} is {named}, {_CAUSES[named]} ({known.operation}){before}; {INSTEAD}"
     )
+
+
+def _maps_tokens(step: Step) -> bool:
+    return step.operation == "aten.linear" and len(step.shape) > 1
 
 
 def _fed(steps: Sequence[Step]) -> set[str]:
@@ -156,8 +162,6 @@ class _Reader:
 
     def _affine(self, step: Step, before: int) -> int:
         weight = self._weights[step.weights["weight"]]
-        if weight.ndim == 2 and not step.dense:
-            raise obstacle(step, "maps the last of several axes, whose neurons are not channels")
         if step.groups == 1:
             return self._spaces.new(step.weights["weight"], weight.shape[0])
         if self._spaces.is_input(before):

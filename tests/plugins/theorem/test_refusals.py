@@ -64,6 +64,15 @@ class Recurrent(nn.Module):
         return self.cell(x[:, None])[0][:, 0]
 
 
+class Computed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(6, 6))
+
+    def forward(self, x):
+        return F.linear(x, self.weight * 2)
+
+
 class Joined(nn.Module):
     def forward(self, x):
         return torch.cat([x[:, :3], x[:, 3:]], 1)
@@ -95,6 +104,8 @@ class Branching(nn.Module):
             Positions(),
             r"inner.norm \(LayerNorm\) is a layer norm.*the first step that does not fit is aten.view \(inner\)",
         ),
+        (nn.Sequential(nn.Unflatten(1, (6, 1)), nn.Linear(1, 6)), r"aten.\w+ \(inner.0\)"),
+        (Computed(), r"aten.mul \(inner.weight\) makes a weight of other weights"),
         (Joined(), r"aten.slice \(inner\) does not act neuron by neuron"),
         (nn.Unflatten(1, (2, 3)), r"aten.(view|unflatten) \(inner\) does not act neuron by neuron"),
     ],
@@ -157,3 +168,9 @@ def test_a_task_is_read_once_however_many_pairs_it_connects(monkeypatch):
     assert len(exports) == 1
     assert read_task(task.model().state_dict(), replace(task, factory=lambda: mlp(4, 4))).program is not first.program
     assert len(exports) == 2
+
+
+def test_a_linear_map_of_tokens_is_named_as_one():
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)).eval()
+    with pytest.raises(InputError, match=r"aten.linear \(0.weight\) maps the last of several axes"):
+        read_network(read_program(model, torch.randn(2, 5, 4)), model.state_dict())
