@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from connectivity_hooks.errors import UsageError
+from connectivity_hooks.structure.untouched import Attributes
 
 Batch: TypeAlias = tuple[Tensor, Tensor]
 """Inputs, or outputs, and targets."""
@@ -152,6 +153,7 @@ class SideBySide:
     def __init__(self, model: nn.Module, inputs: Tensor) -> None:
         self.count = torch.get_num_threads()
         self._model, self._inputs = model, inputs
+        self._attributes = Attributes(model)
         self._free: SimpleQueue[nn.Module] = SimpleQueue()
         self._free.put(model)
         self._pool: ThreadPoolExecutor | None = None
@@ -160,7 +162,9 @@ class SideBySide:
         with contextlib.ExitStack() as scope:
             scope.enter_context(kept_whole(self._model, self._inputs[:2], len(self._inputs)))
             if is_undivided():
-                self.count = self._how_many(_sharing(self._model, self._inputs[:2], most() - 1))
+                copies = _sharing(self._model, self._inputs[:2], most() - 1)
+                # What a pass leaves in the module, such as a table made of its weights, would be each copy's own.
+                self.count = self._how_many(copies if self._attributes.are_as_they_were() else [])
                 self._pool = _pool(self.count) if self.count > 1 else None
             self._scope = scope.pop_all()
         return self

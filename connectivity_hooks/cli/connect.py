@@ -168,6 +168,8 @@ def _connect(
     registry().notify("path_built", path=path, seconds=seconds)
     with folder.journal(builder.name, what) if folder else contextlib.nullcontext() as journal:
         evaluation = replace(evaluate(path, task, **vars(how), record=journal, progress=display), build_seconds=seconds)
+    for note in evaluation.notes:
+        display.say(note)
     registry().notify("path_evaluated", evaluation=evaluation)
     return evaluation
 

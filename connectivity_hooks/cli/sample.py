@@ -11,6 +11,7 @@ import torch
 from connectivity_hooks.checkpoints import write_tensors
 from connectivity_hooks.cli.numbers import Amount
 from connectivity_hooks.cli.plugin_options import plugin_options
+from connectivity_hooks.evaluation.spectral_norm import norms_inside, recompute, spectral_norms
 from connectivity_hooks.paths import Path
 
 TYPES = {
@@ -45,10 +46,11 @@ def command(path: str, position: float, out: pathlib.Path, dtype: str | None) ->
     """Write the weights at T on the path file PATH as a checkpoint.
 
     The file has the model's own names: load_state_dict takes it, and timm.create_model(..., checkpoint_path=FILE).
-    Batch-norm statistics are the path's own.
+    Batch-norm statistics are the path's own; the vectors of spectral norms are computed from the weights at T.
     """
     loaded = Path.load(path)
     weights = loaded(position)
+    recompute(norms_inside(loaded, position, spectral_norms(loaded.start)), weights)
     if dtype is not None:
         weights = {name: w.to(TYPES[dtype]) if w.is_floating_point() else w for name, w in weights.items()}
     origin = {"path": pathlib.Path(path).name, "builder": loaded.builder, "t": position}

@@ -1,43 +1,180 @@
-"""Batch-norm statistics measured anew for weights that no training run has seen."""
+"""Running statistics measured anew for weights that no training run has seen."""
 
 from __future__ import annotations
 
-import torch
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+import types
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
-from connectivity_hooks.tasks.split import Split
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.modules.lazy import LazyModuleMixin
+
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.tasks.split import CachedSplit, Split, draw
 
 SAMPLES = 16384
+"""A mean over so many samples is within 1 % of a standard deviation; more would cost as much as the measurement."""
+
+HELD = 1024**3
+"""Bytes of inputs that are kept of a split that does not fit in memory, whose loader would else be read at every t."""
 
 
-@torch.no_grad()
-def reestimate(model: nn.Module, split: Split, batch_size: int, samples: int = SAMPLES) -> None:
-    """Replace every running mean and variance by the average over fixed batches of `split`.
+class Reestimation:
+    """Measures the running means and variances of a model's norms, on the same samples at every point of a path.
 
-    The average is cumulative (``momentum=None``) over full batches of the first `samples` samples, with only the
-    batch norms in training mode; the module is left in evaluation mode (Izmailov et al. 2018, section 3.3).
+    The samples are drawn once from the whole split by an own generator, in random order, and cut into batches of
+    equal size: data that is sorted by class gives the same statistics as shuffled data. Each norm gets the average of
+    its batches' own statistics (``momentum=None``; Izmailov et al. 2018, section 3.3), summed in float64, with the
+    norms alone in training mode.
+    It covers batch norms and instance norms that track statistics, and subclasses that normalise by their batch alone;
+    what else keeps statistics is left as the path has it and named.
+
+    Args:
+        model: The model, in evaluation mode; called with the weights it has to find out which subclasses qualify.
+        split: Where the samples are drawn.
+        batch_size: Samples of a batch; two where it is less, and a little less where they do not divide.
+        samples: How many are drawn at most.
+        seed: Seed of the drawing.
+
+    Attributes:
+        left: Names of the modules that derive from a norm but do not normalise by their batch alone.
+
+    Raises:
+        InputError: The split has fewer than two samples.
     """
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
-    if not norms:
-        return
-    momenta = [norm.momentum for norm in norms]
-    model.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-        norm.train()
-    try:
-        size = min(batch_size, len(split))
-        for inputs, _ in split.head(min(samples, len(split) // size * size)).batches(size):
-            if len(inputs) == size:
-                model(inputs)
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        model.eval()
+
+    def __init__(self, model: nn.Module, split: Split, batch_size: int, samples: int = SAMPLES, seed: int = 0) -> None:
+        self._model = model
+        self._norms = tracked_norms(model)
+        self.left: tuple[str, ...] = ()
+        if not self._norms:
+            return
+        if len(split) < 2:
+            raise InputError(
+                f"data: statistics of batch norm cannot be re-estimated from {len(split)} training sample, expected at "
+                "least 2; use the stored ones"
+            )
+        self._draw(split, min(samples, len(split)), batch_size, seed)
+        self.left = self._unlike_batch_norm()
+        self._norms = {name: norm for name, norm in self._norms.items() if name not in self.left}
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Write the statistics under the model's present weights into it."""
+        if not self._norms:
+            return
+        sums = {norm: _Sum(norm) for norm in self._norms.values()}
+        with ExitStack() as stack:
+            for norm, total in sums.items():
+                stack.enter_context(_measuring(norm))
+                stack.callback(norm.register_forward_hook(total.add).remove)
+            for inputs in self._batches():
+                self._model(inputs)
+        for total in sums.values():
+            total.write()
+
+    def _draw(self, split: Split, count: int, batch_size: int, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        if isinstance(split, CachedSplit):
+            self._inputs, rows = split.inputs, draw(len(split), count, seed)
+        else:
+            one = split.head(1).batches(1)
+            bytes_each = sum(inputs.numel() * inputs.element_size() for inputs, _ in one)
+            count = max(2, min(count, HELD // max(1, bytes_each)))
+            self._inputs = torch.cat([inputs for inputs, _ in split.sample(count, seed).batches(count)])
+            rows = torch.arange(count)
+        order = torch.randperm(count, generator=generator)
+        number = max(1, min(-(-count // max(2, batch_size)), count // 2))
+        self._rows = [chosen.to(self._inputs.device) for chosen in rows[order].tensor_split(number)]
+
+    def _batches(self) -> Iterator[Tensor]:
+        for rows in self._rows:
+            yield self._inputs[rows]
+
+    @torch.no_grad()
+    def _unlike_batch_norm(self) -> tuple[str, ...]:
+        """Return the norms of other classes than PyTorch's own whose outputs depend on their running statistics."""
+        foreign = {name: norm for name, norm in self._norms.items() if not type(norm).__module__.startswith("torch.nn")}
+        found = dict.fromkeys(foreign, True)
+
+        def look(name: str, norm: _NormBase, given: tuple[Tensor, ...]) -> None:
+            found[name] = not _normalises_by_its_batch(norm, given[0])
+
+        if foreign:
+            with ExitStack() as stack:
+                for name, norm in foreign.items():
+                    hook = norm.register_forward_pre_hook(lambda norm, given, name=name: look(name, norm, given))
+                    stack.callback(hook.remove)
+                self._model(next(self._batches()))
+        return tuple(name for name, unlike in found.items() if unlike)
+
+
+class _Sum:
+    """The sum of one norm's statistics over its calls; the stored ones are put back if it is never called."""
+
+    def __init__(self, norm: _NormBase) -> None:
+        self._tensors = _statistics(norm)
+        self._stored = [tensor.clone() for tensor in self._tensors]
+        self._sums = [torch.zeros_like(tensor, dtype=torch.float64) for tensor in self._tensors]
+        self._calls = 0
+
+    def add(self, *_: object) -> None:
+        for total, tensor in zip(self._sums, self._tensors, strict=True):
+            total += tensor
+        self._calls += 1
+
+    def write(self) -> None:
+        for tensor, total, stored in zip(self._tensors, self._sums, self._stored, strict=True):
+            tensor.copy_(total / self._calls if self._calls else stored)
+
+
+def tracked_norms(model: nn.Module) -> dict[str, _NormBase]:
+    """Return the batch and instance norms that keep running statistics, by name."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, _NormBase) and not isinstance(module, LazyModuleMixin) and _statistics(module)
+    }
 
 
 def has_batch_norm(model: nn.Module) -> bool:
     """Say whether any statistics of `model` could be re-estimated."""
-    return any(isinstance(module, _BatchNorm) and module.track_running_stats for module in model.modules())
+    return bool(tracked_norms(model))
+
+
+def _statistics(norm: _NormBase) -> list[Tensor]:
+    kept = (norm.running_mean, norm.running_var) if norm.track_running_stats else ()
+    return [tensor for tensor in kept if tensor is not None]
+
+
+@contextmanager
+def _measuring(norm: _NormBase) -> Iterator[None]:
+    """Let a norm, and none of the modules in it, normalise by its batch and hold the statistics of that batch alone."""
+    momentum, training = norm.momentum, norm.training
+    norm.reset_running_stats()
+    norm.momentum, norm.training = 1.0, True
+    if type(norm) is nn.SyncBatchNorm:  # each process measures for itself, and others may not be measuring at all
+        vars(norm)["forward"] = types.MethodType(_BatchNorm.forward, norm)
+    try:
+        yield
+    finally:
+        norm.momentum, norm.training = momentum, training
+        vars(norm).pop("forward", None)
+
+
+def _normalises_by_its_batch(norm: _NormBase, x: Tensor) -> bool:
+    """Say whether a norm in training mode ignores its running statistics, and keeps its input's mean."""
+    statistics, outputs = _statistics(norm), []
+    stored = [tensor.clone() for tensor in statistics]
+    for mean, var in ((0.0, 1.0), (1.0, 4.0)):
+        with _measuring(norm):
+            norm.running_mean.fill_(mean)  # type: ignore[union-attr]
+            norm.running_var.fill_(var)  # type: ignore[union-attr]
+            outputs.append(norm.forward(x.clone()))
+            kept = norm.running_mean.clone()  # type: ignore[union-attr]
+    for tensor, values in zip(statistics, stored, strict=True):
+        tensor.copy_(values)
+    own = x.double().transpose(0, 1).flatten(1).mean(1)
+    return torch.allclose(*outputs) and torch.allclose(kept.double(), own, rtol=1e-2, atol=1e-4)

@@ -102,6 +102,7 @@ def evaluate(
         seconds=time.perf_counter() - started,
         guessing={split.name: guess(task.loss, split) for split in task.splits()},
         threads=passes.threads,
+        notes=passes.notes,
     )
 
 

@@ -39,6 +39,7 @@ class Evaluation:
         build_seconds: Time the builder took; None when the path came from a file.
         guessing: For each split what the best constant answer scores; None where that is not known.
         threads: Threads of the processor that evaluated.
+        notes: What a person should know of the buffers along the path.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class Evaluation:
     build_seconds: float | None = None
     guessing: Mapping[str, Guess | None] = field(default_factory=dict)
     threads: int | None = None
+    notes: Sequence[str] = ()
 
     @property
     def bound(self) -> dict[str, float | None]:

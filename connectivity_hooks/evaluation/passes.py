@@ -8,11 +8,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from connectivity_hooks.evaluation.batch_norm import reestimate
+from connectivity_hooks.evaluation.batch_norm import Reestimation
+from connectivity_hooks.evaluation.buffers import buffer_notes
+from connectivity_hooks.evaluation.spectral_norm import norms_inside, recompute, spectral_norms
 from connectivity_hooks.parallel import SideBySide
 from connectivity_hooks.paths.path import Path
 from connectivity_hooks.paths.walk import Walk
 from connectivity_hooks.paths.weights import weights_of
+from connectivity_hooks.structure.untouched import Attributes
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 
@@ -28,15 +31,25 @@ class Passes:
         path: The path.
         task: Makes the module.
         batch_norm: ``stored`` uses the path's running statistics; ``re-estimated`` measures them anew at each t.
+
+    Attributes:
+        model: The module.
+        notes: What a person should know of its buffers.
+
+    Raises:
+        InputError: Statistics are to be re-estimated from a single sample.
     """
 
     def __init__(self, path: Path, task: Task, batch_norm: BatchNorm = "stored") -> None:
         self._task = task
-        self._batch_norm = batch_norm
         self.model = task.blank()
         first = task.train.head(task.batch_size)
         self._side_by_side = SideBySide(self.model, next(iter(first.batches(task.batch_size)))[0])
         self._weights = weights_of(self.model)
+        self._attributes = Attributes(self.model)
+        self._statistics = Reestimation(self.model, task.train, task.batch_size) if batch_norm != "stored" else None
+        self._path, self._spectral = path, spectral_norms(path.start)
+        self.notes = buffer_notes(self.model, path, self._statistics.left if self._statistics else ())
         self._walk = Walk(path.to(task.device, task.dtype))
         self._t: float | None = None
 
@@ -64,7 +77,9 @@ class Passes:
     def _go(self, t: float) -> None:
         if t == self._t:
             return
+        self._attributes.put_back()  # tables that a module made of the weights before
         self._walk.write(t, self._weights)
-        if self._batch_norm == "re-estimated":
-            reestimate(self.model, self._task.train, self._task.batch_size)
+        recompute(norms_inside(self._path, t, self._spectral), self._weights)
+        if self._statistics is not None:
+            self._statistics.apply()
         self._t = t

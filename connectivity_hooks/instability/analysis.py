@@ -9,16 +9,20 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from torch import nn
+
 from connectivity_hooks.connection import Pair, build, load_pair, make_aligner, make_builder
 from connectivity_hooks.contracts.aligner import Aligner
 from connectivity_hooks.contracts.builder import Builder
-from connectivity_hooks.evaluation.batch_norm import has_batch_norm
+from connectivity_hooks.evaluation.batch_norm import Reestimation, has_batch_norm
+from connectivity_hooks.evaluation.buffers import buffer_notes
 from connectivity_hooks.evaluation.evaluate import evaluate
 from connectivity_hooks.evaluation.measuring import Measuring, data_digest, subject
 from connectivity_hooks.evaluation.passes import BatchNorm
 from connectivity_hooks.instability.inspection import Twin, find, inspect, twins
 from connectivity_hooks.instability.keeping import Kept
 from connectivity_hooks.instability.result import Connection, Stability
+from connectivity_hooks.paths import Path
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks.guessing import guess
@@ -102,11 +106,15 @@ def analyse(
     """Do what `stability` does with copies that were inspected and methods that are made."""
     started = time.perf_counter()
     pairs, data = twins(found), data_digest(task)
-    connections, notes = [], _on_batch_norm(task, how.measuring)
+    model, connections = task.structure(), []
+    notes = _on_batch_norm(model, how.measuring)
+    fresh = how.measuring.batch_norm != "stored"
+    left = Reestimation(model, task.train, task.batch_size).left if fresh else ()
     for number, twin in enumerate(pairs, start=1):
         progress.say(f"{twin} ({number} of {len(pairs)})")
         pair = load_pair(*twin.files, task)
         notes += [f"k = {twin.step}: {note}" for note in pair.notes]
+        notes += buffer_notes(model, Path.from_points([pair.a, pair.b]), left)
         connections.append(_connect(twin, pair, task, how, data, kept, progress))
     seconds = time.perf_counter() - started
     guessing = {split.name: guess(task.loss, split) for split in task.splits()}
@@ -136,8 +144,8 @@ def _connect(
     return connection
 
 
-def _on_batch_norm(task: Task, how: Measuring) -> list[str]:
-    if how.batch_norm != "stored" or not has_batch_norm(task.structure()):
+def _on_batch_norm(model: nn.Module, how: Measuring) -> list[str]:
+    if how.batch_norm != "stored" or not has_batch_norm(model):
         return []
     return [
         "the networks have batch norm: with stored statistics a barrier holds what averaging does to them too; compare "

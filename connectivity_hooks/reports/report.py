@@ -57,7 +57,8 @@ class Report:
         """Make a report; each evaluation goes by its builder's name."""
         named = {evaluation.path.builder or f"path {i}": evaluation for i, evaluation in enumerate(evaluations, 1)}
         ends = checkpoints or evaluations[0].path.end_points
-        return cls(named, ends, conditions or {}, notes)
+        known = dict.fromkeys([*notes, *(note for evaluation in evaluations for note in evaluation.notes)])
+        return cls(named, ends, conditions or {}, tuple(known))
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as JSON-ready values; what is not a finite number is None and named in the notes."""

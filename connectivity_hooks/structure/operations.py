@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor, fx
 from torch.nn import functional as F
 
 from connectivity_hooks.structure.program import Step
-
-Apply = Callable[[Sequence[Tensor], Mapping[str, Tensor]], Tensor]
+from connectivity_hooks.structure.replaying import Apply, replay
+from connectivity_hooks.structure.writes import Redirects, module_of, operation_name
 
 ACTIVATIONS = {
     "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish", "hardsigmoid",
@@ -21,7 +21,7 @@ ACTIVATIONS = {
 }  # fmt: skip
 POOLS = {
     "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
-    "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool2d",
+    "adaptive_avg_pool2d", "adaptive_avg_pool3d",
 }  # fmt: skip
 IDENTITIES = {
     "dropout",
@@ -36,48 +36,108 @@ IDENTITIES = {
 RESHAPES = {"view", "reshape", "flatten", "_unsafe_view"}
 
 
-def step_of(node: fx.Node, values: Mapping[fx.Node, str], names: Mapping[str, str], batch: int) -> Step:
+@dataclass(frozen=True)
+class Sources:
+    """What the nodes of a graph stand for.
+
+    Attributes:
+        values: Nodes that are values of steps, or the input, by the value's name.
+        weights: Placeholders of weights, by the weight's name.
+        constants: Placeholders of tensors that belong to the program.
+        objects: Nodes that are no tensors: graphs of blocks, and other objects.
+        redirects: Reads that see the value of an in-place operation.
+    """
+
+    values: dict[fx.Node, str]
+    weights: dict[fx.Node, str]
+    constants: dict[fx.Node, Tensor]
+    objects: dict[fx.Node, object]
+    redirects: Redirects
+
+    def read_by(self, node: fx.Node) -> tuple[str, ...]:
+        """Return the names of the values that a node reads, in the order of its arguments."""
+        seen = [(arg, self.redirects.get((node, arg), arg)) for arg in node.all_input_nodes]
+        return tuple(self.values[value] for arg, value in seen if arg in self.values)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A node as the recognisers see it.
+
+    Attributes:
+        node: The node.
+        operation: Its name without namespace and trailing underscore; empty where it is none of PyTorch's own.
+        weight: Its arguments that are weights, by their names.
+        steady: Whether it reads weights alone besides its values: no constants.
+        common: The fields that every step has.
+        batch: Batch size the graph was traced with.
+    """
+
+    node: fx.Node
+    operation: str
+    weight: Mapping[fx.Node, str]
+    steady: bool
+    common: dict[str, Any]
+    batch: int
+
+    @property
+    def inputs(self) -> int:
+        return len(self.common["inputs"])
+
+    @property
+    def bare(self) -> bool:
+        """Whether it reads values only."""
+        return not self.weight and self.steady
+
+
+def step_of(node: fx.Node, sources: Sources, batch: int) -> Step:
     """Return the step that a graph node computes.
 
     Args:
         node: A ``call_function`` node.
-        values: Names of the values computed so far.
-        names: Placeholder name to weight name.
+        sources: What the nodes before it stand for.
         batch: Batch size the graph was traced with.
     """
-    operation = _operation(node)
-    weight = {arg: names[arg.name] for arg in node.all_input_nodes if arg.name in names}
-    reads = tuple(values[arg] for arg in node.all_input_nodes if arg in values)
-    shape = tuple(node.meta["val"].shape[1:]) if isinstance(node.meta.get("val"), Tensor) else ()
+    weight = {arg: sources.weights[arg] for arg in node.all_input_nodes if arg in sources.weights}
+    constants = {arg: arg.name for arg in node.all_input_nodes if arg in sources.constants}
+    value = node.meta.get("val")
+    path, kind = module_of(node)
     common: dict[str, Any] = {
         "name": node.name,
-        "inputs": reads,
-        "shape": shape,
-        "operation": f"aten.{operation}",
-        "module": _module(node),
+        "inputs": sources.read_by(node),
+        "shape": tuple(value.shape[1:]) if isinstance(value, Tensor) else (),
+        "operation": _without_underscore(operation_name(node)),
+        "module": path or kind,
+        "module_kind": kind,
     }
-    for recognise in (_affine, _norm, _elementwise, _pool, _flatten, _combined):
-        step = recognise(node, operation, weight, common, batch)
-        if step is not None:
-            return step
-    return Step(kind="other", weights={name: name for name in weight.values()}, apply=_replay(node, weight), **common)
+    read = _Read(node, _aten(node), weight, not constants, common, batch)
+    if isinstance(value, Tensor):
+        for recognise in (_affine, _norm, _elementwise, _pool, _flatten, _combined):
+            step = recognise(read)
+            if step is not None:
+                return step
+    return Step(
+        kind="other",
+        weights={name: name for name in weight.values()},
+        constants={role: sources.constants[arg] for arg, role in constants.items()},
+        apply=replay(node, {**weight, **constants}, sources.objects),
+        **common,
+    )
 
 
-def _operation(node: fx.Node) -> str:
-    if node.target is operator.getitem:
-        return "getitem"
-    name = str(node.target).split(".")[1] if "." in str(node.target) else str(node.target)
+def _aten(node: fx.Node) -> str:
+    """Return the name of PyTorch's own operations; another library's may have the same name and mean another thing."""
+    name, target = operation_name(node), node.target
+    if not isinstance(target, torch._ops.OpOverload) or not name.startswith("aten."):
+        return ""
+    if any(argument.is_out for argument in target._schema.arguments):
+        return ""  # one argument more, which it writes into
+    return _without_underscore(name).removeprefix("aten.")
+
+
+def _without_underscore(name: str) -> str:
     in_place = name.endswith("_") and not name.endswith("__")
     return name[:-1] if in_place else name
-
-
-def _module(node: fx.Node) -> str:
-    """Return the path of the innermost module that computes a node, or the model's class."""
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    if not stack:
-        return ""
-    path, kind = stack[-1]
-    return path or str(kind).rpartition(".")[2]
 
 
 def _bound(node: fx.Node) -> dict[str, Any]:
@@ -88,29 +148,35 @@ def _bound(node: fx.Node) -> dict[str, Any]:
     return {**defaults, **given, **node.kwargs}
 
 
-def _roles(bound: Mapping[str, Any], weight: Mapping[fx.Node, str], roles: Mapping[str, str]) -> dict[str, str]:
-    return {role: weight[bound[name]] for role, name in roles.items() if isinstance(bound.get(name), fx.Node)}
-
-
 Recognised = Step | None
 
 
-def _affine(
-    node: fx.Node, operation: str, weight: Mapping[fx.Node, str], common: dict[str, Any], batch: int
-) -> Recognised:
-    if operation not in ("linear", "conv1d", "conv2d", "conv3d"):
+def _roles(read: _Read, bound: Mapping[str, Any], roles: Mapping[str, str]) -> dict[str, str] | None:
+    """Return role to weight name; None if an argument is computed, or no weight."""
+    given = {role: bound[name] for role, name in roles.items() if isinstance(bound.get(name), fx.Node)}
+    if any(node not in read.weight for node in given.values()):
         return None
-    bound = _bound(node)
-    roles = {"weight": "weight", "bias": "bias"}
-    if not all(not isinstance(bound.get(name), fx.Node) or bound[name] in weight for name in roles.values()):
-        return None  # a weight that is itself computed
-    if _ndim(bound["input"]) != (2 if operation == "linear" else len(bound["weight"].meta["val"].shape)):
+    return {role: read.weight[node] for role, node in given.items()}
+
+
+def _affine(read: _Read) -> Recognised:
+    if read.operation not in ("linear", "conv1d", "conv2d", "conv3d") or read.inputs != 1:
+        return None
+    bound = _bound(read.node)
+    weights = _roles(read, bound, {"weight": "weight", "bias": "bias"})
+    if weights is None or "weight" not in weights:
+        return None  # a weight that is itself computed, or weights as inputs
+    if _axes(bound["input"]) != (2 if read.operation == "linear" else _axes(bound["weight"])):
         return None  # neurons are not the first axis after the samples: tokens are, or there are no samples at all
-    if operation == "linear":
+    if read.operation == "linear":
         apply: Apply = lambda x, w: F.linear(x[0], w["weight"], w.get("bias"))  # noqa: E731
-        return Step(kind="affine", weights=_roles(bound, weight, roles), apply=apply, dense=True, **common)
+        return Step(kind="affine", weights=weights, apply=apply, dense=True, **read.common)
+    return _convolution(read, bound, weights)
+
+
+def _convolution(read: _Read, bound: Mapping[str, Any], weights: Mapping[str, str]) -> Recognised:
     stride, padding, dilation = (bound[name] for name in ("stride", "padding", "dilation"))
-    function = getattr(F, operation)
+    function = getattr(F, read.operation)
 
     def convolve(x: Sequence[Tensor], w: Mapping[str, Tensor]) -> Tensor:
         groups = x[0].shape[1] // w["weight"].shape[1]
@@ -123,123 +189,95 @@ def _affine(
     unpadded = padding == "valid" or all(pad == 0 for pad in _many(padding))
     return Step(
         kind="affine",
-        weights=_roles(bound, weight, roles),
+        weights=weights,
         apply=convolve,
         groups=bound["groups"],
         dense=bound["groups"] == 1 and unpadded and kernel == before,
-        **common,
+        **read.common,
     )
 
 
-def _norm(
-    node: fx.Node, operation: str, weight: Mapping[fx.Node, str], common: dict[str, Any], batch: int
-) -> Recognised:
-    if operation != "batch_norm":
+def _norm(read: _Read) -> Recognised:
+    if read.operation != "batch_norm" or read.inputs != 1:
         return None
-    bound = _bound(node)
+    bound = _bound(read.node)
     if bound["training"] or not isinstance(bound["running_mean"], fx.Node):
         return None
-    roles = {"weight": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+    weights = _roles(read, bound, {"weight": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"})
+    if weights is None:
+        return None
 
     def apply(x: Sequence[Tensor], w: Mapping[str, Tensor]) -> Tensor:
         return F.batch_norm(x[0], w["mean"], w["var"], w.get("weight"), w.get("bias"), False, 0.0, bound["eps"])
 
     return Step(
         kind="norm",
-        weights=_roles(bound, weight, roles),
+        weights=weights,
         apply=apply,
         settings={"eps": bound["eps"]},
-        **common,
+        **read.common,
     )
 
 
-def _elementwise(
-    node: fx.Node, operation: str, weight: Mapping[fx.Node, str], common: dict[str, Any], batch: int
-) -> Recognised:
-    if weight or len(common["inputs"]) != 1:
+def _elementwise(read: _Read) -> Recognised:
+    if not read.bare or read.inputs != 1:
         return None
-    if operation in IDENTITIES:
-        if operation.endswith("dropout") and _bound(node).get("train"):
+    if read.operation in IDENTITIES:
+        if read.operation.endswith("dropout") and _bound(read.node).get("train"):
             return None
-        return Step(kind="identity", weights={}, apply=lambda x, w: x[0], **common)
-    if operation in ACTIVATIONS:
-        return Step(kind="activation", weights={}, apply=_replay(node, {}), **common)
+        return Step(kind="identity", weights={}, apply=lambda x, w: x[0], **read.common)
+    if read.operation in ACTIVATIONS:
+        return Step(kind="activation", weights={}, apply=replay(read.node, {}, {}), **read.common)
     return None
 
 
-def _pool(
-    node: fx.Node, operation: str, weight: Mapping[fx.Node, str], common: dict[str, Any], batch: int
-) -> Recognised:
-    spatial_mean = operation == "mean" and _over_space(node)
-    if not (spatial_mean or (operation in POOLS and _ndim(node.args[0]) == int(operation[-2]) + 2)):
-        return None
+def _pool(read: _Read) -> Recognised:
+    pools = read.operation in POOLS and _axes(read.node.args[0]) == int(read.operation[-2]) + 2
+    spatial_mean = read.operation == "mean" and _over_space(read.node)
+    if not read.bare or read.inputs != 1 or not (pools or spatial_mean):
+        return None  # also a value without an axis of channels, whose neurons would be pooled
     return Step(
         kind="pool",
         weights={},
-        apply=_replay(node, {}),
-        settings={"linear": "max" not in operation},
-        **common,
+        apply=replay(read.node, {}, {}),
+        settings={"linear": "max" not in read.operation},
+        **read.common,
     )
 
 
-def _ndim(value: Any) -> int:
+def _axes(value: Any) -> int:
     return int(value.meta["val"].ndim) if isinstance(value, fx.Node) else 0
 
 
 def _over_space(node: fx.Node) -> bool:
-    ndim = _ndim(node.args[0])
+    ndim = _axes(node.args[0])
     dims = _bound(node).get("dim") or []
     return ndim > 2 and sorted(dim % ndim for dim in dims) == list(range(2, ndim))
 
 
-def _flatten(
-    node: fx.Node, operation: str, weight: Mapping[fx.Node, str], common: dict[str, Any], batch: int
-) -> Recognised:
-    if operation not in RESHAPES and operation != "squeeze":
+def _flatten(read: _Read) -> Recognised:
+    if read.operation not in RESHAPES and read.operation != "squeeze":
         return None
-    before = node.args[0].meta["val"].shape  # type: ignore[union-attr]
-    keeps_rows = len(common["shape"]) == 1 and node.meta["val"].shape[0] == before[0] == batch
-    if not keeps_rows or common["shape"][0] != math.prod(before[1:]):
+    if not read.bare or read.inputs != 1:
         return None
-    return Step(kind="flatten", weights={}, apply=lambda x, w: x[0].flatten(1), **common)
+    shape, before = read.common["shape"], read.node.args[0].meta["val"].shape  # type: ignore[union-attr]
+    keeps_rows = len(shape) == 1 and read.node.meta["val"].shape[0] == before[0] == read.batch
+    if not keeps_rows or shape[0] != math.prod(before[1:]):
+        return None
+    return Step(kind="flatten", weights={}, apply=lambda x, w: x[0].flatten(1), **read.common)
 
 
-def _combined(
-    node: fx.Node, operation: str, weight: Mapping[fx.Node, str], common: dict[str, Any], batch: int
-) -> Recognised:
-    if weight or len(common["inputs"]) != 2:
+def _combined(read: _Read) -> Recognised:
+    if not read.bare or read.inputs != 2:
         return None
-    if len({_ndim(value) for value in node.all_input_nodes}) != 1:
-        return None  # broadcasting lays the axes of one beside others of the other
-    if operation == "mul":
-        return Step(kind="product", weights={}, apply=lambda x, w: x[0] * x[1], **common)
-    if operation == "add" and _bound(node).get("alpha", 1) == 1:
-        return Step(kind="add", weights={}, apply=lambda x, w: x[0] + x[1], **common)
+    one, other = (_axes(arg) for arg in read.node.all_input_nodes)
+    if one != other:
+        return None  # the shorter one is stretched along the wrong axes: its neurons are not the other's
+    if read.operation == "mul":
+        return Step(kind="product", weights={}, apply=lambda x, w: x[0] * x[1], **read.common)
+    if read.operation == "add" and _bound(read.node).get("alpha", 1) == 1:
+        return Step(kind="add", weights={}, apply=lambda x, w: x[0] + x[1], **read.common)
     return None
-
-
-def _replay(node: fx.Node, weight: Mapping[fx.Node, str]) -> Apply:
-    """Return a function that calls the node's own operation, whatever the strides, and in place of nothing."""
-    function: Any = _general(node.target)
-    reads = [arg for arg in node.all_input_nodes if arg not in weight]
-
-    def apply(x: Sequence[Tensor], w: Mapping[str, Tensor]) -> Tensor:
-        values: dict[fx.Node, Any] = dict(zip(reads, x, strict=True)) | {arg: w[name] for arg, name in weight.items()}
-        args = fx.node.map_arg(node.args, lambda arg: values[arg])
-        kwargs = fx.node.map_arg(node.kwargs, lambda arg: values[arg])
-        result: Tensor = function(*args, **kwargs)
-        return result
-
-    return apply
-
-
-def _general(target: Any) -> Any:
-    if target is torch.ops.aten.view.default:  # what was contiguous when traced need not be: identities copy nothing
-        return torch.ops.aten.reshape.default
-    name = getattr(getattr(target, "_schema", None), "name", "")
-    if not name.endswith("_") or name.endswith("__"):
-        return target
-    return getattr(torch.ops.aten, name.removeprefix("aten::")[:-1]).__getattr__(target._overloadname)
 
 
 def _many(value: Any) -> Sequence[Any]:

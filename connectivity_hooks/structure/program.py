@@ -23,13 +23,16 @@ class Step:
             (elementwise, no weights), ``pool`` (linear or not, channel by channel), ``flatten`` (channels and space
             become neurons, channel by channel), ``identity`` (dropout that is off), ``add`` (of two values),
             ``product`` (of two values, entry by entry, as by a gate), or ``other``.
-        inputs: Names of the values it reads; `INPUT` is the model's input.
+        inputs: Names of the values it reads; `INPUT` is the model's input. Only ``other`` steps may read none.
         weights: Role (``weight``, ``bias``, ``mean``, ``var``) to weight name.
+        constants: Role to a tensor that belongs to the program and not to the weights: made in the forward pass, or a
+            buffer that is not persistent. Only ``other`` steps read any.
         apply: Computes the value from (inputs, weights by role), for any batch size and, except for ``other``, any
             width.
         shape: Shape of the value without the batch axis.
         operation: The operation's own name, e.g. ``aten.conv2d``, for messages.
         module: Path of the innermost module that computes it, or the model's class; for messages.
+        module_kind: Class of that module; for messages.
         groups: Groups of a convolution.
         dense: Whether an ``affine`` step maps its whole input, flattened, to one position: a linear map of neurons, or
             a convolution whose kernel covers its input without padding.
@@ -44,6 +47,8 @@ class Step:
     shape: tuple[int, ...]
     operation: str
     module: str = ""
+    module_kind: str = ""
+    constants: Mapping[str, Tensor] = field(default_factory=dict)
     groups: int = 1
     dense: bool = False
     settings: Mapping[str, object] = field(default_factory=dict)
@@ -70,6 +75,6 @@ class Program:
 
 
 def run_step(step: Step, weights: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Tensor:
-    """Compute one step's value from named weights and the values so far."""
-    roles = {role: weights[name] for role, name in step.weights.items()}
+    """Compute one step's value from named weights, its constants and the values so far."""
+    roles = {**step.constants, **{role: weights[name] for role, name in step.weights.items()}}
     return step.apply([values[name] for name in step.inputs], roles)

@@ -2,82 +2,126 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, OutputKind, TensorArgument
 
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.structure.operations import step_of
+from connectivity_hooks.features.stream import evaluation_mode
+from connectivity_hooks.paths.weights import weights_of
+from connectivity_hooks.structure.checking import check
+from connectivity_hooks.structure.exporting import export
+from connectivity_hooks.structure.operations import Sources, step_of
 from connectivity_hooks.structure.program import INPUT, Program, Step
-
-TOLERANCE = 1e-9
+from connectivity_hooks.structure.untouched import untouched
+from connectivity_hooks.structure.writes import Redirects, redirects
 
 
 def read_program(model: nn.Module, example: Tensor) -> Program:
     """Read what `model` computes, and check by running it that it was read right.
+
+    Tensors that are not among the model's weights (made in its forward pass, or buffers that are not persistent) are
+    constants of the program. Whatever an operation is to us, it is a step, if only an ``other`` one.
 
     Args:
         model: Any module; read in evaluation mode and left as it was.
         example: Inputs (N, …) it accepts, N ≥ 2.
 
     Raises:
-        InputError: torch.export cannot trace the module, or the steps do not give the module's own outputs.
+        InputError: torch.export cannot trace the module, an operation writes into a part of a value that is read
+            later, the module returns something else than one tensor, or the steps do not give the module's own outputs.
     """
-    training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        exported = _exported(model, example)
-        program = _program(exported, example)
-        _check(model, program, example)
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+    with evaluation_mode(model), untouched(model), _kept_buffers(model):
+        exported = export(model, example)
+        placeholders = _placeholders(exported, example)
+        program = _program(exported, placeholders, weights_of(model).keys(), example)
+        check(model, program, example, exported.graph_module, placeholders)
     return program
 
 
-def _exported(model: nn.Module, example: Tensor) -> ExportedProgram:
+@contextmanager
+def _kept_buffers(model: nn.Module) -> Iterator[None]:
+    """Put back the values of buffers that a pass writes into, such as counters."""
+    kept = [(buffer, buffer._version, buffer.clone()) for buffer in model.buffers() if not _lazy(buffer)]
     try:
+        yield
+    finally:
         with torch.no_grad():
-            return torch.export.export(model, (example,), strict=False)
-    except Exception as error:  # torch.export raises whatever the model's own code runs into under tracing
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise InputError(f"{type(model).__name__}: its structure cannot be read: {reason}") from None
+            for buffer, version, values in kept:
+                if buffer._version != version:
+                    buffer.copy_(values)
 
 
-def _program(exported: ExportedProgram, example: Tensor) -> Program:
-    names = _weight_names(exported)
-    values: dict[fx.Node, str] = {}
+def _lazy(buffer: Tensor) -> bool:
+    return isinstance(buffer, nn.parameter.UninitializedBuffer)
+
+
+def _placeholders(exported: ExportedProgram, example: Tensor) -> dict[str, tuple[str, Any]]:
+    """Return for each placeholder the name of its tensor in the model, or `INPUT`, and its value."""
+    found: dict[str, tuple[str, Any]] = {}
+    for spec in exported.graph_signature.input_specs:
+        if spec.kind == InputKind.USER_INPUT:
+            found[spec.arg.name] = (INPUT, example)
+        else:
+            target = str(spec.target)
+            held = exported.constants if target in exported.constants else exported.state_dict
+            found[spec.arg.name] = (target, held.get(target))
+    return found
+
+
+def _program(
+    exported: ExportedProgram, placeholders: Mapping[str, tuple[str, Any]], weights: Collection[str], example: Tensor
+) -> Program:
+    graph = exported.graph_module
+    seen = redirects(graph, {name: value for name, (_, value) in placeholders.items()})
+    sources = Sources({}, {}, {}, {}, seen)
     steps: list[Step] = []
-    for node in exported.graph.nodes:
-        if node.op == "placeholder" and node.name not in names:
-            values[node] = INPUT
+    for node in graph.graph.nodes:
+        if node.op == "placeholder":
+            _sort(node, *placeholders[node.name], weights, sources)
+        elif node.op == "get_attr":
+            sources.objects[node] = operator.attrgetter(str(node.target))(graph)
         elif node.op == "call_function":
-            step = step_of(node, values, names, len(example))
-            values[node] = step.name
-            steps.append(step)
-    output = _output(exported)
-    last = [index for index, step in enumerate(steps) if step.name == values.get(output)]
-    if not last:
-        raise InputError("the model's structure cannot be read: expected one tensor as output")
-    return Program(_needed(steps[: last[0] + 1]), tuple(example.shape[1:]))
+            steps.append(step_of(node, sources, len(example)))
+            sources.values[node] = node.name
+    output = sources.values[_output(exported, seen)]
+    last = next(index for index, step in enumerate(steps) if step.name == output)
+    return Program(_needed(steps[: last + 1]), tuple(example.shape[1:]))
 
 
-def _weight_names(exported: ExportedProgram) -> dict[str, str]:
-    """Return placeholder name to weight name; lifted constants keep their own name."""
-    signature = exported.graph_signature
-    return {
-        **signature.inputs_to_parameters,
-        **signature.inputs_to_buffers,
-        **signature.inputs_to_lifted_tensor_constants,
-    }
+def _sort(node: fx.Node, name: str, value: Any, weights: Collection[str], sources: Sources) -> None:
+    """Note what a placeholder stands for: the input, a weight, a constant, or another object."""
+    if name == INPUT:
+        sources.values[node] = INPUT
+    elif name in weights:
+        sources.weights[node] = name
+    elif isinstance(value, Tensor):
+        sources.constants[node] = value
+    else:
+        sources.objects[node] = value
 
 
-def _output(exported: ExportedProgram) -> Any:
-    (results,) = next(node.args for node in exported.graph.nodes if node.op == "output")
-    return results[-1] if isinstance(results, (tuple, list)) and len(results) == 1 else None
+def _output(exported: ExportedProgram, seen: Redirects) -> fx.Node:
+    """Return the node that computes the output."""
+    nodes = {node.name: node for node in exported.graph.nodes}
+    reader = next(node for node in exported.graph.nodes if node.op == "output")
+    specs = [spec for spec in exported.graph_signature.output_specs if spec.kind == OutputKind.USER_OUTPUT]
+    if len(specs) != 1 or not isinstance(specs[0].arg, TensorArgument):
+        raise InputError(
+            f"the model's structure cannot be read: it returns {len(specs)} values, expected one tensor; wrap it in a "
+            "module that returns the outputs the loss reads"
+        )
+    node: fx.Node = nodes[specs[0].arg.name]
+    node = seen.get((reader, node), node)
+    if node.op != "call_function":
+        raise InputError("the model's structure cannot be read: it returns its input, or a weight, as it is")
+    return node
 
 
 def _needed(steps: list[Step]) -> tuple[Step, ...]:
@@ -89,20 +133,3 @@ def _needed(steps: list[Step]) -> tuple[Step, ...]:
             needed.update(step.inputs)
             kept.append(step)
     return tuple(reversed(kept))
-
-
-@torch.no_grad()
-def _check(model: nn.Module, program: Program, example: Tensor) -> None:
-    weights: Mapping[str, Tensor] = {
-        **dict(model.named_parameters(remove_duplicate=False)),
-        **dict(model.named_buffers(remove_duplicate=False)),
-    }
-    expected = model(example)
-    found = program.run(weights, example)
-    scale = float(expected.abs().max()) or 1.0
-    wrong = float((found - expected).abs().max()) / scale
-    tolerance = max(TOLERANCE, 1000 * torch.finfo(expected.dtype).eps)
-    if not wrong <= tolerance:
-        raise InputError(
-            f"the model's structure was read, but its steps give other outputs (relative error {wrong:.1e})"
-        )

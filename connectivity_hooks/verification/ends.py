@@ -12,6 +12,7 @@ from connectivity_hooks.checkpoints import Checkpoint, fit
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.paths.path import Path
 from connectivity_hooks.paths.weights import Weights, assign, same, weights_of
+from connectivity_hooks.structure.untouched import untouched
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.verification.findings import Finding
@@ -89,7 +90,8 @@ def function_deviation(task: Task, a: Weights, b: Weights, samples: Split) -> fl
 
 def _outputs(model: nn.Module, weights: Weights, samples: Split, batch_size: int) -> Tensor:
     assign(weights_of(model), weights)
-    return torch.cat([model(x.double() if x.is_floating_point() else x) for x, _ in samples.batches(batch_size)])
+    with untouched(model):  # tables that a module makes of its weights
+        return torch.cat([model(x.double() if x.is_floating_point() else x) for x, _ in samples.batches(batch_size)])
 
 
 def _stored_type(weights: Weights) -> torch.dtype:

@@ -19,6 +19,7 @@ from connectivity_hooks.paths.path import CONSTANT, CONVEX, MEASURED, Path
 from connectivity_hooks.paths.weights import Weights, assign, weights_of
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.structure import Program, task_program
+from connectivity_hooks.structure.untouched import Attributes
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.verification.convexity import between
@@ -83,7 +84,7 @@ class _Verifier:
 
     def run(self, progress: Progress) -> Verification:
         self.model = self.task.blank()
-        self.constants = constants_of(self.model)
+        self.constants, self.attributes = constants_of(self.model), Attributes(self.model)
         require_fit(self.path, self.model)
         first = self.task.train.head(self.task.batch_size)
         with SideBySide(self.model, next(iter(first.batches(self.task.batch_size)))[0]) as self.side_by_side:
@@ -138,13 +139,17 @@ class _Verifier:
             finite = not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
             if not finite and not is_constant(self.constants, name, tensor):
                 self._say("weights", f"point {index}, {name}", "holds NaN or Inf")
-        assign(weights_of(self.model), point)
+        self._write(point)
         for split in self.task.splits():
             loss = self._loss(split)
             if not loss < float("inf"):
                 self._say("loss", f"point {index}", f"the {split.name} loss is {loss}")
             if split.name not in largest or loss > largest[split.name][0]:
                 largest[split.name] = (loss, index)
+
+    def _write(self, weights: Weights) -> None:
+        self.attributes.put_back()  # tables that a module made of the weights before
+        assign(weights_of(self.model), weights)
 
     def _loss(self, split: Split) -> float:
         total = torch.zeros((), dtype=torch.float64)
@@ -202,7 +207,7 @@ class _Verifier:
 
     @torch.no_grad()
     def _outputs(self, weights: Weights) -> Tensor:
-        assign(weights_of(self.model), weights)
+        self._write(weights)
         batches = self.probed.batches(self.task.batch_size)
         return torch.cat([self.model(inputs) for inputs, _ in batches]).double()
 

@@ -86,6 +86,14 @@ def test_batch_norm_can_be_re_estimated(run, ends):
     assert fresh["train"]["loss_max"] != stored["train"]["loss_max"]
 
 
+def test_batch_norm_is_re_estimated_with_any_batch_size(run, ends):
+    status, out, _ = run(
+        *ends, "--json", "--batch-norm", "re-estimated", "--batch-size", "1", "--points", "2", "--refine", "0"
+    )
+    assert status == 0
+    assert json.loads(out)["builders"]["linear"]["batch_norm"] == "re-estimated"
+
+
 def test_identical_ends_have_no_barrier_and_a_valid_report(run, ends, workspace, tmp_path):
     ends[2] = ends[1]
     status, out, _ = run(*ends, "--json", "--out", tmp_path)

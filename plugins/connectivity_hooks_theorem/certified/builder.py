@@ -153,4 +153,8 @@ def read_task(weights: Weights, task: Task) -> Network:
             f"builder certified: the loss {task.loss.name} is not known to be convex in the outputs, which the proof "
             f"needs; declare it with --loss-is-convex, or {INSTEAD}"
         )
-    return read_network(task_program(task), weights)
+    try:
+        program = task_program(task)
+    except InputError as error:
+        raise InputError(f"builder certified: {error}; {INSTEAD}") from None
+    return read_network(program, weights)

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.paths import Weights
-from connectivity_hooks.structure import Program, Step
+from connectivity_hooks.structure import Program, Step, causes
+from connectivity_hooks.structure.causes import cause
 from connectivity_hooks.structure.program import INPUT
 from connectivity_hooks_theorem.certified.cuts import find_cuts
 from connectivity_hooks_theorem.certified.network import Axis, Layer, Network
@@ -15,16 +16,28 @@ from connectivity_hooks_theorem.certified.spaces import Spaces
 
 INSTEAD = "use --builder linear, whose barrier is measured"
 
+_CAUSES = {
+    causes.LAYER_NORM: "which normalises over neurons, so that a dead one still counts",
+    causes.RMS_NORM: "which normalises over neurons, so that a dead one still counts",
+    causes.GROUP_NORM: "which normalises over groups of channels, so that a dead one still counts",
+    causes.INSTANCE_NORM: "which computes its statistics from the input",
+    causes.LIVE_BATCH_NORM: "which computes its statistics from the input",
+    causes.ATTENTION: "whose scores every neuron enters",
+    causes.SOFTMAX: "which normalises over neurons or positions",
+    causes.RECURRENT: "whose neurons read themselves",
+}
+_TOKENWISE = "maps the last of several axes, whose neurons are not channels"
 _REASONS = {
-    "aten.layer_norm": "normalises over neurons, so that a dead one still counts",
-    "aten.group_norm": "normalises over groups of channels, so that a dead one still counts",
-    "aten.instance_norm": "computes its statistics from the input",
-    "aten.batch_norm": "computes its statistics from the input",
-    "aten.scaled_dot_product_attention": "is attention, a softmax over scores that every neuron enters",
-    "aten.softmax": "normalises over neurons",
-    "aten.log_softmax": "normalises over neurons",
+    "aten.batch_norm": "reads tensors that are not among the weights",
+    "aten.linear": "has weights that are computed, or in no checkpoint",
     "aten.mul": "multiplies by weights or by a number computed from them",
     "aten.cat": "concatenates values",
+    "aten.split": "splits a value",
+    "aten.split_with_sizes": "splits a value",
+    "aten.chunk": "splits a value",
+    "aten.embedding": "looks its input up in a table",
+    "aten.matmul": "multiplies two values as matrices",
+    "aten.bmm": "multiplies two values as matrices",
     "aten.flatten": "merges other axes than channels and space",
     "aten.permute": "moves neurons to another axis",
     "aten.transpose": "moves neurons to another axis",
@@ -35,16 +48,62 @@ _LINEAR = ("flatten", "identity")
 
 def obstacle(step: Step, reason: str) -> InputError:
     """Return the error that names a step, by its weight or else its module, and why it does not fit."""
-    place = next(iter(step.weights.values()), step.module)
-    return InputError(f"builder certified: {step.operation} ({place}) {reason}; {INSTEAD}")
+    return InputError(f"builder certified: {step.operation} ({_place(step)}) {reason}; {INSTEAD}")
+
+
+def _place(step: Step) -> str:
+    return next(iter(step.weights.values()), step.module)
+
+
+def refusal(program: Program) -> InputError | None:
+    """Return the error for a program with steps that do not fit; None where all do.
+
+    It names the first cause that a person knows by name, and the first step.
+
+    A flatten in front of a transformer's first layer norm does not fit either, but nobody would call it the reason.
+    """
+    steps = [step for step in program.steps if step.kind == "other"]
+    if not steps:
+        return None
+    first, fed = steps[0], _fed(program.steps)
+    known = next((step for step in steps if step.name in fed and cause(step)), None)
+    if known is None:
+        mixing = _TOKENWISE if _maps_tokens(first) else _REASONS.get(first.operation, "does not act neuron by neuron")
+        alone = "makes a weight of other weights" if first.weights else "makes a tensor of its own"
+        return obstacle(first, mixing if first.name in fed else alone)
+    named = str(cause(known))
+    kind = f" ({known.module_kind})" if known.module_kind not in ("", known.module) else ""
+    before = "" if known is first else f"; the first step that does not fit is {first.operation} ({_place(first)})"
+    return InputError(
+        f"builder certified: {known.module}{kind} is {named}, {_CAUSES[named]} ({known.operation}){before}; {INSTEAD}"
+    )
+
+
+def _maps_tokens(step: Step) -> bool:
+    return step.operation == "aten.linear" and len(step.shape) > 1
+
+
+def _fed(steps: Sequence[Step]) -> set[str]:
+    """Return the values that depend on the input; the others are made of weights alone."""
+    found = {INPUT}
+    for step in steps:
+        if found.intersection(step.inputs):
+            found.add(step.name)
+    return found
 
 
 def read_network(program: Program, weights: Weights) -> Network:
     """Read a program's spaces and cuts.
 
     Raises:
-        InputError: Neurons are mixed in a way the construction does not know; the message names the first obstacle.
+        InputError: Neurons are mixed in a way the construction does not know; the message names the first cause that a
+            person knows by name, and the first step that does not fit.
     """
+    error = refusal(program)
+    if error is not None:
+        raise error
+    if not program.input_shape:
+        raise InputError(f"builder certified: expected inputs of several entries, found one number a sample; {INSTEAD}")
     reader = _Reader(program, weights)
     for step in program.steps:
         reader.read(step)
@@ -64,8 +123,6 @@ class _Reader:
         self._layers: list[Step] = []
 
     def read(self, step: Step) -> None:
-        if step.kind == "other":
-            raise obstacle(step, _REASONS.get(step.operation, "does not act neuron by neuron"))
         self._refuse_sharing(step)
         self._shapes[step.name] = step.shape
         before = self._of[step.inputs[0]]
@@ -105,8 +162,6 @@ class _Reader:
 
     def _affine(self, step: Step, before: int) -> int:
         weight = self._weights[step.weights["weight"]]
-        if weight.ndim == 2 and not step.dense:
-            raise obstacle(step, "maps the last of several axes, whose neurons are not channels")
         if step.groups == 1:
             return self._spaces.new(step.weights["weight"], weight.shape[0])
         if self._spaces.is_input(before):

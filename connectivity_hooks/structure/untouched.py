@@ -1,0 +1,74 @@
+"""A model's attributes, put back after its code has run: what a forward pass keeps there belongs to that pass alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
+
+_CONTAINERS = (dict, list, set)
+
+
+class Attributes:
+    """The attributes of every module as they are now; tensors are not copied.
+
+    Some modules keep what they computed from their weights, such as a table of attention biases, and read it again
+    under other weights; tracing leaves tensors without values behind.
+
+    Args:
+        model: The model. Lazy modules that have not run are left out, since their first pass makes their weights.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        modules = [module for module in model.modules() if not isinstance(module, LazyModuleMixin)]
+        self._kept = [(vars(module), dict(vars(module))) for module in modules]
+        self._contents = [
+            (value, value.copy())
+            for _, attributes in self._kept
+            for value in attributes.values()
+            if type(value) in _CONTAINERS
+        ]
+
+    def are_as_they_were(self) -> bool:
+        """Say whether no attribute and no entry of a dict, list or set among them was made, replaced or taken away."""
+        return all(_identical(now, before) for now, before in (*self._kept, *self._contents))
+
+    def put_back(self) -> None:
+        """Make every attribute what it was, and every dict, list and set among them hold what it held."""
+        for now, before in self._kept:
+            for name in now.keys() - before.keys():
+                del now[name]
+            now.update(before)
+        for container, content in self._contents:
+            _refill(container, content)
+
+
+def _identical(now: Any, before: Any) -> bool:
+    if len(now) != len(before):
+        return False
+    if isinstance(now, dict):
+        return all(key in before and value is before[key] for key, value in now.items())
+    if isinstance(now, list):
+        return all(value is old for value, old in zip(now, before, strict=True))
+    return bool(now == before)
+
+
+def _refill(container: Any, content: Any) -> None:
+    container.clear()
+    if isinstance(container, list):
+        container.extend(content)
+    else:
+        container.update(content)
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Put a model's attributes back when the block ends."""
+    attributes = Attributes(model)
+    try:
+        yield
+    finally:
+        attributes.put_back()
