@@ -161,6 +161,8 @@ def _shared(things: Iterable[object]) -> dict[int, Any]:
             memo[id(thing)] = thing  # running workers stay where they are
         elif _is_long(thing):
             memo[id(thing)] = copy.copy(thing)
+        elif isinstance(thing, Tensor) and (thing.layout != torch.strided or thing.is_nested):
+            memo[id(thing)] = thing  # its size is not to be had in one way, and no loader writes to such data
         elif isinstance(thing, (Tensor, np.ndarray)):
             copied += thing.nbytes
             if thing.nbytes > _LARGE or copied > _COPIED:

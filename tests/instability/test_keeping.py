@@ -27,7 +27,10 @@ class Told:
 @pytest.fixture
 def connection():
     curve = tuple(
-        Measurement(t, "train", 1 + t, 0.1, None, None, t, 0.1, t, 0.1, None, None, "forward") for t in (0.0, 0.5, 1.0)
+        Measurement(
+            t, "train", 1 + t, 0.1, None, None, *(t, 0.1), *(t, 0.1, None, None), *(t, 0.1, None, None), "forward"
+        )
+        for t in (0.0, 0.5, 1.0)
     )
     return Connection(3, "a", "b", {"train": curve}, {"train": barriers(curve, np.array([0.0, 1.0, 2.0]))}, 2.0)
 

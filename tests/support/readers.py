@@ -475,7 +475,9 @@ def measurements(t):
     from connectivity_hooks.evaluation.measurement import Measurement
 
     return [
-        Measurement(t, split, 0.5 + t, 0.1, 0.25, 0.01, 0.1, 0.1, 0.1, 0.1, 0.0, 0.1, "forward")
+        Measurement(
+            t, split, 0.5 + t, 0.1, 0.25, 0.01, *(0.1, 0.1), *(0.1, 0.1, 0.0, 0.1), *(0.1, 0.1, 0.0, 0.1), "forward"
+        )
         for split in ("train", "test")
     ]
 

@@ -252,3 +252,23 @@ def test_a_loader_with_workers_that_stay_keeps_them():
     read_probe(loader, 20, seed=0)
     assert loader._iterator is running
     running._shutdown_workers()
+
+
+def test_a_data_set_with_sparse_data_is_read_without_a_warning(recwarn):
+    class Rows(Dataset):
+        def __init__(self):
+            self.table = torch.eye(20).to_sparse()
+            self.generator = torch.Generator().manual_seed(0)
+
+        def __len__(self):
+            return 20
+
+        def __getitem__(self, index):
+            noise = torch.rand((), generator=self.generator)
+            return self.table[index].to_dense() + noise, index % 2
+
+    data = Rows()
+    state = data.generator.get_state()
+    assert len(read_probe(DataLoader(data, batch_size=4), 8, 0)) == 8
+    assert torch.equal(data.generator.get_state(), state)
+    assert not [warning for warning in recwarn if "bit identity" in str(warning.message)]

@@ -170,16 +170,16 @@ class Halved(nn.Module):
 
 
 REFUSED = {
-    "attention": (Attentive, "aten.unflatten (Attentive) does not act neuron by neuron"),
+    "attention": (Attentive, "attention (MultiheadAttention) is softmax attention"),
     "a slice": (Halved, "aten.slice (Halved) does not act neuron by neuron"),
     "layer norm": (
         lambda: nn.Sequential(nn.Linear(10, 40), nn.LayerNorm(40), nn.ReLU(), nn.Linear(40, 3)),
-        r"aten.layer_norm (1.weight) normalises over neurons",
+        "1 (LayerNorm) is a layer norm, which normalises over neurons",
     ),
     "scaled neurons": (Scaled, "aten.mul (gain) multiplies by weights"),
     "softmax": (
         lambda: nn.Sequential(nn.Linear(10, 8), nn.ReLU(), nn.Linear(8, 3), nn.Softmax(1)),
-        "aten.softmax (3) normalises over neurons",
+        "3 (Softmax) is a softmax, which normalises over neurons",
     ),
     "activated outputs": (
         lambda: nn.Sequential(nn.Linear(10, 8), nn.ReLU(), nn.Linear(8, 3), nn.Tanh()),
