@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from connectivity_hooks.evaluation.passes import Passes
 from connectivity_hooks.paths.path import CONSTANT, MEASURED, Guarantee, Path
 from connectivity_hooks.tasks.task import Task
-from connectivity_hooks.verification.rounding import outputs_tolerance
+from connectivity_hooks.verification.rounding import outputs_tolerance, relative_deviation
 
 SAMPLES = 64
 
@@ -23,7 +22,7 @@ class Deviation:
     Attributes:
         segment: Index of the segment.
         guarantee: ``constant`` or ``convex``.
-        relative: Largest absolute deviation divided by the largest absolute output.
+        relative: Largest deviation, see `relative_deviation`.
         tolerance: What rounding in the task's dtype explains, see `verification.rounding`.
     """
 
@@ -39,8 +38,8 @@ class Deviation:
 
 
 def deviations(passes: Passes, path: Path, guarantees: Sequence[Guarantee], task: Task) -> tuple[Deviation, ...]:
-    """Check every guaranteed segment on the first samples of the training split."""
-    split = task.train.head(min(SAMPLES, len(task.train)))
+    """Check every guaranteed segment on samples drawn from the training split."""
+    split = task.train.sample(min(SAMPLES, len(task.train)), seed=0)
     tolerance = outputs_tolerance(task.dtype)
     found = []
     for segment, guarantee in enumerate(guarantees):
@@ -53,9 +52,6 @@ def deviations(passes: Passes, path: Path, guarantees: Sequence[Guarantee], task
 
 def _relative(outputs: list[Tensor], guarantee: Guarantee) -> float:
     left, middle, right = (output.double() for output in outputs)
-    expected = left if guarantee == CONSTANT else (left + right) / 2
-    wrong = (middle - expected).abs().max()
     if guarantee == CONSTANT:
-        wrong = torch.maximum(wrong, (right - left).abs().max())
-    scale = torch.stack([left.abs().max(), right.abs().max()]).max()
-    return float(wrong / scale) if float(scale) > 0 else float(wrong)
+        return max(relative_deviation(middle, left), relative_deviation(right, left))
+    return relative_deviation(middle, (left + right) / 2)

@@ -14,7 +14,7 @@ from connectivity_hooks.evaluation.spectral_norm import norms_inside, recompute,
 from connectivity_hooks.parallel import SideBySide
 from connectivity_hooks.paths.path import Path
 from connectivity_hooks.paths.walk import Walk
-from connectivity_hooks.paths.weights import weights_of
+from connectivity_hooks.paths.weights import Weights, weights_of
 from connectivity_hooks.structure.untouched import Attributes
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
@@ -69,6 +69,16 @@ class Passes:
         """Yield (outputs, targets) batch by batch with the weights at t."""
         self._go(t)
         yield from self._side_by_side.outputs(split.batches(self._task.batch_size))
+
+    def weights(self, t: float) -> Weights:
+        """Return the module's own tensors with the weights at t, to be read only."""
+        self._go(t)
+        return self._weights
+
+    def beside(self, t: float, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (inputs, outputs) batch by batch with the weights at t."""
+        inputs = (given for given, _ in split.batches(self._task.batch_size))
+        yield from zip(inputs, (outputs for outputs, _ in self.scored(t, split)), strict=True)
 
     def outputs(self, t: float, split: Split) -> Tensor:
         """Return the outputs (N, …) with the weights at t."""

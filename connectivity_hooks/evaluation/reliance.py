@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.evaluation.deviations import Deviation, deviations
+from connectivity_hooks.evaluation.deviations import SAMPLES, Deviation, deviations
 from connectivity_hooks.evaluation.passes import Passes
 from connectivity_hooks.paths.path import MEASURED, Guarantee, Path
 from connectivity_hooks.structure import task_program
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.verification.guarantees import untrue
+from connectivity_hooks.verification.reading import reading_fault
 
 _SHOWN = 3
 
@@ -46,7 +47,7 @@ def reliance(path: Path, task: Task, passes: Passes) -> Reliance:
     """
     if set(path.guarantees) == {MEASURED}:
         return Reliance(path.guarantees, (), ())
-    faults = _by_structure(path, task, passes)
+    faults = _by_structure(path, task, passes) or _by_reading(path, task, passes)
     checked = deviations(passes, path, path.guarantees, task)
     for deviation in checked:
         if deviation.broken:
@@ -68,6 +69,22 @@ def _by_structure(path: Path, task: Task, passes: Passes) -> dict[int, str]:
     for segment, finding in untrue(path, program):
         faults.setdefault(segment, str(finding))
     return faults
+
+
+def _by_reading(path: Path, task: Task, passes: Passes) -> dict[int, str]:
+    """Return, for every guaranteed segment, why what was read is not what the module does at the path's points.
+
+    At both ends on every batch of every split, elsewhere on a few samples.
+    """
+    program = task_program(task, passes.model)
+    few = task.train.sample(min(SAMPLES, len(task.train)), seed=0)
+    for t in path.positions:
+        for split in task.splits() if t in (0.0, 1.0) else (few,):
+            fault = reading_fault(program, passes.weights(t), passes.beside(t, split))
+            if fault:
+                guaranteed = [segment for segment, kind in enumerate(path.guarantees) if kind != MEASURED]
+                return dict.fromkeys(guaranteed, fault)
+    return {}
 
 
 def _few(words: Sequence[str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from connectivity_hooks.paths.path import CONVEX, MEASURED, Guarantee, Path
 
-_INSIDE_CONVEX = (0.25, 0.5, 0.75)
+_INSIDE = (0.25, 0.5, 0.75)
 _FINEST = 1e-3
 
 
@@ -22,11 +22,12 @@ def interior(path: Path, guarantees: Sequence[Guarantee], segment: int, points: 
         points: Size of the even grid on [0, 1] that measured segments take their share of.
     """
     left, right = (0.0, 1.0) if path.basis == "bezier" else path.positions[segment : segment + 2]
+    shares = [left + share * (right - left) for share in _INSIDE]
     if guarantees[segment] == MEASURED:
-        return [t for t in np.linspace(0, 1, points).tolist() if left < t < right]
-    if guarantees[segment] == CONVEX:
-        return [left + share * (right - left) for share in _INSIDE_CONVEX]
-    return []
+        even = [t for t in np.linspace(0, 1, points).tolist() if left < t < right]
+        # However short a segment's share of [0, 1] is, its weights may go far: it is looked into all the same.
+        return even if len(even) >= min(len(_INSIDE), points - 2) else shares
+    return shares if guarantees[segment] == CONVEX else []
 
 
 def around_worst(path: Path, guarantees: Sequence[Guarantee], known: dict[float, float]) -> list[float]:

@@ -21,6 +21,9 @@ CONSTANT: Guarantee = "constant"
 CONVEX: Guarantee = "convex"
 MEASURED: Guarantee = "measured"
 
+# Nearer points cannot be told apart by what is measured between them; a million points lie a thousand times farther.
+CLOSEST = 1e-9
+
 
 @dataclass(frozen=True)
 class EndPoint:
@@ -74,12 +77,16 @@ class Path:
         rising = all(left < right for left, right in zip(self.positions, self.positions[1:], strict=False))
         if self.positions[0] != 0 or self.positions[-1] != 1 or not rising:
             raise ValueError("positions: expected to rise from 0 to 1")
+        if min(right - left for left, right in itertools.pairwise(self.positions)) < CLOSEST:
+            raise ValueError(f"positions: expected to lie {CLOSEST:g} apart at least")
         segments = len(self.edits) if self.basis == "polyline" else 1
         if len(self.guarantees) != segments:
             raise ValueError(f"guarantees: expected one for each of {segments} segments, found {len(self.guarantees)}")
         for guarantee in self.guarantees:
             if guarantee not in (CONSTANT, CONVEX, MEASURED):
                 raise ValueError(f"guarantees: expected constant, convex or measured, found {guarantee!r}")
+        if self.basis == "bezier" and self.guarantees != (MEASURED,):
+            raise ValueError("guarantees: a bezier curve has none, only measured")
 
     @classmethod
     def from_points(

@@ -22,15 +22,19 @@ def parting(graph: fx.GraphModule, placeholders: Mapping[str, Any], program: Pro
         found: The values of its steps.
     """
     nodes = {node.name: node for node in graph.graph.nodes}
-    for step in program.steps:
-        if step.kind != "identity" and _draws(nodes[step.name]):
-            return f"{place(nodes[step.name])} draws random numbers"
     recorder = _Recorder(graph, placeholders)
     recorder.run()
     for step in program.steps:
         if not _close(recorder.values[step.name], found[step.name]):
             return f"{place(nodes[step.name])} is the first that gives other values"
     return "torch.export's graph gives other outputs than the model; a forward pass may not depend on earlier ones"
+
+
+def random_step(graph: fx.GraphModule, program: Program) -> str | None:
+    """Return the place of the first step that draws random numbers, or None; dropout that is off draws none."""
+    nodes = {node.name: node for node in graph.graph.nodes}
+    found = (nodes[step.name] for step in program.steps if step.kind != "identity")
+    return next((place(node) for node in found if _draws(node)), None)
 
 
 class _Recorder(fx.Interpreter):
@@ -51,7 +55,14 @@ class _Recorder(fx.Interpreter):
 
 
 def _draws(node: fx.Node) -> bool:
-    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+    """Say whether an operation draws random numbers; attention and recurrent layers do where they drop something."""
+    if torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ()):
+        return False
+    names = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]
+    defaults = {a.name: a.default_value for a in node.target._schema.arguments if a.has_default_value()}  # type: ignore[union-attr]
+    given = {**defaults, **dict(zip(names, node.args, strict=False)), **node.kwargs}
+    shares = [given[name] for name in ("dropout_p", "dropout", "p") if name in given]
+    return given.get("train") is not False and not (shares and not any(shares))
 
 
 def _close(one: Any, other: Any) -> bool:

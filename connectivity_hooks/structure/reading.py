@@ -16,6 +16,7 @@ from connectivity_hooks.errors import InputError
 from connectivity_hooks.features.stream import evaluation_mode
 from connectivity_hooks.paths.weights import weights_of
 from connectivity_hooks.structure.checking import check
+from connectivity_hooks.structure.differences import random_step
 from connectivity_hooks.structure.exporting import export
 from connectivity_hooks.structure.operations import Sources, step_of
 from connectivity_hooks.structure.program import INPUT, Program, Step
@@ -92,7 +93,11 @@ def _program(
             sources.values[node] = node.name
     output = sources.values[_output(exported, seen)]
     last = next(index for index, step in enumerate(steps) if step.name == output)
-    return Program(_needed(steps[: last + 1]), tuple(example.shape[1:]))
+    program = Program(_needed(steps[: last + 1]), tuple(example.shape[1:]))
+    random = random_step(graph, program)
+    if random:  # however rarely it shows, and on whichever samples
+        raise InputError(f"the model's structure cannot be read: {random} draws random numbers")
+    return program
 
 
 def _sort(node: fx.Node, name: str, value: Any, weights: Collection[str], sources: Sources) -> None:

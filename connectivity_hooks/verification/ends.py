@@ -16,7 +16,10 @@ from connectivity_hooks.structure.untouched import untouched
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.verification.findings import Finding
-from connectivity_hooks.verification.rounding import outputs_tolerance
+from connectivity_hooks.verification.rounding import relative_deviation
+
+EQUAL = 1e-9
+"""By how much the outputs of an aligned end may differ in float64: what every aligner is held to when it aligns."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +66,15 @@ def compare_ends(
             "A is the checkpoint bit for bit; B was aligned, and on "
             f"{len(samples)} samples is the same function up to {deviation:.1e}, relative, in float64"
         )
-        allowed = outputs_tolerance(_stored_type(last))
-        if not deviation <= allowed:
-            reason = (
-                f"outputs differ from the checkpoint's by {deviation:.1e}, relative; rounding explains {allowed:.1e}"
-            )
+        if not deviation <= EQUAL:
+            reason = f"outputs differ from the checkpoint's by {deviation:.1e}, relative, in float64; at most {EQUAL:g}"
             findings.append(Finding("end", "end B (aligned)", reason))
     return EndsFound(tuple(findings), "not those of the checkpoints" if findings else words)
 
 
 @torch.no_grad()
 def function_deviation(task: Task, a: Weights, b: Weights, samples: Split) -> float:
-    """Return the largest difference of an output under two sets of weights, relative to the largest, in float64.
+    """Return the largest difference of an output under two sets of weights in float64, see `relative_deviation`.
 
     Args:
         task: Makes the model, and says how many samples a pass takes.
@@ -84,18 +84,13 @@ def function_deviation(task: Task, a: Weights, b: Weights, samples: Split) -> fl
     """
     model = replace(task, dtype=torch.float64).model()
     expected, found = (_outputs(model, weights, samples, task.batch_size) for weights in (a, b))
-    scale = float(expected.abs().max()) or 1.0
-    return float((found - expected).abs().max()) / scale
+    return relative_deviation(found, expected)
 
 
 def _outputs(model: nn.Module, weights: Weights, samples: Split, batch_size: int) -> Tensor:
     assign(weights_of(model), weights)
     with untouched(model):  # tables that a module makes of its weights
         return torch.cat([model(x.double() if x.is_floating_point() else x) for x, _ in samples.batches(batch_size)])
-
-
-def _stored_type(weights: Weights) -> torch.dtype:
-    return next((tensor.dtype for tensor in weights.values() if tensor.is_floating_point()), torch.float64)
 
 
 def _digests(path: Path, checkpoints: Sequence[Checkpoint]) -> Iterator[Finding]:
@@ -108,6 +103,6 @@ def _digests(path: Path, checkpoints: Sequence[Checkpoint]) -> Iterator[Finding]
 
 def _different(end: str, expected: Weights, found: Weights) -> Iterator[Finding]:
     for name, tensor in expected.items():
-        wide = tensor.to(found[name].dtype) if tensor.is_floating_point() else tensor
-        if not same(wide, found[name]):
+        wide = torch.promote_types(tensor.dtype, found[name].dtype)  # a coarser type would hide what it rounds away
+        if not same(tensor.to(wide), found[name].to(wide)):
             yield Finding("end", f"end {end}, {name}", "differs from the checkpoint")

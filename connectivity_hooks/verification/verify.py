@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -27,7 +27,13 @@ from connectivity_hooks.verification.ends import EndsFound, compare_ends
 from connectivity_hooks.verification.findings import Finding, Kind, Verification
 from connectivity_hooks.verification.guarantees import segment_faults
 from connectivity_hooks.verification.proof import Seen, not_convex
-from connectivity_hooks.verification.rounding import PRECISE, outputs_tolerance
+from connectivity_hooks.verification.reading import reading_fault
+from connectivity_hooks.verification.rounding import PRECISE, outputs_tolerance, relative_deviation
+
+_HELD = 1 << 30
+"""Bytes of outputs held of one point and split, so that convex segments are looked at on every sample."""
+
+_SHARES = (0.25, 0.5, 0.75)
 
 _PROBED = 512
 """Samples whose outputs are computed inside every segment: a batch or two, for one segment costs several passes."""
@@ -79,6 +85,7 @@ class _Verifier:
     interior: int
     seed: int
     findings: list[Finding] = field(default_factory=list)
+    held: dict[str, Tensor] = field(default_factory=dict)
     excess: float = float("-inf")
     deviation: float = 0.0
 
@@ -99,9 +106,11 @@ class _Verifier:
         largest: dict[str, tuple[float, int]] = {}
         before: Weights | None = None
         for index, point in enumerate(progress.track(self.path.points(), "verifying points", len(self.path.edits) + 1)):
+            earlier, self.held = self.held, {}
             self._measure(index, point, largest)
             if before is not None and self.path.basis == "polyline":
                 self._check_segment(index - 1, before, point)
+                self._check_convexity(index - 1, earlier)
             before = point
         return Verification(
             tuple(self.findings),
@@ -140,6 +149,8 @@ class _Verifier:
             if not finite and not is_constant(self.constants, name, tensor):
                 self._say("weights", f"point {index}, {name}", "holds NaN or Inf")
         self._write(point)
+        at_end = index in (0, len(self.path.edits))
+        self._check_reading(index, self.task.splits() if at_end else (self.probed,))
         for split in self.task.splits():
             loss = self._loss(split)
             if not loss < float("inf"):
@@ -152,10 +163,29 @@ class _Verifier:
         assign(weights_of(self.model), weights)
 
     def _loss(self, split: Split) -> float:
-        total = torch.zeros((), dtype=torch.float64)
+        """Return the mean loss; the outputs are held for the convex segments beside, where they are not too large."""
+        total, size = torch.zeros((), dtype=torch.float64), 0
+        held: list[Tensor] = []
         for outputs, targets in self.side_by_side.outputs(split.batches(self.task.batch_size)):
             total += self.task.loss.measure(outputs, targets).sum(dtype=torch.float64).cpu()
+            size += outputs.nbytes
+            held = [*held, outputs] if size <= _HELD and CONVEX in self.path.guarantees else []
+        if held:
+            self.held[split.name] = torch.cat(held)
         return float(total) / len(split)
+
+    def _check_reading(self, index: int, splits: Iterable[Split]) -> None:
+        """Compare the module with the steps that were read from it, on everything at the ends of the path."""
+        if self.program is None:
+            return
+        for split in splits:
+            inputs = (given for given, _ in split.batches(self.task.batch_size))
+            outputs = (found for found, _ in self.side_by_side.outputs(split.batches(self.task.batch_size)))
+            fault = reading_fault(self.program, weights_of(self.model), zip(inputs, outputs, strict=True))
+            if fault:
+                self._say("constant", f"point {index}", fault)
+                self.program = None  # once is enough, and nothing can be proven any more
+                return
 
     def _check_segment(self, segment: int, before: Weights, after: Weights) -> None:
         guarantee = self.path.guarantees[segment]
@@ -172,26 +202,34 @@ class _Verifier:
         """Compare outputs inside a segment with what its guarantee says, and the loss with the line of its ends."""
         guarantee, tolerance = self.path.guarantees[segment], outputs_tolerance(self.task.dtype)
         first, last = self._outputs(before), self._outputs(after)
-        scale = float(torch.stack([first.abs().max(), last.abs().max()]).max()) or 1.0
         limit = max(self._mean(first), self._mean(last))
-        worst = float((last - first).abs().max()) / scale if guarantee == CONSTANT else 0.0
+        worst = relative_deviation(last, first) if guarantee == CONSTANT else 0.0
         for t in self._inside():
             found = self._outputs(self._between(before, after, t))
             expected = first if guarantee == CONSTANT else torch.lerp(first, last, t)
-            worst = max(worst, float((found - expected).abs().max()) / scale)
+            worst = max(worst, relative_deviation(found, expected))
             self.excess = max(self.excess, self._mean(found) / limit - 1 if limit > 0 else 0.0)
-            if guarantee == CONVEX:
-                self._check_convexity(segment, t, first, last)
         self.deviation = max(self.deviation, worst)
         if not worst <= tolerance:
             where = f"segment {segment} ({guarantee})"
             self._say(guarantee, where, f"outputs deviate by {worst:.1e}, rounding explains {tolerance:.1e}")
 
-    def _check_convexity(self, segment: int, t: float, first: Tensor, last: Tensor) -> None:
-        targets = self.probed.targets().to(first.device)
-        _, there, bends = between(self.task.loss, first, last, targets, t)
-        seen = Seen(f"{t:.3f} of the way", float(there.mean()), float(bends.max()))
-        for words in not_convex(self.task.loss, [seen]) if self.task.loss.convex else ():
+    def _check_convexity(self, segment: int, earlier: dict[str, Tensor]) -> None:
+        """See on every sample whether the loss is convex along a segment; on a few where outputs are too large."""
+        if self.path.guarantees[segment] != CONVEX or not self.task.loss.convex:
+            return
+        for split in self.task.splits():
+            if split.name in earlier and split.name in self.held:
+                for t in _SHARES:
+                    self._bend(segment, t, split, earlier[split.name], self.held[split.name])
+
+    def _bend(self, segment: int, t: float, split: Split, first: Tensor, last: Tensor) -> None:
+        size = self.task.batch_size
+        targets = split.targets().to(first.device).split(size)
+        parts = zip(first.split(size), last.split(size), targets, strict=True)
+        bends = torch.cat([between(self.task.loss, a, b, own, t)[2] for a, b, own in parts])
+        seen = Seen(f"{t:.3f} of the way on {split.name}", 0.0, float(bends.max()))
+        for words in not_convex(self.task.loss, [seen]):
             self._say("convex", f"segment {segment} (convex)", words)
 
     def _inside(self) -> Iterator[float]:

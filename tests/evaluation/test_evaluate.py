@@ -164,7 +164,8 @@ def test_constant_and_convex_segments_cost_a_pass_for_each_distinct_point(settin
     named = [{f"net.{k}": w for k, w in point.items()} for point in points]
     evaluate(Path.from_points(named, guarantees=path.guarantees), task)
     spot_checks, reading = 3 * 3 * 64, 16  # the structure is read, and checked, on two samples
-    assert sum(passes) - spot_checks <= (3 + 1) * N + reading
+    beside = 2 * N + 2 * 64  # and compared with the module: on all samples at both ends, on a few at the other points
+    assert sum(passes) - spot_checks - beside <= (3 + 1) * N + reading
 
 
 def test_a_false_guarantee_is_found_and_gives_no_bound(setting):

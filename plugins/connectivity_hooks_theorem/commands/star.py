@@ -119,7 +119,7 @@ def _kept(
         return None
     if path.end_points != pair.end_points or dict(path.options) != built_with(builder, task):
         return None
-    if not still_connects(path, pair, task):
+    if path.alignment is not None or not still_connects(path, pair, task):  # two ways meet at the hub itself
         display.say(f"{there.name} is built anew: it does not lead from its checkpoint to the hub")
         return None
     evaluation = _evaluated(path, task, display)

@@ -1,0 +1,42 @@
+"""Whether what was read of a model is what the model does, on the very batches and weights that are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from connectivity_hooks.errors import one_line
+from connectivity_hooks.structure import Program
+from connectivity_hooks.verification.rounding import outputs_tolerance, relative_deviation
+
+
+@torch.no_grad()
+def reading_fault(
+    program: Program, weights: Mapping[str, Tensor], batches: Iterable[tuple[Tensor, Tensor]]
+) -> str | None:
+    """Compare a program with the module it was read from; return the fault in words, or None.
+
+    A proof by structure is about the program. It carries over to the module only where both agree: a module that reads
+    weights under another name, keeps tables of them, goes other ways when it is exported or for another number of
+    samples, differs from its program once other weights or other batches come.
+
+    Args:
+        program: What was read.
+        weights: Weights that the module has now.
+        batches: (inputs, outputs of the module) under these weights.
+    """
+    for inputs, outputs in batches:
+        try:
+            found = program.run(weights, inputs)
+        except Exception as error:  # a step that takes no other number of samples, or no other length
+            shape = tuple(inputs.shape)
+            return f"the steps read from the model do not run on a batch of shape {shape}: {one_line(error)}"
+        deviation, allowed = relative_deviation(found, outputs), outputs_tolerance(outputs.dtype)
+        if not deviation <= allowed:
+            return (
+                "the steps read from the model are not what it does: on a batch of shape "
+                f"{tuple(inputs.shape)} outputs deviate by {deviation:.1e}, rounding explains {allowed:.1e}"
+            )
+    return None
