@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks import __version__
-from connectivity_hooks.checkpoints.header import PATH_FORMAT, shown
+from connectivity_hooks.checkpoints.header import PATH_FORMAT
 from connectivity_hooks.checkpoints.reading import read
 from connectivity_hooks.checkpoints.writing import write_tensors
 from connectivity_hooks.errors import InputError
@@ -62,7 +62,7 @@ def read_path(file: str | os.PathLike[str]) -> Path:
     """
     checkpoint = read(pathlib.Path(file))
     if checkpoint.metadata.get("format") != FORMAT:
-        found = shown(checkpoint.metadata.get("format", "no format"))
+        found = checkpoint.metadata.get("format", "no format")[:60]
         raise InputError(f"{file}: not a path file: expected format {FORMAT}, found {found}")
     with guarded(file, "a valid path file", "write it again"):
         return _path(checkpoint.weights, checkpoint.metadata)

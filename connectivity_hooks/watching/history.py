@@ -178,6 +178,7 @@ def _row(line: bytes) -> Row:
             raise ValueError(f"{name}: expected {' or '.join(kind.__name__ for kind in kinds)}, found {value!r:.40}")
         if type(value) in _NUMBER and not math.isfinite(value):
             raise ValueError(f"{name}: expected a finite number, found {value}")
+    json_line(row)  # what cannot be written again, such as NaN among the details, is damage too
     return row
 
 
