@@ -56,7 +56,7 @@ def _headline(evaluation: Evaluation, split: str, found: Finding) -> str:
         proven = "" if evaluation.bound[split] is None else f"; it is proven that the loss {_bound(evaluation, split)}"
         return f"Not connected by {path}: {rises(split, found)}{proven}."
     if same_weights(evaluation):
-        return "Connected: both checkpoints have the same weights."
+        return "Connected: both ends have the same weights."
     if found.verdict == "undecided":
         return _undecided(evaluation, split, found, path)
     doubt = _doubt(evaluation, split)
@@ -93,8 +93,10 @@ def _doubt(evaluation: Evaluation, split: str) -> str:
         return ""
     if guess.is_perfect:
         return ", but all targets are the same"
-    both = len(sentences.worthless(guess, evaluation.curves[split])) == 2
-    return ", but neither end is shown to be better than guessing" if both else ""
+    useless = sentences.worthless(guess, evaluation.curves[split])
+    if len(useless) == 2:
+        return ", but neither end is shown to be better than guessing"
+    return f", but {useless[0]} is not shown to be better than guessing" if useless else ""
 
 
 def _bend(evaluation: Evaluation, split: str, found: Finding) -> str:

@@ -77,6 +77,7 @@ def evaluate(
     started = time.perf_counter()
     with Passes(path, task, batch_norm) as passes:
         require_fit(path, passes.model)
+        passes.require_faithful((path.start, path.end))
         relied = reliance(path, task, passes) if batch_norm == "stored" else _nothing(path)
         measured = _Curve(path, relied.guarantees, task, passes, record).measure(points, refine, progress)
         ts = sorted(measured)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from connectivity_hooks.evaluation.climb import Climb, climb_of_error, climb_of_loss
+from connectivity_hooks.paths.weights import same
 
 if TYPE_CHECKING:
     from connectivity_hooks.evaluation.evaluation import Evaluation
@@ -50,5 +51,7 @@ def find(evaluation: Evaluation, split: str) -> Finding:
 
 def same_weights(evaluation: Evaluation) -> bool:
     """Say whether the path never leaves one set of weights, so that few samples leave nothing open."""
-    points = [point for curve in evaluation.curves.values() for point in curve]
-    return evaluation.length == 0 and all(point.excess == 0 for point in points)
+    path = evaluation.path
+    return evaluation.length == 0 and all(
+        same(tensor, path.start[name]) for point in path.points() for name, tensor in point.items()
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pathlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from connectivity_hooks.contracts.builder import Builder
 from connectivity_hooks.evaluation.passes import BatchNorm
 from connectivity_hooks.tasks.task import Task
 
-_SAMPLES = 64
+_SAMPLES = 4096  # of a batch: large enough that hashing is what takes the time
 
 
 @dataclass(frozen=True)
@@ -44,18 +45,22 @@ def subject(
         "builder": [builder.name, builder.used_options()],
         "aligner": [aligner.name, aligner.used_options()] if aligner else None,
         "task": task.describe(),
+        "code": _code(task),
         "batch_norm": batch_norm,
         "data": data,
     }
 
 
 def data_digest(task: Task) -> str:
-    """Return a digest of every split's targets and first inputs, to tell data that changed under one name."""
-    tensors: list[Tensor] = []
-    for split in task.splits():
-        inputs, _ = next(iter(split.head(_SAMPLES).batches(_SAMPLES)))
-        tensors += [inputs, split.targets()]
-    return tensors_digest(tensors)
+    """Return a digest of every split's inputs and targets, to tell data that changed under one name."""
+    return tensors_digest(tensor for split in task.splits() for batch in split.batches(_SAMPLES) for tensor in batch)
+
+
+def _code(task: Task) -> dict[str, str]:
+    """Return digests of the files that the model, the data and the loss are made by, where they are files."""
+    files = {spec.partition("?")[0].rpartition(":")[0] for spec in (task.model_name, task.data_name, task.loss.name)}
+    found = (pathlib.Path(file) for file in sorted(files) if file.endswith(".py"))
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in found if file.is_file()}
 
 
 def tensors_digest(tensors: Iterable[Tensor]) -> str:

@@ -8,14 +8,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation.batch_norm import Reestimation
 from connectivity_hooks.evaluation.buffers import buffer_notes
 from connectivity_hooks.evaluation.spectral_norm import norms_inside, recompute, spectral_norms
 from connectivity_hooks.parallel import SideBySide
+from connectivity_hooks.paths.fitting import require_written
 from connectivity_hooks.paths.path import Path
 from connectivity_hooks.paths.walk import Walk
 from connectivity_hooks.paths.weights import Weights, weights_of
-from connectivity_hooks.structure.untouched import Attributes
+from connectivity_hooks.structure.untouched import Attributes, pristine, remembers
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 
@@ -46,7 +48,7 @@ class Passes:
         first = task.train.head(task.batch_size)
         self._side_by_side = SideBySide(self.model, next(iter(first.batches(task.batch_size)))[0])
         self._weights = weights_of(self.model)
-        self._attributes = Attributes(self.model)
+        self._attributes, self._fresh = Attributes(self.model), pristine(self.model)
         self._statistics = Reestimation(self.model, task.train, task.batch_size) if batch_norm != "stored" else None
         self._path, self._spectral = path, spectral_norms(path.start)
         self.notes = buffer_notes(self.model, path, self._statistics.left if self._statistics else ())
@@ -74,6 +76,25 @@ class Passes:
         """Return the module's own tensors with the weights at t, to be read only."""
         self._go(t)
         return self._weights
+
+    def require_faithful(self, ends: tuple[Weights, Weights]) -> None:
+        """Refuse a model whose outputs are not those of the weights that were written into it.
+
+        Raises:
+            InputError: It does not keep the weights, or keeps what it computed under earlier ones.
+        """
+        few = self._task.train.head(2)
+        inputs = next(iter(few.batches(2)))[0]
+        for t, weights in zip((0.0, 1.0), ends, strict=True):
+            self._go(t)
+            if self._statistics is None:
+                require_written(self.model, weights)
+            self.outputs(t, few)
+        if remembers(self.model, self._fresh, inputs):  # after it ran under the weights of the first end
+            raise InputError(
+                "the model keeps what it computed under other weights, so that its outputs are not those of its "
+                "weights; compute it anew in every forward pass, or register it as a buffer"
+            )
 
     def beside(self, t: float, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (inputs, outputs) batch by batch with the weights at t."""

@@ -6,7 +6,7 @@ from torch import nn
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.paths.path import Path
-from connectivity_hooks.paths.weights import same, weights_of
+from connectivity_hooks.paths.weights import Weights, same, weights_of
 
 
 def require_fit(path: Path, model: nn.Module) -> None:
@@ -29,6 +29,20 @@ def require_fit(path: Path, model: nn.Module) -> None:
         if tensor.is_floating_point() != found.is_floating_point():
             raise InputError(f"the path does not fit the model: {name} is {found.dtype}, expected {tensor.dtype}")
     _require_ties(path, tied_names(model))
+
+
+def require_written(model: nn.Module, weights: Weights) -> None:
+    """Refuse a model that does not have the weights which were written into it.
+
+    Raises:
+        InputError: Its `state_dict` returns copies, or names that share memory in part were given different values.
+    """
+    for name, tensor in weights_of(model).items():
+        if not same(tensor, weights[name].to(tensor.device, tensor.dtype)):
+            raise InputError(
+                f"the model does not keep what is written into {name}: its state_dict returns a copy, or another name "
+                "shares its memory and has other values in the path"
+            )
 
 
 def tied_names(model: nn.Module) -> list[tuple[str, ...]]:

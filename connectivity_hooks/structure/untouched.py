@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 _CONTAINERS = (dict, list, set)
@@ -62,6 +64,37 @@ def _refill(container: Any, content: Any) -> None:
         container.extend(content)
     else:
         container.update(content)
+
+
+def pristine(model: nn.Module) -> nn.Module | None:
+    """Return a copy of a module that shares its weights and nothing else; None where it cannot be copied.
+
+    Made before the first pass, it has none of what passes leave behind, wherever they leave it.
+    """
+    state = model.state_dict(keep_vars=True).values()
+    try:
+        return copy.deepcopy(model, {id(tensor): tensor for tensor in state if isinstance(tensor, Tensor)})
+    except Exception:  # a stranger's module may refuse to be copied in any way
+        return None
+
+
+@torch.no_grad()
+def remembers(model: nn.Module, fresh: nn.Module | None, inputs: Tensor) -> bool:
+    """Say whether a module gives other outputs than its pristine copy, which has the same weights.
+
+    Not so of a module that is random: its outputs differ from its own.
+
+    Args:
+        model: A module that ran under other weights before.
+        fresh: See `pristine`.
+        inputs: (N, …).
+    """
+    if fresh is None:
+        return False
+    with torch.random.fork_rng(devices=[]):
+        expected, found, again = fresh(inputs), model(inputs), model(inputs)
+    near = {"rtol": 1e-3, "atol": 1e-5, "equal_nan": True}
+    return not torch.allclose(found, expected, **near) and torch.allclose(found, again, **near)  # type: ignore[arg-type]
 
 
 @contextmanager

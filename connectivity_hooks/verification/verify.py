@@ -14,12 +14,12 @@ from connectivity_hooks.checkpoints import Checkpoint, read
 from connectivity_hooks.checkpoints.constants import constants_of, is_constant
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.parallel import SideBySide
-from connectivity_hooks.paths.fitting import require_fit
+from connectivity_hooks.paths.fitting import require_fit, require_written
 from connectivity_hooks.paths.path import CONSTANT, CONVEX, MEASURED, Path
 from connectivity_hooks.paths.weights import Weights, assign, weights_of
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.structure import Program, task_program
-from connectivity_hooks.structure.untouched import Attributes
+from connectivity_hooks.structure.untouched import Attributes, pristine, remembers
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.verification.convexity import between
@@ -92,6 +92,7 @@ class _Verifier:
     def run(self, progress: Progress) -> Verification:
         self.model = self.task.blank()
         self.constants, self.attributes = constants_of(self.model), Attributes(self.model)
+        self.fresh = pristine(self.model)
         require_fit(self.path, self.model)
         first = self.task.train.head(self.task.batch_size)
         with SideBySide(self.model, next(iter(first.batches(self.task.batch_size)))[0]) as self.side_by_side:
@@ -150,6 +151,8 @@ class _Verifier:
                 self._say("weights", f"point {index}, {name}", "holds NaN or Inf")
         self._write(point)
         at_end = index in (0, len(self.path.edits))
+        if at_end:
+            self._require_faithful(point, last=index > 0)
         self._check_reading(index, self.task.splits() if at_end else (self.probed,))
         for split in self.task.splits():
             loss = self._loss(split)
@@ -157,6 +160,15 @@ class _Verifier:
                 self._say("loss", f"point {index}", f"the {split.name} loss is {loss}")
             if split.name not in largest or loss > largest[split.name][0]:
                 largest[split.name] = (loss, index)
+
+    def _require_faithful(self, point: Weights, *, last: bool) -> None:
+        """Refuse a model whose outputs are not those of the weights that were written into it."""
+        require_written(self.model, point)
+        if last and remembers(self.model, self.fresh, next(iter(self.probed.batches(self.task.batch_size)))[0]):
+            raise InputError(
+                "the model keeps what it computed under other weights; compute it anew in every forward pass, or "
+                "register it as a buffer"
+            )
 
     def _write(self, weights: Weights) -> None:
         self.attributes.put_back()  # tables that a module made of the weights before

@@ -249,7 +249,7 @@ def long_names():
 
 CASES = {
     "perfect-line": Case(perfect_line, "connected", "Connected as far as measured: along the linear path neither"),
-    "identical-ends": Case(identical_ends, "connected", "Connected: both checkpoints have the same weights."),
+    "identical-ends": Case(identical_ends, "connected", "Connected: both ends have the same weights."),
     "convex-toy": Case(
         convex_toy, "connected", "neither the train loss nor the error rises above the worse end's.", "never rises"
     ),
