@@ -16,7 +16,7 @@ from connectivity_hooks.parallel import SideBySide
 from connectivity_hooks.paths.fitting import require_written
 from connectivity_hooks.paths.path import Path
 from connectivity_hooks.paths.walk import Walk
-from connectivity_hooks.paths.weights import Weights, weights_of
+from connectivity_hooks.paths.weights import Weights, assign, weights_of
 from connectivity_hooks.structure.untouched import Attributes, pristine, remembers
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
@@ -67,15 +67,10 @@ class Passes:
     def __exit__(self, *error: object) -> None:
         self._side_by_side.__exit__(*error)
 
-    def scored(self, t: float, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+    def scored(self, t: float | None, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (outputs, targets) batch by batch with the weights at t."""
         self._go(t)
         yield from self._side_by_side.outputs(split.batches(self._task.batch_size))
-
-    def weights(self, t: float) -> Weights:
-        """Return the module's own tensors with the weights at t, to be read only."""
-        self._go(t)
-        return self._weights
 
     def require_faithful(self, ends: tuple[Weights, Weights]) -> None:
         """Refuse a model whose outputs are not those of the weights that were written into it.
@@ -96,8 +91,19 @@ class Passes:
                 "weights; compute it anew in every forward pass, or register it as a buffer"
             )
 
-    def beside(self, t: float, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (inputs, outputs) batch by batch with the weights at t."""
+    def write(self, weights: Weights) -> None:
+        """Give the module weights of no t; they stay until another t is asked for."""
+        self._attributes.put_back()
+        assign(self._weights, weights)
+        self._t = None
+
+    def weights(self, t: float | None) -> Weights:
+        """Return the module's own tensors with the weights at t, or with those written last, to be read only."""
+        self._go(t)
+        return self._weights
+
+    def beside(self, t: float | None, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (inputs, outputs) batch by batch with the weights at t, or with those written last."""
         inputs = (given for given, _ in split.batches(self._task.batch_size))
         yield from zip(inputs, (outputs for outputs, _ in self.scored(t, split)), strict=True)
 
@@ -105,8 +111,8 @@ class Passes:
         """Return the outputs (N, …) with the weights at t."""
         return torch.cat([outputs for outputs, _ in self.scored(t, split)])
 
-    def _go(self, t: float) -> None:
-        if t == self._t:
+    def _go(self, t: float | None) -> None:
+        if t == self._t or t is None:
             return
         self._attributes.put_back()  # tables that a module made of the weights before
         self._walk.write(t, self._weights)

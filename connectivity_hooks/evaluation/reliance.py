@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from connectivity_hooks.paths.path import MEASURED, Guarantee, Path
 from connectivity_hooks.structure import task_program
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.verification.guarantees import untrue
-from connectivity_hooks.verification.reading import reading_fault
+from connectivity_hooks.verification.reading import mixed, reading_fault
 
 _SHOWN = 3
 
@@ -72,19 +73,18 @@ def _by_structure(path: Path, task: Task, passes: Passes) -> dict[int, str]:
 
 
 def _by_reading(path: Path, task: Task, passes: Passes) -> dict[int, str]:
-    """Return, for every guaranteed segment, why what was read is not what the module does at the path's points.
+    """Return, for every guaranteed segment, why what was read is not what the module does.
 
-    At both ends on every batch of every split, elsewhere on a few samples.
+    Under weights mixed of both ends on every batch of every split, at the path's points on a few samples.
     """
     program = task_program(task, passes.model)
     few = task.train.sample(min(SAMPLES, len(task.train)), seed=0)
-    for t in path.positions:
-        for split in task.splits() if t in (0.0, 1.0) else (few,):
-            fault = reading_fault(program, passes.weights(t), passes.beside(t, split))
-            if fault:
-                guaranteed = [segment for segment, kind in enumerate(path.guarantees) if kind != MEASURED]
-                return dict.fromkeys(guaranteed, fault)
-    return {}
+    passes.write(mixed(path.start, path.end))
+    faults = (reading_fault(program, passes.weights(None), passes.beside(None, split)) for split in task.splits())
+    more = (reading_fault(program, passes.weights(t), passes.beside(t, few)) for t in path.positions)
+    fault = next(filter(None, itertools.chain(faults, more)), None)
+    guaranteed = [segment for segment, kind in enumerate(path.guarantees) if kind != MEASURED]
+    return dict.fromkeys(guaranteed, fault) if fault else {}
 
 
 def _few(words: Sequence[str]) -> tuple[str, ...]:

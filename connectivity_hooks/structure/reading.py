@@ -107,7 +107,7 @@ def _sort(node: fx.Node, name: str, value: Any, weights: Collection[str], source
     elif name in weights:
         sources.weights[node] = name
     elif isinstance(value, Tensor):
-        sources.constants[node] = value
+        sources.constants[node] = value.clone()  # memory of a weight under another name would follow the weight
     else:
         sources.objects[node] = value
 

@@ -8,8 +8,33 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.errors import one_line
+from connectivity_hooks.paths.weights import Weights
 from connectivity_hooks.structure import Program
 from connectivity_hooks.verification.rounding import outputs_tolerance, relative_deviation
+
+
+def mixed(a: Weights, b: Weights, seed: int = 0) -> Weights:
+    """Return weights somewhere between two points, entry by entry, and off them where they may be negative.
+
+    At the points of a path a proof is about, what a reading missed may be silent by design; at these it is not.
+
+    Args:
+        a: Weights of one point.
+        b: Weights of another.
+        seed: Seed of the draw.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    found = {}
+    for name, tensor in a.items():
+        if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
+            found[name] = tensor
+            continue
+        one, other = tensor.double().cpu(), b[name].double().cpu()
+        value = torch.lerp(one, other, torch.rand(one.shape, generator=generator, dtype=torch.float64))
+        if bool((torch.minimum(one, other) < 0).any()):  # variances stay positive
+            value += 0.1 * value.abs().mean() * torch.randn(one.shape, generator=generator, dtype=torch.float64)
+        found[name] = value.to(tensor.device, tensor.dtype)
+    return found
 
 
 @torch.no_grad()

@@ -27,7 +27,7 @@ from connectivity_hooks.verification.ends import EndsFound, compare_ends
 from connectivity_hooks.verification.findings import Finding, Kind, Verification
 from connectivity_hooks.verification.guarantees import segment_faults
 from connectivity_hooks.verification.proof import Seen, not_convex
-from connectivity_hooks.verification.reading import reading_fault
+from connectivity_hooks.verification.reading import mixed, reading_fault
 from connectivity_hooks.verification.rounding import PRECISE, outputs_tolerance, relative_deviation
 
 _HELD = 1 << 30
@@ -104,6 +104,7 @@ class _Verifier:
         self.probed = self.task.train.sample(count, self.seed)
         self.generator = torch.Generator().manual_seed(self.seed)
         ends = self._ends()
+        self._check_reading("weights between both ends", mixed(self.path.start, self.path.end), self.task.splits())
         largest: dict[str, tuple[float, int]] = {}
         before: Weights | None = None
         for index, point in enumerate(progress.track(self.path.points(), "verifying points", len(self.path.edits) + 1)):
@@ -153,7 +154,7 @@ class _Verifier:
         at_end = index in (0, len(self.path.edits))
         if at_end:
             self._require_faithful(point, last=index > 0)
-        self._check_reading(index, self.task.splits() if at_end else (self.probed,))
+        self._check_reading(f"point {index}", None, (self.probed,))
         for split in self.task.splits():
             loss = self._loss(split)
             if not loss < float("inf"):
@@ -186,16 +187,19 @@ class _Verifier:
             self.held[split.name] = torch.cat(held)
         return float(total) / len(split)
 
-    def _check_reading(self, index: int, splits: Iterable[Split]) -> None:
-        """Compare the module with the steps that were read from it, on everything at the ends of the path."""
+    @torch.no_grad()
+    def _check_reading(self, where: str, weights: Weights | None, splits: Iterable[Split]) -> None:
+        """Compare the module with the steps that were read from it, under other weights if any are given."""
         if self.program is None:
             return
+        if weights is not None:
+            self._write(weights)
         for split in splits:
             inputs = (given for given, _ in split.batches(self.task.batch_size))
             outputs = (found for found, _ in self.side_by_side.outputs(split.batches(self.task.batch_size)))
             fault = reading_fault(self.program, weights_of(self.model), zip(inputs, outputs, strict=True))
             if fault:
-                self._say("constant", f"point {index}", fault)
+                self._say("constant", where, fault)
                 self.program = None  # once is enough, and nothing can be proven any more
                 return
 
