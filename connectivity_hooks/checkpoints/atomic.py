@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from connectivity_hooks.checkpoints.litter import PREFIX, SUFFIX, remove_abandoned
-from connectivity_hooks.errors import InputError
+from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.untrusted import require_utf8
 
 
@@ -119,3 +119,9 @@ def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
+
+
+def require_other(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Refuse to write over the file that is read; raise `UsageError`."""
+    if target.exists() and source.exists() and target.samefile(source):
+        raise UsageError(f"{target}: is the file that is read; name another one to write")

@@ -7,6 +7,7 @@ import pathlib
 import click
 
 from connectivity_hooks.checkpoints import convert
+from connectivity_hooks.checkpoints.atomic import require_other
 from connectivity_hooks.cli.plugin_options import plugin_options
 
 
@@ -28,6 +29,7 @@ def command(source: pathlib.Path, target: pathlib.Path, key: str | None, prefix:
     holds several sets of weights, such as trained and averaged (EMA) ones, --key must choose: use the same for both
     ends of a path.
     """
+    require_other(pathlib.Path(source), pathlib.Path(target))
     summary = convert(source, target, key=key, prefix=prefix, dtype=dtype)
     for note in summary.notes:
         click.echo(note, err=True)

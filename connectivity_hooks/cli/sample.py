@@ -9,6 +9,7 @@ import click
 import torch
 
 from connectivity_hooks.checkpoints import write_tensors
+from connectivity_hooks.checkpoints.atomic import require_other
 from connectivity_hooks.cli.numbers import Amount
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.evaluation.spectral_norm import norms_inside, recompute, spectral_norms
@@ -48,6 +49,7 @@ def command(path: str, position: float, out: pathlib.Path, dtype: str | None) ->
     The file has the model's own names: load_state_dict takes it, and timm.create_model(..., checkpoint_path=FILE).
     Batch-norm statistics are the path's own; the vectors of spectral norms are computed from the weights at T.
     """
+    require_other(pathlib.Path(path), out)
     loaded = Path.load(path)
     weights = loaded(position)
     recompute(norms_inside(loaded, position, spectral_norms(loaded.start)), weights)

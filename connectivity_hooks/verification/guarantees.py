@@ -11,6 +11,10 @@ from connectivity_hooks.structure import Program
 from connectivity_hooks.verification.findings import Finding
 from connectivity_hooks.verification.spread import changed_outputs, output_weights
 
+LARGEST = 1e6
+"""A weight that moves on a constant segment is no larger: 0 times infinity is not 0, and silent neurons whose weights
+are huge may overflow for some samples, inside the segment alone. Weights of networks lie far below."""
+
 
 def untrue(path: Path, program: Program) -> Iterator[tuple[int, Finding]]:
     """Yield each guaranteed segment of a polyline whose guarantee the structure refutes, with what is wrong.
@@ -45,6 +49,10 @@ def segment_faults(
         changes, names = changed_outputs(program, before, after)
         if changes:
             yield Finding("constant", where, f"a change of {', '.join(names)} can reach the outputs")
+        for name in sorted(_moved(program, before, after)):
+            largest = max(float(before[name].abs().max()), float(after[name].abs().max()))
+            if not largest <= LARGEST:
+                yield Finding("constant", where, f"{name} holds {largest:.1e}, so that silent neurons may overflow")
         return
     others = sorted(_moved(program, before, after) - output_weights(program))
     if others:
