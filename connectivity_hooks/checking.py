@@ -8,12 +8,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import torch
 from torch import nn
 
 from connectivity_hooks.checkpoints import Checkpoint, fit, read
 from connectivity_hooks.contracts.condition import Condition, Verdict
 from connectivity_hooks.contracts.options import make_options
-from connectivity_hooks.errors import UsageError
+from connectivity_hooks.errors import ConnectivityError, UsageError, one_line
 from connectivity_hooks.features.observation import Observation
 from connectivity_hooks.features.select import feature_layers, proposed_layers, select
 from connectivity_hooks.paths.weights import assign, weights_of
@@ -149,8 +150,26 @@ def check(
     return verdicts(method, observation, str(getattr(checkpoint, "name", checkpoint)))
 
 
-def verdicts(condition: Condition, observation: Observation, checkpoint: str) -> tuple[Verdict, ...]:
-    """Run a condition and tell the plugins; `checkpoint` is the name they are told."""
-    found = tuple(condition.check(observation))
-    registry().notify("condition_checked", checkpoint=checkpoint, verdicts=found)
-    return found
+def verdicts(
+    condition: Condition, observation: Observation, checkpoint: str, *, strict: bool = False
+) -> tuple[Verdict, ...]:
+    """Run a condition and tell the plugins.
+
+    What a condition raises ends it with an invalid verdict, after those it gave; the other conditions are still asked.
+    Errors of this package, which say what was asked wrongly, and a device's memory that ran out are raised.
+
+    Args:
+        condition: The condition.
+        observation: What it looks at.
+        checkpoint: The name that the plugins are told.
+        strict: Raise all that fails.
+    """
+    found: list[Verdict] = []
+    try:
+        found.extend(condition.check(observation))
+    except Exception as error:
+        if strict or isinstance(error, (ConnectivityError, torch.OutOfMemoryError)):
+            raise
+        found.append(Verdict.invalid(condition.name, None, one_line(error)))
+    registry().notify("condition_checked", checkpoint=checkpoint, verdicts=tuple(found))
+    return tuple(found)

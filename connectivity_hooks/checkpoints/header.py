@@ -123,6 +123,17 @@ def shown(name: str) -> str:
     return plain if len(plain) <= 120 else plain[:117] + "..."
 
 
+def shown_key(key: object) -> str:
+    """Return a key of any kind as it may be shown: text and numbers as they are, of others their type alone.
+
+    The text of nested tuples that share their parts is longer than memory, however small their file is.
+    """
+    if isinstance(key, str):
+        return shown(key)
+    small = type(key) is int and abs(key) < 2**63  # Python refuses to write numbers of thousands of digits
+    return str(key) if small else f"(a {shown(type(key).__name__)})"
+
+
 def _parse(raw: bytes) -> dict[str, Any]:
     try:
         text = raw.decode("utf-8")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from connectivity_hooks.checkpoints.header import START, looks_pickled, shown
+from connectivity_hooks.checkpoints.header import START, looks_pickled, shown, shown_key
 from connectivity_hooks.checkpoints.plain import plain_globals
 from connectivity_hooks.checkpoints.reading import read
 from connectivity_hooks.checkpoints.weight_sets import choose, entries
@@ -99,10 +99,8 @@ def _tensors(source: pathlib.Path, state: Mapping[Any, Any]) -> tuple[dict[str, 
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     for name in tensors:
         if not isinstance(name, str):
-            raise InputError(
-                f"{source}: has a tensor under the key {shown(repr(name))}; expected names, as a module has"
-            )
-    return tensors, sorted(shown(str(name)) for name in state if name not in tensors)
+            raise InputError(f"{source}: has a tensor under the key {shown_key(name)}; expected names, as a module has")
+    return tensors, sorted(shown_key(name) for name, value in state.items() if not isinstance(value, Tensor))
 
 
 def _under(source: pathlib.Path, weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from connectivity_hooks.checkpoints.header import shown
+from connectivity_hooks.checkpoints.header import shown, shown_key
 from connectivity_hooks.errors import InputError
 
 KEYS = ("state_dict", "model", "model_state_dict", "module", "net", "weights")
@@ -46,7 +46,7 @@ def choose(source: pathlib.Path, loaded: Any, key: str | None) -> tuple[Mapping[
 
 def entries(names: Mapping[Any, Any]) -> str:
     """Return the first names of a mapping as they may be shown."""
-    return ", ".join(shown(str(name)) for name in list(names)[:8]) or "none"
+    return ", ".join(shown_key(name) for name in list(names)[:8]) or "none"
 
 
 def _sets(loaded: Mapping[Any, Any]) -> list[str]:
@@ -65,7 +65,7 @@ def _is_state(value: Any) -> bool:
 
 def _names(state: Mapping[Any, Any]) -> set[str]:
     """Return the names of tensors as the module itself has them; an average or a wrapper puts some before each."""
-    names = (str(name) for name, value in state.items() if isinstance(value, Tensor))
+    names = (name for name, value in state.items() if isinstance(value, Tensor) and isinstance(name, str))
     return {name.removeprefix("module.").removeprefix("_orig_mod.") for name in names}
 
 

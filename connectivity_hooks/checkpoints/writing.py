@@ -16,7 +16,15 @@ from torch.optim.swa_utils import AveragedModel
 
 from connectivity_hooks import __version__
 from connectivity_hooks.checkpoints.atomic import atomic_write
-from connectivity_hooks.checkpoints.header import DTYPES, Malformed, check_name, longest_name, read_header, shown
+from connectivity_hooks.checkpoints.header import (
+    DTYPES,
+    Malformed,
+    check_name,
+    longest_name,
+    read_header,
+    shown,
+    shown_key,
+)
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.memory import in_words, require_memory
 from connectivity_hooks.untrusted import guarded
@@ -121,7 +129,7 @@ def _state(model: nn.Module, file: str | os.PathLike[str]) -> dict[str, Tensor]:
 def _require_names(file: pathlib.Path, names: Iterable[object], longest: int) -> None:
     for name in names:
         if not isinstance(name, str):
-            raise InputError(f"{file}: a tensor under the key {shown(repr(name))} cannot be stored; names are text")
+            raise InputError(f"{file}: a tensor under the key {shown_key(name)} cannot be stored; names are text")
         try:
             check_name(name, longest)
         except Malformed as fault:

@@ -10,6 +10,7 @@ import click
 from connectivity_hooks.checking import left_out, load_model, observe, verdicts
 from connectivity_hooks.checkpoints import read
 from connectivity_hooks.cli.entry import NOT_MET
+from connectivity_hooks.cli.json_option import json_option
 from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options
 from connectivity_hooks.cli.numbers import Count, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
@@ -60,7 +61,7 @@ Example:
     show_default=True,
     help="Feature maps: mean over space, or every position a neuron.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+@json_option
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Seed of every random choice.")
 @plugin_options
 def command(checkpoint: str, **given: Any) -> int:

@@ -15,6 +15,7 @@ from connectivity_hooks.checking import left_out, load_model, observe, verdicts
 from connectivity_hooks.checkpoints import Checkpoint, read
 from connectivity_hooks.cli.entry import NOT_MET
 from connectivity_hooks.cli.folder import OutputFolder
+from connectivity_hooks.cli.json_option import json_option
 from connectivity_hooks.cli.measuring_options import measuring, measuring_options
 from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options
 from connectivity_hooks.cli.numbers import Number, Seed
@@ -78,7 +79,7 @@ class _Methods:
     "--out", type=click.Path(path_type=pathlib.Path), metavar="DIR", help="Write path files and reports here."
 )
 @click.option("--reporter", "reporters", multiple=True, metavar="NAME", help="Write a plugin's report too.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+@json_option
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Seed of every random choice.")
 @plugin_options
 def command(a: str, b: str, **given: Any) -> int:

@@ -12,6 +12,7 @@ from torch import nn
 from connectivity_hooks.checking import check
 from connectivity_hooks.checkpoints import save
 from connectivity_hooks.cli.folder import OutputFolder
+from connectivity_hooks.cli.json_option import json_option
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.terminal import print_json
 from connectivity_hooks.connection import connect, load_pair
@@ -40,7 +41,7 @@ PROBE = {"fraction": FRACTION, "draws": 1, "iterations": 60}
     help="Folder for checkpoints, path and report.",
 )
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda …")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+@json_option
 @plugin_options
 def command(out: pathlib.Path, device: str, as_json: bool) -> None:
     """Train two networks on scikit-learn's digits with the hooks on, connect them, write a report."""

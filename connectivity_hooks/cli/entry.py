@@ -5,33 +5,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from types import FrameType
 from typing import NoReturn
 
 import click
 
+from connectivity_hooks.cli import descriptors, interruption
 from connectivity_hooks.cli.terminal import say_error
 from connectivity_hooks.errors import ConnectivityError, InputError, UsageError
 from connectivity_hooks.untrusted import require_utf8
 
 NOT_MET = 4
 
-
-class Terminated(BaseException):
-    """SIGTERM arrived; raised so that ``finally`` blocks run."""
+_STATUS: tuple[tuple[tuple[type[BaseException], ...], int], ...] = (
+    ((UsageError,), 2),
+    ((InputError,), 3),
+    ((ConnectivityError, OSError), 1),
+    ((click.Abort, KeyboardInterrupt), 130),
+    ((interruption.Terminated,), 143),
+)
+_ENDED = {130: "interrupted; what was finished is kept", 143: "terminated; what was finished is kept"}
 
 
 def main() -> NoReturn:
     """Run ``connectivity-hooks``."""
-    from connectivity_hooks.cli.group import group
 
-    _run("connectivity-hooks", lambda: group)
+    def command() -> click.Command:
+        from connectivity_hooks.cli.group import group
+
+        return group
+
+    _run("connectivity-hooks", command)
 
 
 def connect() -> NoReturn:
@@ -46,10 +55,18 @@ def connect() -> NoReturn:
 
 
 def _run(program: str, command: Callable[[], click.Command]) -> NoReturn:
-    signal.signal(signal.SIGTERM, _terminate)
+    descriptors.open_missing()
     arguments = sys.argv[1:]
-    _block_plugins(arguments)
-    sys.exit(exit_status(program, command, arguments))
+
+    def listening() -> click.Command:
+        interruption.listen()
+        _block_plugins(arguments)
+        return command()
+
+    status = exit_status(program, listening, arguments)
+    interruption.ignore()
+    descriptors.silence()
+    sys.exit(status)
 
 
 def exit_status(program: str, command: Callable[[], click.Command], arguments: Sequence[str]) -> int:
@@ -58,38 +75,34 @@ def exit_status(program: str, command: Callable[[], click.Command], arguments: S
         for argument in arguments:
             require_utf8(argument, "argument")
         result = command().main(list(arguments), program, standalone_mode=False)
-        sys.stdout.flush()
+        with contextlib.suppress(ValueError):  # code that was run closed it
+            sys.stdout.flush()
         return int(result or 0)
-    except click.UsageError as error:
-        error.show()
-        return 2
-    except click.ClickException as error:
-        error.show()
+    except BaseException as error:
+        if isinstance(error, (SystemExit, GeneratorExit)):
+            raise
+        return _ended_by(interruption.cause_of(error))
+
+
+def _ended_by(error: BaseException) -> int:
+    """Say why the program ends, and return its exit status."""
+    if isinstance(error, click.ClickException):
+        with contextlib.suppress(OSError):
+            error.show()
         return error.exit_code
-    except UsageError as error:
-        return _say(error, 2)
-    except InputError as error:
-        return _say(error, 3)
-    except (ConnectivityError, OSError) as error:
-        return _say(error, 1)
-    except (click.Abort, KeyboardInterrupt):
-        return _say("interrupted; what was finished is kept", 130)
-    except Terminated:
-        return _say("terminated; what was finished is kept", 143)
-    except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":
-            return _say(f"out of device memory: {error}; try a smaller --batch-size", 1)
-        traceback.print_exc()
-        return 1
+    for kinds, status in _STATUS:
+        if isinstance(error, kinds):
+            return _say(_ENDED.get(status, error), status)
+    if type(error).__name__ == "OutOfMemoryError":
+        return _say(f"out of device memory: {error}; try a smaller --batch-size", 1)
+    with contextlib.suppress(OSError):
+        traceback.print_exception(error)
+    return 1
 
 
 def _say(message: object, status: int) -> int:
     say_error(str(message))
     return status
-
-
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated
 
 
 def _block_plugins(arguments: Sequence[str]) -> None:

@@ -21,6 +21,10 @@ LOCK = ".connectivity-hooks.lock"
 UNFINISHED = ".unfinished"
 
 _PATH = ".path.safetensors"
+_FILES = {
+    LOCK, "report.json", "report.html", "report.svg", "evaluation.csv", "stability.json", "stability.html",
+    "stability.svg",
+}  # fmt: skip
 # Every file system in use takes names of so many bytes, and no longer ones.
 _LONGEST_NAME = 255
 
@@ -33,7 +37,8 @@ class OutputFolder:
         progress: Says what an earlier run left that cannot be used.
 
     Raises:
-        InputError: It cannot be made or written, its name is not UTF-8, or another run is writing to it.
+        InputError: It cannot be made or written, its name is not UTF-8, another run is writing to it, or a folder
+            stands where one of its files belongs.
     """
 
     def __init__(self, path: pathlib.Path, progress: Progress = SILENT) -> None:
@@ -42,6 +47,7 @@ class OutputFolder:
         self._progress = progress
         try:
             path.mkdir(parents=True, exist_ok=True)
+            _require_files(path)
             self._lock = _locked(path / LOCK)
         except BlockingIOError:
             raise InputError(f"{path}: another run is writing to this folder; choose another --out") from None
@@ -114,6 +120,14 @@ class OutputFolder:
 
     def _marker(self, builder: str) -> pathlib.Path:
         return self.path / f".{builder}{UNFINISHED}.jsonl"
+
+
+def _require_files(folder: pathlib.Path) -> None:
+    """Refuse a folder in place of a file that a run writes: said now, and not after the computation."""
+    for entry in folder.iterdir():
+        ours = entry.name in _FILES or entry.name.endswith((_PATH, f"{UNFINISHED}.jsonl"))
+        if ours and entry.is_dir() and not entry.is_symlink():
+            raise InputError(f"{entry}: is a folder where a file is to be written; remove it, or choose another --out")
 
 
 def _locked(file: pathlib.Path) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from connectivity_hooks.cli.json_option import json_option
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.terminal import plain, print_json
 from connectivity_hooks.contracts.method import Method
@@ -17,7 +18,7 @@ KINDS = ("conditions", "builders", "aligners", "adapters", "reporters", "command
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+@json_option
 @plugin_options
 def command(as_json: bool) -> None:
     """List every condition, builder, aligner, model adapter, reporter and command that is installed, and its origin."""

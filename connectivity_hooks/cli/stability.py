@@ -11,6 +11,7 @@ import click
 
 from connectivity_hooks.checkpoints import read
 from connectivity_hooks.cli.folder import OutputFolder
+from connectivity_hooks.cli.json_option import json_option
 from connectivity_hooks.cli.measuring_options import measuring, measuring_options
 from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options
 from connectivity_hooks.cli.numbers import Count, Seed
@@ -50,7 +51,7 @@ Example:
     metavar="DIR",
     help="Write the report here; pairs measured there before are kept.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+@json_option
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Seed of every random choice.")
 @plugin_options
 def command(folder: pathlib.Path, out: pathlib.Path | None, **given: Any) -> None:

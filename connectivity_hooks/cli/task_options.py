@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, TypeVar, cast
@@ -19,10 +20,13 @@ F = TypeVar("F", bound=Callable[..., object])
 
 TASK_KEY = "connectivity_hooks.task"
 
+# More threads than cores only wait for each other; some thousands are more than a process can have, and end it.
+_MOST_THREADS = 4 * (os.cpu_count() or 1)
+
 
 def _compute_with(ctx: click.Context, param: click.Parameter, value: str) -> None:
     """Compute with that many threads until the command ends."""
-    count = None if value == "auto" else click.IntRange(1)(value, param, ctx)
+    count = None if value == "auto" else Count(1, _MOST_THREADS)(value, param, ctx)
     ctx.with_resource(threads(count))
 
 

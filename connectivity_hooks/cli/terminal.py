@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
@@ -12,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
+
+from connectivity_hooks.cli.descriptors import write_result
 
 T = TypeVar("T")
 
@@ -24,13 +27,14 @@ def plain(text: str) -> str:
 
 
 def say_error(message: str) -> None:
-    """Say in one line on stderr why the program ends."""
-    sys.stderr.write(f"error: {plain(message)}\n")
+    """Say in one line on stderr why the program ends; a stderr that is full or closed does not change the status."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"error: {plain(message)}\n")
 
 
 def print_json(value: object) -> None:
     """Print one JSON object on stdout."""
-    sys.stdout.write(json.dumps(value, allow_nan=False, ensure_ascii=True) + "\n")
+    write_result(json.dumps(value, allow_nan=False, ensure_ascii=True) + "\n")
 
 
 class Display:
@@ -55,4 +59,5 @@ class Display:
 
     def say(self, message: str) -> None:
         """Show one line."""
-        self._console.print(Text(plain(message)), soft_wrap=True)
+        with contextlib.suppress(OSError):  # a remark that cannot be shown is no reason to end
+            self._console.print(Text(plain(message)), soft_wrap=True)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from connectivity_hooks.cli.entry import NOT_MET
+from connectivity_hooks.cli.json_option import json_option
 from connectivity_hooks.cli.numbers import Count, Number, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import task_flags, task_of, task_options
@@ -44,7 +45,7 @@ Example:
 @click.option(
     "--fail-above", type=Number(), metavar="X", help="Exit with 4 when the training loss is not proven to stay below X."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+@json_option
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Seed of every random choice.")
 @plugin_options
 def command(path: str, **given: Any) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -20,6 +19,7 @@ from connectivity_hooks.features.outputs import tensor_in
 from connectivity_hooks.features.rows import require_plain, require_rows, samples_of_pass
 from connectivity_hooks.features.sample import Reservoir
 from connectivity_hooks.features.select import INPUT, default_layers, proposed_layers, select
+from connectivity_hooks.warning import warn_unraised
 
 _NOT_ALWAYS = (
     "some passes reach it and others do not, or call it another number of times: its rows would be of other samples"
@@ -57,7 +57,7 @@ def capture(
         hooks.
 
     Raises:
-        UsageError: A layer is unknown, or `every` or `samples` is less than 1.
+        UsageError: A layer is unknown or compiled by torch.jit, or `every` or `samples` is less than 1.
 
     A module that torch.compile wrapped and that has run already never calls hooks put on later: the first pass then
     warns, and asking for a layer raises. Attach before the first step.
@@ -167,6 +167,7 @@ class Capture(Mapping[str, Tensor]):
     def _attach(self) -> list[RemovableHandle]:
         modules = dict(self._model.named_modules())
         root = self._root
+        _require_hooks(root, {layer: modules[layer.removesuffix(INPUT)] for layer in self.layers})
         handles = [root.register_forward_pre_hook(Begin(self, root), with_kwargs=True, prepend=True)]
         for layer in self.layers:
             module = modules[layer.removesuffix(INPUT)]
@@ -196,7 +197,7 @@ class Capture(Mapping[str, Tensor]):
         except Exception as error:  # a hook that raises would end the training
             if self._strict:
                 raise
-            warnings.warn(f"capture: a pass is let by: {one_line(error)}", stacklevel=2)
+            warn_unraised(f"capture: a pass is let by: {one_line(error)}")
         finally:
             self._given = []
 
@@ -222,7 +223,7 @@ class Capture(Mapping[str, Tensor]):
         self.problems[layer] = one_line(error)
         for kept in [kept for kept in self._features if modules_of([kept]) == [layer]]:
             del self._features[kept]
-        warnings.warn(f"capture: {layer} is left out: {self.problems[layer]}", stacklevel=2)
+        warn_unraised(f"capture: {layer} is left out: {self.problems[layer]}")
 
     def _copied(self, tensor: Tensor) -> Tensor:
         require_plain(tensor)
@@ -273,10 +274,9 @@ class Capture(Mapping[str, Tensor]):
 
     def _warn_of_silence(self) -> None:
         if self._root is not self._model and not self._fired and self._passes == 1:
-            warnings.warn(
+            warn_unraised(
                 f"capture: no layer fired in a whole forward pass of {type(self._model).__name__}; a compiled module "
-                "ignores hooks that come after its first run: attach before, or capture from the uncompiled module",
-                stacklevel=2,
+                "ignores hooks that come after its first run: attach before, or capture from the uncompiled module"
             )
 
     def _why_missing(self, layer: str) -> str:
@@ -303,6 +303,15 @@ def kept_rows(kept: Tensor, new: Tensor, stay: Tensor) -> Tensor:
     """Return the rows `stay` of those kept and those new, without waiting for the device they are on."""
     rows = stay.pin_memory() if new.device.type == "cuda" else stay
     return torch.cat([kept, new])[rows.to(new.device, non_blocking=True)]
+
+
+def _require_hooks(root: nn.Module, layers: Mapping[str, nn.Module]) -> None:
+    """Refuse what torch.jit compiled: it takes no hooks, and calls none."""
+    for name, module in ({"the model": root} | dict(layers)).items():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise UsageError(
+                f"capture: {name} is compiled by torch.jit, which calls no hooks; use the module it was made of"
+            )
 
 
 def _named(layer: str, calls: list[Tensor]) -> list[tuple[str, Tensor]]:

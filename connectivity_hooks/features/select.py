@@ -6,6 +6,7 @@ import fnmatch
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 
+import torch
 from torch import nn
 from torch.nn.modules import activation
 
@@ -62,9 +63,9 @@ def proposed_layers(model: nn.Module, otherwise: Callable[[nn.Module], tuple[str
 def reachable(model: nn.Module, layers: Iterable[str]) -> tuple[str, ...]:
     """Return `layers` without what never fires, whatever the data, or holds no features.
 
-    These are the model itself, what is inside an `nn.MultiheadAttention` (which reads its weights itself), and what
-    enters an embedding: token numbers. A list of modules is never called: its last entry stands for what it puts out,
-    all its entries for what enters it.
+    These are the model itself, what is inside an `nn.MultiheadAttention` (which reads its weights itself), what
+    torch.jit compiled (it calls no hooks), and what enters an embedding: token numbers. A list of modules is never
+    called: its last entry stands for what it puts out, all its entries for what enters it.
     """
     modules = dict(model.named_modules())
     found: dict[str, None] = {}
@@ -78,6 +79,8 @@ def reachable(model: nn.Module, layers: Iterable[str]) -> tuple[str, ...]:
 
 
 def _entries(name: str, module: nn.Module, *, entering: bool) -> list[str]:
+    if isinstance(module, torch.jit.ScriptModule):
+        return []
     if type(module).forward is not nn.Module.forward:
         return [name]
     children = list(module.named_children())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -20,6 +19,7 @@ from connectivity_hooks.contracts.reporter import Reporter
 from connectivity_hooks.errors import UsageError, near_matches, one_line
 from connectivity_hooks.registry.loading import Broken, Loaded, Origin, PluginFault, installed, load, reason
 from connectivity_hooks.registry.offers import Offers, offers_of
+from connectivity_hooks.warning import warn_unraised
 
 T = TypeVar("T")
 
@@ -99,7 +99,7 @@ class Registry:
         try:
             getattr(self.hook, hook)(**news)
         except Exception as error:  # a stranger's plugin may raise anything
-            warnings.warn(f"a plugin failed in {hook}: {one_line(error)}", stacklevel=2)
+            warn_unraised(f"a plugin failed in {hook}: {one_line(error)}")
 
     def _find(self, entries: Mapping[str, Entry[T]], kind: str, name: str) -> type[T]:
         if name in entries:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import jinja2
 from markupsafe import Markup
 
 from connectivity_hooks.checkpoints.atomic import atomic_text
+from connectivity_hooks.errors import ConnectivityError, InputError
 from connectivity_hooks.reports.plots import as_svg, figure_of, inline
-from connectivity_hooks.untrusted import guarded
 
 if TYPE_CHECKING:
     from connectivity_hooks.reports.report import Saved
@@ -31,12 +32,23 @@ def write_pages(saved: Saved, folder: pathlib.Path) -> None:
     Raises:
         InputError: The report does not hold what the page shows; nothing is written then.
     """
-    with guarded(folder, "the folder of a finished report", "run connect with --out again"):
+    with shown_from(folder / "report.json", "run connect with --out again"):
         picture = draw(saved)
         text = render_html(saved, picture)
     if picture:
         atomic_text(folder / "report.svg", picture)
     atomic_text(folder / "report.html", text)
+
+
+@contextlib.contextmanager
+def shown_from(file: pathlib.Path, remedy: str) -> Iterator[None]:
+    """Say what goes wrong while a page is made in our words: those of the libraries that make it name nothing known."""
+    try:
+        yield
+    except (MemoryError, ConnectivityError):
+        raise
+    except Exception as error:
+        raise InputError(f"{file}: does not hold what a finished report does; {remedy}") from error
 
 
 def draw(saved: Saved) -> str:

@@ -96,6 +96,20 @@ class Report:
         atomic_text(folder / FILE, json.dumps(saved.content, indent=1, allow_nan=False) + "\n")
 
 
+_KINDS: dict[str, type] = {
+    "task": dict,
+    "builders": dict,
+    "conditions": dict,
+    "notes": list,
+    "environment": dict,
+}
+
+
+def _in_words(value: object) -> str:
+    kinds = {dict: "an object", list: "a list", str: "a text", type(None): "null"}
+    return kinds.get(type(value), "a number")
+
+
 @dataclass(frozen=True)
 class Saved:
     """A report as its files have it: the JSON content and the rows of evaluation.csv."""
@@ -112,6 +126,10 @@ def load_saved(folder: pathlib.Path) -> Saved:
     content = read_json(file, "a finished report", REMEDY)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{file}: is not of format {FORMAT}; {REMEDY}")
+    for name, kind in _KINDS.items():
+        found = content.get(name, kind())
+        if not isinstance(found, kind):
+            raise InputError(f"{file}: {name} is {_in_words(found)}, expected {_in_words(kind())}; {REMEDY}")
     with guarded(folder / ROWS, "the table of measurements of a report", REMEDY):
         return Saved(content, tuple(read_rows(folder / ROWS)))
 

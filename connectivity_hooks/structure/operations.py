@@ -246,7 +246,9 @@ def _pool(read: _Read) -> Recognised:
 
 
 def _axes(value: Any) -> int:
-    return int(value.meta["val"].ndim) if isinstance(value, fx.Node) else 0
+    """Return the axes of a tensor; 0 for a number, also one that is read from a tensor (``x.mean().item()``)."""
+    known = value.meta.get("val") if isinstance(value, fx.Node) else None
+    return int(known.ndim) if isinstance(known, Tensor) else 0
 
 
 def _over_space(node: fx.Node) -> bool:

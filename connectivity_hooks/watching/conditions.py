@@ -57,7 +57,7 @@ def answers(
     found: list[Verdict] = []
     for condition in conditions:
         try:
-            found += verdicts(condition, observation, f"step {step}")
+            found += verdicts(condition, observation, f"step {step}", strict=strict)
         except Exception as error:  # a stranger's condition may raise anything
             if strict:
                 raise

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from connectivity_hooks.contracts.condition import Verdict
 from connectivity_hooks.errors import InputError, one_line
+from connectivity_hooks.warning import warn_unraised
 
 
 class Faults:
@@ -34,7 +34,7 @@ class Faults:
             raise InputError(line + when)
         if line not in self.lines:
             self.lines.append(line)
-            warnings.warn(f"watch: {line}{when}; the training goes on", stacklevel=2)
+            warn_unraised(f"watch: {line}{when}; the training goes on")
 
     def say_invalid(self, verdicts: Sequence[Verdict], step: int) -> None:
         """Say what could not be measured."""

@@ -189,3 +189,22 @@ def test_a_number_that_nothing_can_be_done_with_is_wrong_usage(run, ends, flag, 
     status, _, err = run(*ends, flag, value)
     assert status == 2
     assert flag in err
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("builders", [], "builders is a list, expected an object"),
+        ("conditions", None, "conditions is null, expected an object"),
+        ("builders", {"linear": 3}, "does not hold what a finished report does"),
+        ("conditions", {"A": [3]}, "does not hold what a finished report does"),
+    ],
+)
+def test_a_damaged_report_is_named_in_our_own_words(run, ends, tmp_path, field, value, words):
+    run(*ends, "--out", tmp_path, "--points", 3, "--refine", 0)
+    file = tmp_path / "report.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), field: value}))
+    status, _, err = run("report", tmp_path)
+    assert (status, err.count("\n")) == (3, 1)
+    assert f"report.json: {words}" in err
+    assert "has no attribute" not in err

@@ -154,3 +154,13 @@ def test_a_name_that_is_not_utf8_is_refused_before_any_compute(run, ends, worksp
     status, _, err = run(*ends, "--out", tmp_path / os.fsdecode(b"out\xff"))
     assert (status, "not UTF-8" in err) == (3, True)
     assert [file.name for file in tmp_path.iterdir()] == [name.name]
+
+
+@pytest.mark.parametrize("name", [".linear.unfinished.jsonl", "linear.path.safetensors", "report.json"])
+def test_a_folder_in_place_of_a_file_is_said_before_anything_is_computed(tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=f"{name}: is a folder"):
+        OutputFolder(tmp_path)
+    (tmp_path / name).rmdir()
+    with OutputFolder(tmp_path):
+        pass

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from connectivity_hooks.errors import InputError
+from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.features import capture, stream
 from connectivity_hooks.features.window import TARGETS, Window
 
@@ -227,3 +227,38 @@ def test_a_block_that_hands_on_what_entered_gives_that_and_not_what_lies_beside_
     with capture(model, "block", strict=True) as features:
         model(x)
     assert torch.equal(features["block"], x + 1)
+
+
+def test_no_forward_raises_where_warnings_are_errors(capsys):
+    class Strange(nn.Module):
+        def forward(self, x):
+            return {"one": x, "other": x.sum()}
+
+    class Holder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.strange, self.head = Strange(), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.head(self.strange(x)["one"].T if len(x) == 4 else x)
+
+    model = Holder()
+    with warnings.catch_warnings(), capture(model, ["strange", "head"], samples=4) as features:
+        warnings.simplefilter("error")
+        model(torch.randn(4, 4))
+        model(torch.randn(7, 4))
+    assert features.problems["strange"] in capsys.readouterr().err
+
+
+def test_what_torch_jit_compiled_is_refused_by_name_and_not_proposed():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scripted = torch.jit.script(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3)))
+    with pytest.raises(UsageError, match=r"torch\.jit"):
+        capture(scripted)
+    mixed = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), scripted, nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 2))
+    with capture(mixed) as features:
+        mixed(torch.randn(5, 4))
+    assert set(features) == {"1", "4"}
+    with pytest.raises(UsageError, match="2"):
+        capture(mixed, ["2"])

@@ -301,3 +301,30 @@ def test_another_librarys_operation_of_a_known_name_is_not_known():
 
         program = read_program(Model(), torch.randn(2, 4))
     assert [step.operation for step in program.steps if step.kind == "other"] == ["connectivity_hooks_test.relu"]
+
+
+class ScaledByAMean(Layers):
+    def between(self, x):
+        return x * x.mean().item()
+
+
+class ScaledByACount(Layers):
+    def between(self, x):
+        return x + x.long().sum().item()
+
+
+class ScaledByAnAnswer(Layers):
+    def between(self, x):
+        return x * (x.mean() > 0).item()
+
+
+class CutAtAMaximum(Layers):
+    def between(self, x):
+        return x.clamp(max=x.max().item())
+
+
+@pytest.mark.parametrize("kind", [ScaledByAMean, ScaledByACount, ScaledByAnAnswer, CutAtAMaximum])
+def test_a_number_read_from_a_tensor_is_no_tensor_of_neurons(kind):
+    program = read_program(kind().eval(), torch.randn(5, 4))
+    mixing = [step for step in program.steps if step.operation in ("aten.mul", "aten.add", "aten.clamp")]
+    assert [step.kind for step in mixing] == ["other"]

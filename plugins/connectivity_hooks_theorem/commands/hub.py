@@ -12,6 +12,7 @@ from torch import nn
 
 from connectivity_hooks.checkpoints import write_tensors
 from connectivity_hooks.checkpoints.atomic import require_target
+from connectivity_hooks.cli.json_option import json_option
 from connectivity_hooks.cli.numbers import Amount, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
@@ -52,7 +53,7 @@ Example:
     metavar="X",
     help="Stop at this training loss; paths over the hub are bounded by no less than the hub's own.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+@json_option
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Seed of every random choice.")
 @plugin_options
 def command(out: pathlib.Path, **given: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from connectivity_hooks.cli.folder import OutputFolder
+from connectivity_hooks.cli.json_option import json_option
 from connectivity_hooks.cli.numbers import Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
@@ -61,7 +62,7 @@ class _Ray:
     help="Write the path of each checkpoint to the hub here; those there already are kept.",
 )
 @click.option("--pairs", is_flag=True, help="Write the joined path of every two checkpoints too.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+@json_option
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Seed of every random choice.")
 @plugin_options
 def command(checkpoints: Sequence[str], out: pathlib.Path, **given: Any) -> None:

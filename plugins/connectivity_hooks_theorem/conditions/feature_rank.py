@@ -55,6 +55,8 @@ class FeatureRank(Condition):
                 yield self._verdict(layer, gathered[layer])
 
     def _verdict(self, layer: str, covariance: Covariance) -> Verdict:
+        if not covariance.neurons:
+            return Verdict.invalid(self.name, layer, "it has no neurons")
         possible = min(covariance.neurons, covariance.count - 1)
         if possible < 1:
             return Verdict.invalid(self.name, layer, f"a rank needs two samples or more, found {covariance.count}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -102,6 +103,8 @@ class SubnetworkCondition(Condition):
         losses = mean_losses(fit.outputs, targets, observation.loss)
         best = int(losses.argmin())
         increase, allowed = float(losses[best]) - own, self.options.epsilon
+        if not math.isfinite(increase):
+            return Verdict.invalid(self.name, layer, "no trained sub-network has a finite loss")
         details: dict[str, float | int | str | None] = {
             "loss": float(losses[best]),
             "loss_own": own,

@@ -14,4 +14,6 @@ def usable_features(observation: Observation, layer: str) -> Tensor | str:
         features = observation.features(layer)
     except KeyError:
         return observation.why_not(layer)
+    if not features.shape[1]:
+        return "it has no neurons"
     return features if bool(torch.isfinite(features).all()) else "its features hold NaN or Inf"

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 import connectivity_hooks as ch
-from connectivity_hooks.checking import observe
+from connectivity_hooks.checking import make_condition, observe
+from connectivity_hooks.checking import verdicts as checking_verdicts
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.features.observation import Observation
 from connectivity_hooks.registry import registry
@@ -269,3 +270,31 @@ def test_proposed_layers_that_cannot_be_measured_are_said(task):
     with pytest.warns(UserWarning, match=r"check: layers that cannot be looked at: .*silent:input \(never fired"):
         found = ch.check(Known().eval(), task, "feature-rank")
     assert "silent:input" not in {verdict.layer for verdict in found}
+
+
+@pytest.mark.parametrize("name", sorted(registry().conditions))
+def test_a_layer_without_neurons_and_a_single_sample_end_no_check(name):
+    empty = nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.ReLU(), nn.Linear(4, 0), nn.Linear(0, 3))
+    small = nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.ReLU(), nn.Linear(4, 3))
+    for model, count in ((empty, 20), (small, 1)):
+        x, y = torch.randn(count, 12), torch.arange(count) % 3
+        task = Task(factory=nn.Identity, train=CachedSplit("train", x, y), loss=LOSSES["cross-entropy"])
+        assert ch.check(model.eval(), task, name)
+
+
+def test_what_a_condition_raises_is_one_invalid_verdict():
+    class Raising(type(make_condition("feature-rank"))):
+        def check(self, observation):
+            yield from list(super().check(observation))[:1]
+            raise ZeroDivisionError("by nothing")
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.ReLU(), nn.Linear(4, 3)).eval()
+    split = CachedSplit("train", torch.randn(20, 12), torch.arange(20) % 3)
+    observation = Observation(model, split, LOSSES["cross-entropy"], ["2"])
+    made = make_condition("feature-rank")
+    raising = Raising(made.options, seed=0, progress=made.progress)
+    found = checking_verdicts(raising, observation, "here")
+    assert [verdict.status for verdict in found][1:] == ["invalid"]
+    assert "by nothing" in found[-1].reason
+    with pytest.raises(ZeroDivisionError):
+        checking_verdicts(raising, observation, "here", strict=True)
