@@ -101,7 +101,7 @@ def is_small(model: nn.Module, inputs: Tensor, samples: int) -> bool:
     counter = FlopCounterMode(display=False)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), counter:
-            model(inputs)
+            model(inputs.clone())
     except Exception:  # a stranger's module that cannot be counted is left to PyTorch
         return False
     return 0 < counter.get_total_flops() * samples <= _LARGE * len(inputs)
@@ -237,7 +237,7 @@ def _sharing(model: nn.Module, inputs: Tensor, count: int) -> list[nn.Module]:
     try:
         copies = [copy.deepcopy(model, dict(known)) for _ in range(count)]
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            alike = all(torch.equal(each(inputs), model(inputs)) for each in copies[:1])
+            alike = all(torch.equal(each(inputs.clone()), model(inputs.clone())) for each in copies[:1])
     except Exception:  # a stranger's module may refuse to be copied in any way
         return []
     return copies if alike and all(_places(each) == _places(model) for each in copies) else []

@@ -58,8 +58,8 @@ def _held(loader: Any, where: str, cache_limit: int) -> Arrays | Iterable[Arrays
     batches = _Batches(_ordered(loader), where)
     inputs, targets, size = [], [], 0
     for x, y in batches:
-        inputs.append(x)
-        targets.append(y)
+        inputs.append(x.clone())  # the loader may fill the same buffers again
+        targets.append(y.clone())
         size += x.numel() * x.element_size()
         if size > cache_limit:
             return batches
