@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from connectivity_hooks.errors import InputError, UsageError, near_matches, one_line
+from connectivity_hooks.errors import InputError, UsageError, near_matches
+from connectivity_hooks.strangers import guarded_call, unlike_plain
 from connectivity_hooks.tasks.references import call, parse, resolve
 
 Augment = Callable[[Tensor], Tensor]
@@ -66,13 +67,9 @@ def check_augment(augment: Augment, inputs: Tensor, spec: str) -> None:
     Raises:
         InputError: It fails, or gives another shape or numbers that are not finite.
     """
-    try:
-        with torch.random.fork_rng():
-            found = augment(inputs)
-    except Exception as error:  # whatever a stranger's function raises means that the inputs do not fit it
-        reason = one_line(error, 200)
-        raise InputError(f"--augment {spec}: fails on inputs of shape {tuple(inputs.shape)}: {reason}") from None
-    if not isinstance(found, Tensor) or found.shape != inputs.shape or found.dtype != inputs.dtype:
+    with torch.random.fork_rng(), guarded_call(f"--augment {spec}: fails on inputs of shape {tuple(inputs.shape)}"):
+        found = augment(inputs)
+    if unlike_plain(found) or found.shape != inputs.shape or found.dtype != inputs.dtype:
         what = f"{tuple(found.shape)} {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
         raise InputError(f"--augment {spec}: gives {what} for {tuple(inputs.shape)} {inputs.dtype}, expected the same")
     if not bool(found.isfinite().all()):

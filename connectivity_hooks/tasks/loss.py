@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -71,6 +72,22 @@ class Loss:
                 f"loss {self.name}: outputs have shape {tuple(outputs.shape)}, targets {tuple(targets.shape)}; "
                 "expected the same"
             )
+
+
+def check_probabilities(loss: str, targets: Tensor, where: str) -> None:
+    """Raise `InputError` where a loss takes probabilities and targets (N, …) are none; it would not be convex there.
+
+    Args:
+        loss: Name of the loss: ``cross-entropy`` takes weights of classes ≥ 0, ``bce`` values in [0, 1].
+        targets: All targets of a split.
+        where: The first words of the message.
+    """
+    if loss not in ("cross-entropy", "bce") or (loss == "cross-entropy" and not targets.is_floating_point()):
+        return
+    low, high = float(targets.min()), float(targets.max())  # either is NaN if one value is
+    if not (low >= 0 and high <= (1 if loss == "bce" else sys.float_info.max)):
+        expected = "values in [0, 1]" if loss == "bce" else "finite probabilities of classes, none below 0"
+        raise InputError(f"{where} targets lie in [{low:g}, {high:g}]; loss {loss} expects {expected}")
 
 
 def resolve_loss(spec: str, convex: bool | None = None) -> Loss:
