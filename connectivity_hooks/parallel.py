@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
-from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TypeAlias
 
@@ -25,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from connectivity_hooks.errors import InputError, UsageError
-from connectivity_hooks.strangers import guarded_call, unlike_floats
+from connectivity_hooks.strangers import Pass, guarded_call, unlike_floats
 from connectivity_hooks.structure.untouched import Attributes
 
 Batch: TypeAlias = tuple[Tensor, Tensor]
@@ -217,25 +216,14 @@ class SideBySide:
         inputs, targets = batch
         model = self._free.get()
         try:
-            with guarded_call(_Failing(model, inputs)):
+            with guarded_call(Pass(model, inputs)):
                 outputs = model(inputs)
         finally:
             self._free.put(model)
         found = unlike_floats(outputs)
         if found is not None:
-            raise InputError(f"{_Failing(model, inputs)}: returned {found}, expected a plain tensor of floats")
+            raise InputError(f"{Pass(model, inputs)}: returned {found}, expected a plain tensor of floats")
         return outputs, targets
-
-
-@dataclass(frozen=True)
-class _Failing:
-    """The first words about a forward pass that fails; made only then."""
-
-    model: nn.Module
-    inputs: Tensor
-
-    def __str__(self) -> str:
-        return f"the model ({type(self.model).__name__}) on a batch of inputs {tuple(self.inputs.shape)}"
 
 
 def _pool(count: int) -> ThreadPoolExecutor:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from connectivity_hooks.errors import ConnectivityError, InputError, one_line
 
@@ -29,11 +31,27 @@ def guarded_call(doing: object) -> Iterator[None]:
         InputError: ``DOING: REASON``.
     """
     try:
-        yield
+        with no_exit(doing):
+            yield
     except (ConnectivityError, torch.OutOfMemoryError):
         raise
+    except Exception as error:
+        raise InputError(f"{doing}: {one_line(error, 200)}") from error
+
+
+@contextlib.contextmanager
+def no_exit(doing: object) -> Iterator[None]:
+    """Turn what would end the program, such as ``sys.exit()`` in a model, into an `InputError`; other errors pass.
+
+    For calls through which exceptions of ours travel, such as those of hooks that end a pass early.
+
+    Raises:
+        InputError: ``DOING: REASON``.
+    """
+    try:
+        yield
     except BaseException as error:
-        if is_interruption(error):
+        if isinstance(error, Exception) or is_interruption(error):
             raise
         raise InputError(f"{doing}: {one_line(error, 200)}") from error
 
@@ -63,6 +81,18 @@ def guarded_batches(batches: Iterable[Any], whose: str) -> Iterator[Any]:
         if batch is _END:
             return
         yield batch
+
+
+@dataclass(frozen=True)
+class Pass:
+    """The first words about a forward pass that fails; made only then."""
+
+    model: nn.Module
+    inputs: object
+
+    def __str__(self) -> str:
+        shapes = " and ".join(str(tuple(leaf.shape)) for leaf in tree_leaves(self.inputs) if isinstance(leaf, Tensor))
+        return f"the model ({type(self.model).__name__}) on a batch of inputs {shapes}"
 
 
 def unlike_plain(value: object) -> str | None:

@@ -46,7 +46,7 @@ class Loss:
         self.check(outputs, targets)
         try:
             return self.per_sample(outputs.double(), _floats(targets, torch.float64))
-        except (InputError, RuntimeError, TypeError):  # class weights in float32 beside it, a device without float64
+        except Exception:  # class weights in float32 beside it, a device without float64
             with guarded_call(_Failing(self.name, outputs, targets)):
                 return self.per_sample(outputs.float(), _floats(targets, torch.float32))
 

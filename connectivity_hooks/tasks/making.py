@@ -95,6 +95,8 @@ def check_task(task: Task, model: nn.Module) -> None:
         check_probabilities(task.loss.name, split.targets(), f"{task.data_name or 'data'}: {split.name}")
         with guarded_call(f"loss {task.loss.name}: fails on two samples"):
             values = task.loss.per_sample(outputs, targets)
+        if bool(outputs.isfinite().all()) and bool(values.isnan().any()):
+            raise InputError(f"loss {task.loss.name}: is NaN for finite outputs of two samples; mend it")
         if values.shape != (len(targets),):
             raise InputError(f"loss {task.loss.name}: gives {tuple(values.shape)}, expected ({len(targets)},)")
 

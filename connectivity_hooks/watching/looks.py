@@ -20,7 +20,6 @@ from connectivity_hooks.features.capture import Capture, capture
 from connectivity_hooks.features.observation import Observation
 from connectivity_hooks.features.stream import forward
 from connectivity_hooks.features.window import TARGETS, Window
-from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks.loss import Loss
 from connectivity_hooks.watching.passed import PassedObservation, PassedSplit
 from connectivity_hooks.watching.probe import ProbeSplit, mapped
@@ -117,10 +116,10 @@ class ProbeLook(Look):
         with undisturbed(self.model), warnings.catch_warnings(), capture(self.model, self.layers) as features:
             warnings.simplefilter("ignore")  # what the capture warns of is returned here
             try:
-                with torch.no_grad(), guarded_call(_unfit(batch[0], self.model)):
+                with torch.no_grad():
                     forward(self.model, batch)
             except Exception as error:
-                return [one_line(error)]
+                return [f"probe: inputs {_shapes(batch[0])} do not fit {type(self.model).__name__}: {one_line(error)}"]
         self.layers = called(self.layers, features)
         return [_missing(features, layer) for layer in self.layers if layer not in features]
 
@@ -217,10 +216,6 @@ def _missing(features: Capture, layer: str) -> str:
     except KeyError as error:
         return str(error.args[0])
     return ""
-
-
-def _unfit(inputs: Any, model: nn.Module) -> str:
-    return f"probe: inputs {_shapes(inputs)} do not fit {type(model).__name__}"
 
 
 def _shapes(inputs: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import pathlib
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,8 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.features.observation import Observation
 from connectivity_hooks.parallel import SideBySide
 from connectivity_hooks.strangers import guarded_call
+from connectivity_hooks.tasks.augmenting import resolve_augment
 from connectivity_hooks.tasks.data import callables
 from connectivity_hooks.tasks.loss import LOSSES, check_probabilities, custom_loss
 from connectivity_hooks.tasks.making import check_task, make_task
@@ -222,3 +225,32 @@ def test_an_endless_loader_without_a_length_is_refused(rows: int, monkeypatch: p
     monkeypatch.setattr(callables, "_MOST_SAMPLES", 100)
     with pytest.raises(InputError, match="does not end"):
         held(Loader(lambda: itertools.repeat((INPUTS[:rows], TARGETS[:rows]))))
+
+
+@pytest.mark.parametrize("error", ENDINGS, ids=repr)
+def test_a_check_of_a_model_that_fails_on_a_larger_batch(error: BaseException) -> None:
+    model = nn.Sequential(nn.Linear(3, 3), Later(raising(error)))
+    split = CachedSplit("train", INPUTS, TARGETS)
+    observation = Observation(model, split, LOSSES["cross-entropy"], ["0"], batch_size=6)
+    with pytest.raises(InputError, match=r"the model \(Sequential\) on a batch of inputs \(6, 3\)"):
+        observation.features("0")
+
+
+def test_a_loss_that_is_nan_is_refused_before_anything_is_computed() -> None:
+    loss = custom_loss("own", lambda outputs, targets: outputs.sum(1) * float("nan"), convex=False)
+    task = dataclasses.replace(task_of(lambda: nn.Linear(3, 3)), loss=loss)
+    with pytest.raises(InputError, match="loss own: is NaN"):
+        check_task(task, task.model())
+
+
+def test_an_augmentation_that_fails_later_or_writes_is_guarded(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import sys\n\n\ndef make():\n    return lambda x: sys.exit(3) if len(x) > 3 else x.mul_(2)\n"
+    )
+    augment = resolve_augment(f"{tmp_path / 'own.py'}:make")
+    assert augment is not None
+    few = INPUTS[:2].clone()
+    assert torch.equal(augment(few), 2 * INPUTS[:2])
+    assert torch.equal(few, INPUTS[:2])
+    with pytest.raises(InputError, match=r"fails on inputs of shape \(6, 3\): SystemExit: 3"):
+        augment(INPUTS)
