@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from connectivity_hooks.errors import UsageError
+from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.strangers import Pass, guarded_call, unlike_floats
 from connectivity_hooks.structure.untouched import Attributes
 
 Batch: TypeAlias = tuple[Tensor, Tensor]
@@ -101,7 +102,7 @@ def is_small(model: nn.Module, inputs: Tensor, samples: int) -> bool:
     counter = FlopCounterMode(display=False)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), counter:
-            model(inputs)
+            model(inputs.clone())
     except Exception:  # a stranger's module that cannot be counted is left to PyTorch
         return False
     return 0 < counter.get_total_flops() * samples <= _LARGE * len(inputs)
@@ -215,9 +216,14 @@ class SideBySide:
         inputs, targets = batch
         model = self._free.get()
         try:
-            return model(inputs), targets
+            with guarded_call(Pass(model, inputs)):
+                outputs = model(inputs)
         finally:
             self._free.put(model)
+        found = unlike_floats(outputs)
+        if found is not None:
+            raise InputError(f"{Pass(model, inputs)}: returned {found}, expected a plain tensor of floats")
+        return outputs, targets
 
 
 def _pool(count: int) -> ThreadPoolExecutor:
@@ -237,7 +243,7 @@ def _sharing(model: nn.Module, inputs: Tensor, count: int) -> list[nn.Module]:
     try:
         copies = [copy.deepcopy(model, dict(known)) for _ in range(count)]
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            alike = all(torch.equal(each(inputs), model(inputs)) for each in copies[:1])
+            alike = all(torch.equal(each(inputs.clone()), model(inputs.clone())) for each in copies[:1])
     except Exception:  # a stranger's module may refuse to be copied in any way
         return []
     return copies if alike and all(_places(each) == _places(model) for each in copies) else []

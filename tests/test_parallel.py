@@ -9,7 +9,7 @@ from small_networks import certified, mlp, trained, vector_task
 from torch import nn
 
 import connectivity_hooks as ch
-from connectivity_hooks.errors import UsageError
+from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.parallel import SideBySide, fastest, is_small, is_undivided, most, undivided
 from connectivity_hooks.paths import Path
 from connectivity_hooks.tasks import CachedSplit
@@ -154,7 +154,7 @@ def test_a_fault_of_the_module_comes_out_and_settings_come_back():
             return super().forward(x)
 
     given = [*batches(4), *batches(1, samples=3)]
-    with pytest.raises(ValueError, match="this batch"):
+    with pytest.raises(InputError, match=r"\(3, 4\): ValueError: this batch"):
         outputs(Failing(4, 3), given)
     assert torch.get_num_threads() == 2
     assert not is_undivided()

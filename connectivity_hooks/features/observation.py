@@ -14,6 +14,7 @@ from connectivity_hooks.features.calls import called, modules_of
 from connectivity_hooks.features.noting import NotingCapture
 from connectivity_hooks.features.stream import evaluation_mode, forward
 from connectivity_hooks.features.view import neurons_last
+from connectivity_hooks.strangers import Pass, guarded_call
 from connectivity_hooks.tasks.loss import Loss
 from connectivity_hooks.tasks.split import Split
 
@@ -101,7 +102,8 @@ class Observation:
 
     def _fired(self) -> list[str]:
         inputs, _ = next(self._small_batches())
-        with NotingCapture(self.model, modules_of(self.layers)) as seen, evaluation_mode(self.model), torch.no_grad():
+        seen, guard = NotingCapture(self.model, modules_of(self.layers)), guarded_call(Pass(self.model, inputs))
+        with seen, evaluation_mode(self.model), torch.no_grad(), guard:
             forward(self.model, (inputs,))
         return list(seen)
 
@@ -117,7 +119,7 @@ class Observation:
         seen = NotingCapture(self.model, modules_of(layers))
         with seen, evaluation_mode(self.model):
             for inputs, targets in loader:
-                with torch.no_grad():
+                with torch.no_grad(), guarded_call(Pass(self.model, inputs)):
                     forward(self.model, (inputs,))
                 found = {layer: self._neurons(layer, seen, len(targets)) for layer in layers}
                 yield {layer: value for layer, value in found.items() if value is not None}, targets

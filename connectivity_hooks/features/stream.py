@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from connectivity_hooks.features.capture import capture
 from connectivity_hooks.features.rows import samples_of_batch
+from connectivity_hooks.strangers import Pass, no_exit
 
 B = TypeVar("B")
 
@@ -59,8 +60,12 @@ def forward(model: nn.Module, batch: Any) -> Any:
 
     Returns:
         What the model returns.
+
+    Raises:
+        InputError: It would end the program.
     """
     inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
-    if isinstance(inputs, Mapping):
-        return model(**inputs)
-    return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
+    with no_exit(Pass(model, inputs)):
+        if isinstance(inputs, Mapping):
+            return model(**inputs)
+        return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)

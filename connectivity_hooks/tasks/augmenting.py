@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from connectivity_hooks.errors import InputError, UsageError, near_matches, one_line
+from connectivity_hooks.errors import InputError, UsageError, near_matches
+from connectivity_hooks.strangers import guarded_call, unlike_plain
 from connectivity_hooks.tasks.references import call, parse, resolve
 
 Augment = Callable[[Tensor], Tensor]
@@ -56,24 +57,31 @@ def resolve_augment(spec: str | None) -> Augment | None:
     made = call(reference, resolve(reference))
     if not callable(made):
         raise InputError(f"--augment {spec}: gives a {type(made).__name__}, expected a function of a batch of inputs")
-    function: Augment = made
-    return function
+    return _guarded(made, spec)
+
+
+def _guarded(function: Augment, spec: str) -> Augment:
+    """Return a stranger's augmentation that works on a copy, with whatever it gives or raises looked at."""
+
+    def augment(inputs: Tensor) -> Tensor:
+        with guarded_call(f"--augment {spec}: fails on inputs of shape {tuple(inputs.shape)}"):
+            found = function(inputs.clone())
+        if unlike_plain(found) or found.shape != inputs.shape or found.dtype != inputs.dtype:
+            what = f"{tuple(found.shape)} {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
+            like = f"{tuple(inputs.shape)} {inputs.dtype}"
+            raise InputError(f"--augment {spec}: gives {what} for {like}, expected the same, a plain tensor")
+        return found
+
+    return augment
 
 
 def check_augment(augment: Augment, inputs: Tensor, spec: str) -> None:
     """Augment a few inputs (N, …) and check what comes out; the global random state is kept.
 
     Raises:
-        InputError: It fails, or gives another shape or numbers that are not finite.
+        InputError: It fails, gives another shape, or gives numbers that are not finite.
     """
-    try:
-        with torch.random.fork_rng():
-            found = augment(inputs)
-    except Exception as error:  # whatever a stranger's function raises means that the inputs do not fit it
-        reason = one_line(error, 200)
-        raise InputError(f"--augment {spec}: fails on inputs of shape {tuple(inputs.shape)}: {reason}") from None
-    if not isinstance(found, Tensor) or found.shape != inputs.shape or found.dtype != inputs.dtype:
-        what = f"{tuple(found.shape)} {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
-        raise InputError(f"--augment {spec}: gives {what} for {tuple(inputs.shape)} {inputs.dtype}, expected the same")
+    with torch.random.fork_rng():
+        found = augment(inputs)
     if not bool(found.isfinite().all()):
         raise InputError(f"--augment {spec}: gives numbers that are not finite")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from connectivity_hooks.errors import ConnectivityError, InputError, UsageError, near_matches, one_line
+from connectivity_hooks.errors import InputError, UsageError, near_matches
+from connectivity_hooks.strangers import guarded_call, unlike_floats
 from connectivity_hooks.tasks.references import parse, resolve
 
 PerSample = Callable[[Tensor, Tensor], Tensor]
@@ -41,10 +43,12 @@ class Loss:
 
         In float32 a loss of 1e-4 is known to three digits only, since it is a difference of outputs of size 10.
         """
+        self.check(outputs, targets)
         try:
             return self.per_sample(outputs.double(), _floats(targets, torch.float64))
-        except (InputError, RuntimeError, TypeError):  # class weights in float32 beside it, a device without float64
-            return self.per_sample(outputs.float(), _floats(targets, torch.float32))
+        except Exception:  # class weights in float32 beside it, a device without float64
+            with guarded_call(_Failing(self.name, outputs, targets)):
+                return self.per_sample(outputs.float(), _floats(targets, torch.float32))
 
     def predictions(self, outputs: Tensor) -> int:
         """Return how many predictions one sample's error is the mean of: 1, or the number of its positions or labels.
@@ -58,8 +62,9 @@ class Loss:
 
     def check(self, outputs: Tensor, targets: Tensor) -> None:
         """Raise `InputError` when a batch of outputs and targets does not fit this loss."""
-        if not isinstance(outputs, Tensor):
-            raise InputError(f"loss {self.name}: the model returned {type(outputs).__name__}, expected one tensor")
+        found = unlike_floats(outputs)
+        if found is not None:
+            raise InputError(f"loss {self.name}: the model returned {found}, expected a plain tensor of floats")
         if self.name == "cross-entropy":
             _check_classes(outputs, targets)
         elif self.name in LOSSES and outputs.shape != targets.shape:
@@ -67,6 +72,22 @@ class Loss:
                 f"loss {self.name}: outputs have shape {tuple(outputs.shape)}, targets {tuple(targets.shape)}; "
                 "expected the same"
             )
+
+
+def check_probabilities(loss: str, targets: Tensor, where: str) -> None:
+    """Raise `InputError` where a loss takes probabilities and targets (N, …) are none; it would not be convex there.
+
+    Args:
+        loss: Name of the loss: ``cross-entropy`` takes weights of classes ≥ 0, ``bce`` values in [0, 1].
+        targets: All targets of a split.
+        where: The first words of the message.
+    """
+    if loss not in ("cross-entropy", "bce") or (loss == "cross-entropy" and not targets.is_floating_point()):
+        return
+    low, high = float(targets.min()), float(targets.max())  # either is NaN if one value is
+    if not (low >= 0 and high <= (1 if loss == "bce" else sys.float_info.max)):
+        expected = "values in [0, 1]" if loss == "bce" else "finite probabilities of classes, none below 0"
+        raise InputError(f"{where} targets lie in [{low:g}, {high:g}]; loss {loss} expects {expected}")
 
 
 def resolve_loss(spec: str, convex: bool | None = None) -> Loss:
@@ -97,19 +118,30 @@ def custom_loss(name: str, function: PerSample, *, convex: bool) -> Loss:
     """
 
     def per_sample(outputs: Tensor, targets: Tensor) -> Tensor:
-        try:
-            values = function(outputs, targets)
-        except ConnectivityError:
-            raise
-        except Exception as error:  # a stranger's function may raise anything
-            shapes = f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
-            raise InputError(f"loss {name}: fails on {shapes}: {one_line(error)}") from error
-        if not isinstance(values, Tensor) or len(targets) not in values.shape[:1]:
-            found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-            raise InputError(f"loss {name}: expected one value per sample ({len(targets)},), found {found}")
+        with guarded_call(_Failing(name, outputs, targets)):
+            values = function(outputs.clone(), targets.clone())  # copies: it may write to them
+        found = unlike_floats(values)
+        if found is not None:
+            raise InputError(f"loss {name}: expected a plain tensor of floating numbers, found {found}")
+        if len(targets) not in values.shape[:1]:
+            raise InputError(
+                f"loss {name}: expected one value per sample ({len(targets)},), found {tuple(values.shape)}"
+            )
         return _mean_over_rest(values)
 
     return Loss(name, per_sample, None, convex)
+
+
+@dataclass(frozen=True)
+class _Failing:
+    """The first words of a failure; made of the shapes only when it comes."""
+
+    name: str
+    outputs: Tensor
+    targets: Tensor
+
+    def __str__(self) -> str:
+        return f"loss {self.name}: fails on outputs {tuple(self.outputs.shape)} and targets {tuple(self.targets.shape)}"
 
 
 def _floats(targets: Tensor, dtype: torch.dtype) -> Tensor:
@@ -162,6 +194,11 @@ def _check_classes(outputs: Tensor, targets: Tensor) -> None:
     shape = tuple(outputs.shape)
     if outputs.ndim < 2:
         raise InputError(f"loss cross-entropy: expected outputs (samples, classes, …), found {shape}")
+    if outputs.shape[1] < 2:
+        raise InputError(
+            f"loss cross-entropy: outputs {shape} have one class, for which it is always 0; for one logit or a mask "
+            "give --loss bce, for real targets --loss mse"
+        )
     if targets.is_floating_point():
         if outputs.shape != targets.shape:
             raise InputError(

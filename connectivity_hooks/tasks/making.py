@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from connectivity_hooks.checkpoints import Checkpoint
 from connectivity_hooks.errors import InputError, UsageError, near_matches, one_line
+from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks.augmenting import check_augment, resolve_augment
 from connectivity_hooks.tasks.data.loading import Placement, load_data
-from connectivity_hooks.tasks.loss import resolve_loss
+from connectivity_hooks.tasks.loss import check_probabilities, resolve_loss
 from connectivity_hooks.tasks.models import model_factory
 from connectivity_hooks.tasks.skeleton import check_size
 from connectivity_hooks.tasks.split import Split
@@ -91,20 +92,20 @@ def check_task(task: Task, model: nn.Module) -> None:
         task.loss.check(outputs, targets)
         if task.loss.name == "cross-entropy" and not targets.is_floating_point():
             _check_labels(split, outputs.shape[1], task.data_name)
-        values = task.loss.per_sample(outputs, targets)
+        check_probabilities(task.loss.name, split.targets(), f"{task.data_name or 'data'}: {split.name}")
+        with guarded_call(f"loss {task.loss.name}: fails on two samples"):
+            values = task.loss.per_sample(outputs, targets)
+        if bool(outputs.isfinite().all()) and bool(values.isnan().any()):
+            raise InputError(f"loss {task.loss.name}: is NaN for finite outputs of two samples; mend it")
         if values.shape != (len(targets),):
             raise InputError(f"loss {task.loss.name}: gives {tuple(values.shape)}, expected ({len(targets)},)")
 
 
 def _run(model: nn.Module, inputs: Tensor, task: Task) -> Tensor:
-    try:
-        with torch.no_grad():
-            outputs: Tensor = model(inputs)
-    except Exception as error:  # whatever a stranger's forward raises means that the inputs do not fit it
-        raise InputError(
-            f"{task.data_name or 'data'}: inputs of shape {tuple(inputs.shape[1:])} do not fit the model "
-            f"{task.model_name or type(model).__name__}: {one_line(error, 200)}"
-        ) from None
+    name = task.model_name or type(model).__name__
+    unfit = f"{task.data_name or 'data'}: inputs of shape {tuple(inputs.shape[1:])} do not fit the model {name}"
+    with torch.no_grad(), guarded_call(unfit):
+        outputs: Tensor = model(inputs)
     return outputs
 
 
@@ -124,6 +125,8 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
+        if device.type == "meta":
+            raise ValueError("its tensors have no values")
     except Exception as error:  # every backend has its own way to say no
         raise UsageError(
             f"--device {name}: cannot be used here ({one_line(error, 120)}); try auto, cpu or cuda"

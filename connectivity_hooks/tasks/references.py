@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from connectivity_hooks.errors import ConnectivityError, InputError, UsageError, near_matches, one_line
+from connectivity_hooks.errors import InputError, UsageError, near_matches, one_line
+from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.untrusted import parse_literal
 
 _SHOWN = 60
@@ -66,10 +67,8 @@ def resolve(reference: Reference) -> Callable[..., Any]:
         UsageError: It has nothing callable of that name.
     """
     module = _import_file(reference.home) if reference.home.endswith(".py") else _import_module(reference.home)
-    try:
+    with guarded_call(f"{reference.home}:{reference.name} fails"):  # a module may look names up by code of its own
         found = getattr(module, reference.name, None)
-    except Exception as error:  # a module may look names up by code of its own
-        raise InputError(f"{reference.home}:{reference.name} fails: {one_line(error)}") from error
     if found is None:
         public = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
         raise UsageError(f"{reference.home} has no {reference.name!r}; {near_matches(reference.name, public)}")
@@ -85,12 +84,8 @@ def call(reference: Reference, function: Callable[..., Any]) -> Any:
     Raises:
         InputError: The call fails.
     """
-    try:
+    with guarded_call(f"{reference.home}:{reference.name} fails"):
         return function(**reference.arguments)
-    except ConnectivityError:
-        raise
-    except (Exception, SystemExit) as error:  # a stranger's function may raise anything
-        raise InputError(f"{reference.home}:{reference.name} fails: {one_line(error)}") from error
 
 
 def _literal(key: str, text: str) -> Any:
@@ -122,10 +117,11 @@ def _import_file(file: str) -> types.ModuleType:
     sys.modules[name] = module
     sys.path.insert(0, str(path.resolve().parent))  # so that the file finds its neighbours
     try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        raise InputError(f"{file}: fails while it is imported: {one_line(error)}") from error
+        with guarded_call(f"{file}: fails while it is imported"):
+            spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
     finally:
         with contextlib.suppress(ValueError):  # the file itself may have taken it away
             sys.path.remove(str(path.resolve().parent))
@@ -133,7 +129,5 @@ def _import_file(file: str) -> types.ModuleType:
 
 
 def _import_module(name: str) -> types.ModuleType:
-    try:
+    with guarded_call(f"module {name}: cannot be imported"):
         return importlib.import_module(name)
-    except (Exception, SystemExit) as error:
-        raise InputError(f"module {name}: cannot be imported: {one_line(error)}") from error

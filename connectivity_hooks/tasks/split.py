@@ -16,7 +16,10 @@ Batch: TypeAlias = tuple[Tensor, Tensor]
 
 
 class Split(ABC):
-    """Samples and targets in one fixed order, the same at every pass."""
+    """Samples and targets in one fixed order, the same at every pass.
+
+    What is handed out is the caller's own: a model or a loss may write to it, and the next pass is the same.
+    """
 
     name: str
 
@@ -67,11 +70,12 @@ class CachedSplit(Split):
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield (inputs, targets), `size` samples at a time."""
-        yield from zip(self.inputs.split(size), self._targets.split(size), strict=True)
+        for inputs, targets in zip(self.inputs.split(size), self._targets.split(size), strict=True):
+            yield inputs.clone(), targets.clone()
 
     def targets(self) -> Tensor:
         """Return all targets (N, …)."""
-        return self._targets
+        return self._targets.clone()
 
     def head(self, count: int) -> CachedSplit:
         """Return the first `count` samples."""
@@ -84,7 +88,8 @@ class CachedSplit(Split):
 
     def to(self, device: torch.device, dtype: torch.dtype) -> CachedSplit:
         """Return the split on `device`, floating inputs and targets in `dtype`."""
-        return CachedSplit(self.name, _moved(self.inputs, device, dtype), _moved(self._targets, device, dtype))
+        inputs, targets = (_moved(part, device, dtype, self.name) for part in (self.inputs, self._targets))
+        return CachedSplit(self.name, inputs, targets)
 
 
 class StreamedSplit(Split):
@@ -118,7 +123,7 @@ class StreamedSplit(Split):
         passed = []
         for inputs, targets in self._raw():
             passed.append(targets)
-            yield _moved(inputs, self._device, self._dtype), _moved(targets, self._device, self._dtype)
+            yield self._placed(inputs), self._placed(targets.clone())
         if _digest(torch.cat(passed)) != self._digest:
             raise InputError(
                 f"data: the {self.name} loader gives another order at every pass; make it with shuffle=False"
@@ -126,7 +131,7 @@ class StreamedSplit(Split):
 
     def targets(self) -> Tensor:
         """Return all targets (N, …)."""
-        return _moved(self._targets, self._device, self._dtype)
+        return self._placed(self._targets.clone())
 
     def head(self, count: int) -> Split:
         """Return the first `count` samples."""
@@ -147,8 +152,12 @@ class StreamedSplit(Split):
                 break
         return CachedSplit(self.name, torch.cat(inputs), torch.cat(targets)).to(self._device, self._dtype)
 
+    def _placed(self, tensor: Tensor) -> Tensor:
+        return _moved(tensor, self._device, self._dtype, self.name)
+
     def _raw(self) -> Iterator[Batch]:
-        yield from self._loader
+        for inputs, targets in self._loader:  # it may fill the same buffers again, or give parts of what it holds
+            yield inputs.clone(), targets.clone()
 
 
 def draw(size: int, count: int, seed: int) -> Tensor:
@@ -161,5 +170,11 @@ def _digest(targets: Tensor) -> str:
     return hashlib.sha256(targets.contiguous().view(torch.uint8).cpu().numpy().tobytes()).hexdigest()
 
 
-def _moved(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    return tensor.to(device, dtype if tensor.is_floating_point() else None)
+def _moved(tensor: Tensor, device: torch.device, dtype: torch.dtype, name: str) -> Tensor:
+    if not tensor.is_floating_point() or tensor.dtype == dtype:
+        return tensor.to(device)
+    moved = tensor.to(device, dtype)
+    if bool(tensor.isfinite().all()) and not bool(moved.isfinite().all()):
+        short = str(dtype).removeprefix("torch.")
+        raise InputError(f"data: {name} holds numbers too large for {short}; scale them, or take --dtype float64")
+    return moved

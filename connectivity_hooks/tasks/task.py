@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
+from connectivity_hooks.checkpoints.writing import unwrapped
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks.augmenting import Augment
 from connectivity_hooks.tasks.loss import LOSSES, Loss
 from connectivity_hooks.tasks.split import Split
@@ -47,9 +51,20 @@ class Task:
     _waiting: list[nn.Module] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def model(self) -> nn.Module:
-        """Make the module on the task's device and dtype, in evaluation mode; the global random state is kept."""
-        with torch.random.fork_rng():
-            return self.factory().to(self.device, self.dtype).eval()
+        """Make the module on the task's device and dtype, in evaluation mode; the global random state is kept.
+
+        Raises:
+            InputError: The code that makes it or moves it fails, or it has weights without values.
+        """
+        name = self.model_name or "the model"
+        with torch.random.fork_rng(), guarded_call(f"{name}: cannot be made for {self.device}"):
+            model = unwrapped(self.factory())
+            _require_values(model, name)
+            made = model.to(self.device, self.dtype)
+            made.eval()  # what it returns is for the module's own class to say
+        if not isinstance(made, nn.Module):
+            raise InputError(f"{name}: its `to` returns a {type(made).__name__}, expected the module itself")
+        return made
 
     def structure(self) -> nn.Module:
         """Return a module to read names, shapes and steps from, never to write to; made once and kept for `blank`."""
@@ -80,3 +95,9 @@ class Task:
             "device": str(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
         }
+
+
+def _require_values(model: nn.Module, name: str) -> None:
+    for key, weight in itertools.chain(model.named_parameters(), model.named_buffers()):
+        if weight.is_meta:
+            raise InputError(f"{name}: {key} is on the meta device, without values; make the model on a real one")

@@ -12,6 +12,7 @@ from connectivity_hooks.contracts.condition import Condition, Verdict
 from connectivity_hooks.errors import UsageError, one_line
 from connectivity_hooks.features.observation import Observation
 from connectivity_hooks.registry import registry
+from connectivity_hooks.strangers import is_interruption
 
 Conditions: TypeAlias = "str | Iterable[str | Condition] | Mapping[str, Mapping[str, object]] | None"
 
@@ -50,16 +51,16 @@ def answers(
     """
     try:
         observation = observe()
-    except Exception as error:
-        if strict:
+    except BaseException as error:
+        if strict or is_interruption(error):
             raise
         return tuple(Verdict.invalid(condition.name, None, one_line(error)) for condition in conditions)
     found: list[Verdict] = []
     for condition in conditions:
         try:
             found += verdicts(condition, observation, f"step {step}", strict=strict)
-        except Exception as error:  # a stranger's condition may raise anything
-            if strict:
+        except BaseException as error:  # a stranger's condition may raise anything
+            if strict or is_interruption(error):
                 raise
             found.append(Verdict.invalid(condition.name, None, one_line(error)))
             out_of_memory = isinstance(error, torch.OutOfMemoryError)

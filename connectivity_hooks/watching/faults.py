@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from connectivity_hooks.contracts.condition import Verdict
 from connectivity_hooks.errors import InputError, one_line
+from connectivity_hooks.strangers import is_interruption
 from connectivity_hooks.warning import warn_unraised
 
 
@@ -45,11 +46,11 @@ class Faults:
 
     @contextmanager
     def caught(self, doing: str) -> Iterator[None]:
-        """Say what goes wrong in the block, and go on after it."""
+        """Say what goes wrong in the block, and go on after it: ``sys.exit()`` in a logger, too, ends no training."""
         try:
             yield
-        except Exception as error:
-            if self.strict:
+        except BaseException as error:
+            if self.strict or is_interruption(error):
                 raise
             line = f"{doing}: {one_line(error)}"
         else:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from connectivity_hooks.errors import ConnectivityError, InputError, UsageError
+from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.strangers import guarded_batches, guarded_call
 from connectivity_hooks.tasks.split import CachedSplit, Split, draw
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.watching.loaders import drawn
@@ -61,11 +62,11 @@ class ProbeSplit(Split):
         for inputs, targets in self._batches:
             for first in range(0, len(targets), size):
                 rows = slice(first, first + size)
-                yield mapped(self._placed, taken(inputs, rows)), self._moved(targets[rows])
+                yield mapped(self._placed, taken(inputs, rows)), targets[rows].to(self._device, copy=True)
 
     def targets(self) -> Tensor:
         """Return all targets (N, …)."""
-        return self._moved(torch.cat([targets for _, targets in self._batches]))
+        return torch.cat([targets for _, targets in self._batches]).to(self._device)
 
     def head(self, count: int) -> ProbeSplit:
         """Return the first `count` samples."""
@@ -80,10 +81,8 @@ class ProbeSplit(Split):
         return ProbeSplit(self._batches, device, dtype)
 
     def _placed(self, value: Tensor) -> Tensor:
-        return value.to(self._device, self._dtype if value.is_floating_point() else None)
-
-    def _moved(self, targets: Tensor) -> Tensor:
-        return targets.to(self._device)
+        # Always a copy: a model may write to its inputs, and those held are looked at again at every check.
+        return value.to(self._device, self._dtype if value.is_floating_point() else None, copy=True)
 
     def _chosen(self, rows: Tensor) -> ProbeSplit:
         batches, first = [], 0
@@ -150,19 +149,19 @@ def _read(probe: Any, samples: int, seed: int) -> ProbeSplit:
     if by_number is not None:
         try:
             return ProbeSplit(_first(by_number, samples))
-        except ConnectivityError:
-            raise
-        except Exception:  # only the loader's own sampler knows how to ask, or which samples make a batch
-            return ProbeSplit(_first(loader, samples))
+        except InputError:  # only the loader's own sampler may know how to ask, or which samples make a batch
+            pass
     return ProbeSplit(_first(loader, samples))
 
 
 def _first(batches: Iterable[Any], samples: int) -> list[tuple[Any, Tensor]]:
     held: list[tuple[Any, Tensor]] = []
     left = samples
-    for batch in batches:
-        inputs, targets = _checked(batch)
-        held.append((taken(inputs, slice(left)), targets[:left]))
+    for batch in guarded_batches(batches, "probe"):
+        with guarded_call("probe: a batch cannot be read"):
+            inputs, targets = _checked(batch)
+            # Copies: a loader may fill the same buffers again, and what is the user's is never written to.
+            held.append((mapped(torch.clone, taken(inputs, slice(left))), targets[:left].clone()))
         left -= len(targets)
         if left <= 0:
             break

@@ -42,6 +42,7 @@ def test_augmentations_are_named_or_made_by_a_callable(tmp_path):
 
 WRONG = {
     "another shape": ("lambda x: x[:, :, :4]", r"gives \(4, 1, 4, 8\) torch.float32 for \(4, 1, 8, 8\) torch.float32"),
+    "the program's end": ("lambda x: exit(3)", r"fails on inputs of shape \(4, 1, 8, 8\): SystemExit"),
     "no tensor": ("lambda x: x.tolist()", "gives list"),
     "not finite": ("lambda x: x / 0", "not finite"),
     "failing": ("lambda x: x.no_such_thing", r"fails on inputs of shape \(4, 1, 8, 8\): .*no_such_thing"),

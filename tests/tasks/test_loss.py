@@ -67,3 +67,10 @@ def test_names_and_declarations_are_checked():
         resolve_loss("hubert")
     with pytest.raises(UsageError, match="leave --loss-is-not-convex out"):
         resolve_loss("mse", convex=False)
+
+
+def test_one_class_is_no_classification():
+    outputs = torch.randn(4, 1)
+    for targets in (torch.zeros(4, 1), torch.zeros(4, dtype=torch.long)):
+        with pytest.raises(InputError, match="--loss bce"):
+            LOSSES["cross-entropy"].check(outputs, targets)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -9,11 +11,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
 
-from connectivity_hooks.errors import ConnectivityError, InputError, one_line
+from connectivity_hooks.errors import InputError, one_line
+from connectivity_hooks.memory import require_memory
+from connectivity_hooks.strangers import guarded_batches, guarded_call, unlike_plain
 from connectivity_hooks.tasks.data.raw import Arrays, RawData
 from connectivity_hooks.tasks.references import call, parse, resolve
 
 _BATCH = 256
+# Of a loader that says no length: beyond any data set that is gone through here, and its targets still fit in memory.
+_MOST_SAMPLES = 10**8
 
 
 def load(spec: str, cache_limit: int) -> RawData:
@@ -58,8 +64,8 @@ def _held(loader: Any, where: str, cache_limit: int) -> Arrays | Iterable[Arrays
     batches = _Batches(_ordered(loader), where)
     inputs, targets, size = [], [], 0
     for x, y in batches:
-        inputs.append(x)
-        targets.append(y)
+        inputs.append(x.clone())  # the loader may fill the same buffers again
+        targets.append(y.clone())
         size += x.numel() * x.element_size()
         if size > cache_limit:
             return batches
@@ -96,21 +102,64 @@ class _Batches:
     def __init__(self, loader: Any, where: str) -> None:
         if not isinstance(loader, Iterable) or isinstance(loader, Iterator):
             raise InputError(f"{where}: gives a {type(loader).__name__}; expected a loader that can be iterated again")
-        self._loader = loader
+        self._loader: Any = loader
         self._where = where
+        self._said = False
 
     def __iter__(self) -> Iterator[Arrays]:
-        for batch in self._given():
+        for batch in self._ending():
             if not isinstance(batch, (tuple, list)) or len(batch) != 2:
                 raise InputError(f"{self._where}: a batch is not a pair (inputs, targets)")
             if not all(isinstance(part, Tensor) and part.ndim for part in batch) or len(batch[0]) != len(batch[1]):
                 raise InputError(f"{self._where}: a batch is not two tensors of one length")
             yield batch[0], batch[1]
 
-    def _given(self) -> Iterator[Any]:
-        try:
-            yield from self._loader
-        except ConnectivityError:
-            raise
-        except Exception as error:  # a stranger's data set may raise anything
-            raise InputError(f"{self._where}: fails while it gives its batches: {one_line(error)}") from error
+    def _ending(self) -> Iterator[Any]:
+        """Yield as many batches as the loader says it has; without a length, those of `_MOST_SAMPLES` at most."""
+        length, samples = self._length(), 0
+        for number, batch in enumerate(guarded_batches(self._loader, self._where)):
+            if number == length:
+                self._say_longer(length)
+                return
+            _require_plain(batch, self._where)
+            samples += _rows(batch)
+            if length is None and samples > _MOST_SAMPLES:
+                raise InputError(
+                    f"{self._where}: gives more than {_MOST_SAMPLES} samples and does not end; expected a loader that "
+                    "ends, or one with a length"
+                )
+            yield batch
+
+    def _length(self) -> int | None:
+        """Return the batches that the loader says it has; None where it says nothing, or 0."""
+        if isinstance(self._loader, DataLoader) and isinstance(self._loader.dataset, IterableDataset):
+            return None  # a guess, which PyTorch itself does not hold it to
+        with guarded_call(f"{self._where}: has no length"), contextlib.suppress(TypeError, NotImplementedError):
+            return len(self._loader) or None
+        return None
+
+    def _say_longer(self, length: int) -> None:
+        if not self._said:
+            self._said = True
+            warnings.warn(
+                f"{self._where}: gives more than the {length} batches of its length; the first {length} are taken",
+                stacklevel=2,
+            )
+
+
+def _require_plain(batch: Any, where: str) -> None:
+    """Refuse tensors that are not plain, and those that are larger than the memory they are to be copied to."""
+    for part in batch if isinstance(batch, (tuple, list)) else ():
+        if not isinstance(part, Tensor):
+            continue
+        found = unlike_plain(part) or ("a complex tensor" if part.is_complex() else None)
+        if found is not None:
+            raise InputError(f"{where}: a batch has {found}; expected plain tensors of real numbers")
+        if part.nbytes > part.untyped_storage().nbytes():  # expanded: it takes no memory until it is copied
+            require_memory(part.nbytes, f"{where}: a batch of shape {tuple(part.shape)}", "give smaller batches")
+
+
+def _rows(batch: Any) -> int:
+    """Return how many samples a batch is counted as: an empty one as one, since they may come without end too."""
+    targets = batch[-1] if isinstance(batch, (tuple, list)) and batch else None
+    return max(1, len(targets)) if isinstance(targets, Tensor) and targets.ndim else 1
