@@ -14,6 +14,7 @@ from connectivity_hooks.contracts.aligner import Aligner
 from connectivity_hooks.contracts.builder import Builder
 from connectivity_hooks.evaluation.passes import BatchNorm
 from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.untrusted import open_regular
 
 _SAMPLES = 4096  # of a batch: large enough that hashing is what takes the time
 
@@ -60,7 +61,12 @@ def _code(task: Task) -> dict[str, str]:
     """Return digests of the files that the model, the data and the loss are made by, where they are files."""
     files = {spec.partition("?")[0].rpartition(":")[0] for spec in (task.model_name, task.data_name, task.loss.name)}
     found = (pathlib.Path(file) for file in sorted(files) if file.endswith(".py"))
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in found if file.is_file()}
+    return {file.name: _digest_of(file) for file in found if file.is_file()}
+
+
+def _digest_of(file: pathlib.Path) -> str:
+    with open_regular(file) as stream:
+        return hashlib.sha256(stream.read()).hexdigest()
 
 
 def tensors_digest(tensors: Iterable[Tensor]) -> str:
