@@ -8,7 +8,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation.batch_norm import Reestimation
 from connectivity_hooks.evaluation.buffers import buffer_notes
 from connectivity_hooks.evaluation.spectral_norm import norms_inside, recompute, spectral_norms
@@ -17,7 +16,7 @@ from connectivity_hooks.paths.fitting import require_written
 from connectivity_hooks.paths.path import Path
 from connectivity_hooks.paths.walk import Walk
 from connectivity_hooks.paths.weights import Weights, assign, weights_of
-from connectivity_hooks.structure.untouched import Attributes, pristine, remembers
+from connectivity_hooks.structure.untouched import Attributes, pristine, require_forgetful
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 
@@ -85,11 +84,7 @@ class Passes:
             if self._statistics is None:
                 require_written(self.model, weights)
             self.outputs(t, few)
-        if remembers(self.model, self._fresh, inputs):  # after it ran under the weights of the first end
-            raise InputError(
-                "the model keeps what it computed under other weights, so that its outputs are not those of its "
-                "weights; compute it anew in every forward pass, or register it as a buffer"
-            )
+        require_forgetful(self.model, self._fresh, inputs)  # after it ran under the weights of the first end
 
     def write(self, weights: Weights) -> None:
         """Give the module weights of no t; they stay until another t is asked for."""

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
+from connectivity_hooks.errors import InputError
+
 _CONTAINERS = (dict, list, set)
 
 
@@ -79,22 +81,30 @@ def pristine(model: nn.Module) -> nn.Module | None:
 
 
 @torch.no_grad()
-def remembers(model: nn.Module, fresh: nn.Module | None, inputs: Tensor) -> bool:
-    """Say whether a module gives other outputs than its pristine copy, which has the same weights.
+def require_forgetful(model: nn.Module, fresh: nn.Module | None, inputs: Tensor) -> None:
+    """Refuse a module that gives other outputs than its pristine copy, which has the same weights.
 
-    Not so of a module that is random: its outputs differ from its own.
+    A module that is random passes: its outputs differ from its own.
 
     Args:
         model: A module that ran under other weights before.
         fresh: See `pristine`.
         inputs: (N, …).
+
+    Raises:
+        InputError: It keeps what it computed under earlier weights.
     """
     if fresh is None:
-        return False
+        return
     with torch.random.fork_rng(devices=[]):
         expected, found, again = fresh(inputs), model(inputs), model(inputs)
     near = {"rtol": 1e-3, "atol": 1e-5, "equal_nan": True}
-    return not torch.allclose(found, expected, **near) and torch.allclose(found, again, **near)  # type: ignore[arg-type]
+    alike = torch.allclose(found, expected, **near)  # type: ignore[arg-type]
+    if not alike and torch.allclose(found, again, **near):  # type: ignore[arg-type]
+        raise InputError(
+            "the model keeps what it computed under other weights, so that its outputs are not those of its weights; "
+            "compute it anew in every forward pass, or register it as a buffer"
+        )
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from connectivity_hooks.paths.path import CONSTANT, CONVEX, MEASURED, Path
 from connectivity_hooks.paths.weights import Weights, assign, weights_of
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.structure import Program, task_program
-from connectivity_hooks.structure.untouched import Attributes, pristine, remembers
+from connectivity_hooks.structure.untouched import Attributes, pristine, require_forgetful
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.verification.convexity import between
@@ -165,11 +165,8 @@ class _Verifier:
     def _require_faithful(self, point: Weights, *, last: bool) -> None:
         """Refuse a model whose outputs are not those of the weights that were written into it."""
         require_written(self.model, point)
-        if last and remembers(self.model, self.fresh, next(iter(self.probed.batches(self.task.batch_size)))[0]):
-            raise InputError(
-                "the model keeps what it computed under other weights; compute it anew in every forward pass, or "
-                "register it as a buffer"
-            )
+        if last:
+            require_forgetful(self.model, self.fresh, next(iter(self.probed.batches(self.task.batch_size)))[0])
 
     def _write(self, weights: Weights) -> None:
         self.attributes.put_back()  # tables that a module made of the weights before

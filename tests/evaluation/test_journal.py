@@ -1,12 +1,18 @@
 import zlib
 
+import numpy as np
 import pytest
+import torch
 
+import connectivity_hooks as ch
+from connectivity_hooks.connection import make_builder
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation import evaluate
 from connectivity_hooks.evaluation import journal as journals
 from connectivity_hooks.evaluation.journal import Journal, subject_of
+from connectivity_hooks.evaluation.measuring import data_digest, subject
 from connectivity_hooks.paths import Path
+from connectivity_hooks.progress import SILENT
 
 SUBJECT = {"ends": ["1", "2"], "builder": "linear"}
 
@@ -158,3 +164,22 @@ def test_lines_are_on_the_disk_at_the_end_and_every_second(setting, tmp_path, mo
         evaluate(path, setting.task, points=3, refine=0, record=journal)
         assert len(synced) == begun + 3
     assert len(synced) == begun + 4
+
+
+def test_any_change_of_the_data_or_of_the_code_is_another_subject(tmp_path):
+    file = tmp_path / "net.py"
+    file.write_text("from torch import nn\n\n\ndef make():\n    return nn.Linear(4, 2)\n")
+    x, y = torch.randn(500, 4), torch.randint(0, 2, (500,))
+
+    def named(inputs):
+        np.savez(tmp_path / "d.npz", x_train=inputs.numpy(), y_train=y.numpy(), x_test=x.numpy(), y_test=y.numpy())
+        task = ch.make_task(model=f"{file}:make", data=str(tmp_path / "d.npz"))
+        builder = make_builder("linear", None, seed=0, progress=SILENT)
+        return subject(["a", "b"], builder, None, task, "stored", data_digest(task))
+
+    before, changed = named(x), x.clone()
+    changed[321, 2] += 1
+    assert named(x) == before
+    assert named(changed) != before
+    file.write_text(file.read_text() + "# a remark\n")
+    assert named(x) != before
