@@ -393,3 +393,16 @@ def test_a_pipe_among_the_images_is_refused_and_not_waited_for(tmp_path):
 def test_a_name_that_no_data_can_have_is_refused(spec):
     with pytest.raises((InputError, UsageError)):
         load_data(spec, HERE)
+
+
+def test_a_streamed_loader_that_augments_at_random_is_refused_at_the_next_pass():
+    generator = torch.Generator().manual_seed(0)
+
+    class Noisy:
+        def __iter__(self):
+            for _ in range(3):
+                yield torch.rand(4, 2, generator=generator), torch.arange(4)
+
+    split = StreamedSplit("train", Noisy(), torch.device("cpu"), torch.float32)
+    with pytest.raises(InputError, match="other inputs at every pass"):
+        list(split.batches(4))
