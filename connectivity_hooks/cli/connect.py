@@ -100,8 +100,9 @@ def command(a: str, b: str, **given: Any) -> int:
     del ends
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(OutputFolder(given["out"], display)) if given["out"] else None
+        data = data_digest(task) if folder else ""  # a pass over the data, which only a resumed run is compared by
         evaluations = [
-            _connect(builder, methods.aligner, pair, task, measuring(given), folder, display)
+            _connect(builder, methods.aligner, pair, task, measuring(given), folder, data, display)
             for builder in methods.builders
         ]
         report = Report.of(evaluations, checkpoints=pair.end_points, conditions=checked, notes=pair.notes)
@@ -154,11 +155,12 @@ def _connect(
     task: Task,
     how: Measuring,
     folder: OutputFolder | None,
+    data: str,
     display: Display,
 ) -> Evaluation:
     """Build and evaluate one path, going on from what an interrupted run left in the folder."""
     ends = [end.sha256 for end in pair.end_points]
-    what = subject(ends, builder, aligner, task, how.batch_norm, data_digest(task))
+    what = subject(ends, builder, aligner, task, how.batch_norm, data)
     started = time.perf_counter()
     path = folder.unfinished_path(builder.name, what) if folder else None
     if path is None or not still_connects(path, pair, task):
