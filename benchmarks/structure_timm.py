@@ -18,7 +18,7 @@ from timm.models import _registry
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.structure import read_program
-from connectivity_hooks_theorem.certified.reading import INSTEAD, read_network
+from connectivity_hooks_theorem.certified.network.reading import INSTEAD, read_network
 
 SIZES = (32, 64, 96, 128, 160, 192, 224, 256, 288, 384, 448, 512)
 """Image sizes, smallest first: what a network does not depend on its size, and small images are quick."""

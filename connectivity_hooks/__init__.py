@@ -13,23 +13,23 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from connectivity_hooks.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from connectivity_hooks.checking import check
     from connectivity_hooks.checkpoints import save
-    from connectivity_hooks.connection import connect
+    from connectivity_hooks.connecting.connect import connect
     from connectivity_hooks.contracts import hookimpl
     from connectivity_hooks.errors import ConnectivityError, InputError, UsageError
     from connectivity_hooks.evaluation.evaluate import evaluate
     from connectivity_hooks.evaluation.evaluation import Evaluation
     from connectivity_hooks.features.capture import Capture, capture
-    from connectivity_hooks.instability.analysis import stability
-    from connectivity_hooks.instability.copies import Copy, copies
-    from connectivity_hooks.instability.result import Stability
-    from connectivity_hooks.instability.start import save_start
     from connectivity_hooks.parallel import threads
     from connectivity_hooks.paths import Path
+    from connectivity_hooks.stability.analysis import stability_of
+    from connectivity_hooks.stability.copies import Copy, copies
+    from connectivity_hooks.stability.result import Stability
+    from connectivity_hooks.stability.start import save_start
     from connectivity_hooks.tasks import Task, make_task
     from connectivity_hooks.verification.findings import Verification
     from connectivity_hooks.verification.verify import verify
@@ -38,25 +38,25 @@ if TYPE_CHECKING:
 _HOMES = {
     "Capture": "features",
     "ConnectivityError": "errors",
-    "Copy": "instability",
+    "Copy": "stability",
     "Evaluation": "evaluation",
     "InputError": "errors",
     "Path": "paths",
-    "Stability": "instability",
+    "Stability": "stability",
     "Task": "tasks",
     "UsageError": "errors",
     "Verification": "verification",
     "Watch": "watching",
     "capture": "features",
     "check": "checking",
-    "connect": "connection",
-    "copies": "instability",
+    "connect": "connecting",
+    "copies": "stability",
     "evaluate": "evaluation",
     "hookimpl": "contracts",
     "make_task": "tasks",
     "save": "checkpoints",
-    "save_start": "instability",
-    "stability": "instability",
+    "save_start": "stability",
+    "stability_of": "stability",
     "threads": "parallel",
     "verify": "verification",
     "watch": "watching",
@@ -83,7 +83,7 @@ __all__ = [
     "make_task",
     "save",
     "save_start",
-    "stability",
+    "stability_of",
     "threads",
     "verify",
     "watch",

@@ -17,7 +17,7 @@ from connectivity_hooks.contracts.options import make_options
 from connectivity_hooks.errors import ConnectivityError, UsageError, one_line
 from connectivity_hooks.features.observation import Observation
 from connectivity_hooks.features.select import feature_layers, proposed_layers, select
-from connectivity_hooks.paths.weights import assign, weights_of
+from connectivity_hooks.model.weights import assign, weights_of
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks.task import Task

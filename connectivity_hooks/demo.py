@@ -51,7 +51,7 @@ def train(task: Task, seed: int, after_epoch: AfterEpoch, epochs: int = EPOCHS) 
             model.train()
             order, total = torch.randperm(len(inputs), generator=shuffle).to(task.device), 0.0
             for batch in order.split(64):
-                loss = task.loss(model(inputs[batch]), targets[batch])
+                loss = task.loss(task.forward(model, inputs[batch]), targets[batch])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

@@ -24,11 +24,14 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.model.inputs import Inputs, mapped, named_tensors, rows_of, taken
+from connectivity_hooks.model.running import PLAIN, Forward
 from connectivity_hooks.strangers import Pass, guarded_call, unlike_floats
 from connectivity_hooks.structure.untouched import Attributes
 
-Batch: TypeAlias = tuple[Tensor, Tensor]
-"""Inputs, or outputs, and targets."""
+Batch: TypeAlias = tuple[Inputs, Tensor]
+Scored: TypeAlias = tuple[Tensor, Tensor]
+"""Outputs and targets."""
 
 _LARGE = 1e10
 """Multiplications and additions of a pass over a batch: about 0.1 s of one core, so some milliseconds for each layer.
@@ -91,32 +94,36 @@ def undivided() -> Iterator[None]:
         _whole.reset(token)
 
 
-def is_small(model: nn.Module, inputs: Tensor, samples: int) -> bool:
+def is_small(model: nn.Module, inputs: Inputs, samples: int, run: Forward = PLAIN) -> bool:
     """Say whether the operations of a pass over so many samples are too short to be divided; no clock is asked.
 
     Args:
         model: The module, in evaluation mode.
-        inputs: A few samples (N, …); their operations are counted.
+        inputs: A few samples; their operations are counted.
         samples: Samples of a batch.
+        run: How the module is run.
     """
     counter = FlopCounterMode(display=False)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), counter:
-            model(inputs.clone())
+            run(model, mapped(torch.clone, inputs))
     except Exception:  # a stranger's module that cannot be counted is left to PyTorch
         return False
-    return 0 < counter.get_total_flops() * samples <= _LARGE * len(inputs)
+    return 0 < counter.get_total_flops() * samples <= _LARGE * rows_of(inputs)
 
 
-def kept_whole(model: nn.Module, inputs: Tensor, samples: int) -> contextlib.AbstractContextManager[None]:
+def kept_whole(
+    model: nn.Module, inputs: Inputs, samples: int, run: Forward = PLAIN
+) -> contextlib.AbstractContextManager[None]:
     """Return `undivided` where batches of the module are small and on the processor, else a block that does nothing.
 
     Args:
         model: The module, in evaluation mode.
-        inputs: A few samples (N, …).
+        inputs: A few samples.
         samples: Samples of a batch.
+        run: How the module is run.
     """
-    small = inputs.device.type == "cpu" and most() > 1 and is_small(model, inputs, samples)
+    small = _on_the_processor(inputs) and most() > 1 and is_small(model, inputs, samples, run)
     return undivided() if small else contextlib.nullcontext()
 
 
@@ -145,15 +152,17 @@ class SideBySide:
 
     Args:
         model: The module, in evaluation mode.
-        inputs: A batch of inputs (N, …).
+        inputs: Of a batch.
+        run: How the module is run.
 
     Attributes:
         count: Threads that compute.
     """
 
-    def __init__(self, model: nn.Module, inputs: Tensor) -> None:
+    def __init__(self, model: nn.Module, inputs: Inputs, run: Forward = PLAIN) -> None:
         self.count = torch.get_num_threads()
-        self._model, self._inputs = model, inputs
+        self._model, self._inputs, self._forward = model, inputs, run
+        self._few = taken(inputs, slice(2))
         self._attributes = Attributes(model)
         self._free: SimpleQueue[nn.Module] = SimpleQueue()
         self._free.put(model)
@@ -161,9 +170,9 @@ class SideBySide:
 
     def __enter__(self) -> SideBySide:
         with contextlib.ExitStack() as scope:
-            scope.enter_context(kept_whole(self._model, self._inputs[:2], len(self._inputs)))
+            scope.enter_context(kept_whole(self._model, self._few, rows_of(self._inputs), self._forward))
             if is_undivided():
-                copies = _sharing(self._model, self._inputs[:2], most() - 1)
+                copies = _sharing(self._model, self._few, most() - 1, self._forward)
                 # What a pass leaves in the module, such as a table made of its weights, would be each copy's own.
                 self.count = self._how_many(copies if self._attributes.are_as_they_were() else [])
                 self._pool = _pool(self.count) if self.count > 1 else None
@@ -175,12 +184,12 @@ class SideBySide:
             self._pool.shutdown()
         self._scope.close()
 
-    def outputs(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+    def outputs(self, batches: Iterable[Batch]) -> Iterator[Scored]:
         """Yield (outputs, targets) for batches of (inputs, targets), in order; two more than `count` are held."""
         if self._pool is None:
             yield from map(self._run, batches)
             return
-        working: deque[Future[Batch]] = deque()
+        working: deque[Future[Scored]] = deque()
         try:
             for batch in batches:
                 working.append(self._pool.submit(self._run, batch))
@@ -200,7 +209,7 @@ class SideBySide:
         largest = 1 + len(copies)
         if largest == 1 or _asked.get() is not None:
             return largest
-        batch = (self._inputs, self._inputs)
+        batch = (self._inputs, torch.empty(0))
         with _pool(largest) as pool:
 
             def seconds(count: int) -> float:
@@ -212,12 +221,12 @@ class SideBySide:
             return fastest(seconds, [*_powers_below(largest), largest])
 
     @torch.no_grad()
-    def _run(self, batch: Batch) -> Batch:
+    def _run(self, batch: Batch) -> Scored:
         inputs, targets = batch
         model = self._free.get()
         try:
             with guarded_call(Pass(model, inputs)):
-                outputs = model(inputs)
+                outputs = self._forward(model, inputs)
         finally:
             self._free.put(model)
         found = unlike_floats(outputs)
@@ -234,7 +243,7 @@ def _powers_below(count: int) -> list[int]:
     return [1 << power for power in range(count.bit_length()) if 1 << power < count]
 
 
-def _sharing(model: nn.Module, inputs: Tensor, count: int) -> list[nn.Module]:
+def _sharing(model: nn.Module, inputs: Inputs, count: int, run: Forward) -> list[nn.Module]:
     """Return copies of a module that share its tensors, and nothing else that a forward pass may write to.
 
     None where a copy is not what the module is: it cannot be copied, holds tensors of its own, or is random.
@@ -243,10 +252,15 @@ def _sharing(model: nn.Module, inputs: Tensor, count: int) -> list[nn.Module]:
     try:
         copies = [copy.deepcopy(model, dict(known)) for _ in range(count)]
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            alike = all(torch.equal(each(inputs.clone()), model(inputs.clone())) for each in copies[:1])
+            expected, *found = (run(each, mapped(torch.clone, inputs)) for each in (model, *copies[:1]))
+            alike = all(torch.equal(each, expected) for each in found)
     except Exception:  # a stranger's module may refuse to be copied in any way
         return []
     return copies if alike and all(_places(each) == _places(model) for each in copies) else []
+
+
+def _on_the_processor(inputs: Inputs) -> bool:
+    return all(tensor.device.type == "cpu" for _, tensor in named_tensors(inputs))
 
 
 def _tensors(tree: object) -> list[Tensor]:

@@ -12,9 +12,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
-from torch.optim.swa_utils import AveragedModel
 
-from connectivity_hooks import __version__
 from connectivity_hooks.checkpoints.atomic import atomic_write
 from connectivity_hooks.checkpoints.header import (
     DTYPES,
@@ -27,7 +25,9 @@ from connectivity_hooks.checkpoints.header import (
 )
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.memory import in_words, require_memory
+from connectivity_hooks.model.wrappers import unwrapped
 from connectivity_hooks.untrusted import guarded
+from connectivity_hooks.version import __version__
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
@@ -60,17 +60,6 @@ def save(
     if task is not None:
         header["connectivity_hooks.task"] = task
     write_tensors(file, weights, header)
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the module inside DataParallel, DistributedDataParallel, torch.compile and AveragedModel."""
-    while True:
-        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)):
-            model = model.module
-        elif isinstance(getattr(model, "_orig_mod", None), nn.Module):
-            model = model._orig_mod  # type: ignore[assignment]
-        else:
-            return model
 
 
 def write_tensors(

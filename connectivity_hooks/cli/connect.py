@@ -22,10 +22,12 @@ from connectivity_hooks.cli.numbers import Number, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, print_json
-from connectivity_hooks.connection import Pair, build, load_pair, still_connects
+from connectivity_hooks.connecting.connect import build, still_connects
+from connectivity_hooks.connecting.pair import Pair, load_pair
+from connectivity_hooks.connecting.subject import data_digest, subject
 from connectivity_hooks.contracts import Aligner, Builder, Condition, Reporter, Verdict
 from connectivity_hooks.evaluation import Evaluation, evaluate
-from connectivity_hooks.evaluation.measuring import Measuring, data_digest, subject
+from connectivity_hooks.evaluation.evaluate import Measuring
 from connectivity_hooks.registry import registry
 from connectivity_hooks.reports.report import Report
 from connectivity_hooks.tasks import Task

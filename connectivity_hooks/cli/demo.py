@@ -15,7 +15,8 @@ from connectivity_hooks.cli.folder import OutputFolder
 from connectivity_hooks.cli.json_option import json_option
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.terminal import print_json
-from connectivity_hooks.connection import connect, load_pair
+from connectivity_hooks.connecting.connect import connect
+from connectivity_hooks.connecting.pair import load_pair
 from connectivity_hooks.contracts import Verdict
 from connectivity_hooks.demo import EPOCHS, train
 from connectivity_hooks.evaluation import Evaluation, evaluate

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from connectivity_hooks import __version__
 from connectivity_hooks.cli.plugin_options import plugin_options
+from connectivity_hooks.version import __version__
 
 if TYPE_CHECKING:
     from connectivity_hooks.contracts.command import Command

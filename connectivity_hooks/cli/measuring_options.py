@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from connectivity_hooks.cli.numbers import Count
-from connectivity_hooks.evaluation.measuring import Measuring
+from connectivity_hooks.evaluation.evaluate import Measuring
 from connectivity_hooks.paths.file import MOST_POINTS
 
 F = TypeVar("F", bound=Callable[..., object])

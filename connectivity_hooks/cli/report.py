@@ -7,10 +7,10 @@ import pathlib
 import click
 
 from connectivity_hooks.cli.plugin_options import plugin_options
-from connectivity_hooks.instability.report import read_content
-from connectivity_hooks.instability.report import write_pages as write_stability_pages
 from connectivity_hooks.reports.html import write_pages
 from connectivity_hooks.reports.report import load_saved
+from connectivity_hooks.stability.report import read_content
+from connectivity_hooks.stability.report import write_pages as write_stability_pages
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -18,11 +18,11 @@ from connectivity_hooks.cli.numbers import Count, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, print_json
-from connectivity_hooks.instability import Stability
-from connectivity_hooks.instability.analysis import Connecting, analyse
-from connectivity_hooks.instability.inspection import find, inspect
-from connectivity_hooks.instability.keeping import Kept
 from connectivity_hooks.registry import registry
+from connectivity_hooks.stability import Stability
+from connectivity_hooks.stability.analysis import Connecting, analyse
+from connectivity_hooks.stability.finished_pairs import Kept
+from connectivity_hooks.stability.inspection import find, inspect
 
 EXAMPLES = """
 \b

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from connectivity_hooks.contracts.method import Method
 
 if TYPE_CHECKING:
-    from connectivity_hooks.paths.weights import Weights
+    from connectivity_hooks.model.weights import Weights
     from connectivity_hooks.tasks.task import Task
 
 

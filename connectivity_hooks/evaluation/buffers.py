@@ -8,8 +8,8 @@ from torch import nn
 
 from connectivity_hooks.evaluation.batch_norm import tracked_norms
 from connectivity_hooks.evaluation.spectral_norm import spectral_norms
+from connectivity_hooks.model.weights import same
 from connectivity_hooks.paths.path import Path
-from connectivity_hooks.paths.weights import same
 
 _SHOWN = 5
 

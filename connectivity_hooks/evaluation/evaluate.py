@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from connectivity_hooks.errors import UsageError
-from connectivity_hooks.evaluation import schedule
+from connectivity_hooks.evaluation import grid
+from connectivity_hooks.evaluation.anchors import Sites
 from connectivity_hooks.evaluation.barriers import barriers
 from connectivity_hooks.evaluation.evaluation import Evaluation
 from connectivity_hooks.evaluation.measurement import Measurement, SampleScores, summarise
 from connectivity_hooks.evaluation.passes import BatchNorm, Passes
 from connectivity_hooks.evaluation.reliance import Reliance, reliance
 from connectivity_hooks.evaluation.scorer import Scorer
-from connectivity_hooks.evaluation.sites import Sites
 from connectivity_hooks.paths.fitting import require_fit
 from connectivity_hooks.paths.geometry import arc_lengths
 from connectivity_hooks.paths.path import MEASURED, Guarantee, Path
@@ -23,6 +24,15 @@ from connectivity_hooks.tasks.guessing import guess
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.verification.proof import Seen, prove
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """The arguments of `evaluate` by the same names."""
+
+    points: int = 25
+    refine: int = 4
+    batch_norm: BatchNorm = "stored"
 
 
 class Record(Protocol):
@@ -140,7 +150,7 @@ class _Curve:
             self._visit(t)
         for _ in progress.track(range(refine), "refining around the worst point", refine):
             training = {t: measurements[0].loss for t, measurements in self._measured.items()}
-            for t in schedule.around_worst(self._path, self._guarantees, training):
+            for t in grid.around_worst(self._path, self._guarantees, training):
                 self._visit(t)
         return self._measured
 
@@ -150,7 +160,7 @@ class _Curve:
         yield knots[0]
         for segment in range(len(self._guarantees)):
             yield knots[segment + 1]
-            yield from schedule.interior(self._path, self._guarantees, segment, points)
+            yield from grid.interior(self._path, self._guarantees, segment, points)
 
     def _visit(self, t: float) -> None:
         known = self._record.known(t) if self._record is not None else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from connectivity_hooks.evaluation.climb import Climb, climb_of_error, climb_of_loss
-from connectivity_hooks.paths.weights import same
+from connectivity_hooks.model.weights import same
 
 if TYPE_CHECKING:
     from connectivity_hooks.evaluation.evaluation import Evaluation

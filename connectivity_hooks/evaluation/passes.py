@@ -11,11 +11,11 @@ from torch import Tensor
 from connectivity_hooks.evaluation.batch_norm import Reestimation
 from connectivity_hooks.evaluation.buffers import buffer_notes
 from connectivity_hooks.evaluation.spectral_norm import norms_inside, recompute, spectral_norms
+from connectivity_hooks.model.weights import Weights, assign, weights_of
 from connectivity_hooks.parallel import SideBySide
 from connectivity_hooks.paths.fitting import require_written
 from connectivity_hooks.paths.path import Path
 from connectivity_hooks.paths.walk import Walk
-from connectivity_hooks.paths.weights import Weights, assign, weights_of
 from connectivity_hooks.structure.untouched import Attributes, pristine, require_forgetful
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
@@ -45,7 +45,7 @@ class Passes:
         self._task = task
         self.model = task.blank()
         first = task.train.head(task.batch_size)
-        self._side_by_side = SideBySide(self.model, next(iter(first.batches(task.batch_size)))[0])
+        self._side_by_side = SideBySide(self.model, next(iter(first.batches(task.batch_size)))[0], task.forward)
         self._weights = weights_of(self.model)
         self._attributes, self._fresh = Attributes(self.model), pristine(self.model)
         self._statistics = Reestimation(self.model, task.train, task.batch_size) if batch_norm != "stored" else None
@@ -84,7 +84,9 @@ class Passes:
             if self._statistics is None:
                 require_written(self.model, weights)
             self.outputs(t, few)
-        require_forgetful(self.model, self._fresh, inputs)  # after it ran under the weights of the first end
+        require_forgetful(
+            self.model, self._fresh, inputs, self._task.forward
+        )  # after it ran under the weights of the first end
 
     def write(self, weights: Weights) -> None:
         """Give the module weights of no t; they stay until another t is asked for."""

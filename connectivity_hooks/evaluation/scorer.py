@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from connectivity_hooks.evaluation.anchors import Site, Sites
 from connectivity_hooks.evaluation.measurement import SampleScores, Source, score
 from connectivity_hooks.evaluation.passes import Passes
-from connectivity_hooks.evaluation.sites import Site, Sites
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.verification.convexity import between

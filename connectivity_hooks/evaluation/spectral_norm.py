@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from connectivity_hooks.model.weights import Weights
 from connectivity_hooks.paths.path import MEASURED, Path
-from connectivity_hooks.paths.weights import Weights
 
 _STEPS = 300
 """Power iterations at most: with singular values 1 % apart the largest is then within 1e-4 of its value."""

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch._dynamo.eval_frame import OptimizedModule
 from torch.utils.hooks import RemovableHandle
 
-from connectivity_hooks.checkpoints.writing import unwrapped
 from connectivity_hooks.errors import InputError, UsageError, one_line
 from connectivity_hooks.features.calls import modules_of
 from connectivity_hooks.features.hooks import Begin, Detached, End, Entering, Leaving
 from connectivity_hooks.features.outputs import tensor_in
+from connectivity_hooks.features.reservoir import Reservoir
 from connectivity_hooks.features.rows import require_plain, require_rows, samples_of_pass
-from connectivity_hooks.features.sample import Reservoir
 from connectivity_hooks.features.select import INPUT, default_layers, proposed_layers, select
+from connectivity_hooks.model.wrappers import unwrapped
 from connectivity_hooks.warning import warn_unraised
 
 _NOT_ALWAYS = (

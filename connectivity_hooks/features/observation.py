@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.features.calls import called, modules_of
 from connectivity_hooks.features.noting import NotingCapture
-from connectivity_hooks.features.stream import evaluation_mode, forward
 from connectivity_hooks.features.view import neurons_last
+from connectivity_hooks.model.evaluation_mode import evaluation_mode
+from connectivity_hooks.model.running import forward
 from connectivity_hooks.strangers import Pass, guarded_call
 from connectivity_hooks.tasks.loss import Loss
 from connectivity_hooks.tasks.split import Split
@@ -104,7 +105,7 @@ class Observation:
         inputs, _ = next(self._small_batches())
         seen, guard = NotingCapture(self.model, modules_of(self.layers)), guarded_call(Pass(self.model, inputs))
         with seen, evaluation_mode(self.model), torch.no_grad(), guard:
-            forward(self.model, (inputs,))
+            forward(self.model, inputs)
         return list(seen)
 
     def _small_batches(self) -> Iterator[tuple[Any, Tensor]]:
@@ -120,7 +121,7 @@ class Observation:
         with seen, evaluation_mode(self.model):
             for inputs, targets in loader:
                 with torch.no_grad(), guarded_call(Pass(self.model, inputs)):
-                    forward(self.model, (inputs,))
+                    forward(self.model, inputs)
                 found = {layer: self._neurons(layer, seen, len(targets)) for layer in layers}
                 yield {layer: value for layer, value in found.items() if value is not None}, targets
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from connectivity_hooks.features.capture import capture
 from connectivity_hooks.features.rows import samples_of_batch
-from connectivity_hooks.strangers import Pass, no_exit
+from connectivity_hooks.model.evaluation_mode import evaluation_mode
+from connectivity_hooks.model.running import forward
 
 B = TypeVar("B")
 
@@ -34,38 +34,6 @@ def stream(
     with capture(model, layers, strict=True) as features, evaluation_mode(model):
         for batch in batches:
             with torch.no_grad():
-                forward(model, batch)
+                forward(model, batch[0] if isinstance(batch, (tuple, list)) else batch)
             features.require_rows(samples_of_batch(batch))
             yield dict(features), batch
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode for the block; every module's training flag is as before when it ends.
-
-    Only the flags are set: a `train` of the module's own may do more, such as merging adapters into the weights.
-    """
-    modes = [(module, module.training) for module in model.modules()]
-    for module, _ in modes:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-def forward(model: nn.Module, batch: Any) -> Any:
-    """Run a model on a batch: a tensor, or a tuple whose first entry is one, a tuple of arguments or a dict of them.
-
-    Returns:
-        What the model returns.
-
-    Raises:
-        InputError: It would end the program.
-    """
-    inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
-    with no_exit(Pass(model, inputs)):
-        if isinstance(inputs, Mapping):
-            return model(**inputs)
-        return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)

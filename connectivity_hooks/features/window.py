@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from connectivity_hooks.errors import InputError, one_line
 from connectivity_hooks.features.capture import Capture, kept_rows
+from connectivity_hooks.features.reservoir import Reservoir
 from connectivity_hooks.features.rows import first_axes, require_plain
-from connectivity_hooks.features.sample import Reservoir
 from connectivity_hooks.features.view import neurons_last
 
 TARGETS = ":targets"  # no layer can have this name

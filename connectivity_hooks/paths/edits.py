@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from connectivity_hooks.paths.weights import Weights, same
+from connectivity_hooks.model.weights import Weights, same
 
 
 @dataclass(frozen=True)

@@ -21,16 +21,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from connectivity_hooks import __version__
 from connectivity_hooks.checkpoints.header import PATH_FORMAT
 from connectivity_hooks.checkpoints.reading import read
 from connectivity_hooks.checkpoints.writing import write_tensors
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.model.weights import Weights
 from connectivity_hooks.paths.edits import Edit
 from connectivity_hooks.paths.path import EndPoint, Path
-from connectivity_hooks.paths.weights import Weights
 from connectivity_hooks.records import Table, typed
 from connectivity_hooks.untrusted import guarded, parse_json
+from connectivity_hooks.version import __version__
 
 FORMAT = PATH_FORMAT
 

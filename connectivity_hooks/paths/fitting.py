@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.model.weights import Weights, same, weights_of
 from connectivity_hooks.paths.path import Path
-from connectivity_hooks.paths.weights import Weights, same, weights_of
 
 
 def require_fit(path: Path, model: nn.Module) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from connectivity_hooks.model.weights import Weights
 from connectivity_hooks.paths.path import Path
-from connectivity_hooks.paths.weights import Weights
 
 Step: TypeAlias = tuple[Weights, Weights]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.model.weights import same
 from connectivity_hooks.paths.edits import edits_between
 from connectivity_hooks.paths.path import Path
-from connectivity_hooks.paths.weights import same
 
 
 def joined(left: Path, right: Path) -> Path:

@@ -11,8 +11,8 @@ from typing import Literal
 
 import torch
 
+from connectivity_hooks.model.weights import Weights
 from connectivity_hooks.paths.edits import Edit, apply, edits_between
-from connectivity_hooks.paths.weights import Weights
 
 Basis = Literal["polyline", "bezier"]
 Guarantee = Literal["constant", "convex", "measured"]

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from connectivity_hooks.model.weights import Weights, assign
 from connectivity_hooks.paths.edits import Edit, apply
 from connectivity_hooks.paths.path import Path
-from connectivity_hooks.paths.weights import Weights, assign
 
 
 class Walk:

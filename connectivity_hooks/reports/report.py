@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from connectivity_hooks import __version__
 from connectivity_hooks.checkpoints.atomic import atomic_text, make_folder
 from connectivity_hooks.contracts.condition import Verdict
 from connectivity_hooks.errors import InputError
@@ -22,6 +21,7 @@ from connectivity_hooks.paths.path import EndPoint
 from connectivity_hooks.reports.rows import Row, read_rows, rows_of, write_rows
 from connectivity_hooks.reports.tables import figures_table
 from connectivity_hooks.untrusted import guarded, read_json
+from connectivity_hooks.version import __version__
 
 FORMAT = "connectivity_hooks.report/1"
 FILE = "report.json"

@@ -7,10 +7,11 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, fx, nn
-from torch.func import functional_call
 
 from connectivity_hooks.errors import InputError, one_line
-from connectivity_hooks.paths.weights import weights_of
+from connectivity_hooks.model.inputs import mapped
+from connectivity_hooks.model.running import Forward
+from connectivity_hooks.model.weights import weights_of
 from connectivity_hooks.structure.differences import parting
 from connectivity_hooks.structure.program import INPUT, Program, run_step
 
@@ -26,7 +27,7 @@ _WRONG = "the model's structure cannot be read"
 
 
 @torch.no_grad()
-def check(model: nn.Module, program: Program, example: Tensor, graph: fx.GraphModule, held: Held) -> None:
+def check(model: nn.Module, program: Program, example: Tensor, graph: fx.GraphModule, held: Held, run: Forward) -> None:
     """Compare a program with its model, on the example and, where it should take one, on another number of samples.
 
     Weights that are all zero, as the last norm of a residual block in a new network, get other values for the check
@@ -38,6 +39,7 @@ def check(model: nn.Module, program: Program, example: Tensor, graph: fx.GraphMo
         example: Inputs (N, …).
         graph: The graph it was read from, to name the place where both part.
         held: For each placeholder of the graph the name of its tensor in the model, and its value.
+        run: How the model is run.
 
     Raises:
         InputError: A step cannot be run, or the outputs differ.
@@ -48,7 +50,7 @@ def check(model: nn.Module, program: Program, example: Tensor, graph: fx.GraphMo
     if all(step.kind != "other" for step in program.steps):
         batches.append(torch.cat([example, example[:1]]))
     for inputs in batches:
-        expected, values = _expected(model, awake, inputs), _run(program, weights, inputs)
+        expected, values = _expected(model, awake, inputs, run), _run(program, weights, inputs)
         fault = _fault(expected, values[program.steps[-1].name])
         if fault and inputs is example:
             given = {name: weights.get(own, inputs if own == INPUT else value) for name, (own, value) in held.items()}
@@ -80,9 +82,9 @@ def _awake(model: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def _expected(model: nn.Module, awake: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+def _expected(model: nn.Module, awake: Mapping[str, Tensor], inputs: Tensor, run: Forward) -> Tensor:
     try:
-        outputs = functional_call(model, dict(awake), (inputs.clone(),)) if awake else model(inputs.clone())
+        outputs = run.under(model, awake, mapped(torch.clone, inputs))
     except Exception as error:
         raise InputError(f"{_WRONG}: it does not run on the first samples: {one_line(error, 200)}") from None
     if not isinstance(outputs, Tensor) or not outputs.is_floating_point():

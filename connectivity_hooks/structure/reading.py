@@ -13,8 +13,9 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind, TensorArgument
 
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.features.stream import evaluation_mode
-from connectivity_hooks.paths.weights import weights_of
+from connectivity_hooks.model.evaluation_mode import evaluation_mode
+from connectivity_hooks.model.running import PLAIN, Forward
+from connectivity_hooks.model.weights import weights_of
 from connectivity_hooks.structure.checking import check
 from connectivity_hooks.structure.differences import random_step
 from connectivity_hooks.structure.exporting import export
@@ -24,7 +25,7 @@ from connectivity_hooks.structure.untouched import untouched
 from connectivity_hooks.structure.writes import Redirects, redirects
 
 
-def read_program(model: nn.Module, example: Tensor) -> Program:
+def read_program(model: nn.Module, example: Tensor, run: Forward = PLAIN) -> Program:
     """Read what `model` computes, and check by running it that it was read right.
 
     Tensors that are not among the model's weights (made in its forward pass, or buffers that are not persistent) are
@@ -33,6 +34,7 @@ def read_program(model: nn.Module, example: Tensor) -> Program:
     Args:
         model: Any module; read in evaluation mode and left as it was.
         example: Inputs (N, …) it accepts, N ≥ 2.
+        run: How the model is run.
 
     Raises:
         InputError: torch.export cannot trace the module, an operation writes into a part of a value that is read
@@ -42,7 +44,7 @@ def read_program(model: nn.Module, example: Tensor) -> Program:
         exported = export(model, example)
         placeholders = _placeholders(exported, example)
         program = _program(exported, placeholders, weights_of(model).keys(), example)
-        check(model, program, example, exported.graph_module, placeholders)
+        check(model, program, example, exported.graph_module, placeholders, run)
     return program
 
 

@@ -35,11 +35,11 @@ def task_program(task: Task, model: nn.Module | None = None) -> Program:
         InputError: The structure cannot be read, see `read_program`.
     """
     inputs = first_inputs(task)
-    key = (inputs.shape, inputs.dtype, inputs.device)
+    key = (inputs.shape, inputs.dtype, inputs.device, task.forward)
     try:
         known = _READ.setdefault(task.factory, {})
     except TypeError:  # a factory that cannot be referred to weakly
         known = {}
     if key not in known:
-        known[key] = read_program(task.structure() if model is None else model, inputs)
+        known[key] = read_program(task.structure() if model is None else model, inputs, task.forward)
     return known[key]

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.model.inputs import Inputs
+from connectivity_hooks.model.running import Forward
 
 _CONTAINERS = (dict, list, set)
 
@@ -81,7 +83,7 @@ def pristine(model: nn.Module) -> nn.Module | None:
 
 
 @torch.no_grad()
-def require_forgetful(model: nn.Module, fresh: nn.Module | None, inputs: Tensor) -> None:
+def require_forgetful(model: nn.Module, fresh: nn.Module | None, inputs: Inputs, run: Forward) -> None:
     """Refuse a module that gives other outputs than its pristine copy, which has the same weights.
 
     A module that is random passes: its outputs differ from its own.
@@ -89,7 +91,8 @@ def require_forgetful(model: nn.Module, fresh: nn.Module | None, inputs: Tensor)
     Args:
         model: A module that ran under other weights before.
         fresh: See `pristine`.
-        inputs: (N, …).
+        inputs: Of a batch.
+        run: How the module is run.
 
     Raises:
         InputError: It keeps what it computed under earlier weights.
@@ -97,7 +100,7 @@ def require_forgetful(model: nn.Module, fresh: nn.Module | None, inputs: Tensor)
     if fresh is None:
         return
     with torch.random.fork_rng(devices=[]):
-        expected, found, again = fresh(inputs), model(inputs), model(inputs)
+        expected, found, again = (run(each, inputs) for each in (fresh, model, model))
     near = {"rtol": 1e-3, "atol": 1e-5, "equal_nan": True}
     alike = torch.allclose(found, expected, **near)  # type: ignore[arg-type]
     if not alike and torch.allclose(found, again, **near):  # type: ignore[arg-type]

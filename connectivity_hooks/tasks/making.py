@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from connectivity_hooks.checkpoints import Checkpoint
 from connectivity_hooks.errors import InputError, UsageError, near_matches, one_line
+from connectivity_hooks.model.inputs import Inputs, shapes_of
 from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks.augmenting import check_augment, resolve_augment
 from connectivity_hooks.tasks.data.loading import Placement, load_data
@@ -71,9 +73,8 @@ def make_task(
     check_size(model, checkpoints)
     placement = Placement(where, DTYPES[dtype], _cache_limit(where))
     train, test = load_data(data, placement, normalize=normalize, image_size=image_size, loss=criterion.name)
-    task = Task(
-        factory, train, test, criterion, where, DTYPES[dtype], batch_size, augmentation, model, data, augment or ""
-    )
+    task = Task(factory, train, test, criterion, where, DTYPES[dtype], batch_size, augmentation)
+    task = replace(task, model_name=model, data_name=data, augment_name=augment or "")
     check_task(task, task.structure())
     if augmentation is not None:
         check_augment(augmentation, next(iter(train.head(4).batches(4)))[0], str(augment))
@@ -101,12 +102,11 @@ def check_task(task: Task, model: nn.Module) -> None:
             raise InputError(f"loss {task.loss.name}: gives {tuple(values.shape)}, expected ({len(targets)},)")
 
 
-def _run(model: nn.Module, inputs: Tensor, task: Task) -> Tensor:
+def _run(model: nn.Module, inputs: Inputs, task: Task) -> Tensor:
     name = task.model_name or type(model).__name__
-    unfit = f"{task.data_name or 'data'}: inputs of shape {tuple(inputs.shape[1:])} do not fit the model {name}"
+    unfit = f"{task.data_name or 'data'}: inputs of shape {shapes_of(inputs)} do not fit the model {name}"
     with torch.no_grad(), guarded_call(unfit):
-        outputs: Tensor = model(inputs)
-    return outputs
+        return task.forward(model, inputs)
 
 
 def _check_labels(split: Split, classes: int, data: str) -> None:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from connectivity_hooks.checkpoints.writing import unwrapped
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.model.running import PLAIN, Forward
+from connectivity_hooks.model.wrappers import unwrapped
 from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks.augmenting import Augment
 from connectivity_hooks.tasks.loss import LOSSES, Loss
@@ -32,6 +33,7 @@ class Task:
         dtype: Floating type of weights, inputs and outputs.
         batch_size: Samples of one forward pass.
         augment: Augments inputs wherever something is trained; nothing measured is augmented. None: no augmentation.
+        forward: How the model is run, and which of what it returns the loss reads.
         model_name: The model as named on the command line; empty when made in code.
         data_name: The data likewise.
         augment_name: The augmentation likewise.
@@ -45,6 +47,7 @@ class Task:
     dtype: torch.dtype = torch.float32
     batch_size: int = 512
     augment: Augment | None = None
+    forward: Forward = PLAIN
     model_name: str = ""
     data_name: str = ""
     augment_name: str = ""

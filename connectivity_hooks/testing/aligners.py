@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
+from connectivity_hooks.connecting.alignment import TOLERANCE, function_change
 from connectivity_hooks.contracts import Aligner
 from connectivity_hooks.contracts.method import Method
-from connectivity_hooks.paths.alignment import TOLERANCE, function_change
-from connectivity_hooks.paths.weights import Weights, same
+from connectivity_hooks.model.weights import Weights, same
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.testing.methods import MethodSuite, global_random_state_kept
 from connectivity_hooks.testing.tasks import make_task, make_weights

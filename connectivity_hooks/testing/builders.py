@@ -12,8 +12,9 @@ from torch import Tensor
 
 from connectivity_hooks.contracts import Builder
 from connectivity_hooks.contracts.method import Method
+from connectivity_hooks.model.inputs import placed
+from connectivity_hooks.model.weights import assign, same, weights_of
 from connectivity_hooks.paths import CONSTANT, MEASURED, Path, Weights
-from connectivity_hooks.paths.weights import assign, same, weights_of
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.testing.methods import MethodSuite, global_random_state_kept
 from connectivity_hooks.testing.tasks import make_task, make_weights
@@ -128,5 +129,4 @@ class BuilderSuite(MethodSuite):
         model = task.model()
         assign(weights_of(model), path.to(torch.device("cpu"), torch.float64)(t))
         inputs, _ = next(iter(task.train.batches(64)))
-        outputs: Tensor = model(inputs.double())
-        return outputs
+        return task.forward(model, placed(inputs, dtype=torch.float64))

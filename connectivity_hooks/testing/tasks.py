@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from connectivity_hooks.paths.weights import Weights
+from connectivity_hooks.model.weights import Weights
 from connectivity_hooks.tasks.split import CachedSplit
 from connectivity_hooks.tasks.task import Task
 
@@ -46,5 +46,5 @@ def make_weights(task: Task, seed: int) -> Weights:
         model = task.factory().train()
         for inputs, _ in task.train.head(64).batches(32):
             for _ in range(seed + 1):
-                model(inputs)
+                task.forward(model, inputs)
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}

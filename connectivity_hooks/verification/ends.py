@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from connectivity_hooks.checkpoints import Checkpoint, fit
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.model.inputs import placed
+from connectivity_hooks.model.weights import Weights, assign, same, weights_of
 from connectivity_hooks.paths.path import Path
-from connectivity_hooks.paths.weights import Weights, assign, same, weights_of
 from connectivity_hooks.structure.untouched import untouched
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
@@ -83,14 +84,15 @@ def function_deviation(task: Task, a: Weights, b: Weights, samples: Split) -> fl
         samples: N samples.
     """
     model = replace(task, dtype=torch.float64).model()
-    expected, found = (_outputs(model, weights, samples, task.batch_size) for weights in (a, b))
+    expected, found = (_outputs(model, weights, samples, task) for weights in (a, b))
     return relative_deviation(found, expected)
 
 
-def _outputs(model: nn.Module, weights: Weights, samples: Split, batch_size: int) -> Tensor:
+def _outputs(model: nn.Module, weights: Weights, samples: Split, task: Task) -> Tensor:
     assign(weights_of(model), weights)
     with untouched(model):  # tables that a module makes of its weights
-        return torch.cat([model(x.double() if x.is_floating_point() else x) for x, _ in samples.batches(batch_size)])
+        batches = (placed(inputs, dtype=torch.float64) for inputs, _ in samples.batches(task.batch_size))
+        return torch.cat([task.forward(model, inputs) for inputs in batches])
 
 
 def _digests(path: Path, checkpoints: Sequence[Checkpoint]) -> Iterator[Finding]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+from connectivity_hooks.model.weights import Weights
 from connectivity_hooks.paths.path import CONSTANT, MEASURED, Guarantee, Path
-from connectivity_hooks.paths.weights import Weights
 from connectivity_hooks.structure import Program
 from connectivity_hooks.verification.findings import Finding
-from connectivity_hooks.verification.spread import changed_outputs, output_weights
+from connectivity_hooks.verification.reach import changed_outputs, output_weights
 
 LARGEST = 1e6
 """A weight that moves on a constant segment is no larger: 0 times infinity is not 0, and silent neurons whose weights

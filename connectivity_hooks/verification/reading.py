@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.errors import one_line
-from connectivity_hooks.paths.weights import Weights
+from connectivity_hooks.model.weights import Weights
 from connectivity_hooks.structure import Program
 from connectivity_hooks.verification.rounding import outputs_tolerance, relative_deviation
 

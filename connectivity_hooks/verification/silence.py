@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from connectivity_hooks.paths.weights import Weights
+from connectivity_hooks.model.weights import Weights
 from connectivity_hooks.structure import Program, Step
 from connectivity_hooks.structure.program import INPUT
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from connectivity_hooks.checkpoints import Checkpoint, read
 from connectivity_hooks.checkpoints.constants import constants_of, is_constant
 from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.model.weights import Weights, assign, weights_of
 from connectivity_hooks.parallel import SideBySide
 from connectivity_hooks.paths.fitting import require_fit, require_written
 from connectivity_hooks.paths.path import CONSTANT, CONVEX, MEASURED, Path
-from connectivity_hooks.paths.weights import Weights, assign, weights_of
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.structure import Program, task_program
 from connectivity_hooks.structure.untouched import Attributes, pristine, require_forgetful
@@ -95,7 +95,9 @@ class _Verifier:
         self.fresh = pristine(self.model)
         require_fit(self.path, self.model)
         first = self.task.train.head(self.task.batch_size)
-        with SideBySide(self.model, next(iter(first.batches(self.task.batch_size)))[0]) as self.side_by_side:
+        with SideBySide(
+            self.model, next(iter(first.batches(self.task.batch_size)))[0], self.task.forward
+        ) as self.side_by_side:
             return self._check(progress)
 
     def _check(self, progress: Progress) -> Verification:
@@ -166,7 +168,8 @@ class _Verifier:
         """Refuse a model whose outputs are not those of the weights that were written into it."""
         require_written(self.model, point)
         if last:
-            require_forgetful(self.model, self.fresh, next(iter(self.probed.batches(self.task.batch_size)))[0])
+            inputs, _ = next(iter(self.probed.batches(self.task.batch_size)))
+            require_forgetful(self.model, self.fresh, inputs, self.task.forward)
 
     def _write(self, weights: Weights) -> None:
         self.attributes.put_back()  # tables that a module made of the weights before
@@ -260,7 +263,7 @@ class _Verifier:
     def _outputs(self, weights: Weights) -> Tensor:
         self._write(weights)
         batches = self.probed.batches(self.task.batch_size)
-        return torch.cat([self.model(inputs) for inputs, _ in batches]).double()
+        return torch.cat([self.task.forward(self.model, inputs) for inputs, _ in batches]).double()
 
     def _mean(self, outputs: Tensor) -> float:
         targets = self.probed.targets().to(outputs.device)

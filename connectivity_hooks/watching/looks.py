@@ -13,17 +13,18 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from connectivity_hooks.checking import layers_of
-from connectivity_hooks.checkpoints.writing import unwrapped
 from connectivity_hooks.errors import InputError, one_line
 from connectivity_hooks.features.calls import called
 from connectivity_hooks.features.capture import Capture, capture
 from connectivity_hooks.features.observation import Observation
-from connectivity_hooks.features.stream import forward
 from connectivity_hooks.features.window import TARGETS, Window
+from connectivity_hooks.model.inputs import mapped
+from connectivity_hooks.model.running import forward
+from connectivity_hooks.model.wrappers import unwrapped
+from connectivity_hooks.processes import refuse_sharded
 from connectivity_hooks.tasks.loss import Loss
-from connectivity_hooks.watching.passed import PassedObservation, PassedSplit
-from connectivity_hooks.watching.probe import ProbeSplit, mapped
-from connectivity_hooks.watching.processes import refuse_sharded
+from connectivity_hooks.watching.probe import ProbeSplit
+from connectivity_hooks.watching.training_observation import PassedObservation, PassedSplit
 from connectivity_hooks.watching.undisturbed import undisturbed
 
 _UNPAIRED = "it needs targets, and {} of {} rows came without; give them to every watch.step(targets=...)"
@@ -117,7 +118,7 @@ class ProbeLook(Look):
             warnings.simplefilter("ignore")  # what the capture warns of is returned here
             try:
                 with torch.no_grad():
-                    forward(self.model, batch)
+                    forward(self.model, batch[0])
             except Exception as error:
                 return [f"probe: inputs {_shapes(batch[0])} do not fit {type(self.model).__name__}: {one_line(error)}"]
         self.layers = called(self.layers, features)
@@ -219,4 +220,4 @@ def _missing(features: Capture, layer: str) -> str:
 
 
 def _shapes(inputs: Any) -> str:
-    return str(mapped(lambda value: tuple(value.shape[1:]), inputs))  # type: ignore[arg-type,return-value]
+    return str(mapped(lambda value: tuple(value.shape[1:]), inputs))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.model.inputs import mapped, taken
 from connectivity_hooks.strangers import guarded_batches, guarded_call
 from connectivity_hooks.tasks.split import CachedSplit, Split, draw
 from connectivity_hooks.tasks.task import Task
@@ -125,20 +126,6 @@ def read_probe(probe: Probe, samples: int, seed: int) -> ProbeSplit:
     if unmoved_probe.fault and not getattr(probe, "num_workers", 0):  # workers read copies
         warnings.warn(_MAY_HAVE_MOVED.format(type(probe).__name__, unmoved_probe.fault), stacklevel=2)
     return held
-
-
-def mapped(function: Callable[[Tensor], Tensor], inputs: Any) -> Any:
-    """Apply a function to the tensors among a model's inputs: one tensor, arguments in a row, or named ones."""
-    if isinstance(inputs, Tensor):
-        return function(inputs)
-    if isinstance(inputs, Mapping):
-        return {name: mapped(function, value) for name, value in inputs.items()}
-    return tuple(mapped(function, value) for value in inputs) if isinstance(inputs, (tuple, list)) else inputs
-
-
-def taken(inputs: Any, rows: slice | Tensor) -> Any:
-    """Return some rows of every tensor among a model's inputs."""
-    return mapped(lambda value: value[rows.to(value.device) if isinstance(rows, Tensor) else rows], inputs)
 
 
 def _read(probe: Any, samples: int, seed: int) -> ProbeSplit:

@@ -13,7 +13,7 @@ from torch import nn
 from connectivity_hooks.checkpoints.writing import save
 from connectivity_hooks.contracts.condition import Verdict
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.watching.processes import refuse_sharded
+from connectivity_hooks.processes import refuse_sharded
 from connectivity_hooks.watching.schedule import Clock, Event, Schedule
 
 

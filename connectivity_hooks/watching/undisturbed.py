@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from connectivity_hooks.features.hooks import captures_paused
-from connectivity_hooks.features.stream import evaluation_mode
+from connectivity_hooks.model.evaluation_mode import evaluation_mode
 from connectivity_hooks.watching.unmoved import generators_kept
 
 

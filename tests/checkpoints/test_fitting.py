@@ -6,8 +6,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from connectivity_hooks.checkpoints import contents, fit, fit_pair, read, require_outlines
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.model.weights import assign, weights_of
 from connectivity_hooks.paths import Path
-from connectivity_hooks.paths.weights import assign, weights_of
 
 
 def net():

@@ -366,7 +366,7 @@ def test_an_interrupted_run_keeps_what_was_finished_and_goes_on(run, ends, tmp_p
 def test_data_that_changed_under_one_name_is_measured_anew(workspace):
     import numpy as np
 
-    from connectivity_hooks.evaluation.measuring import data_digest
+    from connectivity_hooks.connecting.subject import data_digest
 
     task = ch.make_task(model=f"{workspace}/net.py:make", data=str(workspace / "data.npz"))
     arrays = dict(np.load(workspace / "data.npz"))

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 import connectivity_hooks as ch
-from connectivity_hooks.connection import make_builder
+from connectivity_hooks.connecting.connect import make_builder
+from connectivity_hooks.connecting.subject import data_digest, subject
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation import evaluate
 from connectivity_hooks.evaluation import journal as journals
 from connectivity_hooks.evaluation.journal import Journal, subject_of
-from connectivity_hooks.evaluation.measuring import data_digest, subject
 from connectivity_hooks.paths import Path
 from connectivity_hooks.progress import SILENT
 

@@ -6,8 +6,8 @@ import torch
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.structure import read_program
-from connectivity_hooks_theorem.certified.passing import first_passable
-from connectivity_hooks_theorem.certified.reading import read_network
+from connectivity_hooks_theorem.certified.network.reading import read_network
+from connectivity_hooks_theorem.certified.search.neuron_pairs import first_passable
 
 
 def read(name, size, **arguments):

@@ -7,7 +7,7 @@ from torch import nn
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.structure import read_program
-from connectivity_hooks_theorem.certified.reading import read_network
+from connectivity_hooks_theorem.certified.network.reading import read_network
 
 
 class Logits(nn.Module):

@@ -10,9 +10,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.model.weights import same
 from connectivity_hooks.paths import EndPoint, Path
 from connectivity_hooks.paths.edits import Edit
-from connectivity_hooks.paths.weights import same
 
 
 def certified_like_path():

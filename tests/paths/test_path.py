@@ -4,8 +4,8 @@ import math
 import pytest
 import torch
 
+from connectivity_hooks.model.weights import same
 from connectivity_hooks.paths import Edit, Path
-from connectivity_hooks.paths.weights import same
 
 
 def weights(seed, rows=6, cols=4):

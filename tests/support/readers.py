@@ -17,20 +17,20 @@ from small_networks import mlp, vector_task
 import connectivity_hooks as ch
 from connectivity_hooks.checkpoints import convert, read
 from connectivity_hooks.cli.folder import OutputFolder
-from connectivity_hooks.connection import load_pair
+from connectivity_hooks.connecting.pair import load_pair
 from connectivity_hooks.contracts import option
 from connectivity_hooks.contracts.options import make_options
 from connectivity_hooks.evaluation import evaluate
 from connectivity_hooks.evaluation.barriers import barriers
 from connectivity_hooks.evaluation.journal import Journal
-from connectivity_hooks.instability.inspection import Twin
-from connectivity_hooks.instability.keeping import Kept
-from connectivity_hooks.instability.report import read_content, write_report
-from connectivity_hooks.instability.report import write_pages as write_stability_pages
-from connectivity_hooks.instability.result import Connection, Stability
 from connectivity_hooks.paths import EndPoint, Path
 from connectivity_hooks.reports.html import render_html, write_pages
 from connectivity_hooks.reports.report import Report, load_saved
+from connectivity_hooks.stability.finished_pairs import Kept
+from connectivity_hooks.stability.inspection import Twin
+from connectivity_hooks.stability.report import read_content, write_report
+from connectivity_hooks.stability.report import write_pages as write_stability_pages
+from connectivity_hooks.stability.result import Connection, Stability
 from connectivity_hooks.tasks.data.loading import Placement, load_data
 from connectivity_hooks.tasks.loss import resolve_loss
 from connectivity_hooks.tasks.models import model_factory

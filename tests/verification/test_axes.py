@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from connectivity_hooks.paths.weights import weights_of
+from connectivity_hooks.model.weights import weights_of
 from connectivity_hooks.structure import read_program
-from connectivity_hooks.verification.spread import changed_outputs
+from connectivity_hooks.verification.reach import changed_outputs
 
 
 class Tokens(nn.Module):

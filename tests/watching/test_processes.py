@@ -9,7 +9,7 @@ from watched_processes import ddp, only_one_checks, sharded
 
 import connectivity_hooks as ch
 from connectivity_hooks.errors import UsageError
-from connectivity_hooks.watching.processes import refuse_sharded
+from connectivity_hooks.processes import refuse_sharded
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="needs torch.distributed")
 

@@ -16,14 +16,14 @@ from connectivity_hooks.paths import CONSTANT, Path, Weights
 from connectivity_hooks.paths.edits import edits_between
 from connectivity_hooks.structure import first_inputs, task_program
 from connectivity_hooks.tasks.task import Task
-from connectivity_hooks_theorem.certified.descending import MEETING, meeting
-from connectivity_hooks_theorem.certified.effort import EFFORTS
 from connectivity_hooks_theorem.certified.ends import read_end
+from connectivity_hooks_theorem.certified.half_path import MEETING, meeting
 from connectivity_hooks_theorem.certified.halves import Halves
 from connectivity_hooks_theorem.certified.hub import Hub, as_hub
-from connectivity_hooks_theorem.certified.importance import IMPORTANCES
-from connectivity_hooks_theorem.certified.network import Network
-from connectivity_hooks_theorem.certified.reading import INSTEAD, read_network
+from connectivity_hooks_theorem.certified.network.network import Network
+from connectivity_hooks_theorem.certified.network.reading import INSTEAD, read_network
+from connectivity_hooks_theorem.certified.search.effort import EFFORTS
+from connectivity_hooks_theorem.certified.search.importance import IMPORTANCES
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Certified(Builder):
             InputError: The network mixes neurons in another way, is too narrow or dead, the loss is not known to be
                 convex in the outputs, the data does not fit, or the hub is none.
         """
-        with kept_whole(task.structure(), first_inputs(task), task.batch_size):
+        with kept_whole(task.structure(), first_inputs(task), task.batch_size, task.forward):
             return self._build(a, b, task)
 
     def _build(self, a: Weights, b: Weights, task: Task) -> Path:

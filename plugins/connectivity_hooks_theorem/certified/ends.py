@@ -11,10 +11,10 @@ from connectivity_hooks.errors import InputError
 from connectivity_hooks.paths import Weights
 from connectivity_hooks.tasks.loss import Loss
 from connectivity_hooks.tasks.task import Task
-from connectivity_hooks_theorem.certified.importance import Importance
-from connectivity_hooks_theorem.certified.network import Network
-from connectivity_hooks_theorem.certified.outputs import Goal
-from connectivity_hooks_theorem.certified.running import inputs, run
+from connectivity_hooks_theorem.certified.network.network import Network
+from connectivity_hooks_theorem.certified.network.running import inputs, run
+from connectivity_hooks_theorem.certified.search.importance import Importance
+from connectivity_hooks_theorem.certified.search.output_layer import Goal
 
 _BELOW = 0.98
 """Sub-networks aim a little below the target: their loss inside the whole network differs by rounding."""

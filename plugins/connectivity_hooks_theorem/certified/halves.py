@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from connectivity_hooks.parallel import most
 from connectivity_hooks.progress import Progress
 from connectivity_hooks.tasks.task import Task
-from connectivity_hooks_theorem.certified.descending import HalfPath
-from connectivity_hooks_theorem.certified.effort import Effort
 from connectivity_hooks_theorem.certified.ends import End
-from connectivity_hooks_theorem.certified.finding import Finder
-from connectivity_hooks_theorem.certified.fitting import Fitter
+from connectivity_hooks_theorem.certified.half_path import HalfPath
 from connectivity_hooks_theorem.certified.hub import Hub
-from connectivity_hooks_theorem.certified.importance import by_importance
-from connectivity_hooks_theorem.certified.network import Network
-from connectivity_hooks_theorem.certified.slots import Sides, random_orders
-from connectivity_hooks_theorem.certified.subnetwork import Subnetwork
-from connectivity_hooks_theorem.certified.together import in_turn, together
+from connectivity_hooks_theorem.certified.network.network import Network
+from connectivity_hooks_theorem.certified.network.sides import Sides, random_orders
+from connectivity_hooks_theorem.certified.network.subnetwork import Subnetwork
+from connectivity_hooks_theorem.certified.search.effort import Effort
+from connectivity_hooks_theorem.certified.search.finder import Finder
+from connectivity_hooks_theorem.certified.search.fitter import Fitter
+from connectivity_hooks_theorem.certified.search.importance import by_importance
+from connectivity_hooks_theorem.certified.search.parallel import in_turn, together
 
 
 @dataclass(frozen=True)

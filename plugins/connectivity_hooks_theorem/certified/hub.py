@@ -8,19 +8,19 @@ import torch
 from torch import nn
 
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.model.weights import same, weights_of
 from connectivity_hooks.parallel import kept_whole
 from connectivity_hooks.paths import Weights
-from connectivity_hooks.paths.weights import same, weights_of
 from connectivity_hooks.progress import Progress
 from connectivity_hooks.tasks.task import Task
-from connectivity_hooks_theorem.certified.effort import Effort
-from connectivity_hooks_theorem.certified.features import Augmented, Features, Recomputed, Source
-from connectivity_hooks_theorem.certified.fitting import Fitter
-from connectivity_hooks_theorem.certified.narrowing import clear_unread, narrowed, neurons_read, write
-from connectivity_hooks_theorem.certified.network import Network
-from connectivity_hooks_theorem.certified.outputs import Goal
-from connectivity_hooks_theorem.certified.slots import Sides, all_but, random_orders
-from connectivity_hooks_theorem.certified.subnetwork import Subnetwork
+from connectivity_hooks_theorem.certified.network.blocks import clear_unread, narrowed, neurons_read, write
+from connectivity_hooks_theorem.certified.network.network import Network
+from connectivity_hooks_theorem.certified.network.sides import Sides, all_but, random_orders
+from connectivity_hooks_theorem.certified.network.subnetwork import Subnetwork
+from connectivity_hooks_theorem.certified.search.effort import Effort
+from connectivity_hooks_theorem.certified.search.features import Augmented, Features, Recomputed, Source
+from connectivity_hooks_theorem.certified.search.fitter import Fitter
+from connectivity_hooks_theorem.certified.search.output_layer import Goal
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def train_hub(
     goal = Goal(task.train.targets().to(task.device), task.loss, network.classes, None, target)
     fitter = Fitter(network, weights, goal, effort, 0.0, task.batch_size)
     few = next(iter(task.train.head(2).batches(2)))[0]
-    with torch.random.fork_rng(), kept_whole(model, few, task.batch_size):
+    with torch.random.fork_rng(), kept_whole(model, few, task.batch_size, task.forward):
         torch.manual_seed(seed)  # for augmentation
         found = fitter.trained(features, 0, len(network.cuts) - 1, slots, generator, progress=progress)
     write(weights, found.weights, network.layers, slots)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from connectivity_hooks_theorem.certified.network import Axis, Space
+from connectivity_hooks_theorem.certified.network.network import Axis, Space
 
 
 class Spaces:

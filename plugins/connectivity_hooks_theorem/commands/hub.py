@@ -17,11 +17,11 @@ from connectivity_hooks.cli.numbers import Amount, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, print_json
-from connectivity_hooks.paths.weights import assign, weights_of
+from connectivity_hooks.model.weights import assign, weights_of
 from connectivity_hooks.tasks import Task
 from connectivity_hooks_theorem.certified.builder import read_task
-from connectivity_hooks_theorem.certified.effort import EFFORTS
 from connectivity_hooks_theorem.certified.hub import train_hub
+from connectivity_hooks_theorem.certified.search.effort import EFFORTS
 
 EXAMPLES = """
 \b
@@ -86,7 +86,7 @@ def command(out: pathlib.Path, **given: Any) -> None:
 def _figures(model: nn.Module, split: Any, task: Task) -> dict[str, float | None]:
     losses, wrong = [], []
     for inputs, targets in split.batches(task.batch_size):
-        outputs = model(inputs)
+        outputs = task.forward(model, inputs)
         losses.append(task.loss.measure(outputs, targets))
         if task.loss.errors is not None:
             wrong.append(task.loss.errors(outputs, targets))

@@ -16,14 +16,15 @@ from connectivity_hooks.cli.numbers import Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, plain, print_json
-from connectivity_hooks.connection import Pair, build, built_with, load_pair, still_connects
+from connectivity_hooks.connecting.connect import build, built_with, still_connects
+from connectivity_hooks.connecting.pair import Pair, load_pair
 from connectivity_hooks.contracts.options import make_options
 from connectivity_hooks.evaluation import Evaluation, evaluate
 from connectivity_hooks.paths import Path
 from connectivity_hooks.paths.joining import joined
 from connectivity_hooks.tasks import Task
 from connectivity_hooks_theorem.certified.builder import Certified
-from connectivity_hooks_theorem.certified.effort import EFFORTS
+from connectivity_hooks_theorem.certified.search.effort import EFFORTS
 
 EXAMPLES = """
 \b

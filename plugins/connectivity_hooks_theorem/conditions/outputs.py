@@ -11,7 +11,8 @@ from torch import Tensor
 
 from connectivity_hooks.errors import InputError, one_line
 from connectivity_hooks.features.observation import Observation
-from connectivity_hooks.features.stream import evaluation_mode, forward
+from connectivity_hooks.model.evaluation_mode import evaluation_mode
+from connectivity_hooks.model.running import forward
 from connectivity_hooks_theorem.conditions.masking import Masking, masked
 from connectivity_hooks_theorem.conditions.scaling import mean_losses
 from connectivity_hooks_theorem.conditions.structures import tensors_of, with_tensors
@@ -56,7 +57,7 @@ def outputs_under(observation: Observation, masks: Mapping[str, Tensor], draws: 
     gathered: list[Tensor] = []
     with evaluation_mode(observation.model), masked(observation.model, masks) as masking:
         for inputs, targets in observation.split.batches(max(1, observation.batch_size // draws)):
-            returned = forward(observation.model, (repeated(inputs, draws, len(targets)),))
+            returned = forward(observation.model, repeated(inputs, draws, len(targets)))
             gathered.append(by_draw(returned, draws, len(targets)))
     return joined(gathered), masking
 

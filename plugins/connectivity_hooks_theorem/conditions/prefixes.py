@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.features.observation import Observation
-from connectivity_hooks.features.stream import evaluation_mode
+from connectivity_hooks.model.evaluation_mode import evaluation_mode
 from connectivity_hooks_theorem.conditions.outputs import by_draw, joined, outputs_under, repeated
 from connectivity_hooks_theorem.conditions.replay import Diverged, Replay
 

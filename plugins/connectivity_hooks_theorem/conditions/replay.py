@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.eval_frame import OptimizedModule
 
-from connectivity_hooks.features.stream import forward
+from connectivity_hooks.model.running import forward
 from connectivity_hooks_theorem.conditions.masking import Masking, listening
 from connectivity_hooks_theorem.conditions.structures import tensors_of, with_tensors
 
@@ -176,7 +176,7 @@ class Replay:
         self._mode = mode
         self._frames = [_Frame((), self._model)]
         try:
-            return forward(self._model, (inputs,))
+            return forward(self._model, inputs)
         finally:
             self._frames = []
 

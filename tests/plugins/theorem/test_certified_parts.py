@@ -9,12 +9,12 @@ from connectivity_hooks.structure import read_program
 from connectivity_hooks.tasks import LOSSES
 from connectivity_hooks_theorem.certified.builder import read_task
 from connectivity_hooks_theorem.certified.ends import read_end
-from connectivity_hooks_theorem.certified.importance import ProbeImportance, ReadImportance, by_importance
-from connectivity_hooks_theorem.certified.narrowing import clear_unread, neurons_read
-from connectivity_hooks_theorem.certified.outputs import Goal, best_factor
-from connectivity_hooks_theorem.certified.passing import pair_gain
-from connectivity_hooks_theorem.certified.slots import Sides
-from connectivity_hooks_theorem.certified.together import in_turn, together
+from connectivity_hooks_theorem.certified.network.blocks import clear_unread, neurons_read
+from connectivity_hooks_theorem.certified.network.sides import Sides
+from connectivity_hooks_theorem.certified.search.importance import ProbeImportance, ReadImportance, by_importance
+from connectivity_hooks_theorem.certified.search.neuron_pairs import pair_gain
+from connectivity_hooks_theorem.certified.search.output_layer import Goal, best_factor
+from connectivity_hooks_theorem.certified.search.parallel import in_turn, together
 from connectivity_hooks_theorem.probes.least_squares import fit_least_squares
 
 GAINS = {

@@ -21,8 +21,15 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from connectivity_hooks.tasks.split import CachedSplit, StreamedSplit
 from connectivity_hooks_theorem.certified.builder import read_task
-from connectivity_hooks_theorem.certified.features import OUTPUTS, Augmented, Held, Recomputed, Source, features_at
-from connectivity_hooks_theorem.certified.slots import Sides, random_orders
+from connectivity_hooks_theorem.certified.network.sides import Sides, random_orders
+from connectivity_hooks_theorem.certified.search.features import (
+    OUTPUTS,
+    Augmented,
+    Held,
+    Recomputed,
+    Source,
+    features_at,
+)
 
 CUT = 2
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 from small_networks import mlp, trained, vector_task
 
-from connectivity_hooks_theorem.certified import fitting
 from connectivity_hooks_theorem.certified.builder import read_task
-from connectivity_hooks_theorem.certified.effort import EFFORTS
 from connectivity_hooks_theorem.certified.ends import read_end
-from connectivity_hooks_theorem.certified.features import Source, features_at
-from connectivity_hooks_theorem.certified.fitting import Fitter
-from connectivity_hooks_theorem.certified.slots import Sides, random_orders
-from connectivity_hooks_theorem.certified.training import Schedule
+from connectivity_hooks_theorem.certified.network.sides import Sides, random_orders
+from connectivity_hooks_theorem.certified.search import fitter
+from connectivity_hooks_theorem.certified.search.effort import EFFORTS
+from connectivity_hooks_theorem.certified.search.features import Source, features_at
+from connectivity_hooks_theorem.certified.search.fitter import Fitter
+from connectivity_hooks_theorem.certified.search.training import Schedule
 
 CUT, LAST, ROUNDS = 1, 2, 3
 
@@ -39,10 +39,10 @@ def test_a_shorter_schedule_has_as_many_steps_in_proportion():
 def fits(monkeypatch):
     """The rounds after which the output layer was fitted anew."""
     found, rounds = [], []
-    train, fit_head = fitting.train, fitting.fit_head
-    monkeypatch.setattr(fitting, "train", lambda *given: (rounds.append(1), train(*given))[1])
+    train, fit_head = fitter.train, fitter.fit_head
+    monkeypatch.setattr(fitter, "train", lambda *given: (rounds.append(1), train(*given))[1])
     monkeypatch.setattr(
-        fitting, "fit_head", lambda *given, **more: (found.append(len(rounds)), fit_head(*given, **more))[1]
+        fitter, "fit_head", lambda *given, **more: (found.append(len(rounds)), fit_head(*given, **more))[1]
     )
     return found
 

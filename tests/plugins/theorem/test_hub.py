@@ -10,8 +10,8 @@ from connectivity_hooks.errors import InputError
 from connectivity_hooks.paths.joining import joined
 from connectivity_hooks.progress import SILENT
 from connectivity_hooks_theorem.certified.builder import read_task
-from connectivity_hooks_theorem.certified.effort import EFFORTS
 from connectivity_hooks_theorem.certified.hub import as_hub, train_hub
+from connectivity_hooks_theorem.certified.search.effort import EFFORTS
 
 
 def write_hub(task, file, seed=0):

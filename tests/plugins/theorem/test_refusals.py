@@ -12,7 +12,7 @@ from connectivity_hooks.errors import InputError
 from connectivity_hooks.structure import read_program
 from connectivity_hooks.tasks import CachedSplit, Task
 from connectivity_hooks_theorem.certified.builder import read_task
-from connectivity_hooks_theorem.certified.reading import read_network
+from connectivity_hooks_theorem.certified.network.reading import read_network
 
 
 class Named(nn.Module):

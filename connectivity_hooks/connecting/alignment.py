@@ -1,0 +1,49 @@
+"""Alignment with its self-check: f(π(θ_B)) = f(θ_B), in float64, every time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from connectivity_hooks.contracts.aligner import Aligner
+from connectivity_hooks.errors import ConnectivityError
+from connectivity_hooks.model.inputs import placed
+from connectivity_hooks.model.weights import Weights, assign, weights_of
+from connectivity_hooks.structure.untouched import untouched
+from connectivity_hooks.tasks.task import Task
+
+TOLERANCE = 1e-9
+SAMPLES = 64
+
+
+def aligned(aligner: Aligner, a: Weights, b: Weights, task: Task) -> tuple[Weights, dict[str, object]]:
+    """Return π(θ_B) and what was done, for the path file.
+
+    Raises:
+        ConnectivityError: The outputs on the first training samples change by more than 1e-9, relative, in float64.
+    """
+    alignment = aligner.align(a, b, task)
+    deviation = function_change(b, alignment.weights, task)
+    if not deviation <= TOLERANCE:
+        raise ConnectivityError(
+            f"aligner {aligner.name}: it changes the function of the second checkpoint: outputs deviate by "
+            f"{deviation:.2g}, relative, in float64 (at most {TOLERANCE:g} allowed)"
+        )
+    record: dict[str, object] = {"aligner": aligner.name, "options": aligner.used_options()}
+    return alignment.weights, record | {"deviation": deviation, "record": dict(alignment.record)}
+
+
+@torch.no_grad()
+def function_change(before: Weights, after: Weights, task: Task) -> float:
+    """Return the largest change of an output on the first training samples, relative to the largest output."""
+    precise = replace(task, dtype=torch.float64)
+    model = precise.model()
+    inputs, _ = next(iter(task.train.head(min(SAMPLES, len(task.train))).batches(SAMPLES)))
+    outputs = []
+    for weights in (before, after):
+        assign(weights_of(model), weights)
+        with untouched(model):  # tables that a module makes of its weights
+            outputs.append(task.forward(model, placed(inputs, dtype=torch.float64)))
+    change = (outputs[1] - outputs[0]).abs().max() / outputs[0].abs().max().clamp_min(1e-300)
+    return float(change)

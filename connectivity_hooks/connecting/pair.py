@@ -1,0 +1,75 @@
+"""Two checkpoints read and fitted to one model."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+
+from connectivity_hooks.checkpoints import Checkpoint, fit_pair, read
+from connectivity_hooks.model.weights import Weights
+from connectivity_hooks.paths.path import EndPoint
+from connectivity_hooks.tasks.task import Task
+
+File: TypeAlias = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two checkpoints that fit one model, their floating weights in one type of at least float32.
+
+    Attributes:
+        a: Weights of the first.
+        b: Weights of the second.
+        end_points: File names and digests.
+        notes: What was done to fit them (prefixes stripped, tied names completed, types widened).
+    """
+
+    a: Weights
+    b: Weights
+    end_points: tuple[EndPoint, EndPoint]
+    notes: tuple[str, ...]
+
+
+def load_pair(a: File | Checkpoint, b: File | Checkpoint, task: Task) -> Pair:
+    """Read two checkpoints and fit them to the task's model, before any compute.
+
+    Raises:
+        InputError: A file is unreadable or hostile, holds NaN or Inf, or the two do not fit the model; the message
+            gives the whole difference.
+    """
+    first, second = (end if isinstance(end, Checkpoint) else read(pathlib.Path(end)) for end in (a, b))
+    fitted_a, fitted_b = fit_pair(first, second, task.structure(), finite=True)
+    notes = (*fitted_a.notes, *fitted_b.notes)
+    stored = [_stored_type(fitted.weights) for fitted in (fitted_a, fitted_b)]
+    wide = torch.promote_types(torch.promote_types(stored[0], stored[1]), torch.float32)
+    for checkpoint, dtype in zip((first, second), stored, strict=True):
+        if dtype != wide:
+            notes = (
+                *notes,
+                f"{checkpoint.file.name}: stored as {_name(dtype)}, the path is in {_name(wide)}",
+            )
+    ends = tuple(
+        EndPoint(checkpoint.file.name, checkpoint.sha256, _name(dtype))
+        for checkpoint, dtype in zip((first, second), stored, strict=True)
+    )
+    return Pair(_widened(fitted_a.weights, wide), _widened(fitted_b.weights, wide), (ends[0], ends[1]), notes)
+
+
+def _stored_type(weights: Weights) -> torch.dtype:
+    dtype: torch.dtype | None = None
+    for tensor in weights.values():
+        if tensor.is_floating_point():
+            dtype = tensor.dtype if dtype is None else torch.promote_types(dtype, tensor.dtype)
+    return dtype or torch.float32
+
+
+def _widened(weights: Weights, dtype: torch.dtype) -> Weights:
+    return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

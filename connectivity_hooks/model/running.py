@@ -1,0 +1,63 @@
+"""The one place where a module is run on a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from connectivity_hooks.model.inputs import Inputs
+from connectivity_hooks.model.outputs import Pick, picked
+from connectivity_hooks.strangers import Pass, no_exit
+
+
+@dataclass(frozen=True)
+class Forward:
+    """How a model is run, and which of what it returns are its outputs.
+
+    Attributes:
+        pick: Name or index of the entry that a loss reads, see `picked`.
+    """
+
+    pick: Pick = None
+
+    def __call__(self, model: nn.Module, inputs: Inputs) -> Tensor:
+        """Return the outputs (N, …) of a model on a batch's inputs.
+
+        Raises:
+            InputError: It would end the program, or no output can be picked.
+        """
+        return picked(forward(model, inputs), self.pick)
+
+    def under(self, model: nn.Module, weights: Mapping[str, Tensor], inputs: Inputs) -> Tensor:
+        """Return the outputs under other weights, by name; those not named stay the model's own."""
+        arguments, named = _arguments(inputs)
+        with no_exit(Pass(model, inputs)):
+            return picked(functional_call(model, dict(weights), arguments, named), self.pick)
+
+
+PLAIN = Forward()
+"""For modules that return what can only be meant."""
+
+
+def forward(model: nn.Module, inputs: Inputs) -> Any:
+    """Run a model on a batch's inputs: one tensor, a tuple of arguments, or a mapping of named ones.
+
+    Returns:
+        What the model returns.
+
+    Raises:
+        InputError: It would end the program.
+    """
+    arguments, named = _arguments(inputs)
+    with no_exit(Pass(model, inputs)):
+        return model(*arguments, **named)
+
+
+def _arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(inputs, Mapping):
+        return (), dict(inputs)
+    return (tuple(inputs), {}) if isinstance(inputs, (tuple, list)) else ((inputs,), {})

@@ -1,0 +1,154 @@
+"""The analysis: every two copies of one k are connected, and the barrier between them is measured."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from torch import nn
+
+from connectivity_hooks.connecting.connect import build, make_aligner, make_builder
+from connectivity_hooks.connecting.pair import Pair, load_pair
+from connectivity_hooks.connecting.subject import data_digest, subject
+from connectivity_hooks.contracts.aligner import Aligner
+from connectivity_hooks.contracts.builder import Builder
+from connectivity_hooks.evaluation.batch_norm import Reestimation, has_batch_norm
+from connectivity_hooks.evaluation.buffers import buffer_notes
+from connectivity_hooks.evaluation.evaluate import Measuring, evaluate
+from connectivity_hooks.evaluation.passes import BatchNorm
+from connectivity_hooks.paths import Path
+from connectivity_hooks.progress import SILENT, Progress
+from connectivity_hooks.registry import registry
+from connectivity_hooks.stability.finished_pairs import Kept
+from connectivity_hooks.stability.inspection import Twin, find, inspect, twins
+from connectivity_hooks.stability.result import Connection, Stability
+from connectivity_hooks.tasks.guessing import guess
+from connectivity_hooks.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Connecting:
+    """How two copies are connected and measured."""
+
+    builder: Builder
+    aligner: Aligner | None
+    measuring: Measuring
+
+    def describe(self) -> dict[str, object]:
+        """Return it as written into a report."""
+        aligner = self.aligner
+        return {
+            "builder": self.builder.name,
+            "options": self.builder.used_options(),
+            "aligner": aligner.name if aligner else None,
+            "aligner_options": aligner.used_options() if aligner else {},
+            **asdict(self.measuring),
+        }
+
+
+def stability_of(
+    folder: str | os.PathLike[str],
+    task: Task,
+    *,
+    k: int | Sequence[int] | None = None,
+    builder: str = "linear",
+    options: Mapping[str, object] | None = None,
+    align: str | None = None,
+    align_options: Mapping[str, object] | None = None,
+    points: int = 25,
+    refine: int = 4,
+    batch_norm: BatchNorm = "stored",
+    keep: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> Stability:
+    """Measure the barrier between copies of a training as a function of the step k at which they part.
+
+    ``folder`` holds ``k_<step>/`` with two or more checkpoints each, as `copies` leaves them; nothing else is needed.
+    Every two copies of one k are connected by a path, by default the straight line, and evaluated on every split. The
+    barrier is Frankle et al.'s (2020, section 2): the largest loss, or error, on the path minus the mean of the ends'.
+
+    Time: (points + 2·refine) passes over the data for each pair. Memory: as `connect`, whatever the number of copies.
+
+    Args:
+        folder: Folder of the copies.
+        task: Model, data and loss.
+        k: Only these steps.
+        builder: See `connect`; so are `options`, `align`, `align_options` and `seed`.
+        options: The builder's options by name.
+        align: Name of an aligner.
+        align_options: Its options by name.
+        points: See `evaluate`; so are `refine` and `batch_norm`.
+        refine: Rounds of refinement.
+        batch_norm: ``stored`` or ``re-estimated``.
+        keep: Folder where every finished pair and every t of the one in work are kept, and found again.
+        seed: Seed of every random choice.
+        progress: Shows how far it is.
+
+    Raises:
+        InputError: A copy is missing, cannot be used, or equals another one.
+        UsageError: Unknown k, builder, aligner or option.
+    """
+    make = make_builder(builder, options, seed=seed, progress=progress)
+    aligner = None if align is None else make_aligner(align, align_options, seed=seed, progress=progress)
+    found = find(folder, [k] if isinstance(k, int) else k)
+    inspect(found, task)
+    how = Connecting(make, aligner, Measuring(points, refine, batch_norm))
+    return analyse(found, task, how, None if keep is None else Kept(pathlib.Path(keep), progress), progress)
+
+
+def analyse(
+    found: dict[int, dict[str, pathlib.Path]], task: Task, how: Connecting, kept: Kept | None, progress: Progress
+) -> Stability:
+    """Do what `stability` does with copies that were inspected and methods that are made."""
+    started = time.perf_counter()
+    pairs, data = twins(found), data_digest(task)
+    model, connections = task.structure(), []
+    notes = _on_batch_norm(model, how.measuring)
+    fresh = how.measuring.batch_norm != "stored"
+    left = Reestimation(model, task.train, task.batch_size).left if fresh else ()
+    for number, twin in enumerate(pairs, start=1):
+        progress.say(f"{twin} ({number} of {len(pairs)})")
+        pair = load_pair(*twin.files, task)
+        notes += [f"k = {twin.step}: {note}" for note in pair.notes]
+        notes += buffer_notes(model, Path.from_points([pair.a, pair.b]), left)
+        connections.append(_connect(twin, pair, task, how, data, kept, progress))
+    seconds = time.perf_counter() - started
+    guessing = {split.name: guess(task.loss, split) for split in task.splits()}
+    notes = list(dict.fromkeys(notes))
+    return Stability(tuple(connections), task.describe(), how.describe(), seconds, tuple(notes), guessing)
+
+
+def _connect(
+    twin: Twin, pair: Pair, task: Task, how: Connecting, data: str, kept: Kept | None, progress: Progress
+) -> Connection:
+    """Measure one pair of copies, or find it measured before."""
+    digests = [end.sha256 for end in pair.end_points]
+    what = subject(digests, how.builder, how.aligner, task, how.measuring.batch_norm, data)
+    whole = {**what, "measuring": asdict(how.measuring)}
+    known = kept.known(twin, whole) if kept else None
+    if known is not None:
+        return known
+    building = time.perf_counter()
+    path = build(pair, task, how.builder, how.aligner)
+    registry().notify("path_built", path=path, seconds=time.perf_counter() - building)
+    with kept.journal(twin, what) if kept else contextlib.nullcontext() as journal:
+        evaluation = evaluate(path, task, **vars(how.measuring), record=journal, progress=progress)
+    registry().notify("path_evaluated", evaluation=evaluation)
+    connection = Connection(twin.step, *twin.names, evaluation.curves, evaluation.barriers, evaluation.length)
+    if kept:
+        kept.add(twin, whole, connection)
+    return connection
+
+
+def _on_batch_norm(model: nn.Module, how: Measuring) -> list[str]:
+    if how.batch_norm != "stored" or not has_batch_norm(model):
+        return []
+    return [
+        "the networks have batch norm: with stored statistics a barrier holds what averaging does to them too; compare "
+        "re-estimated ones"
+    ]

@@ -1,0 +1,120 @@
+"""Whose neurons are whose: a program's values and weights, by the group of neurons each axis belongs to.
+
+A *space* is a set of neurons (or channels) that are cut in two as one: the output of an affine map and all that acts on
+it neuron by neuron (norm in evaluation mode, activation, pooling, flattening, a depthwise convolution). Values that are
+added share their space. The input and the outputs are spaces that stay whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from connectivity_hooks.structure import Program, Step
+from connectivity_hooks_theorem.certified.network.cuts import Cut
+
+
+@dataclass(frozen=True)
+class Space:
+    """A set of neurons.
+
+    Attributes:
+        name: Name of the weights that make it, for messages.
+        width: How many neurons.
+        whole: Whether it stays whole: the input and the outputs.
+    """
+
+    name: str
+    width: int
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis whose entries are the neurons of a space, each `spread` entries wide (positions, once flattened)."""
+
+    space: int
+    spread: int = 1
+
+    def entries(self, neurons: Tensor) -> Tensor:
+        """Return the indices along the axis that belong to `neurons`."""
+        if self.spread == 1:
+            return neurons
+        return (neurons[:, None] * self.spread + torch.arange(self.spread, device=neurons.device)).flatten()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The weights of one step.
+
+    Attributes:
+        step: The step.
+        rows: The first axis of each of its tensors.
+        cols: The second axis of ``weight``, the neurons it reads; None where each neuron reads itself alone.
+    """
+
+    step: Step
+    rows: Axis
+    cols: Axis | None
+
+    def names(self) -> Mapping[str, str]:
+        """Return role to weight name."""
+        return self.step.weights
+
+
+@dataclass(frozen=True)
+class Network:
+    """A program with its spaces and cuts.
+
+    Attributes:
+        program: The steps.
+        spaces: The spaces.
+        axes: For each value's name the space of its channels.
+        layers: The steps with weights, in order.
+        cuts: Where a sub-network can take over: cut 0 at the input, the last before the output layer.
+        output: The output layer; what follows it is linear.
+    """
+
+    program: Program
+    spaces: tuple[Space, ...]
+    axes: Mapping[str, Axis]
+    layers: tuple[Layer, ...]
+    cuts: tuple[Cut, ...]
+    output: Layer
+
+    @property
+    def residual(self) -> bool:
+        """Whether values are added, so that a neuron carries on what was there before."""
+        return any(step.kind == "add" for step in self.program.steps)
+
+    @property
+    def classes(self) -> int:
+        """Outputs C."""
+        return self.spaces[self.output.rows.space].width
+
+    def cut_spaces(self, cut: int) -> tuple[int, ...]:
+        """Return the spaces of the values at a cut."""
+        return tuple(dict.fromkeys(self.axes[value].space for value in self.cuts[cut].values))
+
+    def read_once(self) -> dict[int, int]:
+        """Return the spaces that are at one cut alone, and their cuts."""
+        at = [(space, cut) for cut in range(1, len(self.cuts)) for space in self.cut_spaces(cut)]
+        seen = [space for space, _ in at]
+        return {space: cut for space, cut in at if seen.count(space) == 1 and not self.spaces[space].whole}
+
+    def layers_from(self, cut: int) -> tuple[Layer, ...]:
+        """Return the layers a sub-network of `cut` has."""
+        later = {step.name for step in self.program.steps[self.cuts[cut].start :]}
+        return tuple(layer for layer in self.layers if layer.step.name in later)
+
+    def layers_between(self, cut: int, other: int) -> tuple[Layer, ...]:
+        """Return the layers from `cut` up to the cut `other`."""
+        after = {layer.step.name for layer in self.layers_from(other)}
+        return tuple(layer for layer in self.layers_from(cut) if layer.step.name not in after)
+
+    def steps_between(self, cut: int, other: int | None) -> Sequence[Step]:
+        """Return the steps from `cut` up to the cut `other`, or to the end."""
+        return self.program.steps[self.cuts[cut].start : None if other is None else self.cuts[other].start]

@@ -1,0 +1,200 @@
+"""The features a sub-network is trained on: in memory as far as a budget allows, else computed again batch by batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from connectivity_hooks.paths import Weights
+from connectivity_hooks.structure.program import INPUT
+from connectivity_hooks.tasks.augmenting import Augment
+from connectivity_hooks.tasks.split import CachedSplit, Split
+from connectivity_hooks_theorem.certified.network.network import Network
+from connectivity_hooks_theorem.certified.network.running import Values, gathered, in_batches, restricted, run
+from connectivity_hooks_theorem.certified.network.sides import Slots
+
+OUTPUTS = "the end's outputs"
+"""Under this name augmented features come with the end's outputs on them."""
+
+Drawn: TypeAlias = Iterator[tuple[Tensor, Values]]
+"""Indices of some samples, and their features."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Computes the features at a cut.
+
+    Attributes:
+        network: The network.
+        weights: The end's weights.
+        cut: The cut.
+        keep: The neurons kept.
+    """
+
+    network: Network
+    weights: Weights
+    cut: int
+    keep: Slots
+
+    @torch.no_grad()
+    def kept(self, x: Tensor) -> Values:
+        """Return the features kept of inputs (N, …)."""
+        return restricted(self.network, self._all(x), self.keep)
+
+    @torch.no_grad()
+    def with_outputs(self, x: Tensor) -> Values:
+        """Return the features kept, and the end's outputs (N, C) under `OUTPUTS`."""
+        found = self._all(x)
+        (outputs,) = run(self.network, self.weights, found, self.cut, None).values()
+        return {**restricted(self.network, found, self.keep), OUTPUTS: outputs}
+
+    def _all(self, x: Tensor) -> Values:
+        return run(self.network, self.weights, {INPUT: x}, 0, self.cut)
+
+
+class Features(ABC):
+    """The features at a cut, of N samples.
+
+    Attributes:
+        count: N.
+        head: The features of the first samples.
+    """
+
+    count: int
+    head: Values
+
+    @property
+    def are_maps(self) -> bool:
+        """Whether they have positions besides channels."""
+        return next(iter(self.head.values())).ndim > 2
+
+    @abstractmethod
+    def shuffled(self, size: int, generator: torch.Generator) -> Drawn:
+        """Yield all samples once, `size` at a time, in an order drawn anew."""
+
+    @abstractmethod
+    def batches(self, size: int) -> Iterable[Values]:
+        """Yield the features of all samples in order, in full precision."""
+
+
+class Held(Features):
+    """Features in memory, of which a sub-network may read some channels alone: these are never copied as a whole.
+
+    Args:
+        network: The network.
+        values: (N, …) by name.
+        keep: The neurons that are read; None reads all.
+    """
+
+    def __init__(self, network: Network, values: Values, keep: Slots | None = None) -> None:
+        self._network, self._values, self._keep = network, values, keep
+        self.count = len(next(iter(values.values())))
+        self.head = self._kept({name: value[:64] for name, value in values.items()})
+
+    def shuffled(self, size: int, generator: torch.Generator) -> Drawn:
+        """Yield all samples once, `size` at a time, in an order drawn anew."""
+        device = next(iter(self._values.values())).device
+        for chosen in torch.randperm(self.count, generator=generator).to(device).split(size):
+            yield chosen, self._kept({name: value[chosen] for name, value in self._values.items()})
+
+    def batches(self, size: int) -> Iterable[Values]:
+        """Yield the features of all samples in order."""
+        return map(self._kept, in_batches(self._values, size))
+
+    def whole(self) -> Tensor:
+        """Return a copy (N, F) of the features that are read at a cut with a single value, flattened."""
+        ((name, value),) = self._values.items()
+        kept = self._kept(self._values)[name].flatten(1)
+        return kept.clone() if kept.data_ptr() == value.data_ptr() else kept
+
+    def _kept(self, values: Values) -> Values:
+        return values if self._keep is None else restricted(self._network, values, self._keep)
+
+
+class Recomputed(Features):
+    """Features computed from the data when they are asked for.
+
+    Args:
+        source: Computes them.
+        split: The samples.
+        batch_size: Samples of a forward pass.
+        rounded: The same features in bfloat16, to train on; None where these do not fit either.
+    """
+
+    def __init__(self, source: Source, split: Split, batch_size: int, rounded: Values | None = None) -> None:
+        self._source, self._split, self._batch_size = source, split, batch_size
+        self._rounded = rounded
+        self.count = len(split)
+        self.head = source.kept(next(iter(split.head(64).batches(64)))[0])
+
+    def shuffled(self, size: int, generator: torch.Generator) -> Drawn:
+        """Yield all samples once, `size` at a time."""
+        if self._rounded is not None:
+            for chosen, values in Held(self._source.network, self._rounded).shuffled(size, generator):
+                yield chosen, {name: value.to(self.head[name].dtype) for name, value in values.items()}
+        else:
+            for chosen, x in _drawn(self._split, self._batch_size, size, generator):
+                yield chosen, self._source.kept(x)
+
+    def batches(self, size: int) -> Iterable[Values]:
+        """Yield the features of all samples in order, in full precision."""
+        return (self._source.kept(x) for x, _ in self._split.batches(size))
+
+
+class Augmented(Recomputed):
+    """Features of samples augmented anew whenever they are drawn; in order, to be measured, they are left as they are.
+
+    Args:
+        source: Computes them.
+        split: The samples.
+        batch_size: Samples of a forward pass.
+        augment: Maps inputs (N, …) to as many augmented ones.
+        imitate: Whether to give the end's own outputs on these too, under `OUTPUTS`.
+    """
+
+    def __init__(self, source: Source, split: Split, batch_size: int, augment: Augment, *, imitate: bool) -> None:
+        super().__init__(source, split, batch_size)
+        self._augment = augment
+        self._compute = source.with_outputs if imitate else source.kept
+
+    def shuffled(self, size: int, generator: torch.Generator) -> Drawn:
+        """Yield all samples once, `size` at a time; the augmentation draws from PyTorch's global generator."""
+        for chosen, x in _drawn(self._split, self._batch_size, size, generator):
+            yield chosen, self._compute(self._augment(x))
+
+
+def features_at(source: Source, split: Split, batch_size: int, budget: int) -> Features:
+    """Return the features at a cut: in memory where they take at most `budget` bytes, else rounded or computed again.
+
+    Memory: `budget` and one batch. Time of what does not fit: a forward pass in front of the cut for each epoch; of
+    what fits rounded to bfloat16: one for each round of training.
+    """
+    slow = Recomputed(source, split, batch_size)
+    size = sum(value[0].numel() * value.element_size() for value in slow.head.values()) * len(split)
+    if size <= budget:
+        return Held(source.network, gathered(slow.batches(batch_size), len(split)))
+    if size // 2 > budget:
+        return slow
+    return Recomputed(source, split, batch_size, gathered(slow.batches(batch_size), len(split), torch.bfloat16))
+
+
+def _drawn(split: Split, batch_size: int, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield indices of some samples and their inputs, until all were drawn.
+
+    The order is drawn anew, except from a loader that is gone through in its own: there only within its batches.
+    """
+    if isinstance(split, CachedSplit):
+        for chosen in torch.randperm(len(split), generator=generator).split(size):
+            indices = chosen.to(split.inputs.device)
+            yield indices, split.inputs[indices]
+        return
+    first = 0
+    for x, _ in split.batches(batch_size):
+        for chosen in torch.randperm(len(x), generator=generator).to(x.device).split(size):
+            yield chosen + first, x[chosen]
+        first += len(x)
