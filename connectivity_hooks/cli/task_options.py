@@ -11,10 +11,12 @@ import click
 
 from connectivity_hooks.checkpoints import Checkpoint
 from connectivity_hooks.cli.numbers import Count
+from connectivity_hooks.cli.terminal import plain
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.parallel import threads
 from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks import Task, make_task
+from connectivity_hooks.tasks.data.layout import AUTO, LAYOUTS
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -41,6 +43,8 @@ class TaskFlags(TypedDict):
     image_size: int | None
     batch_size: int
     augment: str | None
+    layout: str
+    output: str | None
     device: str
     dtype: str
 
@@ -56,8 +60,23 @@ _FLAGS = (
         "--data",
         metavar="SPEC",
         required=True,
-        help="digits, X.npz or X.safetensors (x_train, y_train, "
-        "x_test, y_test), an image folder, or FILE.py:callable returning train and test loaders.",
+        help="digits, X.npz or X.safetensors (x_train, y_train, x_test, y_test; x_train.NAME for several inputs), "
+        "an image folder, or FILE.py:callable returning train and test loaders of (inputs, targets), or of dicts with "
+        "labels.",
+    ),
+    click.option(
+        "--layout",
+        type=click.Choice(list(LAYOUTS)),
+        default=AUTO,
+        show_default=True,
+        help="Where the channels of an array file are. "
+        + "; ".join(f"{name}: {does}" for name, does in LAYOUTS.items())
+        + ".",
+    ),
+    click.option(
+        "--output",
+        metavar="NAME|INDEX",
+        help="The outputs among what the model returns; needed where it is not clear (logits, or the only floats).",
     ),
     click.option(
         "--loss",
@@ -133,7 +152,10 @@ def task_of(flags: TaskFlags, checkpoints: list[Checkpoint], files: list[str]) -
     """
     values: dict[str, Any] = dict(flags)
     values["model"] = flags["model"] or _model_of(checkpoints, files)
-    return make_task(**values, checkpoints=checkpoints)
+    task = make_task(**values, checkpoints=checkpoints)
+    for note in task.notes:
+        click.echo(plain(note), err=True)
+    return task
 
 
 def _model_of(checkpoints: list[Checkpoint], files: list[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pathlib
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from connectivity_hooks.contracts.aligner import Aligner
 from connectivity_hooks.contracts.builder import Builder
 from connectivity_hooks.evaluation.passes import BatchNorm
+from connectivity_hooks.model.inputs import named_tensors
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.untrusted import open_regular
 
@@ -44,7 +46,12 @@ def subject(
 
 def data_digest(task: Task) -> str:
     """Return a digest of every split's inputs and targets, to tell data that changed under one name."""
-    return tensors_digest(tensor for split in task.splits() for batch in split.batches(_SAMPLES) for tensor in batch)
+    return tensors_digest(
+        tensor
+        for split in task.splits()
+        for batch in split.batches(_SAMPLES)
+        for _, tensor in sorted(named_tensors(batch), key=itemgetter(0))
+    )
 
 
 def _code(task: Task) -> dict[str, str]:

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from connectivity_hooks.checkpoints import Checkpoint
 from connectivity_hooks.errors import InputError, UsageError, near_matches, one_line
-from connectivity_hooks.model.inputs import Inputs, shapes_of
+from connectivity_hooks.model.batches import LABELS
+from connectivity_hooks.model.inputs import Inputs, placed, shapes_of
+from connectivity_hooks.model.running import Forward
 from connectivity_hooks.strangers import guarded_call
+from connectivity_hooks.tasks.arguments import misfit, names_argument
 from connectivity_hooks.tasks.augmenting import check_augment, resolve_augment
+from connectivity_hooks.tasks.data.layout import AUTO
 from connectivity_hooks.tasks.data.loading import Placement, load_data
 from connectivity_hooks.tasks.loss import check_probabilities, resolve_loss
 from connectivity_hooks.tasks.models import model_factory
 from connectivity_hooks.tasks.skeleton import check_size
-from connectivity_hooks.tasks.split import Split
+from connectivity_hooks.tasks.split import CachedSplit, Split
 from connectivity_hooks.tasks.task import Task
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
-_SHARE_OF_MEMORY = 0.25
+_SHARE_OF_MEMORY = 0.25  # of what is free: two splits, the model and its passes have to fit beside each other
+_NO_DATA = CachedSplit("train", torch.zeros(1), torch.zeros(1))
+"""Of a task before its data is read, of which only the model is asked."""
 
 
 def make_task(
@@ -37,6 +44,8 @@ def make_task(
     image_size: int | None = None,
     batch_size: int = 512,
     augment: str | None = None,
+    layout: str = AUTO,
+    output: str | int | None = None,
     device: str = "auto",
     dtype: str = "float32",
     checkpoints: Sequence[Checkpoint] = (),
@@ -46,8 +55,8 @@ def make_task(
     Args:
         model: ``timm:NAME?arg=value``, ``FILE.py:callable`` or ``package.module:callable``.
         data: ``digits``, a ``.npz`` or ``.safetensors`` file, an image folder, or ``FILE.py:callable``. Held in memory,
-            on
-            the device, where each split takes at most a quarter of what is free there; else gone through at every pass.
+            on the device, where each split takes at most a quarter of what is free there; else gone through at every
+            pass.
         loss: ``cross-entropy``, ``bce``, ``mse``, ``l1``, ``huber``, or ``FILE.py:callable``.
         loss_is_convex: Declares a loss of your own convex in the outputs, or not.
         normalize: ``mean,std`` after scaling to [0, 1], or per channel.
@@ -55,6 +64,9 @@ def make_task(
         batch_size: Samples of one forward pass.
         augment: ``flip``, ``crop``, ``crop-flip``, or ``FILE.py:callable`` that makes a function of a batch of inputs;
             used where sub-networks and hubs are trained.
+        layout: Where the channels of a file's arrays are: ``channels-first``, ``channels-last``, ``gray``, ``as-is``,
+            or ``auto``, which asks the model; the task's notes say what was done.
+        output: Name or index of the outputs among what the model returns; None takes what can only be meant.
         device: ``auto``, ``cpu``, ``cuda`` …
         dtype: ``float32``, ``float64`` or ``bfloat16``.
         checkpoints: What the model is for: names and shapes of a library's model are compared with theirs before it is
@@ -71,13 +83,55 @@ def make_task(
     augmentation = resolve_augment(augment)
     criterion, factory = resolve_loss(loss, loss_is_convex), model_factory(model)
     check_size(model, checkpoints)
-    placement = Placement(where, DTYPES[dtype], _cache_limit(where))
-    train, test = load_data(data, placement, normalize=normalize, image_size=image_size, loss=criterion.name)
-    task = Task(factory, train, test, criterion, where, DTYPES[dtype], batch_size, augmentation)
+    task = Task(factory, _NO_DATA, None, criterion, where, DTYPES[dtype], batch_size, augmentation, Forward(output))
     task = replace(task, model_name=model, data_name=data, augment_name=augment or "")
+    said: list[str] = []
+    splits = load_data(
+        data,
+        Placement(where, DTYPES[dtype], _cache_limit(where)),
+        normalize=normalize,
+        image_size=image_size,
+        loss=criterion.name,
+        layout=layout,
+        takes=partial(_takes, task),
+        say=said.append,
+    )
+    task = with_needed_labels(task.on(*splits, said))
     check_task(task, task.structure())
     if augmentation is not None:
-        check_augment(augmentation, next(iter(train.head(4).batches(4)))[0], str(augment))
+        check_augment(augmentation, next(iter(task.train.head(4).batches(4)))[0], str(augment))
+    return task
+
+
+def _takes(task: Task, inputs: Tensor) -> bool:
+    """Say whether the model can be run on inputs."""
+    try:
+        _run(task.structure(), placed(inputs, task.device, task.dtype), task)
+    except InputError:
+        return False
+    return True
+
+
+def with_needed_labels(task: Task) -> Task:
+    """Return the task; where its model cannot be run without its targets, they are passed to it as ``labels`` too.
+
+    Tried on two samples, once: models that make the decoder's inputs of the labels, such as T5 and Whisper, fail
+    without. Every other model is not given its targets, whether it takes them or not.
+    """
+    inputs = next(iter(task.train.head(2).batches(2)))[0]
+    model = task.structure()
+    if not isinstance(inputs, Mapping) or LABELS in inputs or not names_argument(model, LABELS):
+        return task
+    try:
+        _run(model, inputs, task)
+    except InputError:
+        train, test = task.train.labelled(), None if task.test is None else task.test.labelled()
+        labelled = task.on(train, test, [*task.notes, f"the model needs {LABELS!r}: it is given the targets too"])
+        try:
+            _run(model, next(iter(train.head(2).batches(2)))[0], labelled)
+        except InputError:
+            return task  # and what it lacks is said where the task is checked
+        return labelled
     return task
 
 
@@ -105,6 +159,9 @@ def check_task(task: Task, model: nn.Module) -> None:
 def _run(model: nn.Module, inputs: Inputs, task: Task) -> Tensor:
     name = task.model_name or type(model).__name__
     unfit = f"{task.data_name or 'data'}: inputs of shape {shapes_of(inputs)} do not fit the model {name}"
+    words = misfit(model, inputs)
+    if words:
+        raise InputError(f"{unfit}: {words}")
     with torch.no_grad(), guarded_call(unfit):
         return task.forward(model, inputs)
 

@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.model.batches import Batch, with_labels
+from connectivity_hooks.model.inputs import Inputs, mapped, named_tensors, rows_of, taken
 
-Batch: TypeAlias = tuple[Tensor, Tensor]
+
+class Drawn(NamedTuple):
+    """Some samples, drawn at random.
+
+    Attributes:
+        rows: Their numbers in the split's order, int64 (n,), on the split's device.
+        inputs: Of a model, n samples.
+        targets: (n, …).
+    """
+
+    rows: Tensor
+    inputs: Inputs
+    targets: Tensor
 
 
 class Split(ABC):
     """Samples and targets in one fixed order, the same at every pass.
 
-    What is handed out is the caller's own: a model or a loss may write to it, and the next pass is the same.
+    Inputs are a tensor, a tuple of arguments or a mapping of named ones, see `connectivity_hooks.model.inputs`. What is
+    handed out is the caller's own: a model or a loss may write to it, and the next pass is the same.
     """
 
     name: str
@@ -43,35 +58,61 @@ class Split(ABC):
     def sample(self, count: int, seed: int) -> Split:
         """Return `count` samples drawn without replacement by an own generator, in the split's order."""
 
+    @abstractmethod
+    def shuffled(self, size: int, seed: int | torch.Generator, *, epoch: int = 0, start: int = 0) -> Iterator[Drawn]:
+        """Yield all samples once, at most `size` at a time, in an order drawn for one epoch of a training.
+
+        Samples that are held in one tensor are drawn from all of the split, ``torch.randperm`` of N cut into pieces.
+        Batches that cannot be joined are drawn, and then the samples of each; a stream is gone through in its loader's
+        order, and only the samples of each of its batches are drawn.
+
+        Args:
+            size: Samples at a time; the last are fewer.
+            seed: Seed of the order; or a generator on the processor, of which the next order is taken: its first
+                batch draws, and the training goes on with the same one in its next epoch.
+            epoch: Each has an order of its own under one seed, whichever were drawn before; so a training can be
+                resumed at any of them. It does nothing beside a generator.
+            start: Batches of this epoch to leave out, where a training is resumed inside of it.
+        """
+
+    @abstractmethod
+    def labelled(self) -> Split:
+        """Return the split whose targets are also an entry ``labels`` of its named inputs."""
+
 
 class CachedSplit(Split):
-    """A split held in memory as two tensors.
+    """A split held in memory.
 
     Args:
         name: ``train`` or ``test``.
-        inputs: (N, …).
+        inputs: A tensor (N, …), a tuple of them or a mapping of named ones.
         targets: (N,) labels, or (N, …).
 
+    Attributes:
+        inputs: The same.
+
     Raises:
-        InputError: The split is empty, or the two lengths differ.
+        InputError: The split is empty, or the lengths differ.
     """
 
-    def __init__(self, name: str, inputs: Tensor, targets: Tensor) -> None:
-        if len(inputs) != len(targets):
-            raise InputError(f"data: {name} has {len(inputs)} inputs and {len(targets)} targets; expected as many")
-        if len(inputs) == 0:
+    def __init__(self, name: str, inputs: Inputs, targets: Tensor) -> None:
+        rows = rows_of(inputs)
+        if rows != len(targets):
+            raise InputError(f"data: {name} has {rows} inputs and {len(targets)} targets; expected as many")
+        if rows == 0:
             raise InputError(f"data: {name} has no samples")
         self.name = name
         self.inputs = inputs
         self._targets = targets
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        return len(self._targets)
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield (inputs, targets), `size` samples at a time."""
-        for inputs, targets in zip(self.inputs.split(size), self._targets.split(size), strict=True):
-            yield inputs.clone(), targets.clone()
+        for first in range(0, len(self), size):
+            rows = slice(first, first + size)
+            yield mapped(torch.clone, taken(self.inputs, rows)), self._targets[rows].clone()
 
     def targets(self) -> Tensor:
         """Return all targets (N, …)."""
@@ -79,95 +120,30 @@ class CachedSplit(Split):
 
     def head(self, count: int) -> CachedSplit:
         """Return the first `count` samples."""
-        return CachedSplit(self.name, self.inputs[:count], self._targets[:count])
+        return self._of(slice(count))
 
     def sample(self, count: int, seed: int) -> CachedSplit:
         """Return `count` samples drawn without replacement, in the split's order."""
-        chosen = draw(len(self), count, seed).to(self.inputs.device)
-        return CachedSplit(self.name, self.inputs[chosen], self._targets[chosen.to(self._targets.device)])
+        return self._of(draw(len(self), count, seed))
+
+    def shuffled(self, size: int, seed: int | torch.Generator, *, epoch: int = 0, start: int = 0) -> Iterator[Drawn]:
+        """Yield all samples once, `size` at a time, in an order of the epoch's own."""
+        device = next(tensor.device for _, tensor in named_tensors(self.inputs))
+        order = torch.randperm(len(self), generator=generator_of(seed, epoch))
+        for chosen in order.split(size)[start:]:
+            rows = chosen.to(device)
+            yield Drawn(rows, taken(self.inputs, rows), self._targets[chosen.to(self._targets.device)])
+
+    def labelled(self) -> CachedSplit:
+        """Return the split whose targets are also an entry ``labels`` of its named inputs."""
+        return CachedSplit(self.name, *with_labels((self.inputs, self._targets)))
 
     def to(self, device: torch.device, dtype: torch.dtype) -> CachedSplit:
         """Return the split on `device`, floating inputs and targets in `dtype`."""
-        inputs, targets = (_moved(part, device, dtype, self.name) for part in (self.inputs, self._targets))
-        return CachedSplit(self.name, inputs, targets)
+        return CachedSplit(self.name, *moved((self.inputs, self._targets), device, dtype, self.name))
 
-
-class StreamedSplit(Split):
-    """A split that does not fit in memory: its loader is gone through at every pass.
-
-    Args:
-        name: ``train`` or ``test``.
-        loader: Yields (inputs, targets) in the same order at every pass; its own batch size is used.
-        device: Where batches are moved.
-        dtype: Floating type they get.
-
-    Raises:
-        InputError: At a later pass, when the loader gives other targets or inputs than before: it shuffles, or it
-            augments at random, and figures of two passes could not be compared.
-    """
-
-    def __init__(self, name: str, loader: Iterable[Batch], device: torch.device, dtype: torch.dtype) -> None:
-        self.name = name
-        self._loader = loader
-        self._device = device
-        self._dtype = dtype
-        self._inputs, passed = 0, []
-        for inputs, targets in self._raw():
-            self._inputs += _checksum(inputs)
-            passed.append(targets)
-        self._targets = torch.cat(passed)
-        self._digest = _digest(self._targets)
-        if len(self._targets) == 0:
-            raise InputError(f"data: {name} has no samples")
-
-    def __len__(self) -> int:
-        return len(self._targets)
-
-    def batches(self, size: int) -> Iterator[Batch]:
-        """Yield (inputs, targets), `size` samples at a time."""
-        seen, passed = 0, []
-        for inputs, targets in self._raw():
-            seen += _checksum(inputs)
-            passed.append(targets)
-            yield self._placed(inputs), self._placed(targets.clone())
-        if _digest(torch.cat(passed)) != self._digest:
-            raise InputError(
-                f"data: the {self.name} loader gives another order at every pass; make it with shuffle=False"
-            )
-        if seen != self._inputs:
-            raise InputError(
-                f"data: the {self.name} loader gives other inputs at every pass; give one that augments nothing"
-            )
-
-    def targets(self) -> Tensor:
-        """Return all targets (N, …)."""
-        return self._placed(self._targets.clone())
-
-    def head(self, count: int) -> Split:
-        """Return the first `count` samples."""
-        return self._gathered(torch.arange(min(count, len(self))))
-
-    def sample(self, count: int, seed: int) -> Split:
-        """Return `count` samples drawn without replacement, in the split's order."""
-        return self._gathered(draw(len(self), count, seed))
-
-    def _gathered(self, chosen: Tensor) -> CachedSplit:
-        inputs, targets, first = [], [], 0
-        for x, y in self._raw():
-            here = chosen[(chosen >= first) & (chosen < first + len(y))] - first
-            inputs.append(x[here])
-            targets.append(y[here])
-            first += len(y)
-            if first > int(chosen[-1]):
-                break
-        return CachedSplit(self.name, torch.cat(inputs), torch.cat(targets)).to(self._device, self._dtype)
-
-    def _placed(self, tensor: Tensor) -> Tensor:
-        return _moved(tensor, self._device, self._dtype, self.name)
-
-    def _raw(self) -> Iterator[Batch]:
-        for inputs, targets in self._loader:  # it may fill the same buffers again, or give parts of what it holds
-            yield inputs.clone(), targets.clone()
+    def _of(self, rows: slice | Tensor) -> CachedSplit:
+        return CachedSplit(self.name, taken(self.inputs, rows), taken(self._targets, rows))
 
 
 def draw(size: int, count: int, seed: int) -> Tensor:
@@ -176,21 +152,29 @@ def draw(size: int, count: int, seed: int) -> Tensor:
     return torch.randperm(size, generator=generator)[:count].sort().values
 
 
-def _checksum(inputs: Tensor) -> int:
-    """Return the sum of the inputs' bytes, four at a time: exact, whatever the threads, and quicker than a digest."""
-    whole = inputs.detach().contiguous().reshape(-1).view(torch.uint8)
-    return int(whole[: len(whole) // 4 * 4].view(torch.int32).sum(dtype=torch.int64))
+def generator_of(seed: int | torch.Generator, epoch: int) -> torch.Generator:
+    """Return a generator for the order of one epoch; a given one as it is."""
+    if isinstance(seed, torch.Generator):
+        return seed
+    # A digest of both: seeds that are sums, say, would give epoch 1 of seed 0 the order of epoch 0 of seed 1.
+    mixed = hashlib.sha256(f"{seed} {epoch}".encode()).digest()[:8]
+    return torch.Generator().manual_seed(int.from_bytes(mixed, "big") >> 1)  # 63 bits: what `manual_seed` takes
 
 
-def _digest(targets: Tensor) -> str:
-    return hashlib.sha256(targets.contiguous().view(torch.uint8).cpu().numpy().tobytes()).hexdigest()
+def moved(values: Inputs, device: torch.device, dtype: torch.dtype, name: str) -> Inputs:
+    """Return inputs, targets or both on `device`, their floating tensors in `dtype`.
 
+    Raises:
+        InputError: `dtype` has no such large numbers; the message names the split, `name`.
+    """
 
-def _moved(tensor: Tensor, device: torch.device, dtype: torch.dtype, name: str) -> Tensor:
-    if not tensor.is_floating_point() or tensor.dtype == dtype:
-        return tensor.to(device)
-    moved = tensor.to(device, dtype)
-    if bool(tensor.isfinite().all()) and not bool(moved.isfinite().all()):
-        short = str(dtype).removeprefix("torch.")
-        raise InputError(f"data: {name} holds numbers too large for {short}; scale them, or take --dtype float64")
-    return moved
+    def place(tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point() or tensor.dtype == dtype:
+            return tensor.to(device)
+        there = tensor.to(device, dtype)
+        if bool(tensor.isfinite().all()) and not bool(there.isfinite().all()):
+            short = str(dtype).removeprefix("torch.")
+            raise InputError(f"data: {name} holds numbers too large for {short}; scale them, or take --dtype float64")
+        return there
+
+    return mapped(place, values)

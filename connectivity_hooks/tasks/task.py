@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -37,6 +37,7 @@ class Task:
         model_name: The model as named on the command line; empty when made in code.
         data_name: The data likewise.
         augment_name: The augmentation likewise.
+        notes: What was done to the data, a line each.
     """
 
     factory: ModelFactory
@@ -51,6 +52,7 @@ class Task:
     model_name: str = ""
     data_name: str = ""
     augment_name: str = ""
+    notes: tuple[str, ...] = ()
     _waiting: list[nn.Module] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def model(self) -> nn.Module:
@@ -82,6 +84,12 @@ class Task:
         except IndexError:
             return self.model()
 
+    def on(self, train: Split, test: Split | None, notes: Iterable[str] = ()) -> Task:
+        """Return the task on other data, with the module that `structure` keeps."""
+        task = replace(self, train=train, test=test, notes=tuple(notes))
+        task._waiting.extend(self._waiting)
+        return task
+
     def splits(self) -> tuple[Split, ...]:
         """Return the training split and, if there is one, the test split."""
         return (self.train,) if self.test is None else (self.train, self.test)
@@ -92,6 +100,7 @@ class Task:
             "model": self.model_name,
             "data": self.data_name,
             "augment": self.augment_name or None,
+            "output": self.forward.pick,
             "loss": self.loss.name,
             "loss_is_convex": self.loss.convex,
             "samples": {split.name: len(split) for split in self.splits()},

@@ -22,8 +22,8 @@ from connectivity_hooks.model.inputs import mapped
 from connectivity_hooks.model.running import forward
 from connectivity_hooks.model.wrappers import unwrapped
 from connectivity_hooks.processes import refuse_sharded
+from connectivity_hooks.tasks.batched import BatchedSplit
 from connectivity_hooks.tasks.loss import Loss
-from connectivity_hooks.watching.probe import ProbeSplit
 from connectivity_hooks.watching.training_observation import PassedObservation, PassedSplit
 from connectivity_hooks.watching.undisturbed import undisturbed
 
@@ -86,7 +86,7 @@ class ProbeLook(Look):
     def __init__(
         self,
         model: nn.Module,
-        split: ProbeSplit,
+        split: BatchedSplit,
         loss: Loss,
         layers: str | Sequence[str] | None,
         *,
@@ -124,7 +124,7 @@ class ProbeLook(Look):
         self.layers = called(self.layers, features)
         return [_missing(features, layer) for layer in self.layers if layer not in features]
 
-    def _placed(self) -> ProbeSplit:
+    def _placed(self) -> BatchedSplit:
         for parameter in self.model.parameters():
             if parameter.is_floating_point():
                 return self._split.at(parameter.device, parameter.dtype)

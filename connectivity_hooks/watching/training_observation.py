@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.features.observation import Observation
 from connectivity_hooks.tasks.loss import Loss
-from connectivity_hooks.tasks.split import Split
+from connectivity_hooks.tasks.split import Drawn, Split
 
 
 class PassedSplit(Split):
@@ -50,6 +50,14 @@ class PassedSplit(Split):
         self._refuse()
 
     def sample(self, count: int, seed: int) -> Split:
+        """Refuse: the inputs were not kept."""
+        self._refuse()
+
+    def shuffled(self, size: int, seed: int | torch.Generator, *, epoch: int = 0, start: int = 0) -> Iterator[Drawn]:
+        """Refuse: the inputs were not kept."""
+        self._refuse()
+
+    def labelled(self) -> Split:
         """Refuse: the inputs were not kept."""
         self._refuse()
 

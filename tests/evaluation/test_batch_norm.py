@@ -12,7 +12,7 @@ from connectivity_hooks.evaluation.buffers import buffer_notes
 from connectivity_hooks.evaluation.evaluate import evaluate
 from connectivity_hooks.paths import Path
 from connectivity_hooks.tasks import CachedSplit, Task
-from connectivity_hooks.tasks.split import StreamedSplit
+from connectivity_hooks.tasks.streamed import StreamedSplit
 
 
 class Momentary(nn.BatchNorm1d):

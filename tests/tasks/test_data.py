@@ -11,7 +11,8 @@ from safetensors.numpy import save_file
 from connectivity_hooks import memory
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.tasks.data.loading import Placement, load_data
-from connectivity_hooks.tasks.split import CachedSplit, StreamedSplit
+from connectivity_hooks.tasks.split import CachedSplit
+from connectivity_hooks.tasks.streamed import StreamedSplit
 
 HERE = Placement(torch.device("cpu"), torch.float32, 1 << 30)
 

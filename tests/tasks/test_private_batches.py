@@ -11,8 +11,10 @@ from torch.nn import functional as F
 
 import connectivity_hooks as ch
 from connectivity_hooks.tasks.loss import custom_loss
-from connectivity_hooks.tasks.split import CachedSplit, Split, StreamedSplit
-from connectivity_hooks.watching.probe import ProbeSplit, read_probe
+from connectivity_hooks.tasks.batched import BatchedSplit
+from connectivity_hooks.tasks.split import CachedSplit, Split
+from connectivity_hooks.tasks.streamed import StreamedSplit
+from connectivity_hooks.watching.probe import read_probe
 
 INPUTS = torch.arange(24.0).view(8, 3) / 24
 TARGETS = torch.arange(8) % 3
@@ -26,7 +28,7 @@ def streamed() -> StreamedSplit:
 SPLITS = {
     "cached": lambda: CachedSplit("train", INPUTS.clone(), TARGETS.clone()),
     "streamed": streamed,
-    "probe": lambda: ProbeSplit([(INPUTS.clone(), TARGETS.clone())]),
+    "batched": lambda: BatchedSplit("probe", [(INPUTS.clone(), TARGETS.clone())]),
 }
 
 

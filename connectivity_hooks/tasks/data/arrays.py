@@ -1,4 +1,8 @@
-"""Arrays in an ``.npz`` or ``.safetensors`` file: x_train, y_train and, both or neither, x_test, y_test."""
+"""Arrays in an ``.npz`` or ``.safetensors`` file: x_train, y_train and, both or neither, x_test, y_test.
+
+Several inputs are ``x_train.NAME`` for arguments by name, or ``x_train.0``, ``x_train.1`` … for arguments in order. A
+file of inputs alone is an autoencoder's.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,10 @@ from torch import Tensor
 
 from connectivity_hooks.checkpoints import read
 from connectivity_hooks.errors import InputError, near_matches
+from connectivity_hooks.model.batches import Batch, read_batch
+from connectivity_hooks.model.inputs import Inputs
 from connectivity_hooks.tasks.data.npz import read_npz
-from connectivity_hooks.tasks.data.raw import Arrays, RawData
+from connectivity_hooks.tasks.data.raw import RawData
 
 
 def load(file: pathlib.Path) -> RawData:
@@ -20,17 +26,36 @@ def load(file: pathlib.Path) -> RawData:
         InputError: The file is malformed, an array is missing, or they need more memory than there is.
     """
     arrays = read(file).weights if file.suffix == ".safetensors" else read_npz(file)
-    tests = [name for name in ("x_test", "y_test") if name in arrays]
-    if len(tests) == 1:
-        raise InputError(f"{file}: has {tests[0]} alone; expected both x_test and y_test, or neither")
-    return RawData(_split(file, arrays, "train"), _split(file, arrays, "test") if tests else None)
+    has_test = bool(_entries(arrays, "x_test"))
+    if ("y_test" in arrays and not has_test) or (has_test and "y_test" not in arrays and "y_train" in arrays):
+        alone = "x_test" if has_test else "y_test"
+        raise InputError(f"{file}: has {alone} alone; expected both x_test and y_test, or neither")
+    return RawData(_split(file, arrays, "train"), _split(file, arrays, "test") if has_test else None, stored=True)
 
 
-def _split(file: pathlib.Path, arrays: Mapping[str, Tensor], split: str) -> Arrays:
-    names = (f"x_{split}", f"y_{split}")
-    for name in names:
-        if name not in arrays:
-            raise InputError(f"{file}: has no array {name!r}; {near_matches(name, arrays)}")
-        if arrays[name].ndim == 0:
+def _split(file: pathlib.Path, arrays: Mapping[str, Tensor], split: str) -> Batch:
+    x, y = f"x_{split}", f"y_{split}"
+    entries = _entries(arrays, x)
+    if not entries:
+        raise InputError(f"{file}: has no array {x!r}; {near_matches(x, arrays)}")
+    if y not in arrays and any(not name.startswith("x_") for name in arrays):
+        raise InputError(f"{file}: has no array {y!r}; {near_matches(y, arrays)}")
+    for name, array in {**entries, **({y: arrays[y]} if y in arrays else {})}.items():
+        if array.ndim == 0:
             raise InputError(f"{file}: {name} is a single number; expected an array of as many rows as samples")
-    return arrays[names[0]], arrays[names[1]]
+    inputs = _inputs({name.removeprefix(x).removeprefix("."): array for name, array in entries.items()})
+    if y in arrays:
+        return read_batch((inputs, arrays[y]), f"{file}: {split}")
+    return read_batch(inputs if isinstance(inputs, (Tensor, dict)) else (inputs, None), f"{file}: {split}")
+
+
+def _entries(arrays: Mapping[str, Tensor], x: str) -> dict[str, Tensor]:
+    return {name: array for name, array in arrays.items() if name == x or name.startswith(f"{x}.")}
+
+
+def _inputs(entries: dict[str, Tensor]) -> Inputs:
+    """Return one array alone, arguments in order where the names are 0, 1 …, and otherwise arguments by name."""
+    if entries.keys() == {""}:
+        return entries[""]
+    in_order = [str(place) for place in range(len(entries))]
+    return tuple(entries[place] for place in in_order) if entries.keys() == set(in_order) else entries

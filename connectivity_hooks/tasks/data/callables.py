@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
 
-from connectivity_hooks.errors import InputError, one_line
+from connectivity_hooks.errors import InputError
 from connectivity_hooks.memory import require_memory
-from connectivity_hooks.strangers import guarded_batches, guarded_call, unlike_plain
-from connectivity_hooks.tasks.data.raw import Arrays, RawData
+from connectivity_hooks.model.batches import Batch, read_batch
+from connectivity_hooks.model.inputs import concatenated, mapped, named_tensors
+from connectivity_hooks.strangers import guarded_batches, guarded_call
+from connectivity_hooks.tasks.batched import alike
+from connectivity_hooks.tasks.data.raw import RawData, Source
 from connectivity_hooks.tasks.references import call, parse, resolve
 
 _BATCH = 256
@@ -25,15 +28,16 @@ _MOST_SAMPLES = 10**8
 def load(spec: str, cache_limit: int) -> RawData:
     """Call the function and return its splits, in memory where they fit.
 
-    It returns a pair (train, test), a dict with ``train`` and ``test``, or one loader. A loader gives (inputs, targets)
-    each time it is iterated; a ``Dataset`` is batched; a ``DataLoader`` that shuffles is gone through in order instead.
+    It returns a pair (train, test), a dict with ``train`` and ``test``, or one loader. A loader gives batches each time
+    it is iterated, of any form that `read_batch` knows; a ``Dataset`` is batched; a ``DataLoader`` that shuffles is
+    gone through in order instead. Batches that are padded each to a length of its own stay batches.
 
     Args:
         spec: ``FILE.py:callable?arg=value``.
         cache_limit: Bytes of each split that may be held in memory.
 
     Raises:
-        InputError: The function fails, or returns something else.
+        InputError: The function fails, or returns something else; or the batches' entries or targets are unequal.
     """
     reference = parse(spec)
     returned = call(reference, resolve(reference))
@@ -57,28 +61,32 @@ def _pair(returned: Any, where: str) -> tuple[Any, Any]:
 def _is_loader(batches: list[Any]) -> bool:
     """Say whether a list holds batches, rather than loaders."""
     first = batches[0] if batches else None
-    return isinstance(first, (tuple, list)) and any(isinstance(part, Tensor) for part in first)
+    if isinstance(first, (Tensor, Mapping)):
+        return True
+    return isinstance(first, (tuple, list)) and _is_batch(first)
 
 
-def _held(loader: Any, where: str, cache_limit: int) -> Arrays | Iterable[Arrays]:
+def _is_batch(batch: Sequence[Any]) -> bool:
+    """Say whether a tuple is a batch, rather than a list of batches."""
+    return any(isinstance(part, Tensor) for part in batch)
+
+
+def _held(loader: Any, where: str, cache_limit: int) -> Source:
+    """Return a loader's samples as one batch; as batches where these cannot be joined; else the loader."""
     batches = _Batches(_ordered(loader), where)
-    inputs, targets, size = [], [], 0
-    for x, y in batches:
-        inputs.append(x.clone())  # the loader may fill the same buffers again
-        targets.append(y.clone())
-        size += x.numel() * x.element_size()
+    held: list[Batch] = []
+    size = 0
+    for inputs, targets in batches:
+        held.append((mapped(torch.clone, inputs), targets.clone()))  # the loader may fill the same buffers again
+        size += sum(tensor.nbytes for _, tensor in named_tensors(inputs))
         if size > cache_limit:
             return batches
-    if not inputs:
+    if not held:
         raise InputError(f"{where}: a loader gives no samples, or can be gone through only once")
-    try:
-        return torch.cat(inputs), torch.cat(targets)
-    except Exception as error:
-        shapes = sorted({tuple(part.shape[1:]) for part in (*inputs, *targets)}, key=str)
-        found = f"the samples of its batches have the shapes {', '.join(map(str, shapes[:4]))}"
-        raise InputError(
-            f"{where}: {found}; expected inputs of one shape and targets of one ({one_line(error, 120)})"
-        ) from None
+    with guarded_call(f"{where}: its batches cannot be joined"):
+        if not alike(where, held):
+            return held
+        return concatenated([inputs for inputs, _ in held]), torch.cat([targets for _, targets in held])
 
 
 def _ordered(loader: Any) -> Any:
@@ -100,29 +108,24 @@ class _Batches:
     """A loader that can be gone through again, its batches checked to be (inputs, targets)."""
 
     def __init__(self, loader: Any, where: str) -> None:
+        if isinstance(loader, (Tensor, Mapping)):
+            raise InputError(f"{where}: gives a {type(loader).__name__} as a loader; one batch is [(inputs, targets)]")
         if not isinstance(loader, Iterable) or isinstance(loader, Iterator):
             raise InputError(f"{where}: gives a {type(loader).__name__}; expected a loader that can be iterated again")
         self._loader: Any = loader
         self._where = where
         self._said = False
 
-    def __iter__(self) -> Iterator[Arrays]:
-        for batch in self._ending():
-            if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-                raise InputError(f"{self._where}: a batch is not a pair (inputs, targets)")
-            if not all(isinstance(part, Tensor) and part.ndim for part in batch) or len(batch[0]) != len(batch[1]):
-                raise InputError(f"{self._where}: a batch is not two tensors of one length")
-            yield batch[0], batch[1]
-
-    def _ending(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Batch]:
         """Yield as many batches as the loader says it has; without a length, those of `_MOST_SAMPLES` at most."""
         length, samples = self._length(), 0
-        for number, batch in enumerate(guarded_batches(self._loader, self._where)):
+        for number, given in enumerate(guarded_batches(self._loader, self._where)):
             if number == length:
                 self._say_longer(length)
                 return
-            _require_plain(batch, self._where)
-            samples += _rows(batch)
+            batch = read_batch(given, self._where)
+            _require_memory(batch, self._where)
+            samples += max(1, len(batch[1]))  # an empty one counts too, since they may come without end as well
             if length is None and samples > _MOST_SAMPLES:
                 raise InputError(
                     f"{self._where}: gives more than {_MOST_SAMPLES} samples and does not end; expected a loader that "
@@ -147,19 +150,8 @@ class _Batches:
             )
 
 
-def _require_plain(batch: Any, where: str) -> None:
-    """Refuse tensors that are not plain, and those that are larger than the memory they are to be copied to."""
-    for part in batch if isinstance(batch, (tuple, list)) else ():
-        if not isinstance(part, Tensor):
-            continue
-        found = unlike_plain(part) or ("a complex tensor" if part.is_complex() else None)
-        if found is not None:
-            raise InputError(f"{where}: a batch has {found}; expected plain tensors of real numbers")
-        if part.nbytes > part.untyped_storage().nbytes():  # expanded: it takes no memory until it is copied
-            require_memory(part.nbytes, f"{where}: a batch of shape {tuple(part.shape)}", "give smaller batches")
-
-
-def _rows(batch: Any) -> int:
-    """Return how many samples a batch is counted as: an empty one as one, since they may come without end too."""
-    targets = batch[-1] if isinstance(batch, (tuple, list)) and batch else None
-    return max(1, len(targets)) if isinstance(targets, Tensor) and targets.ndim else 1
+def _require_memory(batch: Batch, where: str) -> None:
+    """Refuse tensors that are larger than the memory they are to be copied to."""
+    for _, tensor in named_tensors(batch):
+        if tensor.nbytes > tensor.untyped_storage().nbytes():  # expanded: it takes no memory until it is copied
+            require_memory(tensor.nbytes, f"{where}: a batch of shape {tuple(tensor.shape)}", "give smaller batches")

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.memory import require_memory
-from connectivity_hooks.tasks.data.raw import Arrays, RawData
+from connectivity_hooks.model.batches import Batch
+from connectivity_hooks.tasks.data.raw import RawData
 from connectivity_hooks.untrusted import guarded, open_regular
 
 _REMEDY = "remove it"
@@ -56,7 +57,7 @@ def _classes(folder: pathlib.Path) -> list[str]:
     return classes
 
 
-def _split(folder: pathlib.Path, classes: list[str], size: int | None) -> Arrays:
+def _split(folder: pathlib.Path, classes: list[str], size: int | None) -> Batch:
     files, labels = [], []
     for label, name in enumerate(classes):
         images = sorted(file for file in (folder / name).rglob("*") if file.suffix.lower() in SUFFIXES)

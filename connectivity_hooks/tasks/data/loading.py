@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import pathlib
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.model.inputs import shapes_of
+from connectivity_hooks.progress import SILENT
+from connectivity_hooks.tasks.batched import joined
 from connectivity_hooks.tasks.data import arrays, callables, digits, folder
-from connectivity_hooks.tasks.data.raw import Arrays, RawData
-from connectivity_hooks.tasks.loss import LOSSES
-from connectivity_hooks.tasks.split import CachedSplit, Split, StreamedSplit
-
-_CHANNELS = (1, 3, 4)
-_LABELS, _PROBABILITIES = "cross-entropy", "bce"  # the losses that want integers to be classes, and values in [0, 1]
+from connectivity_hooks.tasks.data.layout import (
+    AUTO,
+    FIRST,
+    GRAY,
+    LAST,
+    Takes,
+    arranged,
+    check_layout,
+    other,
+    settled,
+)
+from connectivity_hooks.tasks.data.preparing import Prepared, Treatment, parse_normalize, prepare, say_scaling
+from connectivity_hooks.tasks.data.raw import RawData, Source
+from connectivity_hooks.tasks.split import CachedSplit, Split, moved
+from connectivity_hooks.tasks.streamed import StreamedSplit
 
 
 @dataclass(frozen=True)
@@ -29,19 +41,6 @@ class Placement:
     cache_limit: int
 
 
-@dataclass(frozen=True)
-class Scaling:
-    """What is done to values after uint8 was scaled to [0, 1].
-
-    Attributes:
-        numbers: Means and then standard deviations of every channel; None leaves the values.
-        loss: Name of the loss, which says what integer targets mean; None where it is not known.
-    """
-
-    numbers: list[float] | None
-    loss: str | None = None
-
-
 def load_data(
     spec: str,
     placement: Placement,
@@ -49,6 +48,9 @@ def load_data(
     normalize: str | None = None,
     image_size: int | None = None,
     loss: str | None = None,
+    layout: str = AUTO,
+    takes: Takes | None = None,
+    say: Callable[[str], object] = SILENT.say,
 ) -> tuple[Split, Split | None]:
     """Return the training split and, if there is one, the test split.
 
@@ -59,22 +61,50 @@ def load_data(
             scaled to [0, 1].
         image_size: Size of a folder's images.
         loss: Name of the loss; it says whether integer targets are labels (see `prepare`).
+        layout: Where the channels of a file's arrays are, see `layout.LAYOUTS`; what a loader gives is left alone
+            unless another than ``auto`` is asked for.
+        takes: Tries the model on some inputs, for ``auto``.
+        say: Told in a line what was done to the values, where anything was.
 
     Raises:
         InputError: The data is malformed.
         UsageError: The form is unknown, or an option does not go with it.
     """
-    scale = Scaling(_parse_normalize(normalize), loss)
+    check_layout(layout)
+    numbers = parse_normalize(normalize)
     raw = _raw(spec, placement.cache_limit, image_size)
-    train = _split("train", raw.train, spec, scale, placement)
-    test = None if raw.test is None else _split("test", raw.test, spec, scale, placement)
+    treatment = Treatment(numbers, loss, _layout(raw, spec, layout, takes, say))
+    train = _split("train", raw.train, spec, treatment, placement, say)
+    test = None if raw.test is None else _split("test", raw.test, spec, treatment, placement, _unsaid)
     if isinstance(train, CachedSplit) and isinstance(test, CachedSplit):
-        shapes = [tuple(split.inputs.shape[1:]) for split in (train, test)]
+        shapes = [shapes_of(split.inputs) for split in (train, test)]
         if shapes[0] != shapes[1]:
             raise InputError(
                 f"{spec}: training inputs have shape {shapes[0]}, test inputs {shapes[1]}; expected the same"
             )
     return train, test
+
+
+def _unsaid(message: str) -> None:
+    """Drop a remark on the test split, which is treated as the training split is."""
+
+
+def _layout(raw: RawData, spec: str, layout: str, takes: Takes | None, say: Callable[[str], object]) -> str:
+    """Return the layout that is meant, and say what it does where it does anything."""
+    if not raw.stored or not isinstance(raw.train, tuple):
+        return FIRST if layout == AUTO else layout
+    stored = raw.train[0]
+    if not isinstance(stored, Tensor):
+        if layout in (LAST, GRAY):
+            raise UsageError(f"--layout {layout} goes with one array of inputs; {spec} has several")
+        return FIRST if layout == AUTO else layout
+    chosen = settled(stored[:2], takes) if layout == AUTO else layout
+    before, after = (tuple(each.shape[1:]) for each in (stored[:1], arranged(stored[:1], chosen)))
+    if before != after:
+        say(f"{spec}: inputs {before} are read as {after}; --layout {FIRST} leaves them as they are stored")
+    elif layout == AUTO and stored.ndim == 4 and other(stored, chosen) is not None:
+        say(f"{spec}: inputs {before} are read as they are stored; --layout {other(stored, chosen)} says otherwise")
+    return chosen
 
 
 def _raw(spec: str, cache_limit: int, image_size: int | None) -> RawData:
@@ -104,106 +134,13 @@ def _mode(path: pathlib.Path) -> int:
         return 0
 
 
-def _split(name: str, raw: Arrays | Iterable[Arrays], spec: str, scale: Scaling, placement: Placement) -> Split:
-    if not isinstance(raw, tuple):
-        prepared = _Prepared(raw, spec, name, scale)
+def _split(
+    name: str, raw: Source, spec: str, treatment: Treatment, placement: Placement, say: Callable[[str], object]
+) -> Split:
+    where, batches = f"{spec}: {name}", [raw] if isinstance(raw, tuple) else raw
+    if not isinstance(batches, list):
+        prepared = Prepared(batches, where, treatment, say)
         return StreamedSplit(name, prepared, placement.device, placement.dtype)
-    inputs, targets = prepare(raw[0], raw[1], f"{spec}: {name}", scale)
-    return CachedSplit(name, inputs, targets).to(placement.device, placement.dtype)
-
-
-class _Prepared:
-    """A loader whose batches are prepared as they pass."""
-
-    def __init__(self, loader: Iterable[Arrays], spec: str, name: str, scale: Scaling) -> None:
-        self._loader = loader
-        self._where = f"{spec}: {name}"
-        self._scale = scale
-
-    def __iter__(self) -> Iterator[Arrays]:
-        return (prepare(x, y, self._where, self._scale) for x, y in self._loader)
-
-
-def prepare(inputs: Tensor, targets: Tensor, where: str, scale: Scaling) -> Arrays:
-    """Return inputs as floats with channels first, normalised, and targets as int64 labels or floats.
-
-    uint8 becomes [0, 1]. (N, H, W) becomes (N, 1, H, W); (N, H, W, C) with 1, 3 or 4 channels becomes (N, C, H, W),
-    unless the second axis could be channels as well: then it is (N, C, H, W) already.
-
-    Targets that are images get what the inputs get, but are not normalised for ``bce``, which needs values in [0, 1].
-    Images are: targets that equal the inputs (an autoencoder's), and uint8 targets of the inputs' shape. Never images
-    are: integers under ``cross-entropy``, which are labels; uint8 values 0 and 1 alone, a mask; integers for a loss of
-    the user's own, which may mean anything.
-
-    Raises:
-        InputError: Inputs or targets hold NaN or Inf.
-    """
-    prepared = _prepared(inputs)
-    if prepared.is_floating_point() and not bool(torch.isfinite(prepared).all()):
-        raise InputError(f"{where}: inputs hold NaN or Inf; clean the data")
-    if not _are_images(targets, inputs, scale.loss):
-        return _normalised(prepared, scale.numbers, where), _targets(targets, where)
-    pictures = _prepared(targets)
-    if pictures.is_floating_point() and not bool(torch.isfinite(pictures).all()):
-        raise InputError(f"{where}: targets hold NaN or Inf; clean the data")
-    if scale.loss != _PROBABILITIES:
-        pictures = _normalised(pictures, scale.numbers, where)
-    return _normalised(prepared, scale.numbers, where), pictures
-
-
-def _prepared(values: Tensor) -> Tensor:
-    scaled = values.float() / 255 if values.dtype == torch.uint8 else values
-    if scaled.ndim == 3 and (values.dtype == torch.uint8 or values.is_floating_point()):
-        return scaled.unsqueeze(1)
-    if scaled.ndim == 4 and scaled.shape[3] in _CHANNELS and scaled.shape[1] not in _CHANNELS:
-        return scaled.permute(0, 3, 1, 2).contiguous()
-    return scaled
-
-
-def _are_images(targets: Tensor, inputs: Tensor, loss: str | None) -> bool:
-    if targets.shape != inputs.shape or targets.ndim < 2 or (loss == _LABELS and not targets.is_floating_point()):
-        return False
-    if targets.dtype == inputs.dtype and torch.equal(targets, inputs):
-        return True
-    known = loss is None or loss in LOSSES
-    return known and targets.dtype == torch.uint8 and targets[0].numel() > 1 and bool((targets > 1).any())
-
-
-def _targets(targets: Tensor, where: str) -> Tensor:
-    if targets.is_floating_point():
-        if not bool(torch.isfinite(targets).all()):
-            raise InputError(f"{where}: targets hold NaN or Inf; clean the data")
-        return targets
-    labels = targets.long()
-    return labels.flatten() if labels.ndim == 2 and labels.shape[1] == 1 else labels
-
-
-def _parse_normalize(normalize: str | None) -> list[float] | None:
-    if normalize is None:
-        return None
-    try:
-        numbers = [float(part) for part in normalize.split(",")]
-    except ValueError:
-        raise UsageError(f"--normalize: expected MEAN,STD, found {normalize!r}") from None
-    half = len(numbers) // 2
-    # In float32, where the inputs are: 1e-46 would be a division by 0, and 1e39 infinite.
-    kept = torch.tensor(numbers, dtype=torch.float32)
-    if len(numbers) != 2 * half or not bool(torch.isfinite(kept).all()) or not bool((kept[half:] > 0).all()):
-        raise UsageError(
-            f"--normalize: expected finite means, then as many positive finite standard deviations, found {normalize!r}"
-        )
-    return numbers
-
-
-def _normalised(inputs: Tensor, scale: list[float] | None, where: str) -> Tensor:
-    if scale is None:
-        return inputs
-    half = len(scale) // 2
-    if half > 1 and (inputs.ndim < 2 or inputs.shape[1] != half):
-        raise InputError(f"{where}: --normalize gives {half} channels, inputs have shape {tuple(inputs.shape[1:])}")
-    shape = [1, half] + [1] * (inputs.ndim - 2)
-    mean, std = (torch.tensor(part).view(shape) for part in (scale[:half], scale[half:]))
-    normalised = (inputs.to(torch.promote_types(inputs.dtype, torch.float32)) - mean) / std
-    if not bool(torch.isfinite(normalised).all()):
-        raise InputError(f"{where}: inputs are not finite after --normalize; check its numbers")
-    return normalised
+    say_scaling(batches[0], spec, treatment, say)
+    ready = (prepare(inputs, targets, where, treatment) for inputs, targets in batches)
+    return joined(name, [moved(batch, placement.device, placement.dtype, name) for batch in ready])

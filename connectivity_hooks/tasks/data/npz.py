@@ -16,6 +16,7 @@ from connectivity_hooks.memory import require_memory
 from connectivity_hooks.untrusted import guarded, open_regular
 
 WANTED = ("x_train", "y_train", "x_test", "y_test")
+"""Names of arrays, and what stands before the dot in those of several inputs, such as ``x_train.mask``."""
 
 _EXPECTED, _REMEDY = "an .npz file of plain arrays", "write it with numpy.savez"
 _SUFFIX = ".npy"
@@ -29,14 +30,14 @@ class _Declared(NamedTuple):
 
 
 def read_npz(file: pathlib.Path) -> Mapping[str, Tensor]:
-    """Return the arrays of a data set, of those in `WANTED`; where there is none of them, all names and no values.
+    """Return the arrays of a data set (see `WANTED`); where there is none of them, all names and no values.
 
     Raises:
         InputError: The file is no such archive, an array is not of numbers or not whole, or they do not fit in memory.
     """
     with open_regular(file) as stream, guarded(file, _EXPECTED, _REMEDY), zipfile.ZipFile(stream) as archive:
         members = {name.removesuffix(_SUFFIX): name for name in archive.namelist() if name.endswith(_SUFFIX)}
-        chosen = {name: members[name] for name in WANTED if name in members}
+        chosen = {name: member for name, member in members.items() if name.partition(".")[0] in WANTED}
         sizes = {name: _declared(archive, name, member) for name, member in chosen.items()}
         total = sum(size.tensor for size in sizes.values())
         require_memory(total, file, "give fewer samples, or FILE.py:callable with a loader")

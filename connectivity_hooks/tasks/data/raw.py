@@ -6,14 +6,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from torch import Tensor
+from connectivity_hooks.model.batches import Batch
 
-Arrays: TypeAlias = tuple[Tensor, Tensor]
+Source: TypeAlias = Batch | list[Batch] | Iterable[Batch]
+"""All samples as one batch, batches that cannot be joined, or a loader too large for memory."""
 
 
 @dataclass(frozen=True)
 class RawData:
-    """A training and perhaps a test split: (inputs, targets) in memory, or a loader too large for it."""
+    """A training and perhaps a test split.
 
-    train: Arrays | Iterable[Arrays]
-    test: Arrays | Iterable[Arrays] | None
+    Attributes:
+        train: Training samples.
+        test: Test samples; None where there are none.
+        stored: Whether inputs are arrays as a file has them, of which nobody said yet where the channels are.
+    """
+
+    train: Source
+    test: Source | None
+    stored: bool = False

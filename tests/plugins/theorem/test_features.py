@@ -19,7 +19,8 @@ from small_networks import (
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from connectivity_hooks.tasks.split import CachedSplit, StreamedSplit
+from connectivity_hooks.tasks.split import CachedSplit
+from connectivity_hooks.tasks.streamed import StreamedSplit
 from connectivity_hooks_theorem.certified.builder import read_task
 from connectivity_hooks_theorem.certified.network.sides import Sides, random_orders
 from connectivity_hooks_theorem.certified.search.features import (

@@ -1,0 +1,105 @@
+"""What a loader gives, read as a batch: inputs of a model, and targets of a loss.
+
+The one reader for the loaders of ``--data``, the probes of ``watch`` and streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from torch import Tensor
+
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.model.inputs import Inputs, named_tensors
+from connectivity_hooks.strangers import guarded_call, unlike_plain
+
+Batch: TypeAlias = tuple[Inputs, Tensor]
+"""Inputs, and targets (N, …)."""
+
+LABELS = "labels"
+"""The entry of a mapping that holds targets, as Transformers names it."""
+
+_EXPECTED = f"expected (inputs, targets), or a dict with {LABELS!r}"
+
+
+def read_batch(batch: Any, where: str) -> Batch:
+    """Return the inputs and targets of a batch, as they are: nothing is copied, moved or converted.
+
+    - ``(inputs, targets)``: inputs are a tensor, a tuple of arguments, or a mapping of named ones.
+    - A mapping with ``labels``: these are the targets, everything else is the inputs.
+    - A tensor, ``(tensor,)``, ``(inputs, None)`` or a mapping without ``labels``: there are no targets, and the only
+      tensor of the inputs is what an autoencoder gives back.
+
+    Args:
+        batch: What a loader gave.
+        where: The first words of a message.
+
+    Raises:
+        InputError: It is none of these, its tensors are not plain, or they have not one number of rows.
+    """
+    inputs, targets = _parted(batch, where)
+    named = dict(named_tensors(inputs))
+    _require_plain([*named.values(), *([] if targets is None else [targets])], where)
+    if targets is None:
+        targets = _itself(named, where)
+    with guarded_call(f"{where}: a batch"):
+        found = {name or "inputs": len(tensor) if tensor.ndim else None for name, tensor in named.items()}
+        rows = len(targets) if targets.ndim else None
+    if rows is None or any(count != rows for count in found.values()) or not found:
+        listed = ", ".join(f"{name}: {'a single number' if count is None else count}" for name, count in found.items())
+        wanted = "a single number as targets" if rows is None else f"{rows} targets"
+        raise InputError(
+            f"{where}: a batch has {wanted} and inputs of other rows ({listed or 'no tensor'}); expected as many of "
+            "each, along the first axis"
+        )
+    return inputs, targets
+
+
+def with_labels(batch: Batch) -> Batch:
+    """Return a batch whose targets are among its named inputs too, for models that compute with them."""
+    inputs, targets = batch
+    return {**inputs, LABELS: targets.clone()}, targets  # a model may write to its own
+
+
+def _parted(batch: Any, where: str) -> tuple[Inputs, Tensor | None]:
+    if isinstance(batch, (tuple, list)) and len(batch) == 1:
+        batch = batch[0]
+    if isinstance(batch, Tensor):
+        return batch, None
+    if isinstance(batch, Mapping):
+        inputs = {str(name): value for name, value in batch.items() if name != LABELS}
+        return inputs, _targets(batch[LABELS], f"{LABELS!r} is", where) if LABELS in batch else None
+    if not isinstance(batch, (tuple, list)):
+        raise InputError(f"{where}: a batch is a {type(batch).__name__}, {_EXPECTED}")
+    if len(batch) != 2:
+        raise InputError(
+            f"{where}: a batch has {len(batch)} entries and is not a pair, {_EXPECTED}; several inputs are "
+            "((first, second), targets)"
+        )
+    inputs, targets = batch
+    return inputs, None if targets is None else _targets(targets, "targets are", where)
+
+
+def _targets(targets: Any, what: str, where: str) -> Tensor:
+    if not isinstance(targets, Tensor):
+        raise InputError(f"{where}: in a batch, {what} a {type(targets).__name__}, expected a tensor (N, …)")
+    return targets
+
+
+def _itself(named: Mapping[str, Tensor], where: str) -> Tensor:
+    """Return the only tensor of the inputs, which is its own target."""
+    if len(named) != 1:
+        entries = ", ".join(named) or "no tensor"
+        raise InputError(
+            f"{where}: a batch has no targets, and its inputs are not one tensor that could be its own ({entries}); "
+            f"{_EXPECTED}"
+        )
+    return next(iter(named.values()))
+
+
+def _require_plain(tensors: list[Tensor], where: str) -> None:
+    for tensor in tensors:
+        found = unlike_plain(tensor) or ("a complex tensor" if tensor.is_complex() else None)
+        if found is not None:
+            raise InputError(f"{where}: a batch has {found}; expected plain tensors of real numbers")
