@@ -33,9 +33,11 @@ def picked(returned: Any, pick: Pick = None) -> Tensor:
             raise InputError(f"the model returns one tensor, and no entry {pick!r}; leave --output out")
         return returned
     entries = entries_of(returned)
-    chosen = _key(entries) if pick is None else str(pick)
+    if not entries:
+        raise InputError(f"the model returned a {type(returned).__name__} without tensors; expected the outputs in it")
+    chosen = _key(entries) if pick is None else _name(returned, str(pick))
     if chosen not in entries:
-        choices = ", ".join(entries) or "none"
+        choices = ", ".join(entries)
         wanted = "say which are the outputs" if pick is None else f"it has no entry {pick!r} that is a tensor"
         raise InputError(f"the model returns a {type(returned).__name__}; {wanted}: --output takes one of {choices}")
     return entries[chosen]
@@ -54,6 +56,12 @@ def entries_of(returned: Any) -> dict[str, Tensor]:
     else:
         named = {}
     return {str(name): value for name, value in named.items() if isinstance(value, Tensor)}
+
+
+def _name(returned: Any, pick: str) -> str:
+    """Return the name of an entry; those of a named tuple may be counted as well."""
+    fields: tuple[str, ...] = getattr(returned, "_fields", ())
+    return fields[int(pick)] if pick.isdecimal() and int(pick) < len(fields) else pick
 
 
 def _key(entries: Mapping[str, Tensor]) -> str:

@@ -219,7 +219,13 @@ def generator(): return (batch for batch in [(X, Y)])
 def triples(): return [(X, Y, Y)]
 def fails(): return 1 / 0
 def ends(): raise SystemExit(3)
-def lengths(): return [(X[:5], Y[:5]), (X[:5, :1], Y[:5])]
+def lengths(): return [(X[:5], Y[:5]), (X[:6, :1], Y[:6])]
+def padded(): return [({"ids": X[:5]}, X[:5]), ({"ids": X[:6, :1]}, X[:6, :1])]
+def entries(): return [({"ids": X[:5]}, Y[:5]), ({"id": X[:5]}, Y[:5])]
+def tensors(): return X, Y
+def alone(): return [X, X]
+def one(): return [(X,)]
+def several(): return [{"a": X[:5], "b": (X[:5], True), "labels": Y[:5]}, {"a": X[5:], "b": (X[5:], True), "labels": Y[5:]}]
 def scalars(): return [(torch.tensor(1.0), torch.tensor(1))]
 
 class Failing:
@@ -258,8 +264,10 @@ def test_loaders_are_gone_through_once_in_order(loaders, name, has_test):
         ("triples", "not a pair"),
         ("fails", "ZeroDivisionError"),
         ("ends", "SystemExit"),
-        ("lengths", r"its batches have the shapes \(\), \(1,\), \(2,\)"),
-        ("scalars", "not two tensors of one length"),
+        ("padded", r"targets of its batches have the shapes \(1,\), \(2,\); expected one"),
+        ("entries", "batches have unequal entries, ids and id; expected the same"),
+        ("tensors", "gives a Tensor as a loader; one batch is .*inputs, targets"),
+        ("scalars", "a batch has a single number as targets"),
         ("failing", "fails while it gives its batches: KeyError"),
     ],
 )

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import connectivity_hooks as ch
-from connectivity_hooks.tasks.loss import custom_loss
 from connectivity_hooks.tasks.batched import BatchedSplit
+from connectivity_hooks.tasks.loss import custom_loss
 from connectivity_hooks.tasks.split import CachedSplit, Split
 from connectivity_hooks.tasks.streamed import StreamedSplit
 from connectivity_hooks.watching.probe import read_probe

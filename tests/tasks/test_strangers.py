@@ -106,7 +106,6 @@ UNFIT: dict[str, Callable[[Tensor], Any]] = {
     "sparse": lambda out: out.to_sparse(),
     "nested": lambda out: torch.nested.nested_tensor([out, out]),
     "class": lambda out: out.as_subclass(Sub),
-    "tuple": lambda out: (out,),
     "meta": lambda out: out.to("meta"),
 }
 

@@ -77,9 +77,12 @@ def test_inputs_of_several_tensors_are_cut_and_placed_together():
 @pytest.mark.parametrize(
     ("probe", "message"),
     [
-        ([X[:3]], "a batch is a Tensor, expected"),
-        ([(X[:3], Y[:4])], "4 targets and inputs of .3. rows"),
-        ([({"x": X[:3]}, None)], "expected .inputs, targets. or a dict with 'labels'"),
+        (["x"], "a batch is a str, expected .inputs, targets., or a dict with 'labels'"),
+        ([(X[:3], Y[:4])], "4 targets and inputs of other rows .inputs: 3."),
+        ([({"x": X[:3], "z": X[:4]}, Y[:3])], "3 targets and inputs of other rows .x: 3, z: 4."),
+        ([({"x": X[:3], "z": X[:3]}, None)], "no targets, and its inputs are not one tensor .* .x, z."),
+        ([{"x": X[:3], "label": Y[:3]}], "no targets, .* .x, label.; expected .* a dict with 'labels'"),
+        ([{"x": X[:3], "labels": [0, 1, 2]}], "'labels' is a list, expected a tensor"),
         ([], "has no samples"),
         ([(X[:0], Y[:0])], "has no samples"),
         (iter(()), "gone through before"),
