@@ -43,18 +43,16 @@ def train(task: Task, seed: int, after_epoch: AfterEpoch, epochs: int = EPOCHS) 
         torch.manual_seed(seed)
         model = task.factory().to(task.device)
     shuffle = torch.Generator().manual_seed(seed)
-    inputs = torch.cat([x for x, _ in task.train.batches(1024)])
-    targets = task.train.targets().to(task.device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     with capture(model) as features:
         for epoch in range(1, epochs + 1):
             model.train()
-            order, total = torch.randperm(len(inputs), generator=shuffle).to(task.device), 0.0
-            for batch in order.split(64):
-                loss = task.loss(task.forward(model, inputs[batch]), targets[batch])
+            total = 0.0
+            for _, inputs, targets in task.train.shuffled(64, shuffle):
+                loss = task.loss(task.forward(model, inputs), targets)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                total += loss.item() * len(batch)
-            after_epoch(epoch, total / len(inputs), model, features)
+                total += loss.item() * len(targets)
+            after_epoch(epoch, total / len(task.train), model, features)
     return model.eval()

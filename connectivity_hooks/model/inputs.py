@@ -68,7 +68,10 @@ def concatenated(parts: Sequence[Inputs]) -> Inputs:
     """
     first = parts[0]
     if isinstance(first, Tensor):
-        shapes = sorted({tuple(part.shape[1:]) if isinstance(part, Tensor) else () for part in parts})
+        for part in parts:
+            if not isinstance(part, Tensor):
+                raise InputError(f"batches have unequal entries: a Tensor and {_keys(part)}; expected the same")
+        shapes = sorted({tuple(part.shape[1:]) for part in parts})
         if len(shapes) > 1:
             raise InputError(f"batches have samples of the shapes {', '.join(map(str, shapes[:4]))}; expected one")
         return torch.cat(list(parts))

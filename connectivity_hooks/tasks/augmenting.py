@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from connectivity_hooks.errors import InputError, UsageError, near_matches
+from connectivity_hooks.model.inputs import Inputs, mapped, named_tensors
 from connectivity_hooks.strangers import guarded_call, unlike_plain
 from connectivity_hooks.tasks.references import call, parse, resolve
 
-Augment = Callable[[Tensor], Tensor]
+Augment = Callable[[Inputs], Inputs]
 """Maps inputs (N, …), as the model reads them, to as many augmented ones; draws from PyTorch's global generator."""
 
 _PADDING = 8
@@ -63,25 +64,46 @@ def resolve_augment(spec: str | None) -> Augment | None:
 def _guarded(function: Augment, spec: str) -> Augment:
     """Return a stranger's augmentation that works on a copy, with whatever it gives or raises looked at."""
 
-    def augment(inputs: Tensor) -> Tensor:
-        with guarded_call(f"--augment {spec}: fails on inputs of shape {tuple(inputs.shape)}"):
-            found = function(inputs.clone())
-        if unlike_plain(found) or found.shape != inputs.shape or found.dtype != inputs.dtype:
-            what = f"{tuple(found.shape)} {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
-            like = f"{tuple(inputs.shape)} {inputs.dtype}"
-            raise InputError(f"--augment {spec}: gives {what} for {like}, expected the same, a plain tensor")
+    def augment(inputs: Inputs) -> Inputs:
+        with guarded_call(f"--augment {spec}: fails on inputs of shape {_shapes(inputs)}"):
+            found = function(mapped(torch.clone, inputs))
+        expected, given = (dict(named_tensors(each)) for each in (inputs, found))
+        if isinstance(found, Mapping) != isinstance(inputs, Mapping) or expected.keys() != given.keys():
+            raise InputError(
+                f"--augment {spec}: gives {_listed(given) or type(found).__name__} for {_listed(expected)}, expected "
+                "the same"
+            )
+        for name, tensor in expected.items():
+            _require_like(given[name], tensor, f"--augment {spec}: gives" + (f" {name} as" if name else ""))
         return found
 
     return augment
 
 
-def check_augment(augment: Augment, inputs: Tensor, spec: str) -> None:
-    """Augment a few inputs (N, …) and check what comes out; the global random state is kept.
+def _shapes(inputs: Inputs) -> str:
+    return ", ".join(f"{name} {tuple(tensor.shape)}".strip() for name, tensor in named_tensors(inputs))
+
+
+def _listed(named: Mapping[str, Tensor]) -> str:
+    return ", ".join(name or "a tensor" for name in named)
+
+
+def _require_like(found: Tensor, expected: Tensor, gives: str) -> None:
+    if unlike_plain(found) or found.shape != expected.shape or found.dtype != expected.dtype:
+        what, like = (f"{tuple(each.shape)} {each.dtype}" for each in (found, expected))
+        raise InputError(f"{gives} {what} for {like}, expected the same, a plain tensor")
+
+
+def check_augment(augment: Augment, inputs: Inputs, spec: str) -> None:
+    """Augment a few inputs and check what comes out; the global random state is kept.
 
     Raises:
-        InputError: It fails, gives another shape, or gives numbers that are not finite.
+        InputError: It fails, is one of `AUGMENTATIONS` and the inputs are no images, gives another shape, or gives
+            numbers that are not finite.
     """
+    if spec in AUGMENTATIONS and not (isinstance(inputs, Tensor) and inputs.ndim == 4):
+        raise InputError(f"--augment {spec}: takes images (N, C, H, W), found inputs of shape {_shapes(inputs)}")
     with torch.random.fork_rng():
         found = augment(inputs)
-    if not bool(found.isfinite().all()):
+    if not all(bool(tensor.isfinite().all()) for _, tensor in named_tensors(found)):
         raise InputError(f"--augment {spec}: gives numbers that are not finite")

@@ -37,7 +37,7 @@ class Task:
         model_name: The model as named on the command line; empty when made in code.
         data_name: The data likewise.
         augment_name: The augmentation likewise.
-        notes: What was done to the data, a line each.
+        notes: What a person should know of how the data is read.
     """
 
     factory: ModelFactory

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from connectivity_hooks import memory
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.tasks.data.loading import Placement, load_data
-from connectivity_hooks.tasks.split import CachedSplit
+from connectivity_hooks.tasks.split import CachedSplit, draw
 from connectivity_hooks.tasks.streamed import StreamedSplit
 
 HERE = Placement(torch.device("cpu"), torch.float32, 1 << 30)
@@ -225,7 +225,7 @@ def entries(): return [({"ids": X[:5]}, Y[:5]), ({"id": X[:5]}, Y[:5])]
 def tensors(): return X, Y
 def alone(): return [X, X]
 def one(): return [(X,)]
-def several(): return [{"a": X[:5], "b": (X[:5], True), "labels": Y[:5]}, {"a": X[5:], "b": (X[5:], True), "labels": Y[5:]}]
+def several(): return [{"a": x, "b": (x, True), "labels": y} for x, y in ((X[:5], Y[:5]), (X[5:], Y[5:]))]
 def scalars(): return [(torch.tensor(1.0), torch.tensor(1))]
 
 class Failing:
@@ -275,6 +275,40 @@ def test_what_gives_no_batches_is_refused_in_one_line(loaders, name, words):
     with pytest.raises(InputError, match=words) as error:
         load_data(loaders(name), HERE)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["alone", "one"])
+@pytest.mark.parametrize("limit", [1 << 30, 10])
+def test_inputs_without_targets_are_their_own(loaders, name, limit):
+    train, _ = load_data(loaders(name), Placement(torch.device("cpu"), torch.float32, limit))
+    for inputs, targets in train.batches(64):
+        assert torch.equal(inputs, targets)
+    assert torch.equal(train.targets()[:20], torch.arange(40.0).view(20, 2))
+
+
+@pytest.mark.parametrize("limit", [1 << 30, 10])
+def test_several_inputs_are_held_and_streamed_alike(loaders, limit):
+    train, _ = load_data(loaders("several"), Placement(torch.device("cpu"), torch.float64, limit))
+    wanted = torch.arange(40.0, dtype=torch.float64).view(20, 2)
+    assert isinstance(train, StreamedSplit) == (limit == 10)
+    for split, rows in (
+        (train, torch.arange(20)),
+        (train.head(7), torch.arange(7)),
+        (train.sample(6, 1), draw(20, 6, 1)),
+    ):
+        batches = list(split.batches(4))
+        assert all(inputs["b"][1] is True and inputs.keys() == {"a", "b"} for inputs, _ in batches)
+        for parts in ([x["a"] for x, _ in batches], [x["b"][0] for x, _ in batches]):
+            assert torch.equal(torch.cat(parts), wanted[rows])
+        assert torch.equal(torch.cat([y for _, y in batches]), rows % 4)
+
+
+@pytest.mark.parametrize("limit", [1 << 30, 10])
+def test_batches_padded_each_to_its_own_length_stay_batches(loaders, limit):
+    train, _ = load_data(loaders("lengths"), Placement(torch.device("cpu"), torch.float32, limit))
+    assert [tuple(inputs.shape) for inputs, _ in train.batches(64)] == [(5, 2), (6, 1)]
+    assert [tuple(inputs.shape) for inputs, _ in train.sample(10, 0).batches(3)][-1][1] == 1
+    assert len(train) == len(train.targets()) == 11
 
 
 def test_a_loader_that_does_not_fit_is_streamed_in_one_order(loaders):

@@ -1,0 +1,75 @@
+"""One reader of batches."""
+
+from __future__ import annotations
+
+import collections
+from typing import Any
+
+import pytest
+import torch
+
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.model.batches import read_batch, with_labels
+
+X, Z, Y = torch.zeros(4, 2), torch.ones(4, 3, 5), torch.arange(4)
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        (X, Y),
+        [X, Y],
+        ((X, Z), Y),
+        ([X, {"z": Z, "flag": True}], Y),
+        ({"x": X, "none": None}, Y),
+        ({"x": X, "labels": X}, Y),
+    ],
+)
+def test_a_pair_is_inputs_and_targets_as_they_are(batch: Any) -> None:
+    inputs, targets = read_batch(batch, "data")
+    assert inputs is batch[0] or inputs == batch[0]
+    assert targets is Y
+
+
+@pytest.mark.parametrize("kind", [dict, collections.OrderedDict, collections.UserDict])
+def test_labels_of_a_mapping_are_the_targets_and_no_input(kind: type) -> None:
+    inputs, targets = read_batch(kind({"x": X, "deep": (X, Z), "labels": Y}), "data")
+    assert inputs.keys() == {"x", "deep"}
+    assert targets is Y
+
+
+@pytest.mark.parametrize("batch", [X, (X,), [X], (X, None), ({"x": X}, None), {"x": X}, ((X, True), None)])
+def test_one_tensor_without_targets_is_its_own(batch: Any) -> None:
+    assert read_batch(batch, "data")[1] is X
+
+
+@pytest.mark.parametrize(
+    ("batch", "words"),
+    [
+        (None, r"a batch is a NoneType, expected \(inputs, targets\), or a dict with 'labels'"),
+        ("text", "a batch is a str"),
+        ((X, Z, Y), "3 entries and is not a pair.* several inputs are .*first, second.*, targets"),
+        ((X, [0, 1, 2, 3]), "targets are a list, expected a tensor"),
+        ((X, {"boxes": X}), "targets are a dict"),
+        ({"x": X, "labels": 3}, "'labels' is a int"),
+        ({"x": X, "z": Z}, r"no targets, and its inputs are not one tensor .*\(x, z\)"),
+        (((X, Z), None), r"no targets, .*\(0, 1\)"),
+        ({"labels": Y}, "4 targets and inputs of other rows .no tensor."),
+        ((X[:3], Y), r"4 targets and inputs of other rows \(inputs: 3\)"),
+        (({"x": X, "deep": (Z[:1],)}, Y), r"\(x: 4, deep.0: 1\)"),
+        (({"x": X, "t": torch.tensor(2.0)}, Y), "t: a single number"),
+        ((X, torch.tensor(1)), "a single number as targets"),
+        ((X.to_sparse(), Y), "a batch has a sparse tensor"),
+        (({"x": X, "z": Z.to(torch.complex64)}, Y), "a batch has a complex tensor"),
+    ],
+)
+def test_what_is_no_batch_is_one_line(batch: Any, words: str) -> None:
+    with pytest.raises(InputError, match=f"^data: .*{words}") as error:
+        read_batch(batch, "data")
+    assert "\n" not in str(error.value)
+
+
+def test_labels_for_the_model_are_a_copy_of_the_targets() -> None:
+    inputs, targets = with_labels(({"x": X}, Y.clone()))
+    inputs["labels"].zero_()
+    assert torch.equal(targets, Y)

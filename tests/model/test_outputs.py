@@ -1,0 +1,102 @@
+"""The one tensor a loss reads, picked from whatever a model returns."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.model.outputs import picked
+from connectivity_hooks.model.running import Forward
+
+X = torch.arange(6.0).view(2, 3)
+IDS = torch.arange(6).view(2, 3)
+
+Pair = collections.namedtuple("Pair", "scores features")
+
+
+@dataclasses.dataclass
+class Answer:
+    loss: float
+    logits: Tensor
+    hidden: Tensor | None = None
+
+
+@pytest.mark.parametrize(
+    ("returned", "pick"),
+    [
+        (X, None),
+        ((X,), None),
+        ([X, IDS], None),
+        ((IDS, X), None),
+        ((X + 1, X), 1),
+        ((X + 1, X), "1"),
+        ({"logits": X, "hidden": X + 1}, None),
+        ({"hidden": X, "logits": X + 1}, "hidden"),
+        ({"ids": IDS, "other": X}, None),
+        ({7: X, 8: X + 1}, 7),
+        (Pair(X, X + 1), "scores"),
+        (Pair(X + 1, X), 1),
+        (Pair(X, None), None),
+        (Answer(0.5, X, X + 1), None),
+        (Answer(0.5, X + 1, X), "hidden"),
+        (collections.OrderedDict(a=X + 1, b=X), "b"),
+        (collections.UserDict(logits=X, loss=X + 1), None),
+    ],
+)
+def test_what_is_meant_or_named_is_picked(returned: Any, pick: str | int | None) -> None:
+    assert picked(returned, pick) is X
+
+
+@pytest.mark.parametrize(
+    ("returned", "pick", "words"),
+    [
+        ((X, X + 1), None, "returns a tuple; say which are the outputs: --output takes one of 0, 1$"),
+        ({"a": X, "b": X}, None, "returns a dict; .* --output takes one of a, b$"),
+        ({"a": X, "b": X}, "c", "has no entry 'c' that is a tensor: --output takes one of a, b$"),
+        (Answer(0.5, X), "loss", "has no entry 'loss' that is a tensor: --output takes one of logits$"),
+        (Pair(X, X), 2, "no entry 2 .* one of scores, features$"),
+        ((IDS, IDS), None, "one of 0, 1$"),
+        (X, 0, "returns one tensor, and no entry 0; leave --output out$"),
+        ({X}, None, "a set without tensors"),
+        (None, None, "a NoneType without tensors"),
+        ((), "a", "a tuple without tensors"),
+        (Answer, None, "a type without tensors"),
+    ],
+)
+def test_what_cannot_be_picked_names_the_choices(returned: Any, pick: str | int | None, words: str) -> None:
+    with pytest.raises(InputError, match=words) as error:
+        picked(returned, pick)
+    assert "\n" not in str(error.value)
+
+
+def test_outputs_of_transformers_are_picked_by_name() -> None:
+    outputs = pytest.importorskip("transformers.modeling_outputs")
+    classified = outputs.SequenceClassifierOutput(loss=torch.zeros(()), logits=X, hidden_states=(X + 1,))
+    assert picked(classified) is X
+    encoded = outputs.BaseModelOutputWithPooling(last_hidden_state=X + 1, pooler_output=X)
+    assert picked(encoded, "pooler_output") is X
+    with pytest.raises(InputError, match="one of last_hidden_state, pooler_output$"):
+        picked(encoded)
+
+
+def test_a_module_is_run_under_its_own_and_under_other_weights_alike() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 2), nn.Linear(3, 2)
+
+        def forward(self, x: Tensor, y: Tensor, sign: int = 1) -> dict[str, Tensor]:
+            return {"sum": self.a(x) + sign * self.b(y), "left": x}
+
+    model, run = Both(), Forward("sum")
+    weights = {name: tensor + 1 for name, tensor in model.state_dict().items()}
+    expected = X @ weights["a.weight"].T + weights["a.bias"] + X @ weights["b.weight"].T + weights["b.bias"]
+    for inputs in ((X, X), {"x": X, "y": X}, [X, X, 1]):
+        assert torch.allclose(run.under(model, weights, inputs), expected)
+    assert torch.equal(run(model, {"x": X, "y": X, "sign": -1}), model.a(X) - model.b(X))
