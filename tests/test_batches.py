@@ -19,6 +19,9 @@ import connectivity_hooks as ch
 from connectivity_hooks.cli.connect import command as connect_command
 from connectivity_hooks.cli.entry import exit_status
 from connectivity_hooks.cli.group import group
+from connectivity_hooks.connecting.alignment import function_change
+from connectivity_hooks.connecting.subject import data_digest
+from connectivity_hooks.tasks import CachedSplit
 from connectivity_hooks.tasks.models import model_factory
 from connectivity_hooks.tasks.references import call, parse, resolve
 
@@ -107,7 +110,7 @@ def tokens():
 
 
 def pairs(): return split(lambda rows: {"input_ids": IDS[rows], "labels": IDS[rows].flip(1)})
-def flipped(outputs, targets): return (outputs.mean((1, 2)) - targets.float().mean(1)) ** 2
+def apart(outputs, targets): return (outputs.mean((1, 2)) - targets.float().mean(1)) ** 2
 """
 
 
@@ -250,8 +253,7 @@ def test_a_pair_is_measured_from_python_and_watched_on_the_same_batches(case: Ca
     task = case.task()
     path = ch.connect(case.folder / "a.safetensors", case.folder / "b.safetensors", task)
     evaluation = ch.evaluate(path, task, points=3, refine=0)
-    first = next(row for row in evaluation.rows if row.t == 0)
-    assert first.train.loss == pytest.approx(case.expected_loss("a", 0), rel=1e-5)
+    assert evaluation.curves["train"][0].loss == pytest.approx(case.expected_loss("a", 0), rel=1e-5)
     reference = parse(case.spec(case.kind.data))
     batches = call(reference, resolve(reference))[0]
     for probe in (batches, task):
@@ -261,3 +263,76 @@ def test_a_pair_is_measured_from_python_and_watched_on_the_same_batches(case: Ca
             watch.step()
         assert [row.status for row in watch.history] != ["invalid"]
         assert watch.history
+
+
+def test_a_decoder_gets_the_labels_that_it_needs(tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("transformers")
+    case = made(Kind("t5", "pairs", "", named), tmp_path)
+    task = ch.make_task(model=case.spec("t5"), data=case.spec("pairs"), loss=case.spec("apart"), batch_size=40)
+    path = ch.connect(tmp_path / "a.safetensors", tmp_path / "b.safetensors", task)
+    found = ch.evaluate(path, task, points=3, refine=0).curves["train"][0].loss
+    model = model_factory(case.spec("t5"))().double().eval()
+    model.load_state_dict(task.model().state_dict() | load_file(tmp_path / "a.safetensors"))
+    reference = parse(case.spec("pairs"))
+    total = 0.0
+    for batch in call(reference, resolve(reference))[0]:
+        with torch.no_grad():
+            logits = model(input_ids=batch["input_ids"], labels=batch["labels"]).logits
+        total += float((logits.mean((1, 2)) - batch["labels"].double().mean(1)).square().sum())
+    assert found == pytest.approx(total / 60, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "more", "words"),
+    [
+        ("Tuples", "tuples", [], "say which are the outputs: --output takes one of 0, 1"),
+        (
+            "Named",
+            "named",
+            ["--output", "logit"],
+            "no entry 'logit' that is a tensor: --output takes one of hidden, logits",
+        ),
+        ("Auto", "auto", ["--output", "0"], "returns one tensor, and no entry '0'; leave --output out"),
+        ("Tuples", "named", [], "the batch has 'left', 'right', and Tuples.forward takes 'a', 'b'"),
+        ("Named", "auto", ["--loss", "mse"], "do not fit the model"),
+        ("Auto", "tuples", [], "the batch has 2 inputs, and Auto.forward takes"),
+    ],
+)
+def test_what_does_not_fit_is_one_line_that_names_it(
+    tmp_path: pathlib.Path, run: Run, model: str, data: str, more: list[str], words: str
+) -> None:
+    case = made(Kind(model, data, "", named), tmp_path)
+    a, b = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    status, out, err = run("connect", a, b, "--model", case.spec(model), "--data", case.spec(data), *more)
+    assert (status, out, err.count("\n")) == (3, "", 1)
+    assert words in err
+
+
+def test_a_certified_path_of_two_inputs_is_refused_by_its_builder_in_one_line(tmp_path: pathlib.Path, run: Run) -> None:
+    case = made(KINDS["dict"], tmp_path)
+    a, b = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    status, out, err = run("connect", a, b, *case.flags, "--builder", "certified")
+    assert (status, out, err.count("\n")) == (3, "", 1)
+    assert "error: " in err
+
+
+def test_data_that_changed_in_any_entry_is_other_data(tmp_path: pathlib.Path) -> None:
+    case = made(KINDS["dict"], tmp_path)
+    task = case.task()
+    whole = data_digest(task)
+    assert data_digest(case.task()) == whole
+    inputs = task.train.inputs
+    for name in inputs:
+        changed = {**inputs, name: inputs[name] + 1}
+        other = task.on(CachedSplit("train", changed, task.train.targets()), task.test)
+        assert data_digest(other) != whole
+
+
+def test_an_aligners_check_runs_on_all_inputs(tmp_path: pathlib.Path) -> None:
+    task = made(KINDS["dict"], tmp_path).task()
+    weights = load_file(tmp_path / "a.safetensors")
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(0))
+    rows = {name: tensor[order] for name, tensor in weights.items() if name.startswith(("a.", "b."))}
+    moved = {**weights, **rows, "head.weight": weights["head.weight"][:, order]}
+    assert function_change(weights, moved, task) < 1e-12
+    assert function_change(weights, {**moved, "head.bias": weights["head.bias"] + 1}, task) > 1e-3

@@ -11,7 +11,7 @@ import click
 
 from connectivity_hooks.checkpoints import Checkpoint
 from connectivity_hooks.cli.numbers import Count
-from connectivity_hooks.cli.terminal import plain
+from connectivity_hooks.cli.terminal import Display
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.parallel import threads
 from connectivity_hooks.registry import registry
@@ -153,8 +153,9 @@ def task_of(flags: TaskFlags, checkpoints: list[Checkpoint], files: list[str]) -
     values: dict[str, Any] = dict(flags)
     values["model"] = flags["model"] or _model_of(checkpoints, files)
     task = make_task(**values, checkpoints=checkpoints)
+    display = Display(quiet=bool(click.get_current_context().params.get("as_json")))
     for note in task.notes:
-        click.echo(plain(note), err=True)
+        display.say(note)
     return task
 
 

@@ -32,7 +32,7 @@ def workspace(tmp_path_factory):
     folder = tmp_path_factory.mktemp("workspace")
     (folder / "net.py").write_text(NETWORK)
     generator = np.random.default_rng(0)
-    x = generator.integers(0, 255, (260, 6, 6), dtype=np.uint8)
+    x = generator.integers(0, 255, (260, 1, 6, 6), dtype=np.uint8)
     y = (x.reshape(260, 36)[:, :3].argmax(1)).astype(np.uint8)
     np.savez(folder / "data.npz", x_train=x[:200], y_train=y[:200], x_test=x[200:], y_test=y[200:])
     task = ch.make_task(model=f"{folder}/net.py:make", data=str(folder / "data.npz"))

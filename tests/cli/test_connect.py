@@ -223,9 +223,9 @@ def test_bad_data_is_refused_in_one_line(run, ends, workspace, tmp_path, change,
 
     arrays = dict(np.load(workspace / "data.npz"))
     special = {
-        "wide": np.zeros((200, 6, 7)),
-        "empty": np.zeros((0, 6, 6)),
-        "nan": np.full((200, 6, 6), np.nan),
+        "wide": np.zeros((200, 1, 6, 7)),
+        "empty": np.zeros((0, 1, 6, 6)),
+        "nan": np.full((200, 1, 6, 6), np.nan),
     }
     for name, value in change.items():
         if value is None:

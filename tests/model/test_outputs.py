@@ -81,7 +81,7 @@ def test_outputs_of_transformers_are_picked_by_name() -> None:
     assert picked(classified) is X
     encoded = outputs.BaseModelOutputWithPooling(last_hidden_state=X + 1, pooler_output=X)
     assert picked(encoded, "pooler_output") is X
-    with pytest.raises(InputError, match="one of last_hidden_state, pooler_output$"):
+    with pytest.raises(InputError, match=r"one of last_hidden_state, pooler_output$"):
         picked(encoded)
 
 

@@ -38,12 +38,18 @@ def _split(file: pathlib.Path, arrays: Mapping[str, Tensor], split: str) -> Batc
     entries = _entries(arrays, x)
     if not entries:
         raise InputError(f"{file}: has no array {x!r}; {near_matches(x, arrays)}")
+    if x in entries and len(entries) > 1:
+        raise InputError(
+            f"{file}: has {' and '.join(sorted(entries)[:2])}; expected one array {x}, or each by its name"
+        )
     if y not in arrays and any(not name.startswith("x_") for name in arrays):
         raise InputError(f"{file}: has no array {y!r}; {near_matches(y, arrays)}")
     for name, array in {**entries, **({y: arrays[y]} if y in arrays else {})}.items():
         if array.ndim == 0:
             raise InputError(f"{file}: {name} is a single number; expected an array of as many rows as samples")
     inputs = _inputs({name.removeprefix(x).removeprefix("."): array for name, array in entries.items()})
+    if y in arrays and isinstance(inputs, Tensor):
+        return inputs, arrays[y]  # the split itself compares their lengths
     if y in arrays:
         return read_batch((inputs, arrays[y]), f"{file}: {split}")
     return read_batch(inputs if isinstance(inputs, (Tensor, dict)) else (inputs, None), f"{file}: {split}")

@@ -45,7 +45,8 @@ def load(spec: str, cache_limit: int) -> RawData:
     train, test = _pair(returned, where)
     if train is None:
         raise InputError(f"{where}: gives no training loader; expected (train, test)")
-    return RawData(_held(train, where, cache_limit), None if test is None else _held(test, where, cache_limit))
+    held = _held(train, where, cache_limit)
+    return RawData(held, None if test is None else _held(test, where, cache_limit), own=True)
 
 
 def _pair(returned: Any, where: str) -> tuple[Any, Any]:

@@ -74,8 +74,10 @@ def load_data(
     numbers = parse_normalize(normalize)
     raw = _raw(spec, placement.cache_limit, image_size)
     treatment = Treatment(numbers, loss, _layout(raw, spec, layout, takes, say))
-    train = _split("train", raw.train, spec, treatment, placement, say)
-    test = None if raw.test is None else _split("test", raw.test, spec, treatment, placement, _unsaid)
+    if raw.own:
+        say_scaling(raw.train, spec, treatment, say)
+    train = _split("train", raw.train, spec, treatment, placement)
+    test = None if raw.test is None else _split("test", raw.test, spec, treatment, placement)
     if isinstance(train, CachedSplit) and isinstance(test, CachedSplit):
         shapes = [shapes_of(split.inputs) for split in (train, test)]
         if shapes[0] != shapes[1]:
@@ -83,10 +85,6 @@ def load_data(
                 f"{spec}: training inputs have shape {shapes[0]}, test inputs {shapes[1]}; expected the same"
             )
     return train, test
-
-
-def _unsaid(message: str) -> None:
-    """Drop a remark on the test split, which is treated as the training split is."""
 
 
 def _layout(raw: RawData, spec: str, layout: str, takes: Takes | None, say: Callable[[str], object]) -> str:
@@ -101,7 +99,8 @@ def _layout(raw: RawData, spec: str, layout: str, takes: Takes | None, say: Call
     chosen = settled(stored[:2], takes) if layout == AUTO else layout
     before, after = (tuple(each.shape[1:]) for each in (stored[:1], arranged(stored[:1], chosen)))
     if before != after:
-        say(f"{spec}: inputs {before} are read as {after}; --layout {FIRST} leaves them as they are stored")
+        scaled = ", bytes scaled to [0, 1]" if stored.dtype == torch.uint8 else ""
+        say(f"{spec}: inputs {before} are read as {after}{scaled}; --layout {FIRST} leaves their axes as stored")
     elif layout == AUTO and stored.ndim == 4 and other(stored, chosen) is not None:
         say(f"{spec}: inputs {before} are read as they are stored; --layout {other(stored, chosen)} says otherwise")
     return chosen
@@ -134,13 +133,9 @@ def _mode(path: pathlib.Path) -> int:
         return 0
 
 
-def _split(
-    name: str, raw: Source, spec: str, treatment: Treatment, placement: Placement, say: Callable[[str], object]
-) -> Split:
+def _split(name: str, raw: Source, spec: str, treatment: Treatment, placement: Placement) -> Split:
     where, batches = f"{spec}: {name}", [raw] if isinstance(raw, tuple) else raw
     if not isinstance(batches, list):
-        prepared = Prepared(batches, where, treatment, say)
-        return StreamedSplit(name, prepared, placement.device, placement.dtype)
-    say_scaling(batches[0], spec, treatment, say)
+        return StreamedSplit(name, Prepared(batches, where, treatment), placement.device, placement.dtype)
     ready = (prepare(inputs, targets, where, treatment) for inputs, targets in batches)
     return joined(name, [moved(batch, placement.device, placement.dtype, name) for batch in ready])

@@ -12,6 +12,7 @@ from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.model.batches import Batch
 from connectivity_hooks.model.inputs import Inputs, mapped, named_tensors
 from connectivity_hooks.tasks.data.layout import AS_IS, FIRST, arranged
+from connectivity_hooks.tasks.data.raw import Source
 from connectivity_hooks.tasks.loss import LOSSES
 
 _LABELS, _PROBABILITIES = "cross-entropy", "bce"  # the losses that want integers to be classes, and values in [0, 1]
@@ -36,23 +37,19 @@ class Treatment:
 class Prepared:
     """A loader whose batches are prepared as they pass."""
 
-    def __init__(self, loader: Iterable[Batch], where: str, treatment: Treatment, say: Callable[[str], object]) -> None:
+    def __init__(self, loader: Iterable[Batch], where: str, treatment: Treatment) -> None:
         self._loader = loader
         self._where = where
         self._treatment = treatment
-        self._say: Callable[[str], object] | None = say
 
     def __iter__(self) -> Iterator[Batch]:
-        for inputs, targets in self._loader:
-            if self._say is not None:
-                say_scaling((inputs, targets), self._where, self._treatment, self._say)
-                self._say = None
-            yield prepare(inputs, targets, self._where, self._treatment)
+        return (prepare(inputs, targets, self._where, self._treatment) for inputs, targets in self._loader)
 
 
-def say_scaling(batch: Batch, where: str, treatment: Treatment, say: Callable[[str], object]) -> None:
+def say_scaling(source: Source, where: str, treatment: Treatment, say: Callable[[str], object]) -> None:
     """Say which inputs are bytes, and so are scaled."""
-    scaled = [name or "inputs" for name, tensor in named_tensors(batch[0]) if tensor.dtype == torch.uint8]
+    inputs, _ = source if isinstance(source, tuple) else next(iter(source))
+    scaled = [name or "inputs" for name, tensor in named_tensors(inputs) if tensor.dtype == torch.uint8]
     if scaled and treatment.layout != AS_IS:
         say(f"{where}: bytes of {', '.join(scaled)} are scaled to [0, 1]; --layout {AS_IS} leaves them as they are")
 

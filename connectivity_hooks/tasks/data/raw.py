@@ -20,8 +20,10 @@ class RawData:
         train: Training samples.
         test: Test samples; None where there are none.
         stored: Whether inputs are arrays as a file has them, of which nobody said yet where the channels are.
+        own: Whether they come from code of the user's own.
     """
 
     train: Source
     test: Source | None
     stored: bool = False
+    own: bool = False
