@@ -308,14 +308,6 @@ def test_what_does_not_fit_is_one_line_that_names_it(
     assert words in err
 
 
-def test_a_certified_path_of_two_inputs_is_refused_by_its_builder_in_one_line(tmp_path: pathlib.Path, run: Run) -> None:
-    case = made(KINDS["dict"], tmp_path)
-    a, b = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
-    status, out, err = run("connect", a, b, *case.flags, "--builder", "certified")
-    assert (status, out, err.count("\n")) == (3, "", 1)
-    assert "error: " in err
-
-
 def test_data_that_changed_in_any_entry_is_other_data(tmp_path: pathlib.Path) -> None:
     case = made(KINDS["dict"], tmp_path)
     task = case.task()
