@@ -10,6 +10,7 @@ from torch import nn
 
 import connectivity_hooks as ch
 from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.model.running import Forward
 from connectivity_hooks.parallel import SideBySide, fastest, is_small, is_undivided, most, undivided
 from connectivity_hooks.paths import Path
 from connectivity_hooks.tasks import CachedSplit
@@ -32,6 +33,27 @@ def batches(count=7, samples=5):
 def outputs(model, given):
     with SideBySide(model.eval(), given[0][0]) as side_by_side:
         return side_by_side.count, list(side_by_side.outputs(given))
+
+
+class Both(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Linear(4, 3), nn.Linear(4, 3)
+
+    def forward(self, left, right, sign):
+        return {"sum": self.left(left) + sign * self.right(right), "inputs": left}
+
+
+@pytest.mark.parametrize("form", ["tuple", "dict"])
+def test_batches_of_several_inputs_are_run_side_by_side(form):
+    model = Both().eval()
+    given = [((x, x + 1, -1) if form == "tuple" else {"left": x, "right": x + 1, "sign": -1}, y) for x, y in batches()]
+    with ch.threads(2), SideBySide(model, given[0][0], Forward("sum")) as side_by_side:
+        assert side_by_side.count == 2
+        found = list(side_by_side.outputs(given))
+    for (x, y), (outputs, targets) in zip(batches(), found, strict=True):
+        assert torch.allclose(outputs, model.left(x) - model.right(x + 1))
+        assert torch.equal(targets, y)
 
 
 def test_no_figure_of_an_evaluation_depends_on_the_threads():

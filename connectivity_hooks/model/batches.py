@@ -53,6 +53,7 @@ def read_batch(batch: Any, where: str) -> Batch:
             f"{where}: a batch has {wanted} and inputs of other rows ({listed or 'no tensor'}); expected as many of "
             "each, along the first axis"
         )
+    _require_tensors(inputs, rows, where)
     return inputs, targets
 
 
@@ -96,6 +97,17 @@ def _itself(named: Mapping[str, Tensor], where: str) -> Tensor:
             f"{_EXPECTED}"
         )
     return next(iter(named.values()))
+
+
+def _require_tensors(inputs: Inputs, rows: int, where: str) -> None:
+    """Refuse what holds a text or a number for each sample; it cannot be cut into batches as tensors are."""
+    for name, value in inputs.items() if isinstance(inputs, Mapping) else ():
+        if isinstance(value, (list, tuple)) and len(value) == rows and not dict(named_tensors(value)):
+            kind = type(value[0]).__name__ if rows else "nothing"
+            raise InputError(
+                f"{where}: in a batch, {name!r} is a {type(value).__name__} of {kind}, one for each sample; expected a "
+                "tensor, or leave it out"
+            )
 
 
 def _require_plain(tensors: list[Tensor], where: str) -> None:

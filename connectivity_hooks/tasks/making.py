@@ -103,11 +103,12 @@ def make_task(
     return task
 
 
-def _takes(task: Task, inputs: Tensor) -> bool:
-    """Say whether the model can be run on inputs."""
+def _takes(task: Task, inputs: Inputs) -> bool:
+    """Say whether the model can be run on inputs; a module that failed is not used again."""
     try:
         _run(task.structure(), placed(inputs, task.device, task.dtype), task)
     except InputError:
+        task.blank()  # a pass that ended early may have left anything behind in it
         return False
     return True
 
@@ -119,20 +120,14 @@ def with_needed_labels(task: Task) -> Task:
     without. Every other model is not given its targets, whether it takes them or not.
     """
     inputs = next(iter(task.train.head(2).batches(2)))[0]
-    model = task.structure()
-    if not isinstance(inputs, Mapping) or LABELS in inputs or not names_argument(model, LABELS):
+    if not isinstance(inputs, Mapping) or LABELS in inputs or not names_argument(task.structure(), LABELS):
         return task
-    try:
-        _run(model, inputs, task)
-    except InputError:
-        train, test = task.train.labelled(), None if task.test is None else task.test.labelled()
-        labelled = task.on(train, test, [*task.notes, f"the model needs {LABELS!r}: it is given the targets too"])
-        try:
-            _run(model, next(iter(train.head(2).batches(2)))[0], labelled)
-        except InputError:
-            return task  # and what it lacks is said where the task is checked
-        return labelled
-    return task
+    if _takes(task, inputs):
+        return task
+    train, test = task.train.labelled(), None if task.test is None else task.test.labelled()
+    labelled = task.on(train, test, [*task.notes, f"the model needs {LABELS!r}: it is given the targets too"])
+    # Where it fails with them too, what it lacks without is said when the task is checked.
+    return labelled if _takes(labelled, next(iter(train.head(2).batches(2)))[0]) else task
 
 
 def check_task(task: Task, model: nn.Module) -> None:
@@ -164,7 +159,7 @@ def _run(model: nn.Module, inputs: Inputs, task: Task) -> Tensor:
     words = misfit(model, inputs)
     if words:
         raise InputError(f"{unfit}: {words}")
-    with torch.no_grad(), guarded_call(unfit):
+    with torch.no_grad(), torch.random.fork_rng(), guarded_call(unfit):
         return task.forward(model, inputs)
 
 

@@ -59,6 +59,7 @@ def test_one_tensor_without_targets_is_its_own(batch: Any) -> None:
         (({"x": X, "deep": (Z[:1],)}, Y), r"\(x: 4, deep.0: 1\)"),
         (({"x": X, "t": torch.tensor(2.0)}, Y), "t: a single number"),
         ((X, torch.tensor(1)), "a single number as targets"),
+        ({"x": X, "text": ["a", "b", "c", "d"], "labels": Y}, "'text' is a list of str, one for each sample"),
         ((X.to_sparse(), Y), "a batch has a sparse tensor"),
         (({"x": X, "z": Z.to(torch.complex64)}, Y), "a batch has a complex tensor"),
     ],

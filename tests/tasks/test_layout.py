@@ -138,3 +138,19 @@ def test_an_array_that_fits_in_no_layout_says_what_it_is(made: Any) -> None:
 def test_an_unknown_layout_is_wrong_usage(made: Any) -> None:
     with pytest.raises(UsageError, match="--layout channels_last: did you mean 'channels-last'"):
         made("conv?channels=3", layout="channels_last")
+
+
+def test_a_module_that_failed_in_a_trial_is_not_used_again(made: Any, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "counting.py").write_text(
+        "from torch import nn\n"
+        "class make(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.passes, self.conv, self.head = [], nn.Conv2d(1, 3, 8), nn.Flatten()\n"
+        "    def forward(self, x):\n"
+        "        self.passes.append(tuple(x.shape))\n"
+        "        return self.head(self.conv(x))\n"
+    )
+    np.savez(tmp_path / "e.npz", x_train=np.zeros((6, 8, 8), np.float32), y_train=np.arange(6) % 3)
+    task = ch.make_task(model=f"{tmp_path}/counting.py:make", data=f"{tmp_path}/e.npz")
+    assert set(task.structure().passes) == {(2, 1, 8, 8)}
