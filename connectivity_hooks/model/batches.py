@@ -12,7 +12,7 @@ from torch import Tensor
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.model.inputs import Inputs, named_tensors
-from connectivity_hooks.strangers import guarded_call, unlike_plain
+from connectivity_hooks.strangers import unlike_plain
 
 Batch: TypeAlias = tuple[Inputs, Tensor]
 """Inputs, and targets (N, …)."""
@@ -41,19 +41,9 @@ def read_batch(batch: Any, where: str) -> Batch:
     inputs, targets = _parted(batch, where)
     named = dict(named_tensors(inputs))
     _require_plain([*named.values(), *([] if targets is None else [targets])], where)
-    if targets is None:
-        targets = _itself(named, where)
-    with guarded_call(f"{where}: a batch"):
-        found = {name or "inputs": len(tensor) if tensor.ndim else None for name, tensor in named.items()}
-        rows = len(targets) if targets.ndim else None
-    if rows is None or any(count != rows for count in found.values()) or not found:
-        listed = ", ".join(f"{name}: {'a single number' if count is None else count}" for name, count in found.items())
-        wanted = "a single number as targets" if rows is None else f"{rows} targets"
-        raise InputError(
-            f"{where}: a batch has {wanted} and inputs of other rows ({listed or 'no tensor'}); expected as many of "
-            "each, along the first axis"
-        )
-    _require_tensors(inputs, rows, where)
+    targets = _itself(named, where) if targets is None else targets
+    _require_rows(named, targets, where)
+    _require_tensors(inputs, len(targets), where)
     return inputs, targets
 
 
@@ -97,6 +87,17 @@ def _itself(named: Mapping[str, Tensor], where: str) -> Tensor:
             f"{_EXPECTED}"
         )
     return next(iter(named.values()))
+
+
+def _require_rows(named: Mapping[str, Tensor], targets: Tensor, where: str) -> None:
+    found = {name or "inputs": len(tensor) if tensor.ndim else None for name, tensor in named.items()}
+    rows = len(targets) if targets.ndim else None
+    if rows is None or not found or any(count != rows for count in found.values()):
+        listed = ", ".join(f"{name}: {'a single number' if count is None else count}" for name, count in found.items())
+        raise InputError(
+            f"{where}: a batch has {'a single number as' if rows is None else rows} targets and inputs of other rows "
+            f"({listed or 'no tensor'}); expected as many of each, along the first axis"
+        )
 
 
 def _require_tensors(inputs: Inputs, rows: int, where: str) -> None:

@@ -142,6 +142,8 @@ def test_files_hold_several_inputs_by_name_or_in_order(
     assert torch.equal(targets, arrays["y_train"])
     assert task.test is not None
     assert len(task.test) == 2
+    assert task.notes == ()
+    assert task.describe()["output"] is None
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,15 @@ def test_a_streamed_autoencoder_is_treated_as_one_in_memory(tmp_path):
         assert float(targets.max()) <= (96 / 255 - 0.5) / 2
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, bool, np.float32])
+@pytest.mark.parametrize("shape", [(8,), (8, 1), (8, 1, 1)])
+def test_what_the_shape_of_targets_means_is_left_to_the_loss(tmp_path, dtype, shape):
+    y = (np.arange(8) % 2).astype(dtype).reshape(shape)
+    targets = load_data(npz(tmp_path, y_train=y), HERE)[0].targets()
+    assert targets.dtype == (torch.float32 if dtype == np.float32 else torch.int64)
+    assert torch.equal(targets, torch.from_numpy(y).to(targets.dtype))
+
+
 def test_safetensors_and_npz_agree(tmp_path):
     save_file(arrays(), tmp_path / "d.safetensors")
     pairs = zip(load_data(npz(tmp_path), HERE), load_data(str(tmp_path / "d.safetensors"), HERE), strict=True)

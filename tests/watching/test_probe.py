@@ -26,6 +26,7 @@ PROBES = {
     "batches": list(zip(X.split(50), Y.split(50), strict=True)),
     "generator": lambda: zip(X.split(50), Y.split(50), strict=True),
     "labels": [{"x": X, "labels": Y}],
+    "one batch": {"x": X, "labels": Y},
 }
 
 
@@ -72,6 +73,15 @@ def test_inputs_of_several_tensors_are_cut_and_placed_together():
     (named, third), targets = next(split.batches(4))
     assert named["a"].dtype == torch.float64
     assert len(named["a"]) == len(named["b"]) == len(third) == len(targets) == 4
+
+
+@pytest.mark.parametrize(
+    "probe", [X, [X], TensorDataset(X), [(X, None)], {"x": X}], ids=["tensor", "batch", "data set", "none", "named"]
+)
+def test_data_without_targets_is_its_own(probe):
+    inputs, targets = rows(read_probe(probe, 1000, seed=0))
+    assert torch.equal(inputs, targets)
+    assert torch.equal(inputs, X)
 
 
 @pytest.mark.parametrize(
