@@ -87,7 +87,7 @@ class Task:
     def on(self, train: Split, test: Split | None, notes: Iterable[str] = ()) -> Task:
         """Return the task on other data, with the module that `structure` keeps."""
         task = replace(self, train=train, test=test, notes=tuple(notes))
-        task._waiting.extend(self._waiting)
+        object.__setattr__(task, "_waiting", self._waiting)  # whoever takes the module takes it from both
         return task
 
     def splits(self) -> tuple[Split, ...]:
