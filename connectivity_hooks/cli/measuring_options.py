@@ -9,14 +9,14 @@ import click
 
 from connectivity_hooks.cli.numbers import Count
 from connectivity_hooks.evaluation.evaluate import Measuring
-from connectivity_hooks.paths.file import MOST_POINTS
+from connectivity_hooks.paths.basis import POLYLINE
 
 F = TypeVar("F", bound=Callable[..., object])
 
 _FLAGS = (
     click.option(
         "--points",
-        type=Count(2, MOST_POINTS),
+        type=Count(2, POLYLINE.most),
         default=25,
         show_default=True,
         metavar="N",

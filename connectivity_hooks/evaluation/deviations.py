@@ -44,7 +44,7 @@ def deviations(passes: Passes, path: Path, guarantees: Sequence[Guarantee], task
     found = []
     for segment, guarantee in enumerate(guarantees):
         if guarantee != MEASURED:
-            left, right = path.positions[segment : segment + 2]
+            left, right = path.interval(segment)
             outputs = [passes.outputs(t, split) for t in (left, (left + right) / 2, right)]
             found.append(Deviation(segment, guarantee, _relative(outputs, guarantee), tolerance))
     return tuple(found)

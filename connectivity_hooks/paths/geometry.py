@@ -29,7 +29,7 @@ def arc_lengths(path: Path, ts: Sequence[float], parameters: Collection[str]) ->
         parameters: Names that are coordinates; buffers such as running statistics are not.
     """
     names = sorted(parameters)  # sets have another order in every process, and sums another last digit
-    if path.basis == "polyline":
+    if path.shape.straight:
         steps = [math.sqrt(_inner((a, b), (a, b), names)) for a, b in itertools.pairwise(path.points())]
         knots = np.concatenate([[0.0], np.cumsum(steps)])
         return np.asarray(np.interp(ts, path.positions, knots), dtype=np.float64)

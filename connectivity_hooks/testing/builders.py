@@ -80,7 +80,7 @@ class BuilderSuite(MethodSuite):
         for segment, guarantee in enumerate(path.guarantees):
             if guarantee == MEASURED:
                 continue
-            left, right = path.positions[segment : segment + 2]
+            left, right = path.interval(segment)
             first, last = self._outputs(path, left), self._outputs(path, right)
             for share in BETWEEN:
                 expected = first if guarantee == CONSTANT else torch.lerp(first, last, share)
@@ -110,11 +110,7 @@ class BuilderSuite(MethodSuite):
             file = pathlib.Path(folder) / "p.path.safetensors"
             path.save(file)
             loaded = Path.load(file)
-        assert (loaded.positions, loaded.guarantees, loaded.basis) == (
-            path.positions,
-            path.guarantees,
-            path.basis,
-        )
+        assert (loaded.positions, loaded.guarantees, loaded.shape) == (path.positions, path.guarantees, path.shape)
         for t in (0.0, *BETWEEN, 1.0):
             weights = path(t)
             assert all(same(tensor, weights[name]) for name, tensor in loaded(t).items())
