@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from connectivity_hooks.contracts.correction import NONE
 from connectivity_hooks.contracts.method import Method
 from connectivity_hooks.contracts.options import OptionField, make_options, option_fields
 from connectivity_hooks.errors import UsageError
@@ -62,6 +63,11 @@ def refuse_stray_options(given: Mapping[str, Any], chosen: Sequence[str]) -> Non
         if separator and value is not None and spoken not in used:
             method = spoken.replace("_", "-")
             raise UsageError(f"--{method}.{field} is given, but {method} is not used; chosen: {', '.join(chosen)}")
+
+
+def single(*names: str | None) -> list[str]:
+    """Return the names given to flags that take one method or none."""
+    return [name for name in names if name is not None and name != NONE]
 
 
 def _flags(methods: Registry, kind: str) -> list[click.Option]:

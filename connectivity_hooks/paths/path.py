@@ -143,7 +143,7 @@ class Path:
         return index, (t - left) / (right - left)
 
     def guarantee_at(self, t: float) -> Guarantee:
-        """Return the guarantee of the segment that holds t: at a knot of the one that starts there, at 1 of the last."""
+        """Return the guarantee of the segment that holds t: of the one that starts at a knot, and of the last at 1."""
         return self.guarantees[min(self.segment(t)[0], len(self.guarantees) - 1)]
 
     def points(self) -> Iterator[Weights]:

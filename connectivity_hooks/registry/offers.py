@@ -14,6 +14,7 @@ from connectivity_hooks.contracts.aligner import Aligner
 from connectivity_hooks.contracts.builder import Builder
 from connectivity_hooks.contracts.command import Command
 from connectivity_hooks.contracts.condition import Condition
+from connectivity_hooks.contracts.correction import NONE, Correction
 from connectivity_hooks.contracts.method import Method
 from connectivity_hooks.contracts.options import option_fields
 from connectivity_hooks.contracts.reporter import Reporter
@@ -25,6 +26,7 @@ CONTRACTS: dict[str, type] = {
     "condition": Condition,
     "builder": Builder,
     "aligner": Aligner,
+    "correction": Correction,
     "reporter": Reporter,
     "adapter": Adapter,
     "command": Command,
@@ -78,6 +80,8 @@ def _checked_name(cls: Any, kind: str, hook: str) -> str:
     name = getattr(cls, attribute, None)
     if not (isinstance(name, str) and NAME.fullmatch(name)):
         raise PluginFault(f"{hook}: {cls.__name__}.{attribute}: expected {NAME.pattern}, found {name!r}")
+    if name == NONE and kind == "correction":
+        raise PluginFault(f"{hook}: {cls.__name__}.{attribute}: {name!r} stands for no correction; choose another name")
     if issubclass(cls, Method):
         _check_options(cls, hook)
     return name

@@ -183,7 +183,8 @@ def _builder(evaluation: Evaluation) -> dict[str, Any]:
         "basis": path.basis,
         "guarantees": kinds,
         "largest_deviation": worst,
-        "batch_norm": evaluation.batch_norm,
+        "correction": evaluation.correction,
+        "correction_options": dict(evaluation.correction_options),
         "alignment": path.alignment and {k: path.alignment.get(k) for k in ("aligner", "options", "deviation")},
         "options": dict(path.options),
     }

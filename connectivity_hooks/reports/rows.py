@@ -46,8 +46,9 @@ class Row:
 def rows_of(evaluations: Mapping[str, Evaluation]) -> list[Row]:
     """Return the rows of several evaluations, in order of builder, split and t."""
     return [
-        Row(builder=name, guarantee=_guarantee(evaluation, point.t), **asdict(point))
+        Row(builder=name, guarantee=path.guarantee_at(point.t), **asdict(point))
         for name, evaluation in evaluations.items()
+        for path in [evaluation.relied]
         for curve in evaluation.curves.values()
         for point in curve
     ]
@@ -97,9 +98,3 @@ def cell(value: object) -> object:
     if isinstance(value, str) and value.startswith(_FORMULA):
         return "'" + value
     return repr(value) if isinstance(value, float) else value
-
-
-def _guarantee(evaluation: Evaluation, t: float) -> str:
-    if evaluation.path.basis == "bezier":
-        return evaluation.guarantees[0]
-    return evaluation.guarantees[min(evaluation.path.segment(t)[0], len(evaluation.guarantees) - 1)]

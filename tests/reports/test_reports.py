@@ -49,7 +49,6 @@ def evaluation(builder="linear", top=1.0, errors=True, splits=("train", "test"),
     return Evaluation(
         path=replace(path, builder=builder, options={"seed": 0}),
         task={"model": "m", "data": "d", "samples": dict.fromkeys(splits, 10)},
-        batch_norm="stored",
         curves=curves,
         barriers={name: barriers(curve, arc) for name, curve in curves.items()},
         length=1.4,

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.evaluation.batch_norm import Reestimation
 from connectivity_hooks.evaluation.buffers import buffer_notes
 from connectivity_hooks.evaluation.evaluate import evaluate
 from connectivity_hooks.paths import Path
 from connectivity_hooks.tasks import CachedSplit, Task
 from connectivity_hooks.tasks.split import StreamedSplit
+from connectivity_hooks_corrections.batch_norm import Reestimation
 
 
 class Momentary(nn.BatchNorm1d):
@@ -233,7 +233,7 @@ def test_notes_come_with_the_evaluation():
         return model
 
     task = Task(make, CachedSplit("train", x, y), dtype=torch.float64)
-    evaluation = evaluate(Path.from_points(points(make())), task, points=3, refine=0, batch_norm="re-estimated")
+    evaluation = evaluate(Path.from_points(points(make())), task, points=3, refine=0, correct="batch-norm")
     assert any("1.running_mean" in note for note in evaluation.notes)
 
 
