@@ -169,6 +169,7 @@ class _Sum:
 def _measuring(norm: _NormBase) -> Iterator[None]:
     """Let a norm, and none of the modules in it, normalise by its batch and hold the statistics of that batch alone."""
     momentum, training = norm.momentum, norm.training
+    counted = None if norm.num_batches_tracked is None else norm.num_batches_tracked.clone()
     norm.reset_running_stats()
     norm.momentum, norm.training = 1.0, True
     if type(norm) is nn.SyncBatchNorm:  # each process measures for itself, and others may not be measuring at all
@@ -177,6 +178,8 @@ def _measuring(norm: _NormBase) -> Iterator[None]:
         yield
     finally:
         norm.momentum, norm.training = momentum, training
+        if counted is not None and norm.num_batches_tracked is not None:  # how long it was trained stays true
+            norm.num_batches_tracked.copy_(counted)
         vars(norm).pop("forward", None)
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from connectivity_hooks.registry import registry
-from connectivity_hooks.testing import AdapterSuite, BuilderSuite, ConditionSuite
+from connectivity_hooks.testing import AdapterSuite, BuilderSuite, ConditionSuite, CorrectionSuite
+from connectivity_hooks_corrections.batch_norm import BatchNorm
 from connectivity_hooks_curves.linear import Linear
 from connectivity_hooks_theorem.certified.builder import Certified
 from connectivity_hooks_theorem.conditions.dropout_stability import DropoutStability
@@ -16,6 +17,10 @@ from connectivity_hooks_timm.adapter import TimmAdapter
 
 class TestLinear(BuilderSuite):
     builder = Linear
+
+
+class TestBatchNorm(CorrectionSuite):
+    correction = BatchNorm
 
 
 class TestSeparability(ConditionSuite):
