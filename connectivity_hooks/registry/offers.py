@@ -18,6 +18,7 @@ from connectivity_hooks.contracts.correction import NONE, Correction
 from connectivity_hooks.contracts.method import Method
 from connectivity_hooks.contracts.options import option_fields
 from connectivity_hooks.contracts.reporter import Reporter
+from connectivity_hooks.errors import one_line
 from connectivity_hooks.registry.loading import PluginFault
 
 Offers: TypeAlias = dict[str, dict[str, type[Any]]]
@@ -63,7 +64,7 @@ def _returned(manager: pluggy.PluginManager, plugin: str, hook: str) -> Iterator
         try:
             classes = implementation.function()  # called directly: pluggy drops a None, a return that was forgotten
         except (Exception, SystemExit) as error:
-            raise PluginFault(f"{hook}: {type(error).__name__}: {error}") from error
+            raise PluginFault(f"{hook}: {one_line(error)}") from error
         if not isinstance(classes, Sequence):
             raise PluginFault(f"{hook}: expected a list of classes, found {classes!r}")
         yield from classes

@@ -18,7 +18,7 @@ from connectivity_hooks.contracts.condition import Condition
 from connectivity_hooks.contracts.correction import NONE, Correction
 from connectivity_hooks.contracts.reporter import Reporter
 from connectivity_hooks.errors import UsageError, near_matches, one_line
-from connectivity_hooks.registry.loading import Broken, Loaded, Origin, PluginFault, installed, load, reason
+from connectivity_hooks.registry.loading import Broken, Loaded, Origin, PluginFault, installed, load
 from connectivity_hooks.registry.offers import Offers, offers_of
 from connectivity_hooks.warning import warn_unraised
 
@@ -136,7 +136,7 @@ def _offers(loaded: Loaded) -> tuple[dict[Origin, Offers], list[Broken]]:
             offers[origin] = offers_of(loaded.manager, plugin)
         except PluginFault as fault:  # the whole plugin goes, its notifications too: half of one would surprise
             loaded.manager.unregister(name=plugin)
-            faulty.append(Broken(origin, reason(fault)))
+            faulty.append(Broken(origin, one_line(fault)))
     return offers, faulty
 
 
