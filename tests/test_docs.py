@@ -44,7 +44,7 @@ def ours(command):
     """Return a command's flags without those of strangers' methods."""
     flags = [flag for flag in command.get_params(click.Context(command)) if isinstance(flag, click.Option)]
     known = registry()
-    kinds = (known.builders, known.aligners, known.conditions, known.reporters)
+    kinds = (known.builders, known.aligners, known.conditions, known.corrections, known.reporters)
     methods = {
         name for kind in kinds for name, entry in kind.items() if entry.origin.distribution == "connectivity-hooks"
     }

@@ -25,7 +25,7 @@ def correct_option() -> Callable[[F], F]:
         default=NONE,
         show_default=True,
         metavar="NAME",
-        help="What is done to the weights at each t first, such as batch-norm: measure its statistics anew.",
+        help="Correct the weights at each t by this method first; `plugins` lists them.",
     )
 
 

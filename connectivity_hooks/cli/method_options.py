@@ -34,8 +34,8 @@ class MethodCommand(click.Command):
         """Write the command's own options, then a section for each method that has any."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None:
+            record = None if isinstance(parameter, click.Argument) else parameter.get_help_record(ctx)
+            if record is not None:  # arguments are explained by the command's own text
                 sections.setdefault(_section(parameter), []).append(record)
         for title, records in sections.items():
             with formatter.section(title):

@@ -60,8 +60,8 @@ def command(path: str, position: float, out: pathlib.Path, dtype: str | None, **
     """Write the weights at T on the path file PATH as a checkpoint.
 
     The file has the model's own names: load_state_dict takes it, and timm.create_model(..., checkpoint_path=FILE).
-    Batch-norm statistics are the path's own unless --correct batch-norm measures them, for which --model and --data
-    are needed; the vectors of spectral norms are computed from the weights at T.
+    Batch-norm statistics are the path's own unless a correction measures them, for which --model and --data are
+    needed; the vectors of spectral norms are computed from the weights at T.
     """
     display = Display()
     correction = _correction(given, display)
