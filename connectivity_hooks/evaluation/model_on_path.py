@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from connectivity_hooks.contracts.correction import Correction, Prepared
+from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation.spectral_norm import norms_inside, recompute, spectral_norms
 from connectivity_hooks.model.weights import Weights, assign, weights_of
 from connectivity_hooks.paths.path import MEASURED, Path
@@ -38,6 +39,19 @@ class ModelOnPath:
         self._walk.write(t, self.weights)
         recompute(norms_inside(self.path, t, self._spectral), self.weights)
 
+    def require_own(self, doing: str) -> None:
+        """Refuse a module whose tensors were replaced: what is written at the next t would not reach it.
+
+        Args:
+            doing: What may have done it, as the first words of the message.
+
+        Raises:
+            InputError: One was; values are to be written into it.
+        """
+        for name, tensor in weights_of(self.model).items():
+            if name not in self.weights or tensor.data_ptr() != self.weights[name].data_ptr():
+                raise InputError(f"{doing}: {name} was replaced by another tensor; write into it, as with copy_")
+
     def write(self, weights: Weights) -> None:
         """Give the module weights of no t."""
         self._attributes.put_back()
@@ -72,8 +86,10 @@ class Corrected:
         """Give the module the corrected weights at `t`."""
         self._moving.go(t)
         if self._correction is not None and self._prepared is not None and self.corrects(t):
-            with guarded_call(f"correction {self._correction.name} at t = {t:g}"):
+            doing = f"correction {self._correction.name} at t = {t:g}"
+            with guarded_call(doing):
                 self._prepared.apply(t)
+            self._moving.require_own(doing)
 
     def corrects(self, t: float) -> bool:
         """Say whether the weights at `t` are corrected, see `Correction.everywhere`."""

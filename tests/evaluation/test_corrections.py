@@ -176,6 +176,24 @@ def test_a_correction_that_fails_is_one_line_with_its_name_and_t():
         ch.evaluate(Path.from_points(ends()), task(), correct=FailsAtOnce())
 
 
+def test_a_correction_that_replaces_a_tensor_is_named_with_it():
+    class Replaces(Prepared):
+        def __init__(self, moving):
+            self.layer = moving.model[0]
+
+        def apply(self, t):
+            self.layer.bias.data = self.layer.bias.data + 1
+
+    class Rebinding(Repair):
+        """Replaces what it should write into."""
+
+        def prepare(self, moving):
+            return Replaces(moving)
+
+    with pytest.raises(InputError, match=r"^correction repair-first at t = 0\.5: 0\.bias was replaced"):
+        ch.evaluate(Path.from_points(ends()), task(), points=3, refine=0, correct=Rebinding())
+
+
 def test_names_and_options_are_checked():
     assert make_correction(None) is make_correction("none") is None
     assert make_correction("batch-norm", {"samples": 64}, seed=3).used_options() == {"samples": 64, "seed": 3}
