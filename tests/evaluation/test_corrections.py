@@ -1,6 +1,5 @@
 """Corrections: where they are applied, what they void, and that the contract takes one that knows both ends."""
 
-import types
 from dataclasses import replace
 
 import pytest
@@ -9,7 +8,6 @@ from torch import nn
 
 import connectivity_hooks as ch
 from connectivity_hooks.contracts import Correction, Prepared
-from connectivity_hooks.contracts.hookspecs import hookimpl
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.evaluation.measuring import make_correction
 from connectivity_hooks.evaluation.model_on_path import Corrected, ModelOnPath
@@ -17,8 +15,6 @@ from connectivity_hooks.evaluation.sampling import corrected_sample, sampled
 from connectivity_hooks.model.inputs import concatenated
 from connectivity_hooks.model.weights import same
 from connectivity_hooks.paths import Path
-from connectivity_hooks.registry.loading import PluginFault, load
-from connectivity_hooks.registry.offers import offers_of
 from connectivity_hooks.tasks import CachedSplit, Task
 from connectivity_hooks.testing import CorrectionSuite
 
@@ -203,21 +199,3 @@ def test_names_and_options_are_checked():
         make_correction("batch-norm", {"samples": 1})
     with pytest.raises(UsageError, match=r"options of a correction are given \(samples\)"):
         ch.evaluate(Path.from_points(ends()), task(), correct_options={"samples": 3})
-
-
-def test_no_correction_may_be_named_none():
-    class Nothing(Repair):
-        """Nothing."""
-
-        name = "none"
-
-    @hookimpl
-    def register_corrections():
-        return [Nothing]
-
-    manager = load([]).manager
-    plugin = types.ModuleType("nothing")
-    plugin.register_corrections = register_corrections
-    manager.register(plugin, "nothing")
-    with pytest.raises(PluginFault, match="'none' stands for no correction"):
-        offers_of(manager, "nothing")
