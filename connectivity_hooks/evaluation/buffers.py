@@ -12,6 +12,7 @@ from connectivity_hooks.model.weights import same
 from connectivity_hooks.paths.path import Path
 
 _SHOWN = 5
+"""Names in a note: enough to see what they have in common, and one line."""
 
 
 def buffer_notes(model: nn.Module, path: Path, left: Collection[str] = ()) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ _INSIDE = (0.25, 0.5, 0.75)
 passes over."""
 
 _FINEST = 1e-3
-"""Nearer than that no further t is tried: a thousandth of the way changes no figure that is reported in four digits."""
+"""Between two t nearer than twice that none is tried: each costs a pass, and losses are smooth on that scale."""
 
 
 def even(path: Path, points: int) -> Iterator[float]:

@@ -16,6 +16,7 @@ from connectivity_hooks.verification.guarantees import untrue
 from connectivity_hooks.verification.reading import mixed, reading_fault
 
 _SHOWN = 3
+"""Faults told in words: a path has hundreds of segments, and what is wrong with one is often wrong with all."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ from connectivity_hooks.paths.path import Path
 
 Step: TypeAlias = tuple[Weights, Weights]
 
+# Of the trapezoid rule along a curve: its error falls with the square of their number, to about 1e-7 of the length.
 _NODES = 4097
+# Numbers of a tensor widened to float64 at a time: 2 MB for each of four operands stay in a processor's cache.
 _CHUNK = 1 << 18
 
 

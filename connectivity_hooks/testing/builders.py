@@ -20,6 +20,7 @@ from connectivity_hooks.testing.methods import MethodSuite, global_random_state_
 from connectivity_hooks.testing.tasks import make_task, make_weights
 
 BETWEEN = (0.13, 0.5, 0.86)
+# In float64, where a small network's outputs are rounded to 1e-15: what lies a million times above that is no rounding.
 TOLERANCE = 1e-9
 
 

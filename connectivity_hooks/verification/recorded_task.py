@@ -12,7 +12,12 @@ from connectivity_hooks.untrusted import read_json
 
 REPORT = "report.json"
 
-_COMPARED = ("model", "data", "loss", "samples")
+_COMPARED = {
+    "model": "another model",
+    "data": "other data",
+    "loss": "another loss",
+    "samples": "another number of samples",
+}
 """What a bound is about. Device, type and augmentation change no figure beyond rounding."""
 
 
@@ -30,7 +35,7 @@ def differences(file: pathlib.Path, path: Path, task: Mapping[str, object]) -> t
     there = _recorded(file.parent / REPORT, path)
     found = {key: (_bare(there[key]), _bare(task.get(key))) for key in _COMPARED if there.get(key)}
     return tuple(
-        f"the report beside the file is of another {key}: {old} there, {new} here"
+        f"the report beside the file is of {_COMPARED[key]}: {old} there, {new} here"
         for key, (old, new) in found.items()
         if new and old != new
     )

@@ -36,6 +36,7 @@ _HELD = 1 << 30
 """Bytes of outputs held of one point and split, so that convex segments are looked at on every sample."""
 
 _SHARES = (0.25, 0.5, 0.75)
+"""Of a convex segment, on every sample: outputs are interpolated, so that none of these costs a pass."""
 
 _PROBED = 512
 """Samples whose outputs are computed inside every segment: a batch or two, for one segment costs several passes."""

@@ -65,8 +65,8 @@ def test_a_report_of_other_data_is_pointed_out(tmp_path):
     assert noted(tmp_path, {**TASK, "data": "elsewhere/mnist.npz", "device": "cuda"}) == ()
     other = {**TASK, "data": "digits", "samples": {"train": 60}}
     assert noted(tmp_path, other) == (
-        "the report beside the file is of another data: mnist.npz there, digits here",
-        "the report beside the file is of another samples: 10 test, 60 train there, 60 train here",
+        "the report beside the file is of other data: mnist.npz there, digits here",
+        "the report beside the file is of another number of samples: 10 test, 60 train there, 60 train here",
     )
 
 
@@ -83,7 +83,7 @@ def test_the_notes_come_with_the_verification(tmp_path):
     replace(Path.from_points(points(2)), end_points=ENDS).save(file)
     report(tmp_path, data="other.npz", model="", loss="cross-entropy", samples={"train": 40})
     found = ch.verify(file, task(data_name="few.npz"))
-    assert found.notes == ("the report beside the file is of another data: other.npz there, few.npz here",)
+    assert found.notes == ("the report beside the file is of other data: other.npz there, few.npz here",)
     assert found.notes[0] in found.sentences()
 
 
