@@ -125,6 +125,17 @@ def test_what_is_not_finite_is_null_and_named_and_the_json_is_strict(tmp_path):
     assert "<svg" in html
 
 
+def test_the_correction_is_named_in_words_in_the_table_and_for_programs(tmp_path):
+    corrected = replace(evaluation(), correction="batch-norm", correction_options={"samples": 64, "seed": 1})
+    content, html = saved(tmp_path, Report.of([corrected], checkpoints=ENDS))
+    kept = content.content["builders"]["linear"]
+    assert (kept["correction"], kept["correction_options"]) == ("batch-norm", {"samples": 64, "seed": 1})
+    assert Page(html).words.count("batch-norm") == 2
+    plain, html = saved(tmp_path, Report.of([evaluation()], checkpoints=ENDS))
+    assert plain.content["builders"]["linear"]["correction"] == "none"
+    assert "corrected" not in Page(html).words
+
+
 @pytest.mark.parametrize("kind", [{"errors": False}, {"splits": ("train",)}, {"top": 0.0}])
 def test_reports_without_errors_test_split_or_barrier_are_whole(tmp_path, kind):
     _, html = saved(tmp_path, Report.of([evaluation(**kind)], checkpoints=None))
