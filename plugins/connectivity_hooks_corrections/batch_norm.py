@@ -13,12 +13,10 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from connectivity_hooks.contracts import Correction, Prepared, option
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.evaluation.model_on_path import ModelOnPath
-from connectivity_hooks.evaluation.running_statistics import statistics_of, tracked_norms
+from connectivity_hooks.evaluation import ModelOnPath, statistics_of, tracked_norms
 from connectivity_hooks.model.inputs import Inputs, concatenated, named_tensors, taken
 from connectivity_hooks.model.running import forward
-from connectivity_hooks.strangers import Pass, guarded_call
-from connectivity_hooks.tasks.split import CachedSplit, Split, draw
+from connectivity_hooks.tasks import CachedSplit, Split
 
 SAMPLES = 16384
 """A mean over so many samples is within 1 % of a standard deviation; more would cost as much as the measurement."""
@@ -102,14 +100,14 @@ class Reestimation(Prepared):
                 stack.enter_context(_measuring(norm))
                 stack.callback(norm.register_forward_hook(total.add).remove)
             for inputs in self._batches():
-                self._run(inputs)
+                forward(self._model, inputs)
         for total in sums.values():
             total.write()
 
     def _draw(self, split: Split, count: int, batch_size: int, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         if isinstance(split, CachedSplit):
-            self._inputs, rows = split.inputs, draw(len(split), count, seed)
+            self._inputs, rows = split.inputs, _drawn(len(split), count, seed)
         else:
             one = split.head(1).batches(1)
             bytes_each = sum(tensor.nbytes for inputs, _ in one for _, tensor in named_tensors(inputs))
@@ -123,10 +121,6 @@ class Reestimation(Prepared):
     def _batches(self) -> Iterator[Inputs]:
         for rows in self._rows:
             yield taken(self._inputs, rows)
-
-    def _run(self, inputs: Inputs) -> None:
-        with guarded_call(Pass(self._model, inputs)):
-            forward(self._model, inputs)
 
     @torch.no_grad()
     def _unlike_batch_norm(self) -> tuple[str, ...]:
@@ -142,8 +136,13 @@ class Reestimation(Prepared):
                 for name, norm in foreign.items():
                     hook = norm.register_forward_pre_hook(lambda norm, given, name=name: look(name, norm, given))
                     stack.callback(hook.remove)
-                self._run(next(self._batches()))
+                forward(self._model, next(self._batches()))
         return tuple(name for name, unlike in found.items() if unlike)
+
+
+def _drawn(size: int, count: int, seed: int) -> Tensor:
+    """Return the rows that `Split.sample` draws, of a split whose inputs are not to be copied."""
+    return torch.randperm(size, generator=torch.Generator().manual_seed(seed))[:count].sort().values
 
 
 class _Sum:

@@ -9,7 +9,7 @@ from torch import nn
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation.buffers import buffer_notes
 from connectivity_hooks.evaluation.evaluate import evaluate
-from connectivity_hooks.evaluation.model_on_path import ModelOnPath
+from connectivity_hooks.evaluation.model_on_path import Corrected, ModelOnPath
 from connectivity_hooks.paths import Path
 from connectivity_hooks.tasks import CachedSplit, Task
 from connectivity_hooks.tasks.split import StreamedSplit
@@ -287,19 +287,23 @@ def test_models_of_named_inputs_are_measured_as_others_are():
     torch.testing.assert_close(found(named.body), found(plain))
 
 
-def test_a_model_that_fails_while_statistics_are_measured_is_one_line():
+def test_a_model_that_fails_while_statistics_are_measured_is_one_line_that_says_so():
     class Fails(nn.Module):
+        """Takes whole batches alone."""
+
         def __init__(self):
             super().__init__()
             self.norm = nn.BatchNorm1d(5)
 
         def forward(self, x):
-            raise RuntimeError("no\nluck")
+            if len(x) == 15:
+                raise RuntimeError("no\nluck")
+            return self.norm(x)
 
-    with pytest.raises(
-        InputError, match=r"^the model \(Fails\) on a batch of inputs \(15, 5\): RuntimeError: no luck$"
-    ):
-        Reestimation(Fails().eval(), CachedSplit("train", *data()), 16).apply()
+    task = Task(Fails, CachedSplit("train", *data()), dtype=torch.float64, batch_size=16)
+    path = Path.from_points(points(Fails().double()))
+    with pytest.raises(InputError, match=r"^correction batch-norm at t = 0\.5: RuntimeError: no luck$"):
+        Corrected(ModelOnPath(path, task), BatchNorm()).go(0.5)
 
 
 def test_how_long_a_norm_was_trained_stays_true():
