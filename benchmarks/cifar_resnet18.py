@@ -1,4 +1,4 @@
-"""Two timm resnet18 trained on CIFAR-10 with the hooks on, connected linearly, batch norm stored and re-estimated.
+"""Two timm resnet18 trained on CIFAR-10 with the hooks on, connected linearly, batch norm as stored and re-estimated.
 
 python benchmarks/cifar_resnet18.py --data cifar10_jpeg.safetensors --out runs/cifar
 """
@@ -55,14 +55,14 @@ def main():
             f"trained seed {seed} in {time.perf_counter() - started:.0f} s; {fired} layers captured",
             flush=True,
         )
-    for batch_norm in ("stored", "re-estimated"):
+    for correction in ("none", "batch-norm"):
         command = [
             "connect",
             *files,
             "--data",
             data,
-            "--batch-norm",
-            batch_norm,
+            "--correct",
+            correction,
             "--points",
             "11",
             "--refine",
@@ -70,13 +70,13 @@ def main():
         ]
         started = time.perf_counter()
         done = subprocess.run(
-            [*command, "--json", "--out", str(arguments.out / batch_norm)], check=True, stdout=subprocess.PIPE
+            [*command, "--json", "--out", str(arguments.out / correction)], check=True, stdout=subprocess.PIPE
         )
-        report(batch_norm, json.loads(done.stdout)["builders"]["linear"], time.perf_counter() - started)
+        report(correction, json.loads(done.stdout)["builders"]["linear"], time.perf_counter() - started)
 
 
-def report(batch_norm, linear, seconds):
-    print(f"batch norm {batch_norm}: connect took {seconds:.0f} s")
+def report(correction, linear, seconds):
+    print(f"correction {correction}: connect took {seconds:.0f} s")
     for split in ("train", "test"):
         figures = linear[split]
         print(

@@ -68,7 +68,7 @@ def main():
     parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--k", type=int, nargs="+", default=[0, 10, 30, 100, 300, 1000])
-    parser.add_argument("--batch-norm", nargs="+", default=["stored"], help="stored, re-estimated, or both")
+    parser.add_argument("--correct", nargs="+", default=["none"], help="none, batch-norm, or both")
     parser.add_argument("--points", type=int, default=13)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     arguments = parser.parse_args()
@@ -84,9 +84,9 @@ def main():
 
     words = ["--model", model, "--data", arguments.data, "--normalize", "0.1307,0.3081"]
     words += ["--points", str(arguments.points), "--refine", "1"]
-    for kind in arguments.batch_norm:
+    for kind in arguments.correct:
         started = time.perf_counter()
-        out = ["--batch-norm", kind, "--out", str(arguments.out / f"report-{kind}")]
+        out = ["--correct", kind, "--out", str(arguments.out / f"report-{kind}")]
         subprocess.run(["connectivity-hooks", "stability", str(runs), *words, *out], check=True)
         print(f"stability as a whole process: {time.perf_counter() - started:.1f} s")
 

@@ -44,7 +44,7 @@ def hooks_page() -> str:
         if inspect.isfunction(function) and hasattr(function, "connectivity_hooks_spec"):
             lines += [f"### `{name}{inspect.signature(function)}`\n", f"{inspect.getdoc(function)}\n"]
     known = registry()
-    for kind in ("conditions", "builders", "aligners", "reporters"):
+    for kind in ("conditions", "builders", "aligners", "corrections", "reporters"):
         entries = [entry for entry in getattr(known, kind).values() if entry.origin.distribution == OURS]
         lines += [f"## {kind.capitalize()}\n"] if entries else []
         for entry in entries:

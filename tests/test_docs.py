@@ -6,8 +6,12 @@ import re
 
 import click
 import pytest
+import torch
 
+from connectivity_hooks.evaluation.sampling import corrected_sample
+from connectivity_hooks.paths import Path
 from connectivity_hooks.registry import registry
+from connectivity_hooks.tasks import CachedSplit, Task
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -44,7 +48,7 @@ def ours(command):
     """Return a command's flags without those of strangers' methods."""
     flags = [flag for flag in command.get_params(click.Context(command)) if isinstance(flag, click.Option)]
     known = registry()
-    kinds = (known.builders, known.aligners, known.conditions, known.reporters)
+    kinds = (known.builders, known.aligners, known.conditions, known.corrections, known.reporters)
     methods = {
         name for kind in kinds for name, entry in kind.items() if entry.origin.distribution == "connectivity-hooks"
     }
@@ -63,3 +67,25 @@ def test_links_between_pages_lead_somewhere():
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_correction_of_the_plugin_page_does_what_it_says():
+    page = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    names = {}
+    exec(next(block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "class Shift" in block), names)
+    x = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+    task = Task(Model, CachedSplit("train", x, torch.arange(40) % 3), batch_size=16)
+    ends = [{"fc.weight": torch.full((3, 4), float(i)), "fc.bias": torch.full((3,), i**2 + 1.0)} for i in range(2)]
+    path = Path.from_points([ends[0], {**ends[0], "fc.bias": torch.zeros(3)}, ends[1]])
+    weights = corrected_sample(path, 0.5, task, names["Shift"]())
+    means = [(x @ each["fc.weight"].T + each["fc.bias"]).mean(0) for each in (ends[0], weights, ends[1])]
+    torch.testing.assert_close(means[1], (means[0] + means[2]) / 2)
+
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.fc(x)

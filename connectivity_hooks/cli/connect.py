@@ -17,7 +17,7 @@ from connectivity_hooks.cli.entry import NOT_MET
 from connectivity_hooks.cli.folder import OutputFolder
 from connectivity_hooks.cli.json_option import json_option
 from connectivity_hooks.cli.measuring_options import measuring, measuring_options
-from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options
+from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options, single
 from connectivity_hooks.cli.numbers import Number, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
@@ -27,7 +27,7 @@ from connectivity_hooks.connecting.pair import Pair, load_pair
 from connectivity_hooks.connecting.subject import data_digest, subject
 from connectivity_hooks.contracts import Aligner, Builder, Condition, Reporter, Verdict
 from connectivity_hooks.evaluation import Evaluation, evaluate
-from connectivity_hooks.evaluation.evaluate import Measuring
+from connectivity_hooks.evaluation.measuring import Measuring
 from connectivity_hooks.registry import registry
 from connectivity_hooks.reports.report import Report
 from connectivity_hooks.tasks import Task
@@ -36,7 +36,7 @@ EXAMPLES = """
 \b
 Examples:
   connect a.safetensors b.safetensors --model net.py:make --data mnist.npz --normalize 0.1307,0.3081 --out report
-  connect run1/ run2/ --data photos/ --image-size 224 --batch-norm re-estimated --json
+  connect run1/ run2/ --data photos/ --image-size 224 --correct batch-norm --json
 """
 
 
@@ -46,10 +46,11 @@ class _Methods:
     conditions: Sequence[Condition]
     reporters: Sequence[Reporter]
     aligner: Aligner | None
+    measuring: Measuring
 
 
 @click.command(
-    cls=method_command("builders", "aligners", "conditions", "reporters"),
+    cls=method_command("builders", "aligners", "conditions", "corrections", "reporters"),
     epilog=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -104,7 +105,7 @@ def command(a: str, b: str, **given: Any) -> int:
         folder = stack.enter_context(OutputFolder(given["out"], display)) if given["out"] else None
         data = data_digest(task) if folder else ""  # a pass over the data, which only a resumed run is compared by
         evaluations = [
-            _connect(builder, methods.aligner, pair, task, measuring(given), folder, data, display)
+            _connect(builder, methods.aligner, pair, task, methods.measuring, folder, data, display)
             for builder in methods.builders
         ]
         report = Report.of(evaluations, checkpoints=pair.end_points, conditions=checked, notes=pair.notes)
@@ -121,7 +122,7 @@ def _methods(given: Mapping[str, Any], display: Display) -> _Methods:
     """Make everything named, so that a wrong name or option ends the program before any file is opened."""
     known = registry()
     builders = list(dict.fromkeys(given["builders"]))
-    chosen = [*builders, *given["conditions"], *given["reporters"], *filter(None, [given["align"]])]
+    chosen = [*builders, *given["conditions"], *given["reporters"], *single(given["align"], given["correct"])]
 
     def make(kind: Any) -> Any:
         return make_method(kind, given, seed=given["seed"], progress=display)
@@ -131,6 +132,7 @@ def _methods(given: Mapping[str, Any], display: Display) -> _Methods:
         conditions=[make(known.condition(name)) for name in given["conditions"]],
         reporters=[make(known.reporter(name)) for name in given["reporters"]],
         aligner=make(known.aligner(given["align"])) if given["align"] else None,
+        measuring=measuring(given, display),
     )
     refuse_stray_options(given, chosen)
     return methods
@@ -162,7 +164,7 @@ def _connect(
 ) -> Evaluation:
     """Build and evaluate one path, going on from what an interrupted run left in the folder."""
     ends = [end.sha256 for end in pair.end_points]
-    what = subject(ends, builder, aligner, task, how.batch_norm, data)
+    what = subject(ends, builder, aligner, task, how.correct, data)
     started = time.perf_counter()
     path = folder.unfinished_path(builder.name, what) if folder else None
     if path is None or not still_connects(path, pair, task):

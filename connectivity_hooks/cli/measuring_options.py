@@ -7,16 +7,32 @@ from typing import Any, TypeVar
 
 import click
 
+from connectivity_hooks.cli.method_options import make_method
 from connectivity_hooks.cli.numbers import Count
-from connectivity_hooks.evaluation.evaluate import Measuring
-from connectivity_hooks.paths.file import MOST_POINTS
+from connectivity_hooks.contracts.correction import NONE, Correction
+from connectivity_hooks.evaluation.measuring import Measuring
+from connectivity_hooks.paths.basis import POLYLINE
+from connectivity_hooks.progress import Progress
+from connectivity_hooks.registry import registry
 
 F = TypeVar("F", bound=Callable[..., object])
+
+
+def correct_option() -> Callable[[F], F]:
+    """Declare ``--correct``."""
+    return click.option(
+        "--correct",
+        default=NONE,
+        show_default=True,
+        metavar="NAME",
+        help="Correct the weights at each t by this method first; `plugins` lists them.",
+    )
+
 
 _FLAGS = (
     click.option(
         "--points",
-        type=Count(2, MOST_POINTS),
+        type=Count(2, POLYLINE.most),
         default=25,
         show_default=True,
         metavar="N",
@@ -30,13 +46,7 @@ _FLAGS = (
         metavar="N",
         help="Rounds of two more t beside the worst.",
     ),
-    click.option(
-        "--batch-norm",
-        type=click.Choice(["stored", "re-estimated"]),
-        default="stored",
-        show_default=True,
-        help="Use the path's running statistics, or measure them anew at each t.",
-    ),
+    correct_option(),
 )
 
 
@@ -47,6 +57,19 @@ def measuring_options(function: F) -> F:
     return function
 
 
-def measuring(given: Mapping[str, Any]) -> Measuring:
-    """Return the flags of a measurement among all that were given."""
-    return Measuring(given["points"], given["refine"], given["batch_norm"])
+def measuring(given: Mapping[str, Any], progress: Progress) -> Measuring:
+    """Return how to measure, from the flags that were given."""
+    return Measuring(given["points"], given["refine"], correction_of(given, progress))
+
+
+def correction_of(given: Mapping[str, Any], progress: Progress) -> Correction | None:
+    """Make the correction that was named, with its options; None where none was.
+
+    Raises:
+        UsageError: There is none of that name.
+    """
+    if given["correct"] == NONE:
+        return None
+    kind = registry().correction(given["correct"])
+    made: Correction = make_method(kind, given, seed=given["seed"], progress=progress)
+    return made

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from connectivity_hooks.contracts.correction import NONE
 from connectivity_hooks.contracts.method import Method
 from connectivity_hooks.contracts.options import OptionField, make_options, option_fields
 from connectivity_hooks.errors import UsageError
@@ -33,8 +34,8 @@ class MethodCommand(click.Command):
         """Write the command's own options, then a section for each method that has any."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None:
+            record = None if isinstance(parameter, click.Argument) else parameter.get_help_record(ctx)
+            if record is not None:  # arguments are explained by the command's own text
                 sections.setdefault(_section(parameter), []).append(record)
         for title, records in sections.items():
             with formatter.section(title):
@@ -62,6 +63,11 @@ def refuse_stray_options(given: Mapping[str, Any], chosen: Sequence[str]) -> Non
         if separator and value is not None and spoken not in used:
             method = spoken.replace("_", "-")
             raise UsageError(f"--{method}.{field} is given, but {method} is not used; chosen: {', '.join(chosen)}")
+
+
+def single(*names: str | None) -> list[str]:
+    """Return the names given to flags that take one method or none."""
+    return [name for name in names if name is not None and name != NONE]
 
 
 def _flags(methods: Registry, kind: str) -> list[click.Option]:

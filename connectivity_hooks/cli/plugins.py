@@ -14,14 +14,14 @@ from connectivity_hooks.contracts.options import option_fields
 from connectivity_hooks.registry import Registry, registry
 from connectivity_hooks.registry.registry import Entry
 
-KINDS = ("conditions", "builders", "aligners", "adapters", "reporters", "commands")
+KINDS = ("conditions", "builders", "aligners", "corrections", "adapters", "reporters", "commands")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @json_option
 @plugin_options
 def command(as_json: bool) -> None:
-    """List every condition, builder, aligner, model adapter, reporter and command that is installed, and its origin."""
+    """List every condition, builder, aligner, correction, model adapter, reporter and command that is installed."""
     known = registry()
     if as_json:
         print_json(

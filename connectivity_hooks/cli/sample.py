@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import json
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import click
 import torch
 
 from connectivity_hooks.checkpoints import write_tensors
 from connectivity_hooks.checkpoints.atomic import require_other
-from connectivity_hooks.cli.numbers import Amount
+from connectivity_hooks.cli.measuring_options import correct_option, correction_of
+from connectivity_hooks.cli.method_options import method_command, refuse_stray_options, single
+from connectivity_hooks.cli.numbers import Amount, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
-from connectivity_hooks.evaluation.spectral_norm import norms_inside, recompute, spectral_norms
+from connectivity_hooks.cli.task_options import optional_task_options, task_flags, task_of
+from connectivity_hooks.cli.terminal import Display
+from connectivity_hooks.contracts.correction import Correction
+from connectivity_hooks.errors import UsageError
+from connectivity_hooks.evaluation.measuring import name_of, options_of
+from connectivity_hooks.evaluation.sampling import computing_type, corrected_sample, sampled
+from connectivity_hooks.model.weights import Weights
 from connectivity_hooks.paths import Path
 
 TYPES = {
@@ -23,7 +33,7 @@ TYPES = {
 }
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=method_command("corrections"), context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("path", metavar="PATH")
 @click.option(
     "-t",
@@ -42,19 +52,45 @@ TYPES = {
     help="The safetensors file to write.",
 )
 @click.option("--dtype", type=click.Choice(list(TYPES)), help="Floating type to store; the path's own if left out.")
+@correct_option()
+@optional_task_options
+@click.option("--seed", type=Seed(), default=0, show_default=True, help="Seed of every random choice.")
 @plugin_options
-def command(path: str, position: float, out: pathlib.Path, dtype: str | None) -> None:
+def command(path: str, position: float, out: pathlib.Path, dtype: str | None, **given: Any) -> None:
     """Write the weights at T on the path file PATH as a checkpoint.
 
     The file has the model's own names: load_state_dict takes it, and timm.create_model(..., checkpoint_path=FILE).
-    Batch-norm statistics are the path's own; the vectors of spectral norms are computed from the weights at T.
+    Batch-norm statistics are the path's own unless a correction measures them, for which --model and --data are
+    needed; the vectors of spectral norms are computed from the weights at T.
     """
+    display = Display()
+    correction = _correction(given, display)
     require_other(pathlib.Path(path), out)
     loaded = Path.load(path)
-    weights = loaded(position)
-    recompute(norms_inside(loaded, position, spectral_norms(loaded.start)), weights)
+    weights = sampled(loaded, position) if correction is None else _corrected(loaded, position, correction, given)
     if dtype is not None:
         weights = {name: w.to(TYPES[dtype]) if w.is_floating_point() else w for name, w in weights.items()}
     origin = {"path": pathlib.Path(path).name, "builder": loaded.builder, "t": position}
+    if correction is not None:
+        origin |= {"correction": name_of(correction), "correction_options": options_of(correction)}
     write_tensors(out, weights, {"format": "pt", "connectivity_hooks.sample": json.dumps(origin)})
-    click.echo(f"{out}: the weights at t = {position:g} of {pathlib.Path(path).name}", err=True)
+    by = "" if correction is None else f", corrected by {correction.name}"
+    display.say(f"{out}: the weights at t = {position:g} of {pathlib.Path(path).name}{by}")
+
+
+def _correction(given: Mapping[str, Any], display: Display) -> Correction | None:
+    """Make the correction, before any file is opened; flags that it alone would need are refused without one."""
+    correction = correction_of(given, display)
+    refuse_stray_options(given, single(given["correct"]))
+    stray = [flag for flag in ("model", "data") if given[flag] is not None]
+    if correction is None and stray:
+        raise UsageError(f"--{stray[0]} is given, but nothing is measured; say --correct NAME, or leave it out")
+    if correction is not None and given["data"] is None:
+        raise UsageError(f"--correct {correction.name} measures: say --data, and --model")
+    return correction
+
+
+def _corrected(path: Path, t: float, correction: Correction, given: Mapping[str, Any]) -> Weights:
+    dtype = str(computing_type(path)).removeprefix("torch.")
+    task = task_of(task_flags({**given, "dtype": dtype}), [], [])
+    return corrected_sample(path, t, task, correction)

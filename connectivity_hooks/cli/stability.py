@@ -13,7 +13,7 @@ from connectivity_hooks.checkpoints import read
 from connectivity_hooks.cli.folder import OutputFolder
 from connectivity_hooks.cli.json_option import json_option
 from connectivity_hooks.cli.measuring_options import measuring, measuring_options
-from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options
+from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options, single
 from connectivity_hooks.cli.numbers import Count, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
@@ -32,7 +32,7 @@ Example:
 
 
 @click.command(
-    cls=method_command("builders", "aligners"),
+    cls=method_command("builders", "aligners", "corrections"),
     epilog=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -79,11 +79,11 @@ def _connecting(given: Mapping[str, Any], display: Display) -> Connecting:
     known = registry()
     builder = known.builder(given["builder"])
     aligner = known.aligner(given["align"]) if given["align"] else None
-    refuse_stray_options(given, [builder.name, *([aligner.name] if aligner else [])])
+    refuse_stray_options(given, [builder.name, *single(given["align"], given["correct"])])
     return Connecting(
         make_method(builder, given, seed=given["seed"], progress=display),
         make_method(aligner, given, seed=given["seed"], progress=display) if aligner else None,
-        measuring(given),
+        measuring(given, display),
     )
 
 

@@ -49,6 +49,26 @@ class TaskFlags(TypedDict):
     dtype: str
 
 
+def _data(*, required: bool) -> Callable[[F], F]:
+    return click.option(
+        "--data",
+        metavar="SPEC",
+        required=required,
+        help="digits, X.npz or X.safetensors (x_train, y_train, x_test, y_test; x_train.NAME for several inputs), "
+        "an image folder, or FILE.py:callable returning train and test loaders of (inputs, targets), or of dicts with "
+        "labels.",
+    )
+
+
+_DATA = _data(required=True)
+_DTYPE = click.option(
+    "--dtype",
+    default="float32",
+    show_default=True,
+    metavar="TYPE",
+    help="float32, float64 or bfloat16 for weights and data.",
+)
+
 _FLAGS = (
     click.option(
         "--model",
@@ -56,14 +76,7 @@ _FLAGS = (
         help="timm:NAME?arg=value, FILE.py:callable or package.module:callable. "
         "May be left out when the checkpoint names a model of an installed library.",
     ),
-    click.option(
-        "--data",
-        metavar="SPEC",
-        required=True,
-        help="digits, X.npz or X.safetensors (x_train, y_train, x_test, y_test; x_train.NAME for several inputs), "
-        "an image folder, or FILE.py:callable returning train and test loaders of (inputs, targets), or of dicts with "
-        "labels.",
-    ),
+    _DATA,
     click.option(
         "--layout",
         type=click.Choice(list(LAYOUTS)),
@@ -101,13 +114,7 @@ _FLAGS = (
         help="Samples of one forward pass.",
     ),
     click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1 …"),
-    click.option(
-        "--dtype",
-        default="float32",
-        show_default=True,
-        metavar="TYPE",
-        help="float32, float64 or bfloat16 for weights and data.",
-    ),
+    _DTYPE,
     click.option(
         "--threads",
         default="auto",
@@ -125,6 +132,14 @@ def task_options(function: F) -> F:
     """Declare the task flags."""
     for flag in reversed(_FLAGS):
         function = flag(function)
+    return function
+
+
+def optional_task_options(function: F) -> F:
+    """Declare the task flags of a command that needs data for some of its work alone, and whose --dtype is its own."""
+    for flag in reversed(_FLAGS):
+        if flag is not _DTYPE:
+            function = _data(required=False)(function) if flag is _DATA else flag(function)
     return function
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import pathlib
 from typing import Any
 
@@ -14,6 +13,7 @@ from connectivity_hooks.cli.numbers import Count, Number, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, plain, print_json
+from connectivity_hooks.json_values import finite
 from connectivity_hooks.verification import Verification, verify
 
 EXAMPLES = """
@@ -67,7 +67,7 @@ def command(path: str, **given: Any) -> int:
         progress=display,
     )
     if given["as_json"]:
-        print_json(_finite(found.as_json()))
+        print_json(finite(found.as_json()))
     else:
         _show(found)
     return _status(found, given["fail_above"])
@@ -79,15 +79,6 @@ def _show(found: Verification) -> None:
         click.echo(plain(f"  {finding}"))
     for sentence in found.sentences():
         click.echo(plain(f"  {sentence}"))
-
-
-def _finite(value: Any) -> Any:
-    """Return JSON without NaN and infinities, which it does not know."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _status(found: Verification, limit: float | None) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from connectivity_hooks.contracts.aligner import Aligner
 from connectivity_hooks.contracts.builder import Builder
-from connectivity_hooks.evaluation.passes import BatchNorm
+from connectivity_hooks.contracts.correction import Correction
 from connectivity_hooks.model.inputs import named_tensors
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.untrusted import open_regular
@@ -21,7 +21,7 @@ _SAMPLES = 4096  # of a batch: large enough that hashing is what takes the time
 
 
 def subject(
-    ends: Sequence[str], builder: Builder, aligner: Aligner | None, task: Task, batch_norm: BatchNorm, data: str
+    ends: Sequence[str], builder: Builder, aligner: Aligner | None, task: Task, correction: Correction | None, data: str
 ) -> dict[str, object]:
     """Return everything that the measurement of a path at some t depends on, as JSON-ready values.
 
@@ -30,7 +30,7 @@ def subject(
         builder: Makes the path.
         aligner: Aligns its end, if any.
         task: Model, data and loss.
-        batch_norm: See `evaluate`.
+        correction: Corrects the weights at each t, if any.
         data: Digest of the data, see `data_digest`.
     """
     return {
@@ -39,7 +39,7 @@ def subject(
         "aligner": [aligner.name, aligner.used_options()] if aligner else None,
         "task": task.describe(),
         "code": _code(task),
-        "batch_norm": batch_norm,
+        "correction": [correction.name, correction.used_options()] if correction else None,
         "data": data,
     }
 

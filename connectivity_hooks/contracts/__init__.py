@@ -5,6 +5,7 @@ from connectivity_hooks.contracts.aligner import Aligner, Alignment
 from connectivity_hooks.contracts.builder import Builder
 from connectivity_hooks.contracts.command import Command
 from connectivity_hooks.contracts.condition import Condition, Verdict
+from connectivity_hooks.contracts.correction import Correction, Prepared
 from connectivity_hooks.contracts.hookspecs import hookimpl
 from connectivity_hooks.contracts.method import Method, NoOptions
 from connectivity_hooks.contracts.options import option
@@ -17,8 +18,10 @@ __all__ = [
     "Builder",
     "Command",
     "Condition",
+    "Correction",
     "Method",
     "NoOptions",
+    "Prepared",
     "Reporter",
     "Verdict",
     "hookimpl",

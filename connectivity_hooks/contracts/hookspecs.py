@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from connectivity_hooks.contracts.builder import Builder
     from connectivity_hooks.contracts.command import Command
     from connectivity_hooks.contracts.condition import Condition, Verdict
+    from connectivity_hooks.contracts.correction import Correction
     from connectivity_hooks.contracts.reporter import Reporter
     from connectivity_hooks.evaluation.evaluation import Evaluation
     from connectivity_hooks.paths.path import Path
@@ -36,6 +37,11 @@ def register_builders() -> Sequence[type[Builder]]:  # type: ignore[empty-body]
 @hookspec
 def register_aligners() -> Sequence[type[Aligner]]:  # type: ignore[empty-body]
     """Return the `Aligner` classes this plugin adds to ``--align``."""
+
+
+@hookspec
+def register_corrections() -> Sequence[type[Correction]]:  # type: ignore[empty-body]
+    """Return the `Correction` classes this plugin adds to ``--correct``."""
 
 
 @hookspec

@@ -1,16 +1,15 @@
-"""How the loss at some t comes about: by a forward pass there, or from the outputs at points of the path."""
+"""How the loss at some t comes about: by a forward pass there, or from the outputs at knots of the path."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from connectivity_hooks.evaluation.measurement import Source
-from connectivity_hooks.paths.path import CONSTANT, CONVEX, MEASURED, Guarantee, Path
+from connectivity_hooks.paths.path import CONSTANT, CONVEX, MEASURED, Path
 
 
 @dataclass(frozen=True)
-class Site:
+class Anchored:
     """Where the outputs at one t come from.
 
     Attributes:
@@ -26,48 +25,44 @@ class Site:
     kept: bool = False
 
 
-class Sites:
-    """Resolves any t of a path to a `Site`.
+class Anchors:
+    """Resolves any t of a path to where its outputs come from.
 
     Args:
-        path: The path.
-        guarantees: What may be relied on, segment by segment.
+        path: The path, with the guarantees that may be relied on.
     """
 
-    def __init__(self, path: Path, guarantees: Sequence[Guarantee]) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._guarantees = tuple(guarantees)
         self._twins = self._first_of_each_constant_run()
 
-    def __call__(self, t: float) -> Site:
+    def __call__(self, t: float) -> Anchored:
         """Return where the outputs at `t` come from."""
-        if self._path.basis == "bezier":
-            return Site("forward", (t,))
-        index, share = self._path.segment(t)
+        segment, share = self._path.segment(t)
         if share == 0:
-            return self._knot(index)
-        guarantee = self._guarantees[index]
+            return self._knot(segment)
+        guarantee = self._path.guarantees[segment]
         if guarantee == MEASURED:
-            return Site("forward", (t,))
-        left, right = self._anchor(index), self._anchor(index + 1)
+            return Anchored("forward", (t,))
+        left, right = self._anchor(segment), self._anchor(segment + 1)
         if guarantee == CONSTANT:
-            return Site("constant", (left,), kept=self._kept(index))
-        return Site("outputs", (left, right), share, kept=True)
+            return Anchored("constant", (left,), kept=self._kept(segment))
+        return Anchored("outputs", (left, right), share, kept=True)
 
-    def _knot(self, index: int) -> Site:
+    def _knot(self, index: int) -> Anchored:
         source: Source = "forward" if self._twins[index] == index else "constant"
-        return Site(source, (self._anchor(index),), kept=self._kept(index))
+        return Anchored(source, (self._anchor(index),), kept=self._kept(index))
 
     def _anchor(self, index: int) -> float:
-        return self._path.positions[self._twins[index]]
+        return self._path.knots[self._twins[index]]
 
     def _first_of_each_constant_run(self) -> list[int]:
         twins = [0]
-        for index, guarantee in enumerate(self._guarantees, start=1):
+        for index, guarantee in enumerate(self._path.guarantees, start=1):
             twins.append(twins[-1] if guarantee == CONSTANT else index)
         return twins
 
     def _kept(self, index: int) -> bool:
         run = [i for i, twin in enumerate(self._twins) if twin == self._twins[index]]
-        beside = self._guarantees[max(0, run[0] - 1) : run[-1] + 1]
+        beside = self._path.guarantees[max(0, run[0] - 1) : run[-1] + 1]
         return CONVEX in beside

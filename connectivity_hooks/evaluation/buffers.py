@@ -6,23 +6,24 @@ from collections.abc import Collection, Sequence
 
 from torch import nn
 
-from connectivity_hooks.evaluation.batch_norm import tracked_norms
+from connectivity_hooks.evaluation.running_statistics import tracked_norms
 from connectivity_hooks.evaluation.spectral_norm import spectral_norms
 from connectivity_hooks.model.weights import same
 from connectivity_hooks.paths.path import Path
 
 _SHOWN = 5
+"""Names in a note: enough to see what they have in common, and one line."""
 
 
 def buffer_notes(model: nn.Module, path: Path, left: Collection[str] = ()) -> tuple[str, ...]:
     """Return a note on derived buffers that are recomputed, and one on those that differ between the ends.
 
-    Running statistics of batch and instance norms are no part of the second: stored or re-estimated is chosen.
+    Running statistics of batch and instance norms are no part of the second: whether they are corrected is chosen.
 
     Args:
         model: The model.
         path: The path.
-        left: Names of norms whose statistics were to be re-estimated and could not be.
+        left: Names of modules that were to be corrected and could not be.
     """
     spectral = spectral_norms(path.start)
     known = {name for norm in spectral for name in (norm.u, norm.v)}
@@ -42,7 +43,7 @@ def buffer_notes(model: nn.Module, path: Path, left: Collection[str] = ()) -> tu
 
 
 def _moved(model: nn.Module, path: Path) -> list[str]:
-    last = path.point(len(path.edits))
+    last = path.end
     names = [name for name, buffer in model.named_buffers() if buffer.is_floating_point() and name in path.start]
     return [name for name in names if not same(path.start[name], last[name])]
 

@@ -43,6 +43,7 @@ def conclude(evaluation: Evaluation) -> Conclusion:
     texts += sentences.of_guessing(evaluation, split)
     texts += [] if same_weights(evaluation) else sentences.of_knowledge(evaluation)
     texts += sentences.of_refutation(evaluation)
+    texts += sentences.of_correction(evaluation)
     headline = _headline(evaluation, split, findings[split]) + _elsewhere(evaluation, findings)
     return Conclusion(findings[split].verdict, headline, tuple(texts), findings)
 

@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
+from connectivity_hooks.contracts.correction import Correction
 from connectivity_hooks.errors import UsageError
 from connectivity_hooks.evaluation import grid
-from connectivity_hooks.evaluation.anchors import Sites
+from connectivity_hooks.evaluation.anchors import Anchors
 from connectivity_hooks.evaluation.barriers import barriers
 from connectivity_hooks.evaluation.evaluation import Evaluation
 from connectivity_hooks.evaluation.measurement import Measurement, SampleScores, summarise
-from connectivity_hooks.evaluation.passes import BatchNorm, Passes
+from connectivity_hooks.evaluation.measuring import make_correction, name_of, options_of
+from connectivity_hooks.evaluation.passes import Passes
 from connectivity_hooks.evaluation.reliance import Reliance, reliance
 from connectivity_hooks.evaluation.scorer import Scorer
-from connectivity_hooks.paths.fitting import require_fit
 from connectivity_hooks.paths.geometry import arc_lengths
-from connectivity_hooks.paths.path import MEASURED, Guarantee, Path
+from connectivity_hooks.paths.path import MEASURED, Path
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.tasks.guessing import guess
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.verification.proof import Seen, prove
-
-
-@dataclass(frozen=True)
-class Measuring:
-    """The arguments of `evaluate` by the same names."""
-
-    points: int = 25
-    refine: int = 4
-    batch_norm: BatchNorm = "stored"
 
 
 class Record(Protocol):
@@ -53,7 +45,8 @@ def evaluate(
     *,
     points: int = 25,
     refine: int = 4,
-    batch_norm: BatchNorm = "stored",
+    correct: str | Correction | None = None,
+    correct_options: Mapping[str, object] | None = None,
     record: Record | None = None,
     progress: Progress = SILENT,
 ) -> Evaluation:
@@ -73,30 +66,34 @@ def evaluate(
         task: Model, data and loss.
         points: Size of the even grid on [0, 1], ends included.
         refine: Rounds of refinement around the worst point.
-        batch_norm: ``stored`` uses the path's running statistics; ``re-estimated`` measures them anew at each t,
-            ends included, which voids every guarantee.
+        correct: Name of a correction of the weights at each t, or one that is made; None leaves the path's own. One
+            that is applied everywhere voids every guarantee, see `Correction`.
+        correct_options: The correction's options by name.
         record: Remembers finished points.
         progress: Shows how far it is.
 
     Raises:
         InputError: The path does not fit the model.
-        UsageError: Fewer than two points, or a negative number of rounds.
+        UsageError: Fewer than two points, a negative number of rounds, or an unknown correction or option.
     """
     if points < 2 or refine < 0:
         raise UsageError(f"evaluate: expected points ≥ 2 and refine ≥ 0, found {points} and {refine}")
+    correction = make_correction(correct, correct_options)
+    voided = correction is not None and correction.everywhere
     started = time.perf_counter()
-    with Passes(path, task, batch_norm) as passes:
-        require_fit(path, passes.model)
+    with Passes(path, task, correction) as passes:
         passes.require_faithful((path.start, path.end))
-        relied = reliance(path, task, passes) if batch_norm == "stored" else _nothing(path)
-        measured = _Curve(path, relied.guarantees, task, passes, record).measure(points, refine, progress)
+        relied = _nothing(path) if voided else reliance(path, task, passes)
+        trusted = replace(path, guarantees=relied.guarantees)
+        measured = _Curve(trusted, task, passes, record).measure(points, refine, progress)
         ts = sorted(measured)
         arc = arc_lengths(path, ts, _coordinates(passes, path))
     curves = {split.name: tuple(measured[t][index] for t in ts) for index, split in enumerate(task.splits())}
     return Evaluation(
         path=path,
         task=task.describe(),
-        batch_norm=batch_norm,
+        correction=name_of(correction),
+        correction_options=options_of(correction),
         curves=curves,
         barriers={name: barriers(curve, arc) for name, curve in curves.items()},
         length=float(arc[-1]),
@@ -108,7 +105,7 @@ def evaluate(
             untrue=relied.refuted,
             seen=_seen(curves),
             dtype=task.dtype,
-            stored_statistics=batch_norm == "stored",
+            voided_by=correction.name if correction is not None and voided else None,
         ),
         seconds=time.perf_counter() - started,
         guessing={split.name: guess(task.loss, split) for split in task.splits()},
@@ -118,7 +115,7 @@ def evaluate(
 
 
 def _nothing(path: Path) -> Reliance:
-    """With statistics measured anew at each t, no segment keeps its function or its outputs' straight line."""
+    """With weights corrected at each t, no segment keeps its function or its outputs' straight line."""
     return Reliance((MEASURED,) * len(path.guarantees), (), ())
 
 
@@ -131,36 +128,28 @@ def _seen(curves: Mapping[str, Sequence[Measurement]]) -> list[Seen]:
 
 
 class _Curve:
-    """The measurements made so far, one list (a measurement for each split) for each t."""
+    """The measurements made so far, one list (a measurement for each split) for each t.
 
-    def __init__(
-        self, path: Path, guarantees: tuple[Guarantee, ...], task: Task, passes: Passes, record: Record | None
-    ) -> None:
+    The path has the guarantees that may be relied on, and no other.
+    """
+
+    def __init__(self, path: Path, task: Task, passes: Passes, record: Record | None) -> None:
         self._path = path
-        self._guarantees = guarantees
         self._task = task
         self._record = record
-        sites = Sites(path, guarantees)
-        self._scorers = {split.name: Scorer(passes, sites, task, split) for split in task.splits()}
+        anchors = Anchors(path)
+        self._scorers = {split.name: Scorer(passes, anchors, task, split) for split in task.splits()}
         self._measured: dict[float, list[Measurement]] = {}
 
     def measure(self, points: int, refine: int, progress: Progress) -> dict[float, list[Measurement]]:
-        ts = list(dict.fromkeys(self._even(points)))
+        ts = list(dict.fromkeys(grid.even(self._path, points)))
         for t in progress.track(ts, "evaluating the path", len(ts)):
             self._visit(t)
         for _ in progress.track(range(refine), "refining around the worst point", refine):
             training = {t: measurements[0].loss for t, measurements in self._measured.items()}
-            for t in grid.around_worst(self._path, self._guarantees, training):
+            for t in grid.around_worst(self._path, training):
                 self._visit(t)
         return self._measured
-
-    def _even(self, points: int) -> Iterator[float]:
-        """Yield every point of the path and the grid: of each segment both ends, then the inside, at rising t."""
-        knots = self._path.positions if self._path.basis == "polyline" else (0.0, 1.0)
-        yield knots[0]
-        for segment in range(len(self._guarantees)):
-            yield knots[segment + 1]
-            yield from grid.interior(self._path, self._guarantees, segment, points)
 
     def _visit(self, t: float) -> None:
         known = self._record.known(t) if self._record is not None else None

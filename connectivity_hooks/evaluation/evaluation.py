@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from connectivity_hooks.contracts.correction import NONE
 from connectivity_hooks.evaluation.barriers import Barriers
 from connectivity_hooks.evaluation.conclusion import Conclusion, conclude
 from connectivity_hooks.evaluation.deviations import Deviation
 from connectivity_hooks.evaluation.measurement import Measurement
-from connectivity_hooks.evaluation.passes import BatchNorm
 from connectivity_hooks.paths.path import Guarantee, Path
 from connectivity_hooks.tasks.guessing import Guess
 from connectivity_hooks.verification.proof import Proof
@@ -28,7 +28,6 @@ class Evaluation:
     Attributes:
         path: The path.
         task: The task in words, see `Task.describe`.
-        batch_norm: ``stored`` or ``re-estimated``.
         curves: For each split the measurements in order of t.
         barriers: For each split the barriers.
         length: Euclidean length of the path over the parameters.
@@ -39,12 +38,13 @@ class Evaluation:
         build_seconds: Time the builder took; None when the path came from a file.
         guessing: For each split what the best constant answer scores; None where that is not known.
         threads: Threads of the processor that evaluated.
-        notes: What a person should know of the buffers along the path.
+        notes: What a person should know of the buffers along the path, and of the correction.
+        correction: Name of the correction that was applied to the weights at each t; ``none`` where there was none.
+        correction_options: Its options.
     """
 
     path: Path
     task: Mapping[str, object]
-    batch_norm: BatchNorm
     curves: Mapping[str, Sequence[Measurement]]
     barriers: Mapping[str, Barriers]
     length: float
@@ -56,12 +56,14 @@ class Evaluation:
     guessing: Mapping[str, Guess | None] = field(default_factory=dict)
     threads: int | None = None
     notes: Sequence[str] = ()
+    correction: str = NONE
+    correction_options: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def bound(self) -> dict[str, float | None]:
         """For each split sup_t L(θ(t)) over the whole continuous path, or None where it is not proven.
 
-        It is the largest loss of the path's points, none of which was left out; see `verification.proof` for the rule.
+        It is the largest loss of the path's knots, none of which was left out; see `verification.proof` for the rule.
         """
         return {split: self._largest_knot(curve) if self.proven else None for split, curve in self.curves.items()}
 
@@ -74,6 +76,11 @@ class Evaluation:
     def conclusion(self) -> Conclusion:
         """The answer in words."""
         return conclude(self)
+
+    @property
+    def relied(self) -> Path:
+        """The path with those of its guarantees that were relied on."""
+        return replace(self.path, guarantees=tuple(self.guarantees))
 
     def table(self) -> str:
         """Return the figures of every split as plain text, a line a split."""
@@ -94,5 +101,5 @@ class Evaluation:
         Report.of([self]).save(pathlib.Path(folder))
 
     def _largest_knot(self, curve: Sequence[Measurement]) -> float:
-        knots = set(self.path.positions)
+        knots = set(self.path.knots)
         return max(point.loss for point in curve if point.t in knots)

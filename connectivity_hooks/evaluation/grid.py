@@ -1,49 +1,54 @@
-"""Which t to measure: all points of the path, an even grid where nothing is proven, and more around the worst."""
+"""Which t to measure: all knots of the path, an even grid where nothing is proven, and more around the worst."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
-from connectivity_hooks.paths.path import CONVEX, MEASURED, Guarantee, Path
+from connectivity_hooks.paths.path import CONVEX, MEASURED, Path
 
 _INSIDE = (0.25, 0.5, 0.75)
+"""Of a convex segment, whose loss is known to be convex: enough to draw it. Also of a measured one that the even grid
+passes over."""
+
 _FINEST = 1e-3
+"""Between two t nearer than twice that none is tried: each costs a pass, and losses are smooth on that scale."""
 
 
-def interior(path: Path, guarantees: Sequence[Guarantee], segment: int, points: int) -> list[float]:
-    """Return the t to measure strictly inside one segment.
+def even(path: Path, points: int) -> Iterator[float]:
+    """Yield the first t to measure: of each segment both ends, then the inside, at rising t.
 
     Args:
-        path: The path.
-        guarantees: What may be relied on, segment by segment.
-        segment: Index of the segment.
+        path: The path, with the guarantees that may be relied on; likewise below.
         points: Size of the even grid on [0, 1] that measured segments take their share of.
     """
-    left, right = (0.0, 1.0) if path.basis == "bezier" else path.positions[segment : segment + 2]
+    yield path.knots[0]
+    for segment in range(len(path.guarantees)):
+        yield path.interval(segment)[1]
+        yield from interior(path, segment, points)
+
+
+def interior(path: Path, segment: int, points: int) -> list[float]:
+    """Return the t to measure strictly inside one segment."""
+    left, right = path.interval(segment)
     shares = [left + share * (right - left) for share in _INSIDE]
-    if guarantees[segment] == MEASURED:
-        even = [t for t in np.linspace(0, 1, points).tolist() if left < t < right]
+    if path.guarantees[segment] == MEASURED:
+        own = [t for t in np.linspace(0, 1, points).tolist() if left < t < right]
         # However short a segment's share of [0, 1] is, its weights may go far: it is looked into all the same.
-        return even if len(even) >= min(len(_INSIDE), points - 2) else shares
-    return shares if guarantees[segment] == CONVEX else []
+        return own if len(own) >= min(len(_INSIDE), points - 2) else shares
+    return shares if path.guarantees[segment] == CONVEX else []
 
 
-def around_worst(path: Path, guarantees: Sequence[Guarantee], known: dict[float, float]) -> list[float]:
+def around_worst(path: Path, known: dict[float, float]) -> list[float]:
     """Return the midpoints beside the largest loss that lie in measured segments and are not too fine.
 
     Args:
         path: The path.
-        guarantees: What may be relied on, segment by segment.
         known: Loss at each t measured so far.
     """
     ts = sorted(known)
     worst = max(range(len(ts)), key=lambda i: known[ts[i]])
     gaps = [(ts[i], ts[i + 1]) for i in (worst - 1, worst) if 0 <= i < len(ts) - 1]
-    return [(a + b) / 2 for a, b in gaps if b - a > 2 * _FINEST and _measured(path, guarantees, (a + b) / 2)]
-
-
-def _measured(path: Path, guarantees: Sequence[Guarantee], t: float) -> bool:
-    segment = 0 if path.basis == "bezier" else path.segment(t)[0]
-    return guarantees[segment] == MEASURED
+    middles = [(a + b) / 2 for a, b in gaps if b - a > 2 * _FINEST]
+    return [t for t in middles if path.guarantee_at(t) == MEASURED]

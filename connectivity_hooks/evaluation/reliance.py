@@ -16,6 +16,7 @@ from connectivity_hooks.verification.guarantees import untrue
 from connectivity_hooks.verification.reading import mixed, reading_fault
 
 _SHOWN = 3
+"""Faults told in words: a path has hundreds of segments, and what is wrong with one is often wrong with all."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def _by_reading(path: Path, task: Task, passes: Passes) -> dict[int, str]:
     few = task.train.sample(min(SAMPLES, len(task.train)), seed=0)
     passes.write(mixed(path.start, path.end))
     faults = (reading_fault(program, passes.weights(None), passes.beside(None, split)) for split in task.splits())
-    more = (reading_fault(program, passes.weights(t), passes.beside(t, few)) for t in path.positions)
+    more = (reading_fault(program, passes.weights(t), passes.beside(t, few)) for t in path.knots)
     fault = next(filter(None, itertools.chain(faults, more)), None)
     guaranteed = [segment for segment, kind in enumerate(path.guarantees) if kind != MEASURED]
     return dict.fromkeys(guaranteed, fault) if fault else {}

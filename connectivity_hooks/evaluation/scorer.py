@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from connectivity_hooks.evaluation.anchors import Site, Sites
+from connectivity_hooks.evaluation.anchors import Anchored, Anchors
 from connectivity_hooks.evaluation.measurement import SampleScores, Source, score
 from connectivity_hooks.evaluation.passes import Passes
 from connectivity_hooks.tasks.split import Split
@@ -21,34 +21,34 @@ class Scorer:
 
     Args:
         passes: Makes forward passes.
-        sites: Says which t need one.
+        anchors: Says which t need one.
         task: Gives the loss and the batch size.
         split: The split.
     """
 
-    def __init__(self, passes: Passes, sites: Sites, task: Task, split: Split) -> None:
+    def __init__(self, passes: Passes, anchors: Anchors, task: Task, split: Split) -> None:
         self._passes = passes
-        self._sites = sites
+        self._anchors = anchors
         self._task = task
         self._split = split
         self._size = task.batch_size
         self._outputs: dict[float, Tensor] = {}
         self._scores: dict[float, SampleScores] = {}
-        self._ends = {*sites(0.0).anchors, *sites(1.0).anchors}
+        self._ends = {*anchors(0.0).anchors, *anchors(1.0).anchors}
 
     def __call__(self, t: float) -> tuple[SampleScores, Source]:
         """Return the scores at `t` and how they came about."""
-        site = self._sites(t)
-        if len(site.anchors) == 2:
-            left, right = (self._outputs_at(anchor) for anchor in site.anchors)
-            return self._between(left, right, site.share), site.source
-        return self._scores_at(site), site.source
+        here = self._anchors(t)
+        if len(here.anchors) == 2:
+            left, right = (self._outputs_at(anchor) for anchor in here.anchors)
+            return self._between(left, right, here.share), here.source
+        return self._scores_at(here), here.source
 
-    def _scores_at(self, site: Site) -> SampleScores:
-        (anchor,) = site.anchors
+    def _scores_at(self, here: Anchored) -> SampleScores:
+        (anchor,) = here.anchors
         if anchor not in self._scores:
             self._scores = {t: scores for t, scores in self._scores.items() if t in self._ends}
-            self._scores[anchor] = self._forward(anchor, site.kept)
+            self._scores[anchor] = self._forward(anchor, here.kept)
         return self._scores[anchor]
 
     def _forward(self, anchor: float, kept: bool) -> SampleScores:

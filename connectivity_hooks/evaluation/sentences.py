@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from connectivity_hooks.contracts.correction import NONE
 from connectivity_hooks.evaluation.climb import GUESS_THRESHOLD, LOSS_THRESHOLD, Climb
 from connectivity_hooks.evaluation.finding import Finding
 from connectivity_hooks.evaluation.measurement import Measurement
@@ -79,9 +80,17 @@ def of_refutation(evaluation: Evaluation) -> list[str]:
     """Say why a path that claims guarantees gets no bound."""
     if evaluation.proven or set(evaluation.path.guarantees) == {MEASURED}:
         return []
-    refuted = tuple(evaluation.guarantees) != evaluation.path.guarantees and evaluation.batch_norm == "stored"
+    refuted = tuple(evaluation.guarantees) != evaluation.path.guarantees and not evaluation.proof.voided
     claim = "that a check refutes; no bound is given" if refuted else "and gets no bound"
     return [f"The path claims guarantees {claim}: {'; '.join(evaluation.proof.gaps)}."]
+
+
+def of_correction(evaluation: Evaluation) -> list[str]:
+    """Say that the figures are not of the path's own weights, where that is so."""
+    if evaluation.correction == NONE:
+        return []
+    where = "at every t, the ends among them," if evaluation.proof.voided else "between the ends"
+    return [f"The weights were corrected {where} by {evaluation.correction} before they were measured."]
 
 
 def _number(loss: float) -> str:

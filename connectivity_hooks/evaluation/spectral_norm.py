@@ -57,12 +57,9 @@ def _matrix(weight: Tensor, dim: int) -> Tensor:
 
 
 def norms_inside(path: Path, t: float, norms: Sequence[SpectralNorm]) -> tuple[SpectralNorm, ...]:
-    """Return the spectral norms to recompute at t: none at a point of the path, which has its own, or where proven."""
-    if path.basis == "polyline":
-        index, share = path.segment(t)
-        if share == 0 or path.guarantees[index] != MEASURED:
-            return ()
-    return tuple(norms) if 0 < t < 1 else ()
+    """Return the spectral norms to recompute at t: none at a knot of the path, which has its own, or where proven."""
+    at_a_knot = path.segment(t)[1] == 0
+    return () if at_a_knot or path.guarantee_at(t) != MEASURED else tuple(norms)
 
 
 @torch.no_grad()

@@ -26,6 +26,7 @@ from connectivity_hooks.checkpoints.reading import read
 from connectivity_hooks.checkpoints.writing import write_tensors
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.model.weights import Weights
+from connectivity_hooks.paths.basis import POLYLINE, basis_named
 from connectivity_hooks.paths.edits import Edit
 from connectivity_hooks.paths.path import EndPoint, Path
 from connectivity_hooks.records import Table, typed
@@ -33,11 +34,6 @@ from connectivity_hooks.untrusted import guarded, parse_json
 from connectivity_hooks.version import __version__
 
 FORMAT = PATH_FORMAT
-
-# Finer than any path that can be measured; points that change nothing take no room in a file and 200 bytes in memory.
-MOST_POINTS = 1_000_000
-# From degree 1030 on a binomial coefficient no longer fits a float64, and the curve could not be computed.
-HIGHEST_DEGREE = 1_000
 
 _KEY = re.compile(r"(point|block|rows|cols)\.(0|[1-9]\d{0,8})(?:\.(0|[1-9]\d{0,8}))?/(.+)", re.DOTALL)
 
@@ -103,15 +99,16 @@ def _metadata(path: Path) -> dict[str, str]:
 def _described(metadata: Mapping[str, str]) -> dict[str, Any]:
     """Return all that the metadata says of a path, each of its type; the path itself checks how they fit together."""
     positions = typed(Sequence[float], parse_json(metadata["positions"]), "positions")
-    if not 2 <= len(positions) <= MOST_POINTS or metadata["points"] != str(len(positions)):
+    if not 2 <= len(positions) <= POLYLINE.most or metadata["points"] != str(len(positions)):
         raise ValueError(
-            f"points: expected as many as positions, from 2 to {MOST_POINTS}, "
+            f"points: expected as many as positions, from 2 to {POLYLINE.most}, "
             f"found {metadata['points'][:20]} and {len(positions)}"
         )
-    if metadata["basis"] == "bezier" and len(positions) > HIGHEST_DEGREE + 1:
-        raise ValueError(f"points: a Bezier curve has at most {HIGHEST_DEGREE + 1}, found {len(positions)}")
+    basis = basis_named(metadata["basis"])
+    if len(positions) > basis.most:
+        raise ValueError(f"points: a {basis.name} path has at most {basis.most}, found {len(positions)}")
     return {
-        "basis": metadata["basis"],
+        "basis": basis.name,
         "positions": positions,
         "guarantees": typed(Sequence[str], parse_json(metadata["guarantees"]), "guarantees"),
         "end_points": _end_points(parse_json(metadata.get("end_points", "null"))),

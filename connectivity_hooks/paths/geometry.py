@@ -16,7 +16,9 @@ from connectivity_hooks.paths.path import Path
 
 Step: TypeAlias = tuple[Weights, Weights]
 
+# Of the trapezoid rule along a curve: its error falls with the square of their number, to about 1e-7 of the length.
 _NODES = 4097
+# Numbers of a tensor widened to float64 at a time: 2 MB for each of four operands stay in a processor's cache.
 _CHUNK = 1 << 18
 
 
@@ -29,7 +31,7 @@ def arc_lengths(path: Path, ts: Sequence[float], parameters: Collection[str]) ->
         parameters: Names that are coordinates; buffers such as running statistics are not.
     """
     names = sorted(parameters)  # sets have another order in every process, and sums another last digit
-    if path.basis == "polyline":
+    if path.shape.straight:
         steps = [math.sqrt(_inner((a, b), (a, b), names)) for a, b in itertools.pairwise(path.points())]
         knots = np.concatenate([[0.0], np.cumsum(steps)])
         return np.asarray(np.interp(ts, path.positions, knots), dtype=np.float64)

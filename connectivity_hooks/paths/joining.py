@@ -18,7 +18,7 @@ def joined(left: Path, right: Path) -> Path:
     Raises:
         InputError: They are no polylines, or do not end at the same weights.
     """
-    if left.basis != "polyline" or right.basis != "polyline":
+    if not (left.shape.straight and right.shape.straight):
         raise InputError("joining paths: expected polylines")
     end, other = left.end, right.end
     if end.keys() != other.keys() or not all(same(tensor, other[name]) for name, tensor in end.items()):

@@ -12,9 +12,9 @@ from typing import Literal
 import torch
 
 from connectivity_hooks.model.weights import Weights
+from connectivity_hooks.paths.basis import POLYLINE, Basis, basis_named
 from connectivity_hooks.paths.edits import Edit, apply, edits_between
 
-Basis = Literal["polyline", "bezier"]
 Guarantee = Literal["constant", "convex", "measured"]
 
 CONSTANT: Guarantee = "constant"
@@ -47,7 +47,8 @@ class Path:
         start: Weights of the first point.
         edits: For each further point, what changes from the point before.
         basis: ``polyline`` or ``bezier``.
-        positions: t of each point of a polyline, from 0 to 1; evenly spaced for a Bezier curve.
+        positions: t of each point of a polyline, from 0 to 1; evenly spaced for a Bezier curve, whose points between
+            the ends do not lie on it. Where segments meet is `knots`.
         guarantees: For each segment ``constant`` (the function does not change), ``convex`` (only the output layer
             changes, so the loss is convex along it) or ``measured`` (nothing is known between measurements).
         end_points: The two checkpoints, when they came from files.
@@ -61,7 +62,7 @@ class Path:
 
     start: Weights
     edits: tuple[tuple[Edit, ...], ...]
-    basis: Basis = "polyline"
+    basis: str = POLYLINE.name
     positions: tuple[float, ...] = (0.0, 1.0)
     guarantees: tuple[Guarantee, ...] = (MEASURED,)
     end_points: tuple[EndPoint, EndPoint] | None = None
@@ -70,8 +71,7 @@ class Path:
     options: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.basis not in ("polyline", "bezier"):
-            raise ValueError(f"basis: expected polyline or bezier, found {self.basis!r}")
+        shape = basis_named(self.basis)
         if not self.edits or len(self.positions) != len(self.edits) + 1:
             raise ValueError(f"a path of {len(self.edits) + 1} points cannot have {len(self.positions)} positions")
         rising = all(left < right for left, right in zip(self.positions, self.positions[1:], strict=False))
@@ -79,21 +79,21 @@ class Path:
             raise ValueError("positions: expected to rise from 0 to 1")
         if min(right - left for left, right in itertools.pairwise(self.positions)) < CLOSEST:
             raise ValueError(f"positions: expected to lie {CLOSEST:g} apart at least")
-        segments = len(self.edits) if self.basis == "polyline" else 1
+        segments = len(self.knots) - 1
         if len(self.guarantees) != segments:
             raise ValueError(f"guarantees: expected one for each of {segments} segments, found {len(self.guarantees)}")
         for guarantee in self.guarantees:
             if guarantee not in (CONSTANT, CONVEX, MEASURED):
                 raise ValueError(f"guarantees: expected constant, convex or measured, found {guarantee!r}")
-        if self.basis == "bezier" and self.guarantees != (MEASURED,):
-            raise ValueError("guarantees: a bezier curve has none, only measured")
+        if not shape.straight and self.guarantees != (MEASURED,):
+            raise ValueError(f"guarantees: a {shape.name} curve has none, only measured")
 
     @classmethod
     def from_points(
         cls,
         points: Sequence[Weights],
         *,
-        basis: Basis = "polyline",
+        basis: str = POLYLINE.name,
         positions: Sequence[float] | None = None,
         guarantees: Sequence[Guarantee] | None = None,
     ) -> Path:
@@ -101,24 +101,50 @@ class Path:
         count = len(points)
         if count < 2:
             raise ValueError(f"a path needs two points or more, found {count}")
-        segments = count - 1 if basis == "polyline" else 1
+        at = tuple(positions or (i / (count - 1) for i in range(count)))
+        segments = len(basis_named(basis).knots(at)) - 1
         return cls(
             start=dict(points[0]),
             edits=tuple(edits_between(a, b) for a, b in itertools.pairwise(points)),
             basis=basis,
-            positions=tuple(positions or (i / (count - 1) for i in range(count))),
+            positions=at,
             guarantees=tuple(guarantees or [MEASURED] * segments),
         )
 
+    @property
+    def shape(self) -> Basis:
+        """How the weights between the points come about."""
+        return basis_named(self.basis)
+
+    @property
+    def knots(self) -> tuple[float, ...]:
+        """The t at which segments meet, from 0 to 1: one more than there are segments."""
+        return self.shape.knots(self.positions)
+
+    def interval(self, segment: int) -> tuple[float, float]:
+        """Return the t at which a segment starts and ends."""
+        if not 0 <= segment < len(self.guarantees):
+            raise IndexError(f"segment {segment} of a path of {len(self.guarantees)}")
+        left, right = self.knots[segment : segment + 2]
+        return left, right
+
     def segment(self, t: float) -> tuple[int, float]:
-        """Return the segment of a polyline that holds t, and how far along it t lies, in [0, 1)."""
+        """Return the segment that holds t, and how far along it t lies, in [0, 1).
+
+        At a knot it is the segment that starts there, at 0 of its way; at 1 its index is the number of segments.
+        """
         if not 0 <= t <= 1:
             raise ValueError(f"t: expected in [0, 1], found {t}")
-        index = bisect.bisect_right(self.positions, t) - 1
-        if index == len(self.edits):
+        knots = self.knots
+        index = bisect.bisect_right(knots, t) - 1
+        if index == len(knots) - 1:
             return index, 0.0
-        left, right = self.positions[index], self.positions[index + 1]
+        left, right = knots[index], knots[index + 1]
         return index, (t - left) / (right - left)
+
+    def guarantee_at(self, t: float) -> Guarantee:
+        """Return the guarantee of the segment that holds t: of the one that starts at a knot, and of the last at 1."""
+        return self.guarantees[min(self.segment(t)[0], len(self.guarantees) - 1)]
 
     def points(self) -> Iterator[Weights]:
         """Yield every point in order; tensors that did not change are the same objects, and must not be written to."""
@@ -129,6 +155,10 @@ class Path:
             for edit in edits:
                 apply(edit, weights, owned)
             yield dict(weights)
+
+    def at_knots(self) -> Iterator[Weights]:
+        """Yield the weights at every knot in order, to be read only: all points that lie on the path."""
+        yield from self.points() if self.shape.straight else (dict(self.start), self.end)
 
     def point(self, index: int) -> Weights:
         """Return point `index`; its tensors may be shared with the path and must not be written to."""

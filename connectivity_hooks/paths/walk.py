@@ -27,15 +27,15 @@ class Walk:
     @torch.no_grad()
     def write(self, t: float, into: Mapping[str, Tensor]) -> None:
         """Write the weights at t into `into`, in place; at a point the path's own values, bit for bit."""
-        index, fraction = self._path.segment(t)
-        if self._path.basis == "bezier" and 0 < t < 1:
-            self._write_bezier(t, into)
-            return
-        self._reach(len(self._path.edits) if t == 1 else index if self._path.basis == "polyline" else 0)
-        if fraction == 0 or self._path.basis == "bezier":
+        segment, fraction = self._path.segment(t)
+        if fraction == 0:
+            self._reach(len(self._path.edits) if t == 1 else segment)
             assign(into, self._weights)
+        elif self._path.shape.straight:
+            self._reach(segment)
+            self._write_between(self._path.edits[segment], fraction, into)
         else:
-            self._write_between(self._path.edits[index], fraction, into)
+            self._write_bezier(t, into)
 
     def _write_between(self, edits: tuple[Edit, ...], fraction: float, into: Mapping[str, Tensor]) -> None:
         replaced = {edit.name for edit in edits if edit.whole}

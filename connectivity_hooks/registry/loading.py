@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import pluggy
 
 from connectivity_hooks.contracts import hookspecs
-from connectivity_hooks.errors import UsageError, near_matches
+from connectivity_hooks.errors import ConnectivityError, UsageError, near_matches, one_line
 
 
-class PluginFault(Exception):
+class PluginFault(ConnectivityError):
     """A plugin breaks its contract; the message is the reason it is set aside."""
 
 
@@ -71,7 +71,7 @@ def load(entry_points: Iterable[importlib.metadata.EntryPoint], blocked: Iterabl
             Exception,
             SystemExit,
         ) as error:  # a stranger's module may raise anything while it is imported
-            broken.append(Broken(origin, reason(error)))
+            broken.append(Broken(origin, one_line(error)))
         else:
             origins[entry.name] = origin
     return Loaded(manager, origins, tuple(broken))
@@ -80,12 +80,6 @@ def load(entry_points: Iterable[importlib.metadata.EntryPoint], blocked: Iterabl
 def installed() -> list[importlib.metadata.EntryPoint]:
     """Return the entry points of every installed distribution, in order of name."""
     return sorted(importlib.metadata.entry_points(group=hookspecs.PROJECT), key=lambda entry: entry.name)
-
-
-def reason(error: BaseException) -> str:
-    """Return in one line why a plugin is set aside."""
-    kind = "" if isinstance(error, PluginFault) else f"{type(error).__name__}: "
-    return " ".join(f"{kind}{error}".split())
 
 
 def _distinct(entry_points: Iterable[importlib.metadata.EntryPoint]) -> list[importlib.metadata.EntryPoint]:

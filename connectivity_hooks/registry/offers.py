@@ -14,9 +14,11 @@ from connectivity_hooks.contracts.aligner import Aligner
 from connectivity_hooks.contracts.builder import Builder
 from connectivity_hooks.contracts.command import Command
 from connectivity_hooks.contracts.condition import Condition
+from connectivity_hooks.contracts.correction import NONE, Correction
 from connectivity_hooks.contracts.method import Method
 from connectivity_hooks.contracts.options import option_fields
 from connectivity_hooks.contracts.reporter import Reporter
+from connectivity_hooks.errors import one_line
 from connectivity_hooks.registry.loading import PluginFault
 
 Offers: TypeAlias = dict[str, dict[str, type[Any]]]
@@ -25,6 +27,7 @@ CONTRACTS: dict[str, type] = {
     "condition": Condition,
     "builder": Builder,
     "aligner": Aligner,
+    "correction": Correction,
     "reporter": Reporter,
     "adapter": Adapter,
     "command": Command,
@@ -61,7 +64,7 @@ def _returned(manager: pluggy.PluginManager, plugin: str, hook: str) -> Iterator
         try:
             classes = implementation.function()  # called directly: pluggy drops a None, a return that was forgotten
         except (Exception, SystemExit) as error:
-            raise PluginFault(f"{hook}: {type(error).__name__}: {error}") from error
+            raise PluginFault(f"{hook}: {one_line(error)}") from error
         if not isinstance(classes, Sequence):
             raise PluginFault(f"{hook}: expected a list of classes, found {classes!r}")
         yield from classes
@@ -78,6 +81,8 @@ def _checked_name(cls: Any, kind: str, hook: str) -> str:
     name = getattr(cls, attribute, None)
     if not (isinstance(name, str) and NAME.fullmatch(name)):
         raise PluginFault(f"{hook}: {cls.__name__}.{attribute}: expected {NAME.pattern}, found {name!r}")
+    if name == NONE and kind == "correction":
+        raise PluginFault(f"{hook}: {cls.__name__}.{attribute}: {name!r} stands for no correction; choose another name")
     if issubclass(cls, Method):
         _check_options(cls, hook)
     return name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -15,9 +15,10 @@ from connectivity_hooks.contracts.aligner import Aligner
 from connectivity_hooks.contracts.builder import Builder
 from connectivity_hooks.contracts.command import Command
 from connectivity_hooks.contracts.condition import Condition
+from connectivity_hooks.contracts.correction import NONE, Correction
 from connectivity_hooks.contracts.reporter import Reporter
 from connectivity_hooks.errors import UsageError, near_matches, one_line
-from connectivity_hooks.registry.loading import Broken, Loaded, Origin, PluginFault, installed, load, reason
+from connectivity_hooks.registry.loading import Broken, Loaded, Origin, PluginFault, installed, load
 from connectivity_hooks.registry.offers import Offers, offers_of
 from connectivity_hooks.warning import warn_unraised
 
@@ -45,7 +46,8 @@ class Registry:
         hook: Calls the notification hooks of every plugin that serves.
         plugins: The plugins that serve.
         broken: The plugins that were set aside, and why.
-        conditions: Registered conditions by name; likewise `builders`, `aligners`, `reporters`.
+        conditions: Registered conditions by name; likewise `builders`, `aligners`, `corrections`,
+            `reporters`.
         adapters: Registered model adapters by prefix.
         commands: Registered commands by name.
 
@@ -61,6 +63,7 @@ class Registry:
         self.conditions: dict[str, Entry[Condition]] = _merged(offers, "condition")
         self.builders: dict[str, Entry[Builder]] = _merged(offers, "builder")
         self.aligners: dict[str, Entry[Aligner]] = _merged(offers, "aligner")
+        self.corrections: dict[str, Entry[Correction]] = _merged(offers, "correction")
         self.reporters: dict[str, Entry[Reporter]] = _merged(offers, "reporter")
         self.adapters: dict[str, Entry[Adapter]] = _merged(offers, "adapter")
         self.commands: dict[str, Entry[Command]] = _merged(offers, "command")
@@ -76,6 +79,10 @@ class Registry:
     def aligner(self, name: str) -> type[Aligner]:
         """Return the aligner of that name; raise `UsageError` with near matches."""
         return self._find(self.aligners, "aligner", name)
+
+    def correction(self, name: str) -> type[Correction]:
+        """Return the correction of that name; raise `UsageError` with near matches, no correction at all among them."""
+        return self._find(self.corrections, "correction", name, beside=[NONE])
 
     def reporter(self, name: str) -> type[Reporter]:
         """Return the reporter of that name; raise `UsageError` with near matches."""
@@ -101,12 +108,12 @@ class Registry:
         except Exception as error:  # a stranger's plugin may raise anything
             warn_unraised(f"a plugin failed in {hook}: {one_line(error)}")
 
-    def _find(self, entries: Mapping[str, Entry[T]], kind: str, name: str) -> type[T]:
+    def _find(self, entries: Mapping[str, Entry[T]], kind: str, name: str, beside: Sequence[str] = ()) -> type[T]:
         if name in entries:
             return entries[name].cls
         # What was asked for may be what a plugin that was set aside would have given.
         aside = "".join(f"; set aside: {broken.origin}: {broken.reason}" for broken in self.broken)
-        raise UsageError(f"unknown {kind} {name!r}; {near_matches(name, entries)}{aside}")
+        raise UsageError(f"unknown {kind} {name!r}; {near_matches(name, [*entries, *beside])}{aside}")
 
 
 @functools.lru_cache(maxsize=1)
@@ -129,7 +136,7 @@ def _offers(loaded: Loaded) -> tuple[dict[Origin, Offers], list[Broken]]:
             offers[origin] = offers_of(loaded.manager, plugin)
         except PluginFault as fault:  # the whole plugin goes, its notifications too: half of one would surprise
             loaded.manager.unregister(name=plugin)
-            faulty.append(Broken(origin, reason(fault)))
+            faulty.append(Broken(origin, one_line(fault)))
     return offers, faulty
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import pathlib
 import platform
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from connectivity_hooks.checkpoints.atomic import atomic_text, make_folder
 from connectivity_hooks.contracts.condition import Verdict
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation.evaluation import Evaluation
+from connectivity_hooks.json_values import finite
 from connectivity_hooks.paths.path import EndPoint
 from connectivity_hooks.reports.rows import Row, read_rows, rows_of, write_rows
 from connectivity_hooks.reports.tables import figures_table
@@ -76,7 +76,7 @@ class Report:
             "notes": list(self.notes),
             "environment": environment(first.threads),
         }
-        ready: dict[str, Any] = finite(content, "", lost)
+        ready: dict[str, Any] = finite(content, lost)
         ready["notes"] += [f"{place} is not a finite number" for place in lost]
         return ready
 
@@ -137,7 +137,7 @@ def load_saved(folder: pathlib.Path) -> Saved:
 def verdict_json(verdict: Verdict) -> dict[str, Any]:
     """Return a verdict as JSON-ready values, its status in a word."""
     fields = {key: value for key, value in dataclasses.asdict(verdict).items() if key != "details"}
-    result: dict[str, Any] = finite({**fields, "status": verdict.status, "details": dict(verdict.details)}, "", [])
+    result: dict[str, Any] = finite({**fields, "status": verdict.status, "details": dict(verdict.details)})
     return result
 
 
@@ -171,9 +171,7 @@ def _builder(evaluation: Evaluation) -> dict[str, Any]:
         **{split: dataclasses.asdict(figures) for split, figures in evaluation.barriers.items()},
         "bound": evaluation.bound,
         "unproven": list(evaluation.proof.gaps),
-        "conclusion": finite(
-            dataclasses.asdict(evaluation.conclusion), "", []
-        ),  # what is lost in it is noted elsewhere
+        "conclusion": finite(dataclasses.asdict(evaluation.conclusion)),  # what is lost in it is noted elsewhere
         "length": evaluation.length,
         "seconds": evaluation.seconds + (build or 0.0),
         "build_seconds": build,
@@ -183,19 +181,8 @@ def _builder(evaluation: Evaluation) -> dict[str, Any]:
         "basis": path.basis,
         "guarantees": kinds,
         "largest_deviation": worst,
-        "batch_norm": evaluation.batch_norm,
+        "correction": evaluation.correction,
+        "correction_options": dict(evaluation.correction_options),
         "alignment": path.alignment and {k: path.alignment.get(k) for k in ("aligner", "options", "deviation")},
         "options": dict(path.options),
     }
-
-
-def finite(value: Any, place: str, lost: list[str]) -> Any:
-    """Return JSON-ready values, None for what is not a finite number; its place is appended to `lost`."""
-    if isinstance(value, float) and not math.isfinite(value):
-        lost.append(place)
-        return None
-    if isinstance(value, Mapping):
-        return {str(key): finite(item, f"{place}.{key}".lstrip("."), lost) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item, f"{place}.{index}", lost) for index, item in enumerate(value)]
-    return value

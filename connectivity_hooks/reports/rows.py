@@ -7,47 +7,42 @@ import io
 import pathlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from typing import Any, get_args, get_type_hints
 
 from connectivity_hooks.checkpoints.atomic import atomic_text
 from connectivity_hooks.evaluation.evaluation import Evaluation
+from connectivity_hooks.evaluation.measurement import Measurement
+from connectivity_hooks.records import typed
 from connectivity_hooks.untrusted import read_text
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_NUMBERS = ("t", *(f"{name}{end}" for name in ("loss", "excess", "rise", "climb") for end in ("", "_interval")))
-_ERRORS = (*(f"{name}{end}" for name in ("error", "error_rise", "error_climb") for end in ("", "_interval")), "bend")
+
+_FLAGGED = "'"  # what a text that a spreadsheet would run is written behind
 
 
 @dataclass(frozen=True)
-class Row:
-    """One measurement of one builder's path; the columns of evaluation.csv."""
+class Row(Measurement):
+    """One measurement of one builder's path; see `COLUMNS` for evaluation.csv.
 
-    builder: str
-    t: float
-    split: str
-    loss: float
-    loss_interval: float
-    error: float | None
-    error_interval: float | None
-    excess: float
-    excess_interval: float
-    rise: float
-    rise_interval: float
-    error_rise: float | None
-    error_rise_interval: float | None
-    climb: float
-    climb_interval: float
-    error_climb: float | None
-    error_climb_interval: float | None
-    source: str
-    bend: float | None
-    guarantee: str
+    Attributes:
+        builder: Name of the builder.
+        guarantee: What was relied on where it was made.
+    """
+
+    builder: str = ""
+    guarantee: str = ""
+
+
+COLUMNS = ("builder", *(field.name for field in fields(Measurement)), "guarantee")
+_KINDS = get_type_hints(Row)
 
 
 def rows_of(evaluations: Mapping[str, Evaluation]) -> list[Row]:
     """Return the rows of several evaluations, in order of builder, split and t."""
     return [
-        Row(builder=name, guarantee=_guarantee(evaluation, point.t), **asdict(point))
+        Row(builder=name, guarantee=path.guarantee_at(point.t), **asdict(point))
         for name, evaluation in evaluations.items()
+        for path in [evaluation.relied]
         for curve in evaluation.curves.values()
         for point in curve
     ]
@@ -55,7 +50,7 @@ def rows_of(evaluations: Mapping[str, Evaluation]) -> list[Row]:
 
 def write_rows(file: pathlib.Path, rows: Sequence[Row]) -> None:
     """Write the rows of evaluation.csv in one step."""
-    write_csv(file, [column.name for column in fields(Row)], [tuple(asdict(row).values()) for row in rows])
+    write_csv(file, COLUMNS, [[getattr(row, column) for column in COLUMNS] for row in rows])
 
 
 def write_csv(file: pathlib.Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -78,28 +73,27 @@ def read_rows(file: pathlib.Path) -> list[Row]:
     text = read_text(file, "a table of measurements")
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     columns = next(lines, [])
-    if columns != [column.name for column in fields(Row)]:
-        raise ValueError(f"expected the columns {', '.join(column.name for column in fields(Row))}")
+    if columns != list(COLUMNS):
+        raise ValueError(f"expected the columns {', '.join(COLUMNS)}")
     return [_row(dict(zip(columns, line, strict=True))) for line in lines]
 
 
 def _row(record: Mapping[str, str]) -> Row:
-    text = {name: record[name].removeprefix("'") for name in ("builder", "split", "source", "guarantee")}
-    numbers = {name: float(record[name]) for name in _NUMBERS}
-    errors = {name: float(record[name]) if record[name] else None for name in _ERRORS}
-    if not 0 <= numbers["t"] <= 1:
-        raise ValueError(f"expected t in [0, 1], found {numbers['t']}")
-    return Row(**text, **numbers, **errors)  # type: ignore[arg-type]
+    row: Row = typed(Row, {name: _value(text, _KINDS[name]) for name, text in record.items()})
+    if not 0 <= row.t <= 1:
+        raise ValueError(f"expected t in [0, 1], found {row.t}")
+    return row
+
+
+def _value(text: str, kind: Any) -> float | str | None:
+    """Return a cell as what its column holds: a number, nothing, or text."""
+    if kind is float or float in get_args(kind):
+        return None if text == "" and kind is not float else float(text)
+    return text.removeprefix(_FLAGGED)
 
 
 def cell(value: object) -> object:
     """Return a value as written to a CSV file; text that a spreadsheet would run as a formula is quoted."""
     if isinstance(value, str) and value.startswith(_FORMULA):
-        return "'" + value
+        return _FLAGGED + value
     return repr(value) if isinstance(value, float) else value
-
-
-def _guarantee(evaluation: Evaluation, t: float) -> str:
-    if evaluation.path.basis == "bezier":
-        return evaluation.guarantees[0]
-    return evaluation.guarantees[min(evaluation.path.segment(t)[0], len(evaluation.guarantees) - 1)]

@@ -7,7 +7,7 @@ import os
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -16,10 +16,12 @@ from connectivity_hooks.connecting.pair import Pair, load_pair
 from connectivity_hooks.connecting.subject import data_digest, subject
 from connectivity_hooks.contracts.aligner import Aligner
 from connectivity_hooks.contracts.builder import Builder
-from connectivity_hooks.evaluation.batch_norm import Reestimation, has_batch_norm
+from connectivity_hooks.contracts.correction import Correction
 from connectivity_hooks.evaluation.buffers import buffer_notes
-from connectivity_hooks.evaluation.evaluate import Measuring, evaluate
-from connectivity_hooks.evaluation.passes import BatchNorm
+from connectivity_hooks.evaluation.evaluate import evaluate
+from connectivity_hooks.evaluation.measuring import Measuring, make_correction
+from connectivity_hooks.evaluation.model_on_path import Corrected, ModelOnPath
+from connectivity_hooks.evaluation.running_statistics import tracked_norms
 from connectivity_hooks.paths import Path
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.registry import registry
@@ -46,7 +48,7 @@ class Connecting:
             "options": self.builder.used_options(),
             "aligner": aligner.name if aligner else None,
             "aligner_options": aligner.used_options() if aligner else {},
-            **asdict(self.measuring),
+            **self.measuring.describe(),
         }
 
 
@@ -61,7 +63,8 @@ def stability_of(
     align_options: Mapping[str, object] | None = None,
     points: int = 25,
     refine: int = 4,
-    batch_norm: BatchNorm = "stored",
+    correct: str | Correction | None = None,
+    correct_options: Mapping[str, object] | None = None,
     keep: str | os.PathLike[str] | None = None,
     seed: int = 0,
     progress: Progress = SILENT,
@@ -82,9 +85,10 @@ def stability_of(
         options: The builder's options by name.
         align: Name of an aligner.
         align_options: Its options by name.
-        points: See `evaluate`; so are `refine` and `batch_norm`.
+        points: See `evaluate`; so are `refine`, `correct` and `correct_options`.
         refine: Rounds of refinement.
-        batch_norm: ``stored`` or ``re-estimated``.
+        correct: Name of a correction.
+        correct_options: Its options by name.
         keep: Folder where every finished pair and every t of the one in work are kept, and found again.
         seed: Seed of every random choice.
         progress: Shows how far it is.
@@ -95,9 +99,10 @@ def stability_of(
     """
     make = make_builder(builder, options, seed=seed, progress=progress)
     aligner = None if align is None else make_aligner(align, align_options, seed=seed, progress=progress)
+    correction = make_correction(correct, correct_options, seed=seed, progress=progress)
     found = find(folder, [k] if isinstance(k, int) else k)
     inspect(found, task)
-    how = Connecting(make, aligner, Measuring(points, refine, batch_norm))
+    how = Connecting(make, aligner, Measuring(points, refine, correction))
     return analyse(found, task, how, None if keep is None else Kept(pathlib.Path(keep), progress), progress)
 
 
@@ -108,14 +113,14 @@ def analyse(
     started = time.perf_counter()
     pairs, data = twins(found), data_digest(task)
     model, connections = task.structure(), []
-    notes = _on_batch_norm(model, how.measuring)
-    fresh = how.measuring.batch_norm != "stored"
-    left = Reestimation(model, task.train, task.batch_size).left if fresh else ()
+    notes, left = _on_batch_norm(model, how.measuring), None
     for number, twin in enumerate(pairs, start=1):
         progress.say(f"{twin} ({number} of {len(pairs)})")
         pair = load_pair(*twin.files, task)
         notes += [f"k = {twin.step}: {note}" for note in pair.notes]
-        notes += buffer_notes(model, Path.from_points([pair.a, pair.b]), left)
+        line = Path.from_points([pair.a, pair.b])
+        left = _left(line, task, how.measuring.correct) if left is None else left
+        notes += buffer_notes(model, line, left)
         connections.append(_connect(twin, pair, task, how, data, kept, progress))
     seconds = time.perf_counter() - started
     guessing = {split.name: guess(task.loss, split) for split in task.splits()}
@@ -128,8 +133,8 @@ def _connect(
 ) -> Connection:
     """Measure one pair of copies, or find it measured before."""
     digests = [end.sha256 for end in pair.end_points]
-    what = subject(digests, how.builder, how.aligner, task, how.measuring.batch_norm, data)
-    whole = {**what, "measuring": asdict(how.measuring)}
+    what = subject(digests, how.builder, how.aligner, task, how.measuring.correct, data)
+    whole = {**what, "measuring": how.measuring.describe()}
     known = kept.known(twin, whole) if kept else None
     if known is not None:
         return known
@@ -145,8 +150,13 @@ def _connect(
     return connection
 
 
+def _left(line: Path, task: Task, correction: Correction | None) -> Sequence[str]:
+    """Return the modules that a correction cannot correct, which are the same for every pair."""
+    return () if correction is None else Corrected(ModelOnPath(line, task), correction).left
+
+
 def _on_batch_norm(model: nn.Module, how: Measuring) -> list[str]:
-    if how.batch_norm != "stored" or not has_batch_norm(model):
+    if how.correct is not None or not tracked_norms(model):
         return []
     return [
         "the networks have batch norm: with stored statistics a barrier holds what averaging does to them too; compare "

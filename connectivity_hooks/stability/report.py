@@ -12,9 +12,10 @@ from connectivity_hooks.checkpoints.atomic import atomic_text, make_folder
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation.barriers import Barriers
 from connectivity_hooks.evaluation.measurement import Measurement
+from connectivity_hooks.json_values import finite
 from connectivity_hooks.reports.html import page, shown_from
 from connectivity_hooks.reports.plots import as_svg
-from connectivity_hooks.reports.report import environment, finite
+from connectivity_hooks.reports.report import environment
 from connectivity_hooks.reports.rows import write_csv
 from connectivity_hooks.reports.tables import aligned
 from connectivity_hooks.stability.barrier_of_pairs import Instability, Spread
@@ -63,7 +64,7 @@ def content_of(found: Stability) -> dict[str, Any]:
         "notes": list(found.notes),
         "environment": environment(),
     }
-    ready: dict[str, Any] = finite(content, "", lost)
+    ready: dict[str, Any] = finite(content, lost)
     ready["notes"] += [f"{place} is not a finite number" for place in lost]
     return ready
 

@@ -12,5 +12,6 @@ from connectivity_hooks.testing.adapters import AdapterSuite
 from connectivity_hooks.testing.aligners import AlignerSuite
 from connectivity_hooks.testing.builders import BuilderSuite
 from connectivity_hooks.testing.conditions import ConditionSuite
+from connectivity_hooks.testing.corrections import CorrectionSuite
 
-__all__ = ["AdapterSuite", "AlignerSuite", "BuilderSuite", "ConditionSuite"]
+__all__ = ["AdapterSuite", "AlignerSuite", "BuilderSuite", "ConditionSuite", "CorrectionSuite"]

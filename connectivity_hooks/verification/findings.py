@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["weights", "end", "constant", "convex", "measured", "loss"]
@@ -34,14 +34,16 @@ class Verification:
 
     Attributes:
         findings: Claims that do not hold; none means the file is what it says.
-        bound: For each split the largest mean loss at the path's points, which bounds the loss of the whole path; None
+        bound: For each split the largest mean loss at the path's knots, which bounds the loss of the whole path; None
             where a segment is only measured, or a claim does not hold.
-        largest: For each split the largest mean loss at the path's points, and the point it is at.
+        largest: For each split the largest mean loss at the path's knots (all points of a polyline), and which it is.
         excess: Largest relative excess of an interior point over the larger end of its segment, on the samples looked
             at.
         deviation: Largest relative deviation of an output from what its segment's guarantee says, on them.
         segments: How many segments have each guarantee.
         ends: How the ends were checked, in words.
+        task: Model, data and loss that losses and bound are of, see `Task.describe`.
+        notes: How a report beside the file differs from that.
     """
 
     findings: tuple[Finding, ...]
@@ -51,6 +53,8 @@ class Verification:
     deviation: float
     segments: Mapping[str, int]
     ends: str
+    task: Mapping[str, object] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -62,10 +66,18 @@ class Verification:
         largest = {name: {"loss": loss, "point": point} for name, (loss, point) in self.largest.items()}
         return {**dataclasses.asdict(self), "largest": largest, "holds": self.holds}
 
+    def _subject(self) -> str:
+        """Say what losses and bound are of: they are no claim of the file's, which names no data."""
+        samples = self.task.get("samples")
+        counted = samples.items() if isinstance(samples, Mapping) else ()
+        sizes = " and ".join(f"{count} {name}" for name, count in counted)
+        data = self.task.get("data") or "the data given"
+        return f"losses are of {sizes} samples of {data} under {self.task.get('loss')}; the file itself names no data"
+
     def sentences(self) -> tuple[str, ...]:
         """Say the outcome in words."""
         counts = ", ".join(f"{count} {guarantee}" for guarantee, count in self.segments.items() if count)
-        lines = [f"segments: {counts}; ends: {self.ends}"]
+        lines = [self._subject(), *self.notes, f"segments: {counts}; ends: {self.ends}"]
         for name, (loss, point) in self.largest.items():
             proven = f"; the {name} loss is at most that for every t" if self.bound[name] is not None else ""
             lines.append(f"largest {name} loss at a point: {loss:.6g} (point {point}){proven}")

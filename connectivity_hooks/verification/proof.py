@@ -5,7 +5,7 @@ The bound is the largest loss of the path's points. It holds for every t when
 2. outputs inside the segments are what the guarantees imply, up to rounding (a check of that reading on real inputs);
 3. the loss is convex in the outputs, and no sample's measured loss lies above the line between its values at the ends
    of its segment: a loss that was declared convex and is seen not to be proves nothing;
-4. the weights are the path's own at every t: no statistics are measured anew;
+4. the weights are the path's own wherever something is guaranteed: no correction changes them;
 5. all of it was computed in a type in which rounding is small beside the figures.
 Whoever says that the ends are two given checkpoints has compared them with these, bit for bit, or as functions.
 """
@@ -29,9 +29,11 @@ class Proof:
 
     Attributes:
         gaps: What is missing, in words, the weightiest first; empty where the bound is proven.
+        voided: Whether a correction voids every guarantee.
     """
 
     gaps: tuple[str, ...]
+    voided: bool = False
 
     @property
     def holds(self) -> bool:
@@ -61,7 +63,7 @@ def prove(
     untrue: Sequence[str],
     seen: Sequence[Seen],
     dtype: torch.dtype,
-    stored_statistics: bool = True,
+    voided_by: str | None = None,
 ) -> Proof:
     """Apply the rule.
 
@@ -71,11 +73,11 @@ def prove(
         untrue: Guarantees that a check refuted, or why they could not be checked, in words.
         seen: Everything that was measured.
         dtype: Type of the forward passes.
-        stored_statistics: Whether batch norm ran with the path's own statistics.
+        voided_by: Name of the correction that changed the weights at every t, if one did.
     """
     gaps = []
-    if not stored_statistics:
-        gaps.append("batch-norm statistics were measured anew at every t, and belong to no guarantee")
+    if voided_by is not None:
+        gaps.append(f"the weights were corrected at every t ({voided_by}), and no guarantee is about them")
     open_segments = path.guarantees.count(MEASURED)
     if open_segments:
         gaps.append(f"{open_segments} of {len(path.guarantees)} segments are only measured")
@@ -85,7 +87,7 @@ def prove(
     gaps += [f"the loss is not finite {point.where}" for point in seen if not math.isfinite(point.loss)][:1]
     if dtype not in PRECISE:
         gaps.append(f"computed in {str(dtype).removeprefix('torch.')}, where rounding hides faults; use float32")
-    return Proof(tuple(gaps))
+    return Proof(tuple(gaps), voided_by is not None)
 
 
 def not_convex(loss: Loss, seen: Sequence[Seen]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -26,14 +26,17 @@ from connectivity_hooks.verification.convexity import between
 from connectivity_hooks.verification.ends import EndsFound, compare_ends
 from connectivity_hooks.verification.findings import Finding, Kind, Verification
 from connectivity_hooks.verification.guarantees import segment_faults
+from connectivity_hooks.verification.outputs import outputs_of
 from connectivity_hooks.verification.proof import Seen, not_convex
 from connectivity_hooks.verification.reading import mixed, reading_fault
+from connectivity_hooks.verification.recorded_task import differences
 from connectivity_hooks.verification.rounding import PRECISE, outputs_tolerance, relative_deviation
 
 _HELD = 1 << 30
 """Bytes of outputs held of one point and split, so that convex segments are looked at on every sample."""
 
 _SHARES = (0.25, 0.5, 0.75)
+"""Of a convex segment, on every sample: outputs are interpolated, so that none of these costs a pass."""
 
 _PROBED = 512
 """Samples whose outputs are computed inside every segment: a batch or two, for one segment costs several passes."""
@@ -50,7 +53,8 @@ def verify(
 ) -> Verification:
     """Check every claim of a path file.
 
-    Of each segment: which weights move; that along a ``constant`` one no changed weight can reach an output; that along
+    A bound is about the task's data and loss; a report beside the file that is of others is pointed out. Of each
+    segment: which weights move; that along a ``constant`` one no changed weight can reach an output; that along
     a ``convex`` one only the output layer moves; that outputs inside it are what this implies, at random t; that the
     loss there is not above the line between its ends, as a convex one cannot be. Of each point: that its weights are
     finite and fit the model, and its loss on every split. Of the ends, if the checkpoints are given: digests, and
@@ -74,7 +78,9 @@ def verify(
         coarse = str(task.dtype).removeprefix("torch.")
         raise UsageError(f"verify: {coarse} cannot tell a fault from rounding; use float32 or float64")
     path = Path.load(file)
-    return _Verifier(path, task, [read(pathlib.Path(end)) for end in checkpoints], interior, seed).run(progress)
+    ends = [read(pathlib.Path(end)) for end in checkpoints]
+    notes = differences(pathlib.Path(file), path, task.describe())
+    return replace(_Verifier(path, task, ends, interior, seed).run(progress), notes=notes)
 
 
 @dataclass
@@ -109,10 +115,11 @@ class _Verifier:
         self._check_reading("weights between both ends", mixed(self.path.start, self.path.end), self.task.splits())
         largest: dict[str, tuple[float, int]] = {}
         before: Weights | None = None
-        for index, point in enumerate(progress.track(self.path.points(), "verifying points", len(self.path.edits) + 1)):
+        self._check_weights()
+        for index, point in enumerate(progress.track(self.path.at_knots(), "verifying points", len(self.path.knots))):
             earlier, self.held = self.held, {}
             self._measure(index, point, largest)
-            if before is not None and self.path.basis == "polyline":
+            if before is not None:
                 self._check_segment(index - 1, before, point)
                 self._check_convexity(index - 1, earlier)
             before = point
@@ -124,6 +131,7 @@ class _Verifier:
             self.deviation,
             {kind: self.path.guarantees.count(kind) for kind in (CONSTANT, CONVEX, MEASURED)},
             ends.words,
+            self.task.describe(),
         )
 
     def _say(self, kind: Kind, where: str, reason: str) -> None:
@@ -146,14 +154,18 @@ class _Verifier:
         self.findings += found.findings
         return found
 
+    def _check_weights(self) -> None:
+        """Look at every point, control points that are not on the path among them."""
+        for index, point in enumerate(self.path.points()):
+            for name, tensor in point.items():
+                finite = not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+                if not finite and not is_constant(self.constants, name, tensor):
+                    self._say("weights", f"point {index}, {name}", "holds NaN or Inf")
+
     @torch.no_grad()
     def _measure(self, index: int, point: Weights, largest: dict[str, tuple[float, int]]) -> None:
-        for name, tensor in point.items():
-            finite = not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
-            if not finite and not is_constant(self.constants, name, tensor):
-                self._say("weights", f"point {index}, {name}", "holds NaN or Inf")
         self._write(point)
-        at_end = index in (0, len(self.path.edits))
+        at_end = index in (0, len(self.path.guarantees))
         if at_end:
             self._require_faithful(point, last=index > 0)
         self._check_reading(f"point {index}", None, (self.probed,))
@@ -259,11 +271,9 @@ class _Verifier:
             for name, tensor in before.items()
         }
 
-    @torch.no_grad()
     def _outputs(self, weights: Weights) -> Tensor:
         self._write(weights)
-        batches = self.probed.batches(self.task.batch_size)
-        return torch.cat([self.task.forward(self.model, inputs) for inputs, _ in batches]).double()
+        return outputs_of(self.model, self.task, self.probed).double()
 
     def _mean(self, outputs: Tensor) -> float:
         targets = self.probed.targets().to(outputs.device)

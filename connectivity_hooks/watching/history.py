@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from connectivity_hooks.contracts.condition import Verdict
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.json_values import finite
 from connectivity_hooks.reports.rows import cell
 from connectivity_hooks.untrusted import guarded, open_regular, parse_json
 from connectivity_hooks.watching.schedule import Clock
@@ -94,7 +95,7 @@ def row_of(verdict: Verdict, clock: Clock, weights: str) -> Row:
         verdict.threshold,
         verdict.unit,
         verdict.reason,
-        {name: _finite(value) for name, value in verdict.details.items()},
+        {name: finite(value) for name, value in verdict.details.items()},
     )
 
 
@@ -193,7 +194,3 @@ def csv_lines(rows: Iterable[Row]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([cell(getattr(row, name)) for name in COLUMNS] for row in rows)
     return text.getvalue()
-
-
-def _finite(value: float | int | str | None) -> float | int | str | None:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -12,7 +12,7 @@ class Linear(Builder):
 
     The path that linear mode connectivity is about (Frankle et al. 2020, arXiv 1912.05671): low loss along it means
     that the two checkpoints can be averaged. Nothing is proven between its measured points. Batch-norm statistics are
-    interpolated like every other tensor; networks with batch norm often need ``--batch-norm re-estimated``.
+    interpolated like every other tensor; networks with batch norm often need ``--correct batch-norm``.
     Costs nothing to build and two models to store.
     """
 

@@ -79,19 +79,18 @@ def test_conditions_of_both_ends_come_into_the_report(run, ends):
 
 def test_batch_norm_can_be_re_estimated(run, ends):
     stored, fresh = (
-        json.loads(run(*ends, "--json", "--batch-norm", how)[1])["builders"]["linear"]
-        for how in ("stored", "re-estimated")
+        json.loads(run(*ends, "--json", "--correct", how)[1])["builders"]["linear"] for how in ("none", "batch-norm")
     )
-    assert fresh["batch_norm"] == "re-estimated"
+    assert fresh["correction"] == "batch-norm"
     assert fresh["train"]["loss_max"] != stored["train"]["loss_max"]
 
 
 def test_batch_norm_is_re_estimated_with_any_batch_size(run, ends):
     status, out, _ = run(
-        *ends, "--json", "--batch-norm", "re-estimated", "--batch-size", "1", "--points", "2", "--refine", "0"
+        *ends, "--json", "--correct", "batch-norm", "--batch-size", "1", "--points", "2", "--refine", "0"
     )
     assert status == 0
-    assert json.loads(out)["builders"]["linear"]["batch_norm"] == "re-estimated"
+    assert json.loads(out)["builders"]["linear"]["correction"] == "batch-norm"
 
 
 def test_identical_ends_have_no_barrier_and_a_valid_report(run, ends, workspace, tmp_path):

@@ -153,7 +153,7 @@ def test_bad_copies_are_refused_in_one_line_and_nothing_is_written(run, words, r
         (["--builder", "liner"], "did you mean 'linear'"),
         (["--k", "7"], "has no k = 7; there are 0, 10, 30"),
         (["--align", "nothing"], "nothing"),
-        (["--batch-norm", "both"], "both"),
+        (["--correct", "both"], "both"),
         (["--certified.effort", "quick"], "certified is not used"),
     ],
 )

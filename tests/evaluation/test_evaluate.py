@@ -207,7 +207,7 @@ def test_a_loss_that_overflows_is_an_infinite_barrier(setting):
 def test_evaluation_leaves_path_inputs_and_global_random_state_alone(setting):
     points = [setting.weights(1), setting.weights(2)]
     before, state = copy.deepcopy(points), torch.get_rng_state()
-    evaluate(Path.from_points(points), setting.task, batch_norm="re-estimated")
+    evaluate(Path.from_points(points), setting.task, correct="batch-norm")
     assert torch.equal(torch.get_rng_state(), state)
     for old, new in zip(before, points, strict=True):
         assert all(torch.equal(old[name], new[name]) for name in old)
@@ -215,7 +215,7 @@ def test_evaluation_leaves_path_inputs_and_global_random_state_alone(setting):
 
 def test_re_estimated_batch_norm_agrees_with_averages_over_the_batches(setting):
     a, b = setting.weights(1), setting.weights(2)
-    evaluation = evaluate(Path.from_points([a, b]), setting.task, points=3, refine=0, batch_norm="re-estimated")
+    evaluation = evaluate(Path.from_points([a, b]), setting.task, points=3, refine=0, correct="batch-norm")
     middle = between(a, b, 0.5)
     hidden = setting.x[:110].double() @ middle["0.weight"].T + middle["0.bias"]
     drawn = torch.randperm(110, generator=torch.Generator().manual_seed(0))
@@ -224,12 +224,13 @@ def test_re_estimated_batch_norm_agrees_with_averages_over_the_batches(setting):
     middle["1.running_var"] = torch.stack([batch.var(0) for batch in batches]).mean(0)
     losses, _ = reference(setting, middle)
     assert evaluation.curves["train"][1].loss == pytest.approx(losses.mean().item(), rel=1e-5)
-    assert evaluation.batch_norm == "re-estimated"
+    assert evaluation.correction == "batch-norm"
+    assert evaluation.correction_options == {"samples": 16384, "seed": 0}
 
 
 def test_re_estimated_batch_norm_voids_every_guarantee(setting):
     _, path = convex_path(setting)
-    evaluation = evaluate(path, setting.task, batch_norm="re-estimated")
+    evaluation = evaluate(path, setting.task, correct="batch-norm")
     assert evaluation.bound["train"] is None
     assert {point.source for point in evaluation.curves["train"]} == {"forward"}
 

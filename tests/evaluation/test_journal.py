@@ -175,7 +175,7 @@ def test_any_change_of_the_data_or_of_the_code_is_another_subject(tmp_path):
         np.savez(tmp_path / "d.npz", x_train=inputs.numpy(), y_train=y.numpy(), x_test=x.numpy(), y_test=y.numpy())
         task = ch.make_task(model=f"{file}:make", data=str(tmp_path / "d.npz"))
         builder = make_builder("linear", None, seed=0, progress=SILENT)
-        return subject(["a", "b"], builder, None, task, "stored", data_digest(task))
+        return subject(["a", "b"], builder, None, task, None, data_digest(task))
 
     before, changed = named(x), x.clone()
     changed[321, 2] += 1

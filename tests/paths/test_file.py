@@ -226,7 +226,7 @@ def test_a_curve_of_a_degree_that_cannot_be_computed_is_refused(tmp_path):
     save_file(
         tensors, tmp_path / "p.safetensors", {**metadata, "positions": json.dumps([i / 1200 for i in range(1201)])}
     )
-    with pytest.raises(InputError, match="Bezier curve has at most 1001"):
+    with pytest.raises(InputError, match="bezier path has at most 1001"):
         Path.load(tmp_path / "p.safetensors")
 
 

@@ -1,9 +1,12 @@
 """The built-in methods pass the suites that strangers' methods pass."""
 
 import pytest
+import torch
 
+from connectivity_hooks.contracts import Prepared
 from connectivity_hooks.registry import registry
-from connectivity_hooks.testing import AdapterSuite, BuilderSuite, ConditionSuite
+from connectivity_hooks.testing import AdapterSuite, BuilderSuite, ConditionSuite, CorrectionSuite
+from connectivity_hooks_corrections.batch_norm import BatchNorm
 from connectivity_hooks_curves.linear import Linear
 from connectivity_hooks_theorem.certified.builder import Certified
 from connectivity_hooks_theorem.conditions.dropout_stability import DropoutStability
@@ -16,6 +19,10 @@ from connectivity_hooks_timm.adapter import TimmAdapter
 
 class TestLinear(BuilderSuite):
     builder = Linear
+
+
+class TestBatchNorm(CorrectionSuite):
+    correction = BatchNorm
 
 
 class TestSeparability(ConditionSuite):
@@ -81,3 +88,54 @@ def test_the_suite_catches_a_builder_that_moves_an_end():
     suite = type("Suite", (BuilderSuite,), {"builder": Moving})()
     with pytest.raises(AssertionError, match=r"head\.bias differs at t = 0"):
         suite.test_the_path_keeps_its_ends_bit_for_bit()
+
+
+def suite_of(apply, **attributes):
+    """Return the suite of a correction that does `apply(model, t)`."""
+
+    class Does(Prepared):
+        def __init__(self, moving):
+            self.model = moving.model
+
+        def apply(self, t):
+            apply(self.model, t)
+
+    class Made(BatchNorm):
+        """A correction."""
+
+        def prepare(self, moving):
+            return Does(moving)
+
+    correction = type("Made", (Made,), {"__doc__": Made.__doc__, **attributes})
+    return type("Suite", (CorrectionSuite,), {"correction": correction})()
+
+
+def test_the_suite_catches_a_correction_that_leaves_a_hook():
+    suite = suite_of(lambda model, t: model.norm.register_forward_hook(print))
+    with pytest.raises(AssertionError, match="flags, hooks or attributes changed"):
+        suite.test_nothing_is_left_behind()
+
+
+def test_the_suite_catches_a_correction_that_leaves_a_module_in_training():
+    suite = suite_of(lambda model, t: model.norm.train())
+    with pytest.raises(AssertionError, match="flags, hooks or attributes changed"):
+        suite.test_nothing_is_left_behind()
+
+
+def test_the_suite_catches_a_correction_that_asks_the_global_generator():
+    suite = suite_of(lambda model, t: model.head.bias.data.add_(torch.rand(3)))
+    with pytest.raises(AssertionError, match="depends on what was corrected before"):
+        suite.test_one_seed_gives_one_answer_at_each_t()
+    with pytest.raises(AssertionError, match="torch's generator changed"):
+        suite.test_nothing_is_left_behind()
+
+
+def test_the_suite_catches_a_correction_that_counts():
+    suite = suite_of(lambda model, t: model.norm.num_batches_tracked.add_(1))
+    with pytest.raises(AssertionError, match=r"num_batches_tracked is an integer and changed at t = 0\.0"):
+        suite.test_names_shapes_and_types_are_kept()
+
+
+def test_the_core_keeps_the_ends_of_a_correction_that_says_so():
+    suite = suite_of(lambda model, t: model.head.bias.data.add_(1), everywhere=False)
+    suite.test_ends_are_kept_or_it_is_said()

@@ -49,7 +49,6 @@ def evaluation(builder="linear", top=1.0, errors=True, splits=("train", "test"),
     return Evaluation(
         path=replace(path, builder=builder, options={"seed": 0}),
         task={"model": "m", "data": "d", "samples": dict.fromkeys(splits, 10)},
-        batch_norm="stored",
         curves=curves,
         barriers={name: barriers(curve, arc) for name, curve in curves.items()},
         length=1.4,
@@ -124,6 +123,17 @@ def test_what_is_not_finite_is_null_and_named_and_the_json_is_strict(tmp_path):
     assert content.content["builders"]["linear"]["train"]["loss_max"] is None
     assert any("loss_max is not a finite number" in note for note in content.content["notes"])
     assert "<svg" in html
+
+
+def test_the_correction_is_named_in_words_in_the_table_and_for_programs(tmp_path):
+    corrected = replace(evaluation(), correction="batch-norm", correction_options={"samples": 64, "seed": 1})
+    content, html = saved(tmp_path, Report.of([corrected], checkpoints=ENDS))
+    kept = content.content["builders"]["linear"]
+    assert (kept["correction"], kept["correction_options"]) == ("batch-norm", {"samples": 64, "seed": 1})
+    assert Page(html).words.count("batch-norm") == 2
+    plain, html = saved(tmp_path, Report.of([evaluation()], checkpoints=ENDS))
+    assert plain.content["builders"]["linear"]["correction"] == "none"
+    assert "corrected" not in Page(html).words
 
 
 @pytest.mark.parametrize("kind", [{"errors": False}, {"splits": ("train",)}, {"top": 0.0}])

@@ -92,8 +92,8 @@ def test_copies_that_part_later_end_nearer_to_each_other(training, finished):
 
 def test_batch_norm_can_be_re_estimated_and_stored_statistics_are_pointed_out(training, finished):
     stored, anew = (
-        ch.stability_of(finished, training.task, k=0, points=3, refine=0, batch_norm=kind)
-        for kind in ("stored", "re-estimated")
+        ch.stability_of(finished, training.task, k=0, points=3, refine=0, correct=kind)
+        for kind in ("none", "batch-norm")
     )
     assert any("batch norm" in note for note in stored.notes)
     assert not anew.notes
@@ -123,7 +123,7 @@ def bfloat16(place):
 
 def test_what_was_done_to_a_checkpoint_is_noted_once(training, runs):
     bfloat16(runs / "k_00000040")
-    found = ch.stability_of(runs, training.task, points=2, refine=0, batch_norm="re-estimated")
+    found = ch.stability_of(runs, training.task, points=2, refine=0, correct="batch-norm")
     assert found.notes == ("k = 40: seed_1.safetensors: stored as bfloat16, the path is in float32",)
 
 
@@ -143,11 +143,11 @@ def test_finished_pairs_are_found_again_and_only_new_ones_are_measured(training,
     assert len(measured) == 6
     ch.stability_of(finished, training.task, **{**how, "points": 4})
     assert len(measured) == 12
-    ch.stability_of(finished, training.task, batch_norm="re-estimated", **how)
+    ch.stability_of(finished, training.task, correct="batch-norm", **how)
     assert len(measured) == 18
     kept = next((tmp_path / "kept").glob("*.json"))
     kept.write_text(kept.read_text(encoding="utf-8")[:100])
-    ch.stability_of(finished, training.task, batch_norm="re-estimated", **how)
+    ch.stability_of(finished, training.task, correct="batch-norm", **how)
     assert len(measured) == 19
 
 

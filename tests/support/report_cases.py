@@ -231,7 +231,7 @@ def normed_classifier():
 
 def batch_norm():
     ends = [trained(normed_classifier, seed) for seed in (1, 2)]
-    return [line(ends, blob_task(normed_classifier), batch_norm="re-estimated")]
+    return [line(ends, blob_task(normed_classifier), correct="batch-norm")]
 
 
 def several_builders():

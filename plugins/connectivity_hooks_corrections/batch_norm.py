@@ -5,14 +5,18 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
-from torch.nn.modules.lazy import LazyModuleMixin
 
+from connectivity_hooks.contracts import Correction, Prepared, option
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.tasks.split import CachedSplit, Split, draw
+from connectivity_hooks.evaluation import ModelOnPath, statistics_of, tracked_norms
+from connectivity_hooks.model.inputs import Inputs, concatenated, named_tensors, taken
+from connectivity_hooks.model.running import forward
+from connectivity_hooks.tasks import CachedSplit, Split
 
 SAMPLES = 16384
 """A mean over so many samples is within 1 % of a standard deviation; more would cost as much as the measurement."""
@@ -21,7 +25,32 @@ HELD = 1024**3
 """Bytes of inputs that are kept of a split that does not fit in memory, whose loader would else be read at every t."""
 
 
-class Reestimation:
+@dataclass(frozen=True)
+class Options:
+    """Options of `BatchNorm`."""
+
+    samples: int = option(SAMPLES, "Training samples that the statistics are measured on, at most.", ge=2)
+
+
+class BatchNorm(Correction):
+    """Statistics of batch norm measured anew at each t, ends included.
+
+    Averaged running statistics fit neither end of a path, so that networks with batch norm may seem unconnected that
+    are not. Here they are measured under the weights of each t, on training samples that are drawn once, in random
+    order. Instance norms that track statistics are measured likewise; networks without either are left as they are.
+    Costs a pass over the samples for each t.
+    """
+
+    name = "batch-norm"
+    Options = Options
+
+    def prepare(self, moving: ModelOnPath) -> Prepared:
+        """Draw the samples, and find the norms that can be measured."""
+        task = moving.task
+        return Reestimation(moving.model, task.train, task.batch_size, self.options.samples, self.seed)
+
+
+class Reestimation(Prepared):
     """Measures the running means and variances of a model's norms, on the same samples at every point of a path.
 
     The samples are drawn once from the whole split by an own generator, in random order, and cut into batches of
@@ -32,7 +61,7 @@ class Reestimation:
     what else keeps statistics is left as the path has it and named.
 
     Args:
-        model: The model, in evaluation mode; called with the weights it has to find out which subclasses qualify.
+        model: The model, in evaluation mode; run with the weights it has to find out which subclasses qualify.
         split: Where the samples are drawn.
         batch_size: Samples of a batch; two where it is less, and a little less where they do not divide.
         samples: How many are drawn at most.
@@ -48,7 +77,7 @@ class Reestimation:
     def __init__(self, model: nn.Module, split: Split, batch_size: int, samples: int = SAMPLES, seed: int = 0) -> None:
         self._model = model
         self._norms = tracked_norms(model)
-        self.left: tuple[str, ...] = ()
+        self.left = ()
         if not self._norms:
             return
         if len(split) < 2:
@@ -61,8 +90,8 @@ class Reestimation:
         self._norms = {name: norm for name, norm in self._norms.items() if name not in self.left}
 
     @torch.no_grad()
-    def apply(self) -> None:
-        """Write the statistics under the model's present weights into it."""
+    def apply(self, t: float = 0.0) -> None:
+        """Write the statistics under the model's present weights into it; they do not depend on `t` otherwise."""
         if not self._norms:
             return
         sums = {norm: _Sum(norm) for norm in self._norms.values()}
@@ -71,27 +100,27 @@ class Reestimation:
                 stack.enter_context(_measuring(norm))
                 stack.callback(norm.register_forward_hook(total.add).remove)
             for inputs in self._batches():
-                self._model(inputs)
+                forward(self._model, inputs)
         for total in sums.values():
             total.write()
 
     def _draw(self, split: Split, count: int, batch_size: int, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         if isinstance(split, CachedSplit):
-            self._inputs, rows = split.inputs, draw(len(split), count, seed)
+            self._inputs, rows = split.inputs, _drawn(len(split), count, seed)
         else:
             one = split.head(1).batches(1)
-            bytes_each = sum(inputs.numel() * inputs.element_size() for inputs, _ in one)
+            bytes_each = sum(tensor.nbytes for inputs, _ in one for _, tensor in named_tensors(inputs))
             count = max(2, min(count, HELD // max(1, bytes_each)))
-            self._inputs = torch.cat([inputs for inputs, _ in split.sample(count, seed).batches(count)])
+            self._inputs = concatenated([inputs for inputs, _ in split.sample(count, seed).batches(count)])
             rows = torch.arange(count)
         order = torch.randperm(count, generator=generator)
         number = max(1, min(-(-count // max(2, batch_size)), count // 2))
-        self._rows = [chosen.to(self._inputs.device) for chosen in rows[order].tensor_split(number)]
+        self._rows = list(rows[order].tensor_split(number))
 
-    def _batches(self) -> Iterator[Tensor]:
+    def _batches(self) -> Iterator[Inputs]:
         for rows in self._rows:
-            yield self._inputs[rows]
+            yield taken(self._inputs, rows)
 
     @torch.no_grad()
     def _unlike_batch_norm(self) -> tuple[str, ...]:
@@ -107,15 +136,20 @@ class Reestimation:
                 for name, norm in foreign.items():
                     hook = norm.register_forward_pre_hook(lambda norm, given, name=name: look(name, norm, given))
                     stack.callback(hook.remove)
-                self._model(next(self._batches()))
+                forward(self._model, next(self._batches()))
         return tuple(name for name, unlike in found.items() if unlike)
+
+
+def _drawn(size: int, count: int, seed: int) -> Tensor:
+    """Return the rows that `Split.sample` draws, of a split whose inputs are not to be copied."""
+    return torch.randperm(size, generator=torch.Generator().manual_seed(seed))[:count].sort().values
 
 
 class _Sum:
     """The sum of one norm's statistics over its calls; the stored ones are put back if it is never called."""
 
     def __init__(self, norm: _NormBase) -> None:
-        self._tensors = _statistics(norm)
+        self._tensors = statistics_of(norm)
         self._stored = [tensor.clone() for tensor in self._tensors]
         self._sums = [torch.zeros_like(tensor, dtype=torch.float64) for tensor in self._tensors]
         self._calls = 0
@@ -130,29 +164,11 @@ class _Sum:
             tensor.copy_(total / self._calls if self._calls else stored)
 
 
-def tracked_norms(model: nn.Module) -> dict[str, _NormBase]:
-    """Return the batch and instance norms that keep running statistics, by name."""
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, _NormBase) and not isinstance(module, LazyModuleMixin) and _statistics(module)
-    }
-
-
-def has_batch_norm(model: nn.Module) -> bool:
-    """Say whether any statistics of `model` could be re-estimated."""
-    return bool(tracked_norms(model))
-
-
-def _statistics(norm: _NormBase) -> list[Tensor]:
-    kept = (norm.running_mean, norm.running_var) if norm.track_running_stats else ()
-    return [tensor for tensor in kept if tensor is not None]
-
-
 @contextmanager
 def _measuring(norm: _NormBase) -> Iterator[None]:
     """Let a norm, and none of the modules in it, normalise by its batch and hold the statistics of that batch alone."""
     momentum, training = norm.momentum, norm.training
+    counted = None if norm.num_batches_tracked is None else norm.num_batches_tracked.clone()
     norm.reset_running_stats()
     norm.momentum, norm.training = 1.0, True
     if type(norm) is nn.SyncBatchNorm:  # each process measures for itself, and others may not be measuring at all
@@ -161,12 +177,14 @@ def _measuring(norm: _NormBase) -> Iterator[None]:
         yield
     finally:
         norm.momentum, norm.training = momentum, training
+        if counted is not None and norm.num_batches_tracked is not None:  # how long it was trained stays true
+            norm.num_batches_tracked.copy_(counted)
         vars(norm).pop("forward", None)
 
 
 def _normalises_by_its_batch(norm: _NormBase, x: Tensor) -> bool:
     """Say whether a norm in training mode ignores its running statistics, and keeps its input's mean."""
-    statistics, outputs = _statistics(norm), []
+    statistics, outputs = statistics_of(norm), []
     stored = [tensor.clone() for tensor in statistics]
     for mean, var in ((0.0, 1.0), (1.0, 4.0)):
         with _measuring(norm):

@@ -7,12 +7,13 @@ import torch
 from torch import nn
 
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.evaluation.batch_norm import Reestimation
 from connectivity_hooks.evaluation.buffers import buffer_notes
 from connectivity_hooks.evaluation.evaluate import evaluate
+from connectivity_hooks.evaluation.model_on_path import Corrected, ModelOnPath
 from connectivity_hooks.paths import Path
 from connectivity_hooks.tasks import CachedSplit, Task
 from connectivity_hooks.tasks.streamed import StreamedSplit
+from connectivity_hooks_corrections.batch_norm import BatchNorm, Options, Reestimation
 
 
 class Momentary(nn.BatchNorm1d):
@@ -233,7 +234,7 @@ def test_notes_come_with_the_evaluation():
         return model
 
     task = Task(make, CachedSplit("train", x, y), dtype=torch.float64)
-    evaluation = evaluate(Path.from_points(points(make())), task, points=3, refine=0, batch_norm="re-estimated")
+    evaluation = evaluate(Path.from_points(points(make())), task, points=3, refine=0, correct="batch-norm")
     assert any("1.running_mean" in note for note in evaluation.notes)
 
 
@@ -255,3 +256,71 @@ def test_a_table_that_a_module_keeps_of_its_weights_is_made_anew_at_each_t():
     for weights, measured in zip(ends, evaluation.curves["train"], strict=True):
         outputs = nn.functional.linear(x, 2 * weights["down.weight"], weights["down.bias"])
         assert measured.loss == pytest.approx(float(nn.functional.cross_entropy(outputs, y)), rel=1e-9)
+
+
+class Named(nn.Module):
+    """Takes its inputs by name, and returns a mapping."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = net()
+
+    def forward(self, x, scale):
+        return {"logits": self.body(x * scale), "other": x}
+
+
+class Counted(CachedSplit):
+    """Has as many samples as targets, whatever its inputs are."""
+
+    def __len__(self):
+        return len(self.targets())
+
+
+def test_models_of_named_inputs_are_measured_as_others_are():
+    x, _ = data()
+    plain, named = net(), Named().eval()
+    plain_split, scale = CachedSplit("train", 3 * x, torch.zeros(60)), torch.full((60, 1), 3.0, dtype=x.dtype)
+    Reestimation(plain, plain_split, 16).apply()
+    named_split = Counted("train", x, torch.zeros(60))
+    named_split.inputs = {"x": x, "scale": scale}
+    Reestimation(named, named_split, 16).apply()
+    torch.testing.assert_close(found(named.body), found(plain))
+
+
+def test_a_model_that_fails_while_statistics_are_measured_is_one_line_that_says_so():
+    class Fails(nn.Module):
+        """Takes whole batches alone."""
+
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(5)
+
+        def forward(self, x):
+            if len(x) == 15:
+                raise RuntimeError("no\nluck")
+            return self.norm(x)
+
+    task = Task(Fails, CachedSplit("train", *data()), dtype=torch.float64, batch_size=16)
+    path = Path.from_points(points(Fails().double()))
+    with pytest.raises(InputError, match=r"^correction batch-norm at t = 0\.5: RuntimeError: no luck$"):
+        Corrected(ModelOnPath(path, task), BatchNorm()).go(0.5)
+
+
+def test_how_long_a_norm_was_trained_stays_true():
+    model = net()
+    model[1].num_batches_tracked.fill_(77)
+    Reestimation(model, CachedSplit("train", *data()), 16).apply()
+    assert int(model[1].num_batches_tracked) == 77
+
+
+def test_the_correction_draws_as_many_samples_as_it_is_told_from_its_seed():
+    x, y = data(600)
+    task = Task(net, CachedSplit("train", x, y), dtype=torch.float64, batch_size=100)
+    path = Path.from_points(points(net()))
+    drawn = []
+    for seed, samples in ((0, 50), (0, 50), (1, 50), (0, 600)):
+        prepared = BatchNorm(Options(samples), seed=seed).prepare(ModelOnPath(path, task))
+        drawn.append(torch.cat(list(prepared._batches())))
+    assert [len(inputs) for inputs in drawn] == [50, 50, 50, 600]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])

@@ -1,0 +1,100 @@
+"""A module that moves along a path: its weights at any t, corrected where a correction is asked for."""
+
+from __future__ import annotations
+
+from connectivity_hooks.contracts.correction import Correction, Prepared
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.evaluation.spectral_norm import norms_inside, recompute, spectral_norms
+from connectivity_hooks.model.weights import Weights, assign, weights_of
+from connectivity_hooks.paths.path import MEASURED, Path
+from connectivity_hooks.paths.walk import Walk
+from connectivity_hooks.strangers import guarded_call
+from connectivity_hooks.structure.untouched import Attributes
+from connectivity_hooks.tasks.task import Task
+
+
+class ModelOnPath:
+    """One module of a task that takes the path's own weights at any t.
+
+    Memory: the path, the module, and copies of those tensors of the last point passed of which a block changed.
+
+    Attributes:
+        path: The path.
+        task: Made the module, and has the data.
+        model: The module, in evaluation mode.
+        weights: Its own tensors by name.
+    """
+
+    def __init__(self, path: Path, task: Task) -> None:
+        self.path, self.task = path, task
+        self.model = task.blank()
+        self.weights: Weights = weights_of(self.model)
+        self._attributes = Attributes(self.model)
+        self._walk = Walk(path.to(task.device, task.dtype))
+        self._spectral = spectral_norms(path.start)
+
+    def go(self, t: float) -> None:
+        """Give the module the weights at `t`: the path's own, and what has to be computed from them."""
+        self._attributes.put_back()  # tables that the module made of the weights before
+        self._walk.write(t, self.weights)
+        recompute(norms_inside(self.path, t, self._spectral), self.weights)
+
+    def require_own(self, doing: str) -> None:
+        """Refuse a module whose tensors were replaced: what is written at the next t would not reach it.
+
+        Args:
+            doing: What may have done it, as the first words of the message.
+
+        Raises:
+            InputError: One was; values are to be written into it.
+        """
+        for name, tensor in weights_of(self.model).items():
+            if name not in self.weights or tensor.data_ptr() != self.weights[name].data_ptr():
+                raise InputError(f"{doing}: {name} was replaced by another tensor; write into it, as with copy_")
+
+    def write(self, weights: Weights) -> None:
+        """Give the module weights of no t."""
+        self._attributes.put_back()
+        assign(self.weights, weights)
+
+
+class Corrected:
+    """A module on its path whose weights are corrected at each t.
+
+    Args:
+        moving: The module.
+        correction: What is done at each t; None leaves the path's own weights.
+
+    Attributes:
+        left: Names of modules that the correction cannot correct, see `Prepared`.
+        notes: What a person should know of it.
+
+    Raises:
+        InputError: The correction cannot be used with this model or these data, or its code fails.
+    """
+
+    def __init__(self, moving: ModelOnPath, correction: Correction | None) -> None:
+        self._moving, self._correction = moving, correction
+        self._prepared: Prepared | None = None
+        if correction is not None:
+            with guarded_call(f"correction {correction.name}: preparing"):
+                self._prepared = correction.prepare(moving)
+        self.left = tuple(self._prepared.left) if self._prepared else ()
+        self.notes = tuple(self._prepared.notes) if self._prepared else ()
+
+    def go(self, t: float) -> None:
+        """Give the module the corrected weights at `t`."""
+        self._moving.go(t)
+        if self._correction is not None and self._prepared is not None and self.corrects(t):
+            doing = f"correction {self._correction.name} at t = {t:g}"
+            with guarded_call(doing):
+                self._prepared.apply(t)
+            self._moving.require_own(doing)
+
+    def corrects(self, t: float) -> bool:
+        """Say whether the weights at `t` are corrected, see `Correction.everywhere`."""
+        if self._correction is None or self._correction.everywhere:
+            return self._correction is not None
+        path, (segment, share) = self._moving.path, self._moving.path.segment(t)
+        beside = path.guarantees[max(0, segment - (share == 0)) : segment + 1]
+        return 0 < t < 1 and set(beside) == {MEASURED}

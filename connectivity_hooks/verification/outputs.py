@@ -1,0 +1,31 @@
+"""The outputs of a model under the weights it has, on all samples of a split."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from connectivity_hooks.model.inputs import placed
+from connectivity_hooks.strangers import Pass, guarded_call
+from connectivity_hooks.tasks.split import Split
+from connectivity_hooks.tasks.task import Task
+
+
+@torch.no_grad()
+def outputs_of(model: nn.Module, task: Task, samples: Split) -> Tensor:
+    """Return the outputs (N, …) of N samples, floating inputs in the task's type.
+
+    Args:
+        model: The module, made by the task.
+        task: Says how the module is run, and on how many samples at a time.
+        samples: N samples.
+
+    Raises:
+        InputError: The model fails, in one line that names it and the shape of the batch.
+    """
+    found = []
+    for given, _ in samples.batches(task.batch_size):
+        inputs = placed(given, dtype=task.dtype)
+        with guarded_call(Pass(model, inputs)):
+            found.append(task.forward(model, inputs))
+    return torch.cat(found)

@@ -1,0 +1,66 @@
+"""What the report beside a path file says it was measured on: the file itself does not say."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.paths.path import Path
+from connectivity_hooks.untrusted import read_json
+
+REPORT = "report.json"
+
+_COMPARED = {
+    "model": "another model",
+    "data": "other data",
+    "loss": "another loss",
+    "samples": "another number of samples",
+}
+"""What a bound is about. Device, type and augmentation change no figure beyond rounding."""
+
+
+def differences(file: pathlib.Path, path: Path, task: Mapping[str, object]) -> tuple[str, ...]:
+    """Return in words how the task differs from that of the report beside a path file, as far as both say.
+
+    Nothing is said where there is no report, it cannot be read, or it is of other checkpoints: what is verified does
+    not depend on it.
+
+    Args:
+        file: The path file.
+        path: What is in it.
+        task: The task it is verified with, see `Task.describe`.
+    """
+    there = _recorded(file.parent / REPORT, path)
+    found = {key: (_bare(there[key]), _bare(task.get(key))) for key in _COMPARED if there.get(key)}
+    return tuple(
+        f"the report beside the file is of {_COMPARED[key]}: {old} there, {new} here"
+        for key, (old, new) in found.items()
+        if new and old != new
+    )
+
+
+def _recorded(report: pathlib.Path, path: Path) -> Mapping[str, Any]:
+    """Return the task of a report on the path's own checkpoints; empty where there is none."""
+    if path.end_points is None or not report.is_file():
+        return {}
+    try:
+        content = read_json(report, "a report")
+    except InputError:
+        return {}
+    ends = _table(content).get("checkpoints")
+    digests = [_table(_table(ends).get(side)).get("sha256") for side in "ab"]
+    return _table(_table(content).get("task")) if digests == [end.sha256 for end in path.end_points] else {}
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _bare(value: object) -> str:
+    """Return a name without the folders, which depend on where a command was run; sizes of splits as text."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{count} {name}" for name, count in sorted(value.items()))
+    name, mark, arguments = str(value or "").partition("?")
+    return pathlib.PurePath(name).name + mark + arguments

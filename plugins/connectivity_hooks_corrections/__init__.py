@@ -1,0 +1,14 @@
+"""What is done to the weights between two checkpoints before they are measured or written."""
+
+from __future__ import annotations
+
+from connectivity_hooks.contracts.correction import Correction
+from connectivity_hooks.contracts.hookspecs import hookimpl
+
+
+@hookimpl
+def register_corrections() -> list[type[Correction]]:
+    """Offer the corrections."""
+    from connectivity_hooks_corrections.batch_norm import BatchNorm
+
+    return [BatchNorm]
