@@ -11,6 +11,7 @@ import click
 
 from connectivity_hooks.checkpoints import Checkpoint
 from connectivity_hooks.cli.numbers import Count
+from connectivity_hooks.cli.terminal import plain
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.parallel import threads
 from connectivity_hooks.registry import registry
@@ -133,7 +134,10 @@ def task_of(flags: TaskFlags, checkpoints: list[Checkpoint], files: list[str]) -
     """
     values: dict[str, Any] = dict(flags)
     values["model"] = flags["model"] or _model_of(checkpoints, files)
-    return make_task(**values, checkpoints=checkpoints)
+    task = make_task(**values, checkpoints=checkpoints)
+    for note in task.notes:
+        click.echo(plain(note), err=True)
+    return task
 
 
 def _model_of(checkpoints: list[Checkpoint], files: list[str]) -> str:

@@ -21,6 +21,7 @@ from connectivity_hooks.paths.geometry import arc_lengths
 from connectivity_hooks.paths.path import MEASURED, Guarantee, Path
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.tasks.guessing import guess
+from connectivity_hooks.tasks.loss import check_targets, reading_note
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.verification.proof import Seen, prove
@@ -79,7 +80,7 @@ def evaluate(
         progress: Shows how far it is.
 
     Raises:
-        InputError: The path does not fit the model.
+        InputError: The path does not fit the model, or targets do not fit its outputs or the loss.
         UsageError: Fewer than two points, or a negative number of rounds.
     """
     if points < 2 or refine < 0:
@@ -88,6 +89,7 @@ def evaluate(
     with Passes(path, task, batch_norm) as passes:
         require_fit(path, passes.model)
         passes.require_faithful((path.start, path.end))
+        readings = _readings(passes, task)
         relied = reliance(path, task, passes) if batch_norm == "stored" else _nothing(path)
         measured = _Curve(path, relied.guarantees, task, passes, record).measure(points, refine, progress)
         ts = sorted(measured)
@@ -113,13 +115,25 @@ def evaluate(
         seconds=time.perf_counter() - started,
         guessing={split.name: guess(task.loss, split) for split in task.splits()},
         threads=passes.threads,
-        notes=passes.notes,
+        notes=(*passes.notes, *readings),
     )
 
 
 def _nothing(path: Path) -> Reliance:
     """With statistics measured anew at each t, no segment keeps its function or its outputs' straight line."""
     return Reliance((MEASURED,) * len(path.guarantees), (), ())
+
+
+def _readings(passes: Passes, task: Task) -> list[str]:
+    """Check all targets against the outputs of a few samples; return how they are read, where there is more to say."""
+    notes: dict[str, None] = {}
+    for split in task.splits():
+        outputs, targets = next(iter(passes.scored(0.0, split.head(2))))
+        check_targets(task.loss, outputs, targets, split.targets(), f"{task.data_name or 'data'}: {split.name}")
+        note = reading_note(task.loss, outputs, targets)
+        if note is not None and note not in task.notes:
+            notes[note] = None
+    return list(notes)
 
 
 def _seen(curves: Mapping[str, Sequence[Measurement]]) -> list[Seen]:
@@ -171,7 +185,7 @@ class _Curve:
     def _measure(self, t: float, split: Split) -> Measurement:
         ends = self._ends(split)
         scores, source = self._scorers[split.name](t)
-        return summarise(t, split.name, scores, ends, source)
+        return summarise(t, split.name, scores, ends, source, self._task.loss.name)
 
     def _ends(self, split: Split) -> tuple[SampleScores, SampleScores]:
         """Return the per-sample scores at both ends, which every measurement is compared with."""

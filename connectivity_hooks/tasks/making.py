@@ -16,10 +16,9 @@ from connectivity_hooks.model.inputs import Inputs, shapes_of
 from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks.augmenting import check_augment, resolve_augment
 from connectivity_hooks.tasks.data.loading import Placement, load_data
-from connectivity_hooks.tasks.loss import check_probabilities, resolve_loss
+from connectivity_hooks.tasks.loss import check_targets, reading_note, resolve_loss, settled
 from connectivity_hooks.tasks.models import model_factory
 from connectivity_hooks.tasks.skeleton import check_size
-from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
@@ -75,31 +74,33 @@ def make_task(
     train, test = load_data(data, placement, normalize=normalize, image_size=image_size, loss=criterion.name)
     task = Task(factory, train, test, criterion, where, DTYPES[dtype], batch_size, augmentation)
     task = replace(task, model_name=model, data_name=data, augment_name=augment or "")
-    check_task(task, task.structure())
+    task = check_task(task, task.structure())
     if augmentation is not None:
         check_augment(augmentation, next(iter(train.head(4).batches(4)))[0], str(augment))
     return task
 
 
-def check_task(task: Task, model: nn.Module) -> None:
+def check_task(task: Task, model: nn.Module) -> Task:
     """Run two samples of every split and check what comes out against the loss.
+
+    Returns:
+        The task with a loss that reads all targets as it reads these, and with notes on how that is.
 
     Raises:
         InputError: Inputs do not fit the model, outputs do not fit the loss, or labels are out of range.
     """
+    notes = dict.fromkeys(task.notes)
     for split in task.splits():
         inputs, targets = next(iter(split.head(2).batches(2)))
         outputs = _run(model, inputs, task)
-        task.loss.check(outputs, targets)
-        if task.loss.name == "cross-entropy" and not targets.is_floating_point():
-            _check_labels(split, outputs.shape[1], task.data_name)
-        check_probabilities(task.loss.name, split.targets(), f"{task.data_name or 'data'}: {split.name}")
+        task = replace(task, loss=settled(task.loss, outputs, targets))
+        check_targets(task.loss, outputs, targets, split.targets(), f"{task.data_name or 'data'}: {split.name}")
         with guarded_call(f"loss {task.loss.name}: fails on two samples"):
-            values = task.loss.per_sample(outputs, targets)
-        if bool(outputs.isfinite().all()) and bool(values.isnan().any()):
+            terms = task.loss.terms(outputs, targets)
+        if bool(outputs.isfinite().all()) and bool(terms.sums.isnan().any()):
             raise InputError(f"loss {task.loss.name}: is NaN for finite outputs of two samples; mend it")
-        if values.shape != (len(targets),):
-            raise InputError(f"loss {task.loss.name}: gives {tuple(values.shape)}, expected ({len(targets)},)")
+        notes |= dict.fromkeys(filter(None, [reading_note(task.loss, outputs, targets)]))
+    return replace(task, notes=tuple(notes))
 
 
 def _run(model: nn.Module, inputs: Inputs, task: Task) -> Tensor:
@@ -107,16 +108,6 @@ def _run(model: nn.Module, inputs: Inputs, task: Task) -> Tensor:
     unfit = f"{task.data_name or 'data'}: inputs of shape {shapes_of(inputs)} do not fit the model {name}"
     with torch.no_grad(), guarded_call(unfit):
         return task.forward(model, inputs)
-
-
-def _check_labels(split: Split, classes: int, data: str) -> None:
-    labels = split.targets()
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= classes:
-        raise InputError(
-            f"{data or 'data'}: {split.name} labels lie in [{low}, {high}], the model has {classes} outputs; "
-            f"expected labels in [0, {classes - 1}]"
-        )
 
 
 def _device(name: str) -> torch.device:

@@ -37,6 +37,7 @@ class Task:
         model_name: The model as named on the command line; empty when made in code.
         data_name: The data likewise.
         augment_name: The augmentation likewise.
+        notes: What a person should know of how the data is read.
     """
 
     factory: ModelFactory
@@ -51,6 +52,7 @@ class Task:
     model_name: str = ""
     data_name: str = ""
     augment_name: str = ""
+    notes: tuple[str, ...] = ()
     _waiting: list[nn.Module] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def model(self) -> nn.Module:
