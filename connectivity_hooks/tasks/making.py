@@ -93,6 +93,7 @@ def check_task(task: Task, model: nn.Module) -> Task:
     for split in task.splits():
         inputs, targets = next(iter(split.head(2).batches(2)))
         outputs = _run(model, inputs, task)
+        task.loss.check(outputs, targets)
         task = replace(task, loss=settled(task.loss, outputs, targets))
         check_targets(task.loss, outputs, targets, split.targets(), f"{task.data_name or 'data'}: {split.name}")
         with guarded_call(f"loss {task.loss.name}: fails on two samples"):
