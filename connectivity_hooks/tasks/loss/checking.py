@@ -15,6 +15,10 @@ from connectivity_hooks.tasks.loss.shapes import axes
 CHANGING_WEIGHTS = "its weights change with the outputs; expected them to depend on the targets alone"
 
 
+_SUMS_TO_ONE = 1e-3
+"""How near to 1 probabilities sum that were rounded to bfloat16 or written with three digits."""
+
+
 def check_targets(loss: Loss, outputs: Tensor, few: Tensor, targets: Tensor, where: str) -> None:
     """Raise `InputError` where a split's targets cannot be what a loss expects.
 
@@ -30,6 +34,8 @@ def check_targets(loss: Loss, outputs: Tensor, few: Tensor, targets: Tensor, whe
         logits, _ = loss.fit(outputs, few)
         _check_labels(targets, logits.shape[1], where)
     check_probabilities(loss.name, targets, where)
+    if loss.name == "cross-entropy" and few.is_floating_point():
+        _check_axis(few, where)
     if loss.name not in LOSSES:
         _check_weights(loss, outputs, few)
 
@@ -89,6 +95,16 @@ def _check_labels(targets: Tensor, count: int, where: str) -> None:
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= count:
         raise InputError(f"{where} {out_of_range(low, high, count)}")
+
+
+def _check_axis(targets: Tensor, where: str) -> None:
+    """Refuse probabilities (N, …, C): they have the outputs' own shape, but classes are on the second axis."""
+    second, last = (bool(((targets.sum(axis) - 1).abs() < _SUMS_TO_ONE).all()) for axis in (1, -1))
+    if last and not second:
+        raise InputError(
+            f"{where} probabilities {tuple(targets.shape)} sum to 1 along the last axis; loss cross-entropy takes "
+            "classes on axis 1: give outputs and targets as .movedim(-1, 1)"
+        )
 
 
 @torch.no_grad()
