@@ -99,6 +99,7 @@ class Task:
             "samples": {split.name: len(split) for split in self.splits()},
             "device": str(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
+            "notes": list(self.notes),
         }
 
 
