@@ -135,15 +135,9 @@ def test_labels_that_cannot_be_are_refused_in_a_line(task, change, said):
 
 
 def test_how_labels_are_read_is_said_in_the_report(task, tmp_path):
-    found = ch.evaluate(
-        ch.Path.from_points([weights(0), weights(1)]),
-        replace(task, factory=lambda: Tagger(last=True)),
-        points=2,
-        refine=0,
-    )
+    path, last = ch.Path.from_points([weights(0), weights(1)]), replace(task, factory=lambda: Tagger(last=True))
+    found = ch.evaluate(path, last, points=2, refine=0)
     (note,) = found.notes
-    assert note.startswith(
-        "loss cross-entropy: outputs (N, 6, 4), targets (N, 6): the last axis of the outputs is taken"
-    )
+    assert note.startswith("loss cross-entropy: outputs (N, 6, 4), targets (N, 6): the last axis of the outputs")
     found.save(tmp_path)
     assert (tmp_path / "report.html").read_text().count("the last axis of the outputs is taken") == 1
