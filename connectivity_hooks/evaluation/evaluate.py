@@ -21,7 +21,7 @@ from connectivity_hooks.paths.geometry import arc_lengths
 from connectivity_hooks.paths.path import MEASURED, Guarantee, Path
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.tasks.guessing import guess
-from connectivity_hooks.tasks.loss import check_targets, reading_note
+from connectivity_hooks.tasks.loss import check_targets, reading_note, settled
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.verification.proof import Seen, prove
@@ -89,7 +89,7 @@ def evaluate(
     with Passes(path, task, batch_norm) as passes:
         require_fit(path, passes.model)
         passes.require_faithful((path.start, path.end))
-        readings = _readings(passes, task)
+        task, readings = _read(passes, task)
         relied = reliance(path, task, passes) if batch_norm == "stored" else _nothing(path)
         measured = _Curve(path, relied.guarantees, task, passes, record).measure(points, refine, progress)
         ts = sorted(measured)
@@ -124,16 +124,21 @@ def _nothing(path: Path) -> Reliance:
     return Reliance((MEASURED,) * len(path.guarantees), (), ())
 
 
-def _readings(passes: Passes, task: Task) -> list[str]:
-    """Check all targets against the outputs of a few samples; return how they are read, where there is more to say."""
+def _read(passes: Passes, task: Task) -> tuple[Task, list[str]]:
+    """Check all targets against the outputs of a few samples.
+
+    Returns:
+        The task with a loss that reads all targets as it reads these, and how that is, where there is more to say.
+    """
     notes: dict[str, None] = {}
     for split in task.splits():
         outputs, targets = next(iter(passes.scored(0.0, split.head(2))))
+        task = task.read_as(settled(task.loss, outputs, targets), task.notes)
         check_targets(task.loss, outputs, targets, split.targets(), f"{task.data_name or 'data'}: {split.name}")
         note = reading_note(task.loss, outputs, targets)
         if note is not None and note not in task.notes:
             notes[note] = None
-    return list(notes)
+    return task, list(notes)
 
 
 def _seen(curves: Mapping[str, Sequence[Measurement]]) -> list[Seen]:

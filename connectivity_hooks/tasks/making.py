@@ -93,15 +93,14 @@ def check_task(task: Task, model: nn.Module) -> Task:
     for split in task.splits():
         inputs, targets = next(iter(split.head(2).batches(2)))
         outputs = _run(model, inputs, task)
-        task.loss.check(outputs, targets)
-        task = replace(task, loss=settled(task.loss, outputs, targets))
+        task = task.read_as(settled(task.loss, outputs, targets))
         check_targets(task.loss, outputs, targets, split.targets(), f"{task.data_name or 'data'}: {split.name}")
         with guarded_call(f"loss {task.loss.name}: fails on two samples"):
             terms = task.loss.terms(outputs, targets)
         if bool(outputs.isfinite().all()) and bool(terms.sums.isnan().any()):
             raise InputError(f"loss {task.loss.name}: is NaN for finite outputs of two samples; mend it")
         notes |= dict.fromkeys(filter(None, [reading_note(task.loss, outputs, targets)]))
-    return replace(task, notes=tuple(notes))
+    return task.read_as(task.loss, tuple(notes))
 
 
 def _run(model: nn.Module, inputs: Inputs, task: Task) -> Tensor:

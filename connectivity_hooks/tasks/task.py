@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -83,6 +83,12 @@ class Task:
             return self._waiting.pop()
         except IndexError:
             return self.model()
+
+    def read_as(self, loss: Loss, notes: tuple[str, ...] = ()) -> Task:
+        """Return the task with a loss that is settled on how targets are read, and with the module it keeps."""
+        task = replace(self, loss=loss, notes=notes)
+        object.__setattr__(task, "_waiting", self._waiting)  # whoever takes the module takes it from both
+        return task
 
     def splits(self) -> tuple[Split, ...]:
         """Return the training split and, if there is one, the test split."""

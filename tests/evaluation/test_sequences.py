@@ -141,3 +141,11 @@ def test_how_labels_are_read_is_said_in_the_report(task, tmp_path):
     assert note.startswith("loss cross-entropy: outputs (N, 6, 4), targets (N, 6): the last axis of the outputs")
     found.save(tmp_path)
     assert (tmp_path / "report.html").read_text().count("the last axis of the outputs is taken") == 1
+
+
+def test_a_split_as_long_as_there_are_classes_is_read_like_the_first(task):
+    last, square = replace(task, factory=lambda: Tagger(last=True)), task.test
+    square = CachedSplit("test", square.inputs[:, :CLASSES], square.targets()[:, :CLASSES])
+    path = ch.Path.from_points([weights(0), weights(1)])
+    found = ch.evaluate(path, replace(last, test=square), points=2, refine=0)
+    assert found.curves["test"][0].loss == pytest.approx(exact(path(0.0), square)[0], rel=1e-5)

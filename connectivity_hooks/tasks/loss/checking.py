@@ -60,7 +60,11 @@ def settled(loss: Loss, outputs: Tensor, targets: Tensor) -> Loss:
     """Return the loss as a first batch shows it is meant, so that later batches are read in the same way.
 
     Sequences of other lengths may be as long as there are classes, and their labels fit both ways of reading.
+
+    Raises:
+        InputError: Outputs and targets do not fit the loss.
     """
+    loss.check(outputs, targets)
     if loss.name != "cross-entropy" or targets.is_floating_point() or outputs.ndim < 3:
         return loss
     ways = axes(outputs, targets)
