@@ -26,8 +26,7 @@ class Loss:
         errors: Maps the same to the number of wrong predictions of each sample, and how many it has; None where there
             is no such notion.
         convex: Whether Φ is convex in the outputs, which a proven bound needs.
-        scalar: The mean of the terms in fewer operations, for training: of a batch in which nothing counts it may be 0;
-            None takes it from the terms.
+        scalar: The mean of the terms in fewer operations, for training; None takes it from the terms.
         fit: Returns outputs and targets in the shapes they are compared in, or raises `InputError` where they do not
             fit; None where any shapes may.
     """

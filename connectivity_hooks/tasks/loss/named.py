@@ -32,10 +32,9 @@ def cross_entropy(axis: int | None = None) -> Loss:
 
     def scalar(outputs: Tensor, targets: Tensor) -> Tensor:
         logits, wanted = fit(outputs, targets)
-        losses, counted = _cross_entropy(logits, wanted), _counted(wanted)
-        if counted is None:
-            return mean_over_rest(losses).mean()
-        return losses.sum() / counted.sum().clamp_min(1)  # a batch without a label teaches nothing
+        if wanted.is_floating_point():
+            return mean_over_rest(_cross_entropy(logits, wanted)).mean()
+        return _cross_entropy(logits, wanted, "mean")  # of a batch without a label NaN, whose gradient is 0
 
     def errors(outputs: Tensor, targets: Tensor) -> Terms:
         logits, wanted = fit(outputs, targets)
@@ -54,9 +53,9 @@ def out_of_range(low: int, high: int, count: int) -> str:
     )
 
 
-def _cross_entropy(logits: Tensor, wanted: Tensor) -> Tensor:
+def _cross_entropy(logits: Tensor, wanted: Tensor, reduction: str = "none") -> Tensor:
     try:
-        return F.cross_entropy(logits, wanted, reduction="none")
+        return F.cross_entropy(logits, wanted, reduction=reduction)
     except IndexError:  # how PyTorch refuses a label on a processor; others are looked at before, see `check_targets`
         labels = wanted[wanted != IGNORED]
         text = out_of_range(int(labels.min()), int(labels.max()), logits.shape[1])
