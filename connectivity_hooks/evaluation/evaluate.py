@@ -21,7 +21,7 @@ from connectivity_hooks.paths.geometry import arc_lengths
 from connectivity_hooks.paths.path import MEASURED, Guarantee, Path
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.tasks.guessing import guess
-from connectivity_hooks.tasks.loss import check_targets, reading_note, settled
+from connectivity_hooks.tasks.loss import read_targets
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.verification.proof import Seen, prove
@@ -133,9 +133,9 @@ def _read(passes: Passes, task: Task) -> tuple[Task, list[str]]:
     notes: dict[str, None] = {}
     for split in task.splits():
         outputs, targets = next(iter(passes.scored(0.0, split.head(2))))
-        task = task.read_as(settled(task.loss, outputs, targets), task.notes)
-        check_targets(task.loss, outputs, targets, split.targets(), f"{task.data_name or 'data'}: {split.name}")
-        note = reading_note(task.loss, outputs, targets)
+        where = f"{task.data_name or 'data'}: {split.name}"
+        loss, note = read_targets(task.loss, outputs, targets, split.targets(), where)
+        task = task.read_as(loss, task.notes)
         if note is not None and note not in task.notes:
             notes[note] = None
     return task, list(notes)

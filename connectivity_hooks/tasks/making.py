@@ -16,7 +16,7 @@ from connectivity_hooks.model.inputs import Inputs, shapes_of
 from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks.augmenting import check_augment, resolve_augment
 from connectivity_hooks.tasks.data.loading import Placement, load_data
-from connectivity_hooks.tasks.loss import check_targets, reading_note, resolve_loss, settled
+from connectivity_hooks.tasks.loss import read_targets, resolve_loss
 from connectivity_hooks.tasks.models import model_factory
 from connectivity_hooks.tasks.skeleton import check_size
 from connectivity_hooks.tasks.task import Task
@@ -93,13 +93,14 @@ def check_task(task: Task, model: nn.Module) -> Task:
     for split in task.splits():
         inputs, targets = next(iter(split.head(2).batches(2)))
         outputs = _run(model, inputs, task)
-        task = task.read_as(settled(task.loss, outputs, targets))
-        check_targets(task.loss, outputs, targets, split.targets(), f"{task.data_name or 'data'}: {split.name}")
+        where = f"{task.data_name or 'data'}: {split.name}"
+        loss, note = read_targets(task.loss, outputs, targets, split.targets(), where)
+        task = task.read_as(loss)
         with guarded_call(f"loss {task.loss.name}: fails on two samples"):
             terms = task.loss.terms(outputs, targets)
         if bool(outputs.isfinite().all()) and bool(terms.sums.isnan().any()):
             raise InputError(f"loss {task.loss.name}: is NaN for finite outputs of two samples; mend it")
-        notes |= dict.fromkeys(filter(None, [reading_note(task.loss, outputs, targets)]))
+        notes |= dict.fromkeys(filter(None, [note]))
     return task.read_as(task.loss, tuple(notes))
 
 

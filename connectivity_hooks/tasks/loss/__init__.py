@@ -7,8 +7,7 @@ In reading order: `terms` (sums and weights), `loss` (what a loss is), `shapes` 
 from connectivity_hooks.tasks.loss.checking import (
     CHANGING_WEIGHTS,
     check_probabilities,
-    check_targets,
-    reading_note,
+    read_targets,
     settled,
 )
 from connectivity_hooks.tasks.loss.loss import Loss
@@ -23,10 +22,9 @@ __all__ = [
     "Loss",
     "Terms",
     "check_probabilities",
-    "check_targets",
     "custom_loss",
     "joined",
-    "reading_note",
+    "read_targets",
     "resolve_loss",
     "settled",
 ]

@@ -19,17 +19,32 @@ _SUMS_TO_ONE = 1e-3
 """How near to 1 probabilities sum that were rounded to bfloat16 or written with three digits."""
 
 
-def check_targets(loss: Loss, outputs: Tensor, few: Tensor, targets: Tensor, where: str) -> None:
-    """Raise `InputError` where a split's targets cannot be what a loss expects.
+def read_targets(loss: Loss, outputs: Tensor, few: Tensor, targets: Tensor, where: str) -> tuple[Loss, str | None]:
+    """Check all targets of a split against a loss and the outputs of a few samples.
 
     Args:
         loss: The loss.
         outputs: Of a few samples of the split.
         few: Their targets.
         targets: All targets of the split.
-        where: The first words of the message.
+        where: The first words of a message.
+
+    Returns:
+        The loss, settled on how these targets are read, and that in words where their shape leaves something to say.
+
+    Raises:
+        InputError: Targets cannot be what the loss expects.
     """
-    loss.check(outputs, few)
+    try:
+        loss.check(outputs, few)
+    except InputError as error:
+        raise InputError(f"{where} targets are {tuple(targets.shape)}; {error}") from None
+    loss = settled(loss, outputs, few)
+    _check(loss, outputs, few, targets, where)
+    return loss, _note(loss, outputs, few)
+
+
+def _check(loss: Loss, outputs: Tensor, few: Tensor, targets: Tensor, where: str) -> None:
     if loss.name == "cross-entropy" and loss.fit is not None and not targets.is_floating_point():
         logits, _ = loss.fit(outputs, few)
         _check_labels(targets, logits.shape[1], where)
@@ -60,19 +75,14 @@ def settled(loss: Loss, outputs: Tensor, targets: Tensor) -> Loss:
     """Return the loss as a first batch shows it is meant, so that later batches are read in the same way.
 
     Sequences of other lengths may be as long as there are classes, and their labels fit both ways of reading.
-
-    Raises:
-        InputError: Outputs and targets do not fit the loss.
     """
-    loss.check(outputs, targets)
     if loss.name != "cross-entropy" or targets.is_floating_point() or outputs.ndim < 3:
         return loss
     ways = axes(outputs, targets)
     return cross_entropy(ways[0]) if len(ways) == 1 else loss
 
 
-def reading_note(loss: Loss, outputs: Tensor, targets: Tensor) -> str | None:
-    """Return in words how a batch's targets are read, where their shape leaves something to say."""
+def _note(loss: Loss, outputs: Tensor, targets: Tensor) -> str | None:
     if loss.fit is None:
         return None
     found, wanted = loss.fit(outputs, targets)

@@ -56,7 +56,7 @@ def out_of_range(low: int, high: int, count: int) -> str:
 def _cross_entropy(logits: Tensor, wanted: Tensor, reduction: str = "none") -> Tensor:
     try:
         return F.cross_entropy(logits, wanted, reduction=reduction)
-    except IndexError:  # how PyTorch refuses a label on a processor; others are looked at before, see `check_targets`
+    except IndexError:  # how PyTorch refuses a label on a processor; others are looked at before, see `read_targets`
         labels = wanted[wanted != IGNORED]
         text = out_of_range(int(labels.min()), int(labels.max()), logits.shape[1])
         raise InputError(f"loss cross-entropy: {text}") from None
