@@ -16,6 +16,7 @@ from training import train
 
 import connectivity_hooks as ch
 from connectivity_hooks.checking import load_model
+from connectivity_hooks.tasks.loss import joined
 
 CONDITIONS = {"dropout stability": "dropout-stability", "sub-network": "subnetwork", "linear probe": "separability"}
 OPTIONS = {"separability": {"draws": 1}, "subnetwork": {"draws": 1}}
@@ -25,8 +26,8 @@ FLOOR = 1e-6
 def own_loss(model, task):
     """Return the training loss."""
     with torch.no_grad():
-        losses = [task.loss.per_sample(model(x).double(), y) for x, y in task.train.batches(2048)]
-    return float(torch.cat(losses).mean())
+        losses = [task.loss.measure(model(x), y) for x, y in task.train.batches(2048)]
+    return float(joined(losses).mean())
 
 
 def by_layer(model, task, seed):

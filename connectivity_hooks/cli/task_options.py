@@ -96,7 +96,8 @@ _FLAGS = (
         metavar="SPEC",
         default="cross-entropy",
         show_default=True,
-        help="cross-entropy, bce, mse, l1, huber, or FILE.py:callable of (outputs, targets).",
+        help="cross-entropy, bce, mse, l1, huber, or FILE.py:callable of (outputs, targets) that gives a value for "
+        "each sample, or sums and weights.",
     ),
     click.option(
         "--loss-is-convex/--loss-is-not-convex",

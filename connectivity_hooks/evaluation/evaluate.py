@@ -22,6 +22,7 @@ from connectivity_hooks.paths.geometry import arc_lengths
 from connectivity_hooks.paths.path import MEASURED, Path
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.tasks.guessing import guess
+from connectivity_hooks.tasks.loss import read_targets
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.verification.proof import Seen, prove
@@ -73,7 +74,7 @@ def evaluate(
         progress: Shows how far it is.
 
     Raises:
-        InputError: The path does not fit the model.
+        InputError: The path does not fit the model, or targets do not fit its outputs or the loss.
         UsageError: Fewer than two points, a negative number of rounds, or an unknown correction or option.
     """
     if points < 2 or refine < 0:
@@ -83,6 +84,7 @@ def evaluate(
     started = time.perf_counter()
     with Passes(path, task, correction) as passes:
         passes.require_faithful((path.start, path.end))
+        task, readings = _read(passes, task)
         relied = _nothing(path) if voided else reliance(path, task, passes)
         trusted = replace(path, guarantees=relied.guarantees)
         measured = _Curve(trusted, task, passes, record).measure(points, refine, progress)
@@ -110,13 +112,30 @@ def evaluate(
         seconds=time.perf_counter() - started,
         guessing={split.name: guess(task.loss, split) for split in task.splits()},
         threads=passes.threads,
-        notes=passes.notes,
+        notes=(*passes.notes, *readings),
     )
 
 
 def _nothing(path: Path) -> Reliance:
     """With weights corrected at each t, no segment keeps its function or its outputs' straight line."""
     return Reliance((MEASURED,) * len(path.guarantees), (), ())
+
+
+def _read(passes: Passes, task: Task) -> tuple[Task, list[str]]:
+    """Check all targets against the outputs of a few samples.
+
+    Returns:
+        The task with a loss that reads all targets as it reads these, and how that is, where there is more to say.
+    """
+    notes: dict[str, None] = {}
+    for split in task.splits():
+        outputs, targets = next(iter(passes.scored(0.0, split.head(2))))
+        where = f"{task.data_name or 'data'}: {split.name}"
+        loss, note = read_targets(task.loss, outputs, targets, split.targets(), where)
+        task = task.read_as(loss, task.notes)
+        if note is not None and note not in task.notes:
+            notes[note] = None
+    return task, list(notes)
 
 
 def _seen(curves: Mapping[str, Sequence[Measurement]]) -> list[Seen]:
@@ -160,7 +179,7 @@ class _Curve:
     def _measure(self, t: float, split: Split) -> Measurement:
         ends = self._ends(split)
         scores, source = self._scorers[split.name](t)
-        return summarise(t, split.name, scores, ends, source)
+        return summarise(t, split.name, scores, ends, source, self._task.loss.name)
 
     def _ends(self, split: Split) -> tuple[SampleScores, SampleScores]:
         """Return the per-sample scores at both ends, which every measurement is compared with."""

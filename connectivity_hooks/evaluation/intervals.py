@@ -14,6 +14,9 @@ _FEW = (12.7062047, 4.3026527, 3.1824463, 2.7764451, 2.5705818)
 def half_width(mean: float, variance: float, count: int, step: float = 0.0) -> float:
     """Return the half-width of the 95 % interval of a mean, t·s/√N with Student's t.
 
+    Where samples weigh differently, N is their effective number and the variance that of as many equal ones
+    (`weighted_means`).
+
     Of a single sample nothing is known: infinite. For errors, whose variance is 0 where none of N samples changed, two
     more samples are thought in, one a step better and one a step worse (Bonett and Price 2012, Journal of Educational
     and Behavioral Statistics 37, for paired proportions): 0 of N then reads 0 ± 2.8/(N + 2), not 0 ± 0.
@@ -22,7 +25,8 @@ def half_width(mean: float, variance: float, count: int, step: float = 0.0) -> f
         mean: Mean of the values.
         variance: Their variance, with N - 1 below the line.
         count: N.
-        step: What one prediction that changes adds to its sample's value; 0 for losses, which have no such step.
+        step: What one prediction that changes adds to a sample's value, a sample being 1/N of all weight; 0 for losses,
+            which have no such step.
     """
     if count < 2:
         return math.inf

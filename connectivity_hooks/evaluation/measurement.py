@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation.intervals import half_width
-from connectivity_hooks.tasks.loss import Loss
+from connectivity_hooks.evaluation.weighted_means import COUNT, WEIGHT, moments
+from connectivity_hooks.tasks.loss import CHANGING_WEIGHTS, Loss, Terms, joined
 
 Source = Literal["forward", "outputs", "constant"]
 
@@ -25,9 +27,10 @@ class Measurement:
     Attributes:
         t: Position on the path.
         split: ``train`` or ``test``.
-        loss: Mean loss over the samples; infinite where it is not a number.
-        loss_interval: Half-width of its 95 % confidence interval over samples, see `intervals.half_width`.
-        error: Fraction of samples predicted wrongly; None where the loss has no such notion.
+        loss: Mean loss over all that counts of the samples; infinite where it is not a number.
+        loss_interval: Half-width of its 95 % confidence interval over samples, see `weighted_means` and
+            `intervals.half_width`.
+        error: Fraction of predictions that are wrong; None where the loss has no such notion.
         error_interval: Half-width of its 95 % confidence interval.
         excess: loss - (1-t)·L_A - t·L_B, from the same samples (Entezari et al. 2022).
         excess_interval: Half-width of its 95 % confidence interval, paired by sample.
@@ -68,31 +71,26 @@ class Measurement:
 
 @dataclass(frozen=True)
 class SampleScores:
-    """Of every sample, on the device: losses (N,), errors (N,) and bends (N,), see `Measurement.bend`.
+    """Of every sample, on the device: terms of the losses and of the errors, and bends (N,), see `Measurement.bend`."""
 
-    `predictions` says how many predictions each error is a mean of.
-    """
-
-    losses: Tensor
-    errors: Tensor | None
-    predictions: int = 1
+    losses: Terms
+    errors: Terms | None
     bends: Tensor | None = None
 
 
 @torch.no_grad()
 def score(batches: Iterable[tuple[Tensor, Tensor]], loss: Loss) -> SampleScores:
     """Score batches of (outputs, targets) without waiting for the device."""
-    losses, errors, predictions = [], [], 1
+    losses, errors = [], []
     for outputs, targets in batches:
         losses.append(loss.measure(outputs, targets))
         if loss.errors is not None:
             errors.append(loss.errors(outputs, targets))
-            predictions = loss.predictions(outputs)
-    return SampleScores(torch.cat(losses), torch.cat(errors) if errors else None, predictions)
+    return SampleScores(joined(losses), joined(errors) if errors else None)
 
 
 def summarise(
-    t: float, split: str, scores: SampleScores, ends: tuple[SampleScores, SampleScores], source: Source
+    t: float, split: str, scores: SampleScores, ends: tuple[SampleScores, SampleScores], source: Source, loss: str = ""
 ) -> Measurement:
     """Reduce per-sample scores to a `Measurement`, in float64 and with one transfer from the device.
 
@@ -102,39 +100,81 @@ def summarise(
         scores: Of the N samples at t.
         ends: Of the same samples at t = 0 and t = 1.
         source: How the scores came about.
+        loss: Name of the loss.
+
+    Raises:
+        InputError: No sample weighs anything, or weights are not those at the ends.
     """
-    columns = _of_losses(scores.losses, (ends[0].losses, ends[1].losses), t)
-    if scores.errors is not None and ends[0].errors is not None and ends[1].errors is not None:
-        columns |= _of_errors(scores.errors, (ends[0].errors, ends[1].errors))
-    table = torch.stack(list(columns.values()))
-    count = table.shape[1]
-    moments = torch.stack([table.mean(1), table.var(1, correction=min(1, count - 1))]).tolist()
+    a, b = ends
+    groups = [_of_losses(scores.losses, (a.losses, b.losses), t)]
+    if scores.errors is not None and a.errors is not None and b.errors is not None:
+        groups.append(_of_errors(scores.errors, (a.errors, b.errors)))
+    found = torch.cat([_summed(group) for group in groups]).tolist()
     figures: dict[str, Any] = dict.fromkeys(f"{name}{end}" for name in _ERRORS for end in ("", "_interval"))
-    for name, mean, variance in zip(columns, *moments, strict=True):
-        step = 1 / scores.predictions if name in _ERRORS else 0.0
-        figures[name] = _number(mean)
-        figures[f"{name}_interval"] = half_width(mean, variance, count, step)
+    for group in groups:
+        size = 2 * len(group.columns) + 3
+        figures |= _figures(list(group.columns), found[:size], f"{split}: loss {loss}")
+        found = found[size:]
     bend = None if scores.bends is None else float(scores.bends.max())
     return Measurement(t=t, split=split, source=source, bend=bend, **figures)
 
 
-def _of_losses(losses: Tensor, ends: tuple[Tensor, Tensor], t: float) -> dict[str, Tensor]:
-    here, a, b = losses.double(), ends[0].double(), ends[1].double()
-    return {
+@dataclass(frozen=True)
+class _Group:
+    """Sums (N,) by figure, the weights (N,) of all of them, and whether these are the same at the ends."""
+
+    columns: dict[str, Tensor]
+    weights: Tensor
+    same: Tensor
+
+
+def _summed(group: _Group) -> Tensor:
+    """Return all that is needed of a group in one tensor, the last of it whether weights are the same."""
+    found = moments(torch.stack(list(group.columns.values())), group.weights)
+    return torch.cat([found, group.same[None].to(found)])
+
+
+def _figures(names: Sequence[str], found: Sequence[float], where: str) -> dict[str, float]:
+    """Return each figure with the half-width of its interval."""
+    *found, same = found
+    if not same:
+        raise InputError(f"{where}: {CHANGING_WEIGHTS}")
+    if not found[WEIGHT]:
+        raise InputError(f"{where}: no target counts, nothing is left to measure")
+    count = round(found[COUNT]) if math.isfinite(found[COUNT]) else 1
+    figures = {}
+    for name, mean, variance in zip(names, found, found[len(names) :], strict=False):
+        # one prediction that changes adds 1 of all the weight, as if each of `count` samples held as much of it
+        step = count / found[WEIGHT] if name in _ERRORS else 0.0
+        figures[name] = _number(mean)
+        figures[f"{name}_interval"] = half_width(mean, variance, count, step)
+    return figures
+
+
+def _of_losses(losses: Terms, ends: tuple[Terms, Terms], t: float) -> _Group:
+    here, a, b = (terms.sums.double() for terms in (losses, *ends))
+    columns = {
         "loss": here,
         "excess": here - torch.lerp(a, b, t),
         "rise": here - (a + b) / 2,
         "climb": here - _worse(a, b),
     }
+    return _Group(columns, losses.weights.double(), _same(losses, ends))
 
 
-def _of_errors(errors: Tensor, ends: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-    here, a, b = errors.double(), ends[0].double(), ends[1].double()
-    return {"error": here, "error_rise": here - (a + b) / 2, "error_climb": here - _worse(a, b)}
+def _of_errors(errors: Terms, ends: tuple[Terms, Terms]) -> _Group:
+    here, a, b = (terms.sums.double() for terms in (errors, *ends))
+    columns = {"error": here, "error_rise": here - (a + b) / 2, "error_climb": here - _worse(a, b)}
+    return _Group(columns, errors.weights.double(), _same(errors, ends))
+
+
+def _same(here: Terms, ends: tuple[Terms, Terms]) -> Tensor:
+    """Return whether weights are those at both ends, without waiting for the device."""
+    return (torch.stack([end.weights for end in ends]) == here.weights).all()
 
 
 def _worse(a: Tensor, b: Tensor) -> Tensor:
-    """Return the values (N,) of the end whose mean is larger, chosen without waiting for the device."""
+    """Return the sums (N,) of the end whose mean is larger, chosen without waiting for the device."""
     return torch.where(a.mean() >= b.mean(), a, b)
 
 

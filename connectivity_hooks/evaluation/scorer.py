@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import torch
 from torch import Tensor
 
 from connectivity_hooks.evaluation.anchors import Anchored, Anchors
 from connectivity_hooks.evaluation.measurement import SampleScores, Source, score
 from connectivity_hooks.evaluation.passes import Passes
+from connectivity_hooks.tasks.loss import joined
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.verification.convexity import between
+
+Batches: TypeAlias = list[tuple[Tensor, Tensor]]
+"""Outputs and targets."""
 
 
 class Scorer:
     """Scores a path's points on one split.
 
-    Holds the scores of both ends and of the last forward pass, and where convex segments need them the outputs (N, C)
-    of two neighbouring ones.
+    Holds the scores of both ends and of the last forward pass, and where convex segments need them the outputs of two
+    neighbouring ones, in the batches they came in.
 
     Args:
         passes: Makes forward passes.
         anchors: Says which t need one.
-        task: Gives the loss and the batch size.
+        task: Gives the loss.
         split: The split.
     """
 
@@ -31,8 +37,7 @@ class Scorer:
         self._anchors = anchors
         self._task = task
         self._split = split
-        self._size = task.batch_size
-        self._outputs: dict[float, Tensor] = {}
+        self._outputs: dict[float, Batches] = {}
         self._scores: dict[float, SampleScores] = {}
         self._ends = {*anchors(0.0).anchors, *anchors(1.0).anchors}
 
@@ -52,33 +57,23 @@ class Scorer:
         return self._scores[anchor]
 
     def _forward(self, anchor: float, kept: bool) -> SampleScores:
-        if kept:
-            return self._score(self._outputs_at(anchor))
-        return score(self._passes.scored(anchor, self._split), self._task.loss)
+        batches = self._outputs_at(anchor) if kept else self._passes.scored(anchor, self._split)
+        return score(batches, self._task.loss)
 
-    def _outputs_at(self, anchor: float) -> Tensor:
+    def _outputs_at(self, anchor: float) -> Batches:
         if anchor not in self._outputs:
             if len(self._outputs) == 2:
                 del self._outputs[max(self._outputs, key=lambda other: abs(other - anchor))]
-            self._outputs[anchor] = self._passes.outputs(anchor, self._split)
+            self._outputs[anchor] = list(self._passes.scored(anchor, self._split))
         return self._outputs[anchor]
 
-    def _score(self, outputs: Tensor) -> SampleScores:
-        return score(zip(outputs.split(self._size), self._targets(outputs.device), strict=True), self._task.loss)
-
-    def _between(self, left: Tensor, right: Tensor, share: float) -> SampleScores:
+    def _between(self, left: Batches, right: Batches, share: float) -> SampleScores:
         """Score the outputs on the straight line between two, and see whether the loss is convex along it."""
-        loss, losses, bends, errors, predictions = self._task.loss, [], [], [], 1
-        parts = zip(left.split(self._size), right.split(self._size), self._targets(left.device), strict=True)
-        for a, b, targets in parts:
+        loss, losses, bends, errors = self._task.loss, [], [], []
+        for (a, targets), (b, _) in zip(left, right, strict=True):
             outputs, there, bent = between(loss, a, b, targets, share)
             losses.append(there)
             bends.append(bent)
             if loss.errors is not None:
                 errors.append(loss.errors(outputs, targets))
-                predictions = loss.predictions(outputs)
-        return SampleScores(torch.cat(losses), torch.cat(errors) if errors else None, predictions, torch.cat(bends))
-
-    def _targets(self, device: torch.device) -> tuple[Tensor, ...]:
-        parts: tuple[Tensor, ...] = self._split.targets().to(device).split(self._size)
-        return parts
+        return SampleScores(joined(losses), joined(errors) if errors else None, torch.cat(bends))

@@ -117,7 +117,7 @@ def _between(climb: Climb, highest: str, of: Figure, reason: str) -> str:
 
 def _range(climb: Climb, of: Figure) -> str:
     if not math.isfinite(climb.most):
-        return "of one sample there is no confidence interval"
+        return "of so few samples there is no confidence interval"
     if climb.is_flat:
         return f"the 95 % interval reaches {limit(climb.most, of)}"
     lower = f"{100 * climb.least:.4g}" if of == "error" else limit(climb.least, of)

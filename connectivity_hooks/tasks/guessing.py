@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from connectivity_hooks.tasks.loss import Loss
+from connectivity_hooks.tasks.loss import IGNORED, Loss
 from connectivity_hooks.tasks.split import Split
 
 
@@ -52,14 +52,14 @@ def _score(loss: Loss, targets: Tensor) -> Guess | None:
     return _of_values(loss, targets.double()) if loss.name in ("mse", "l1", "huber") else None
 
 
-def _of_labels(targets: Tensor) -> Guess:
-    """Score class frequencies on labels (N, …); what is below 0 is ignored by the loss, which still counts it."""
-    labels = targets.flatten()
-    counts = torch.bincount(labels[labels >= 0]).double()
+def _of_labels(targets: Tensor) -> Guess | None:
+    """Score class frequencies on labels (N, …), those that the loss ignores left out; None where none is left."""
+    labels = targets.flatten().long()
+    counts = torch.bincount(labels[labels != IGNORED]).double()
     if not len(counts):
-        return Guess(0.0, 1.0)
-    entropy = torch.special.entr(counts / counts.sum()).sum() * counts.sum() / len(labels)
-    return Guess(float(entropy), float(1 - counts.max() / len(labels)))
+        return None
+    shares = counts / counts.sum()
+    return Guess(float(torch.special.entr(shares).sum()), float(1 - shares.max()))
 
 
 def _of_probabilities(targets: Tensor) -> Guess:

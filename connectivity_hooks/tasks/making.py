@@ -21,10 +21,10 @@ from connectivity_hooks.tasks.arguments import misfit, names_argument
 from connectivity_hooks.tasks.augmenting import check_augment, resolve_augment
 from connectivity_hooks.tasks.data.layout import AUTO
 from connectivity_hooks.tasks.data.loading import Placement, load_data
-from connectivity_hooks.tasks.loss import check_probabilities, resolve_loss
+from connectivity_hooks.tasks.loss import read_targets, resolve_loss
 from connectivity_hooks.tasks.models import model_factory
 from connectivity_hooks.tasks.skeleton import check_size
-from connectivity_hooks.tasks.split import CachedSplit, Split
+from connectivity_hooks.tasks.split import CachedSplit
 from connectivity_hooks.tasks.task import Task
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
@@ -97,7 +97,7 @@ def make_task(
         say=said.append,
     )
     task = with_needed_labels(task.on(*splits, said))
-    check_task(task, task.structure())
+    task = check_task(task, task.structure())
     if augmentation is not None:
         check_augment(augmentation, next(iter(task.train.head(4).batches(4)))[0], str(augment))
     return task
@@ -130,25 +130,28 @@ def with_needed_labels(task: Task) -> Task:
     return labelled if _takes(labelled, next(iter(train.head(2).batches(2)))[0]) else task
 
 
-def check_task(task: Task, model: nn.Module) -> None:
+def check_task(task: Task, model: nn.Module) -> Task:
     """Run two samples of every split and check what comes out against the loss.
+
+    Returns:
+        The task with a loss that reads all targets as it reads these, and with notes on how that is.
 
     Raises:
         InputError: Inputs do not fit the model, outputs do not fit the loss, or labels are out of range.
     """
+    notes = dict.fromkeys(task.notes)
     for split in task.splits():
         inputs, targets = next(iter(split.head(2).batches(2)))
         outputs = _run(model, inputs, task)
-        task.loss.check(outputs, targets)
-        if task.loss.name == "cross-entropy" and not targets.is_floating_point():
-            _check_labels(split, outputs.shape[1], task.data_name)
-        check_probabilities(task.loss.name, split.targets(), f"{task.data_name or 'data'}: {split.name}")
+        where = f"{task.data_name or 'data'}: {split.name}"
+        loss, note = read_targets(task.loss, outputs, targets, split.targets(), where)
+        task = task.read_as(loss)
         with guarded_call(f"loss {task.loss.name}: fails on two samples"):
-            values = task.loss.per_sample(outputs, targets)
-        if bool(outputs.isfinite().all()) and bool(values.isnan().any()):
+            terms = task.loss.terms(outputs, targets)
+        if bool(outputs.isfinite().all()) and bool(terms.sums.isnan().any()):
             raise InputError(f"loss {task.loss.name}: is NaN for finite outputs of two samples; mend it")
-        if values.shape != (len(targets),):
-            raise InputError(f"loss {task.loss.name}: gives {tuple(values.shape)}, expected ({len(targets)},)")
+        notes |= dict.fromkeys(filter(None, [note]))
+    return task.read_as(task.loss, tuple(notes))
 
 
 def _run(model: nn.Module, inputs: Inputs, task: Task) -> Tensor:
@@ -161,16 +164,6 @@ def _run(model: nn.Module, inputs: Inputs, task: Task) -> Tensor:
         raise InputError(f"{unfit}: {words}")
     with torch.no_grad(), torch.random.fork_rng(), guarded_call(unfit):
         return task.forward(model, inputs)
-
-
-def _check_labels(split: Split, classes: int, data: str) -> None:
-    labels = split.targets()
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= classes:
-        raise InputError(
-            f"{data or 'data'}: {split.name} labels lie in [{low}, {high}], the model has {classes} outputs; "
-            f"expected labels in [0, {classes - 1}]"
-        )
 
 
 def _device(name: str) -> torch.device:

@@ -86,7 +86,13 @@ class Task:
 
     def on(self, train: Split, test: Split | None, notes: Iterable[str] = ()) -> Task:
         """Return the task on other data, with the module that `structure` keeps."""
-        task = replace(self, train=train, test=test, notes=tuple(notes))
+        return self._sharing(replace(self, train=train, test=test, notes=tuple(notes)))
+
+    def read_as(self, loss: Loss, notes: tuple[str, ...] = ()) -> Task:
+        """Return the task with a loss that is settled on how targets are read, and with the module it keeps."""
+        return self._sharing(replace(self, loss=loss, notes=notes))
+
+    def _sharing(self, task: Task) -> Task:
         object.__setattr__(task, "_waiting", self._waiting)  # whoever takes the module takes it from both
         return task
 
@@ -106,6 +112,7 @@ class Task:
             "samples": {split.name: len(split) for split in self.splits()},
             "device": str(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
+            "notes": list(self.notes),
         }
 
 

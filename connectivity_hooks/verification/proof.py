@@ -97,6 +97,11 @@ def not_convex(loss: Loss, seen: Sequence[Seen]) -> list[str]:
     worst = max(seen, key=lambda point: point.bend or 0.0, default=None)
     if worst is None or not worst.bend:
         return []
+    if math.isinf(worst.bend):
+        return [
+            f"the loss {loss.name} was declared convex in the outputs and is not: {worst.where} a sample's loss is not "
+            "a number, or its weight changes with the outputs"
+        ]
     return [
         f"the loss {loss.name} was declared convex in the outputs and is not: {worst.where} a sample's loss lies "
         f"{worst.bend:.3g} above the line between its values at the ends of the segment"

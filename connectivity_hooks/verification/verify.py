@@ -6,6 +6,7 @@ import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from connectivity_hooks.paths.path import CONSTANT, CONVEX, MEASURED, Path
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.structure import Program, task_program
 from connectivity_hooks.structure.untouched import Attributes, pristine, require_forgetful
+from connectivity_hooks.tasks.loss import joined
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.verification.convexity import between
@@ -31,6 +33,9 @@ from connectivity_hooks.verification.proof import Seen, not_convex
 from connectivity_hooks.verification.reading import mixed, reading_fault
 from connectivity_hooks.verification.recorded_task import differences
 from connectivity_hooks.verification.rounding import PRECISE, outputs_tolerance, relative_deviation
+
+_Batch: TypeAlias = tuple[Tensor, Tensor]
+"""Outputs and targets."""
 
 _HELD = 1 << 30
 """Bytes of outputs held of one point and split, so that convex segments are looked at on every sample."""
@@ -91,7 +96,7 @@ class _Verifier:
     interior: int
     seed: int
     findings: list[Finding] = field(default_factory=list)
-    held: dict[str, Tensor] = field(default_factory=dict)
+    held: dict[str, list[_Batch]] = field(default_factory=dict)
     excess: float = float("-inf")
     deviation: float = 0.0
 
@@ -189,15 +194,15 @@ class _Verifier:
 
     def _loss(self, split: Split) -> float:
         """Return the mean loss; the outputs are held for the convex segments beside, where they are not too large."""
-        total, size = torch.zeros((), dtype=torch.float64), 0
-        held: list[Tensor] = []
+        terms, size = [], 0
+        held: list[_Batch] = []
         for outputs, targets in self.side_by_side.outputs(split.batches(self.task.batch_size)):
-            total += self.task.loss.measure(outputs, targets).sum(dtype=torch.float64).cpu()
+            terms.append(self.task.loss.measure(outputs, targets))
             size += outputs.nbytes
-            held = [*held, outputs] if size <= _HELD and CONVEX in self.path.guarantees else []
+            held = [*held, (outputs, targets)] if size <= _HELD and CONVEX in self.path.guarantees else []
         if held:
-            self.held[split.name] = torch.cat(held)
-        return float(total) / len(split)
+            self.held[split.name] = held
+        return float(joined(terms).double().mean())
 
     @torch.no_grad()
     def _check_reading(self, where: str, weights: Weights | None, splits: Iterable[Split]) -> None:
@@ -242,21 +247,18 @@ class _Verifier:
             where = f"segment {segment} ({guarantee})"
             self._say(guarantee, where, f"outputs deviate by {worst:.1e}, rounding explains {tolerance:.1e}")
 
-    def _check_convexity(self, segment: int, earlier: dict[str, Tensor]) -> None:
+    def _check_convexity(self, segment: int, earlier: dict[str, list[_Batch]]) -> None:
         """See on every sample whether the loss is convex along a segment; on a few where outputs are too large."""
         if self.path.guarantees[segment] != CONVEX or not self.task.loss.convex:
             return
         for split in self.task.splits():
             if split.name in earlier and split.name in self.held:
                 for t in _SHARES:
-                    self._bend(segment, t, split, earlier[split.name], self.held[split.name])
+                    self._bend(segment, t, split.name, zip(earlier[split.name], self.held[split.name], strict=True))
 
-    def _bend(self, segment: int, t: float, split: Split, first: Tensor, last: Tensor) -> None:
-        size = self.task.batch_size
-        targets = split.targets().to(first.device).split(size)
-        parts = zip(first.split(size), last.split(size), targets, strict=True)
-        bends = torch.cat([between(self.task.loss, a, b, own, t)[2] for a, b, own in parts])
-        seen = Seen(f"{t:.3f} of the way on {split.name}", 0.0, float(bends.max()))
+    def _bend(self, segment: int, t: float, split: str, ends: Iterable[tuple[_Batch, _Batch]]) -> None:
+        bends = torch.cat([between(self.task.loss, a, b, targets, t)[2] for (a, targets), (b, _) in ends])
+        seen = Seen(f"{t:.3f} of the way on {split}", 0.0, float(bends.max()))
         for words in not_convex(self.task.loss, [seen]):
             self._say("convex", f"segment {segment} (convex)", words)
 

@@ -59,7 +59,7 @@ def exact(task, weights, split):
     net.load_state_dict({name: w.double() if w.is_floating_point() else w for name, w in weights.items()})
     with torch.no_grad():
         outputs = net(split.inputs.double())
-    return outputs, float(task.loss.per_sample(outputs, split.targets()).mean())
+    return outputs, float(task.loss.terms(outputs, split.targets()).mean())
 
 
 def assert_proven(task, path, tolerance=1e-9):

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 import connectivity_hooks as ch
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.paths import Path
-from connectivity_hooks.tasks import LOSSES, CachedSplit, Task
+from connectivity_hooks.tasks import CachedSplit, Task, custom_loss
 from connectivity_hooks.verification.reading import mixed
 from connectivity_hooks.verification.rounding import relative_deviation
 
@@ -198,7 +198,7 @@ def test_one_bent_sample_beyond_those_that_are_probed_refutes_the_loss(tmp_path)
         losses = F.cross_entropy(outputs, targets, reduction="none")
         return torch.where(targets == 2, losses.clamp(max=1), losses)
 
-    bowl = replace(LOSSES["cross-entropy"], name="own", per_sample=bent)
+    bowl = custom_loss("own", bent, convex=True)
     task = Task(lambda: nn.Sequential(OrderedDict(head=nn.Linear(3, 3))), CachedSplit("train", x, y), loss=bowl)
     path = silent_at_both_ends()
     biases = torch.tensor([[0.0, 0, 6], [6, 0, 0]])

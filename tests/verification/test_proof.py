@@ -276,7 +276,7 @@ def test_no_convex_loss_is_ever_seen_to_bend(name, scale):
         assert float(bends.max()) == 0
         expected = (1 - share) * left.double() + share * right.double()
         torch.testing.assert_close(outputs, expected)
-        assert losses.shape == (500,)
+        assert losses.sums.shape == (500,)
 
 
 def test_one_bent_sample_of_many_is_seen():

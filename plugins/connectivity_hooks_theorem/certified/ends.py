@@ -9,7 +9,7 @@ from torch import Tensor
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.paths import Weights
-from connectivity_hooks.tasks.loss import Loss
+from connectivity_hooks.tasks.loss import IGNORED, Loss
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks_theorem.certified.network.network import Network
 from connectivity_hooks_theorem.certified.network.running import inputs, run
@@ -73,16 +73,31 @@ def read_end(network: Network, weights: Weights, task: Task, name: str, importan
         if importance is not None:
             importance.add(passed[1:], found)
     _refuse_silence(network, awake, name)
-    gathered, targets = torch.cat(outputs), task.train.targets().to(outputs[0].device)
+    gathered = torch.cat(outputs)
+    targets = training_targets(task, gathered)
     if not targets.is_floating_point() and len(targets) < gathered.shape[1]:
         raise InputError(
             f"builder certified: {len(targets)} training samples are fewer than the {gathered.shape[1]} classes; give "
             "more data"
         )
-    task.loss.check(gathered, targets)
     loss = float(task.loss.measure(gathered, targets).mean())
     shares = {} if importance is None else importance.shares(on_device)
     return End(name, weights, on_device, gathered, targets, task.loss, loss, shares)
+
+
+def training_targets(task: Task, outputs: Tensor) -> Tensor:
+    """Return the targets of the training split in the shape that goes with outputs (N, C).
+
+    Raises:
+        InputError: They do not fit the loss, or labels are ignored, which a sub-network cannot be fitted to.
+    """
+    targets = task.train.targets().to(outputs.device)
+    task.loss.check(outputs, targets)
+    if task.loss.fit is not None:
+        _, targets = task.loss.fit(outputs, targets)
+    if task.loss.name == "cross-entropy" and not targets.is_floating_point() and bool((targets == IGNORED).any()):
+        raise InputError(f"builder certified: some labels are {IGNORED}, which is ignored; leave these samples out")
+    return targets
 
 
 def _refuse_silence(network: Network, awake: set[int], name: str) -> None:

@@ -13,6 +13,7 @@ from connectivity_hooks.parallel import kept_whole
 from connectivity_hooks.paths import Weights
 from connectivity_hooks.progress import Progress
 from connectivity_hooks.tasks.task import Task
+from connectivity_hooks_theorem.certified.ends import training_targets
 from connectivity_hooks_theorem.certified.network.blocks import clear_unread, narrowed, neurons_read, write
 from connectivity_hooks_theorem.certified.network.network import Network
 from connectivity_hooks_theorem.certified.network.sides import Sides, all_but, random_orders
@@ -101,7 +102,8 @@ def train_hub(
     slots = Sides.of(network.spaces, orders).slots(0, 0)
     generator = torch.Generator().manual_seed(seed)
     features = _inputs(Source(network, weights, 0, slots), task)
-    goal = Goal(task.train.targets().to(task.device), task.loss, network.classes, None, target)
+    like = torch.zeros(1, device=task.device).expand(len(task.train), network.classes)
+    goal = Goal(training_targets(task, like), task.loss, network.classes, None, target)
     fitter = Fitter(network, weights, goal, effort, 0.0, task.batch_size)
     few = next(iter(task.train.head(2).batches(2)))[0]
     with torch.random.fork_rng(), kept_whole(model, few, task.batch_size, task.forward):

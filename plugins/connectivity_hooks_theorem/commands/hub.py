@@ -19,6 +19,7 @@ from connectivity_hooks.cli.task_options import augment_option, task_flags, task
 from connectivity_hooks.cli.terminal import Display, print_json
 from connectivity_hooks.model.weights import assign, weights_of
 from connectivity_hooks.tasks import Task
+from connectivity_hooks.tasks.loss import joined
 from connectivity_hooks_theorem.certified.builder import read_task
 from connectivity_hooks_theorem.certified.hub import train_hub
 from connectivity_hooks_theorem.certified.search.effort import EFFORTS
@@ -91,6 +92,6 @@ def _figures(model: nn.Module, split: Any, task: Task) -> dict[str, float | None
         if task.loss.errors is not None:
             wrong.append(task.loss.errors(outputs, targets))
     return {
-        "loss": float(torch.cat(losses).double().mean()),
-        "error": float(torch.cat(wrong).mean()) if wrong else None,
+        "loss": float(joined(losses).double().mean()),
+        "error": float(joined(wrong).mean()) if wrong else None,
     }

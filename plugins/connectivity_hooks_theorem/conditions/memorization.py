@@ -12,7 +12,7 @@ from torch import Tensor
 from connectivity_hooks.contracts import Condition, Verdict, option
 from connectivity_hooks.features.observation import Observation
 from connectivity_hooks_theorem.conditions.genericity import closest, collisions
-from connectivity_hooks_theorem.conditions.outputs import own_outputs
+from connectivity_hooks_theorem.conditions.outputs import own_outputs, samples_that_count
 from connectivity_hooks_theorem.conditions.rank import Covariance, ranks
 from connectivity_hooks_theorem.conditions.usable import usable_features
 
@@ -57,7 +57,8 @@ class Memorization(Condition):
         if isinstance(outputs, str):
             yield Verdict.invalid(self.name, None, outputs)
             return
-        classes, targets = outputs[0].numel(), observation.targets()
+        counted = samples_that_count(observation, outputs)
+        classes, targets = outputs[0].numel(), observation.targets()[counted]
         layers, widths = list(observation.layers), observation.widths()
         generator = torch.Generator().manual_seed(self.seed)
         for layer in self.progress.track(layers, "looking at features", len(layers)):
@@ -65,6 +66,8 @@ class Memorization(Condition):
             if isinstance(features, str):
                 yield Verdict.invalid(self.name, layer, features)
                 continue
+            if len(targets) < len(features):
+                features = features[counted.to(features.device)]
             later = [widths[name] for name in layers[layers.index(layer) + 1 :] if name in widths]
             free = [width - self._kept(width) for width in later]
             yield self._verdict(layer, features, targets.to(features.device), free, classes, generator)

@@ -43,6 +43,17 @@ def own_loss(observation: Observation, outputs: Tensor) -> float | str:
 
 
 @torch.no_grad()
+def samples_that_count(observation: Observation, outputs: Tensor) -> Tensor:
+    """Return which samples (N,) weigh anything in the loss, on the device of the targets; all where it does not fit."""
+    targets = observation.targets()
+    try:
+        weights = observation.loss.terms(outputs, targets.to(outputs.device)).weights
+    except InputError:
+        return torch.ones(len(targets), dtype=torch.bool, device=targets.device)
+    return (weights > 0).to(targets.device)
+
+
+@torch.no_grad()
 def outputs_under(observation: Observation, masks: Mapping[str, Tensor], draws: int) -> tuple[Tensor, Masking]:
     """Return the network's outputs (D, N, …) under D masks at once, and what was seen on the way.
 

@@ -16,13 +16,13 @@ _STEPS = 28
 
 @torch.no_grad()
 def mean_losses(outputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:
-    """Return the mean loss (D,) of outputs (D, N, …), in float64."""
-    return torch.stack([loss.per_sample(each, targets).double().mean() for each in outputs])
+    """Return the mean loss (D,) of outputs (D, N, …), summed in float64."""
+    return torch.stack([loss.terms(each, targets).double().mean() for each in outputs])
 
 
 def wrong(outputs: Tensor, targets: Tensor, loss: Loss) -> float | None:
     """Return how many predictions are wrong; None where the loss knows none."""
-    return None if loss.errors is None else float(loss.errors(outputs, targets).sum())
+    return None if loss.errors is None else float(loss.errors(outputs, targets).sums.sum())
 
 
 @torch.no_grad()

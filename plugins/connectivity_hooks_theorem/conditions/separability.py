@@ -12,6 +12,7 @@ from torch import Tensor
 from connectivity_hooks.contracts import Condition, Verdict, option
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.features.observation import Observation
+from connectivity_hooks.tasks.loss import IGNORED
 from connectivity_hooks_theorem.conditions.usable import usable_features
 from connectivity_hooks_theorem.probes.logistic import LogisticFit, fit_logistic
 
@@ -68,6 +69,9 @@ class Separability(Condition):
         features = usable_features(observation, layer)
         if isinstance(features, str):
             return Verdict.invalid(self.name, layer, features)
+        counted = labels != IGNORED
+        if not bool(counted.all()):
+            features, labels = features[counted.to(features.device)], labels[counted]
         if len(labels.unique()) < 2:
             return Verdict.invalid(self.name, layer, "the samples are of one class")
         width = features.shape[1]
@@ -113,6 +117,7 @@ class Separability(Condition):
 
 def _labels(observation: Observation) -> Tensor:
     labels = observation.targets()
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.is_floating_point() or labels.ndim != 1:
         raise InputError(
             f"condition separability: targets {tuple(labels.shape)} of type {labels.dtype} are not class labels"

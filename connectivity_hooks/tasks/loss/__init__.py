@@ -1,0 +1,30 @@
+"""Losses: for each sample a sum and a weight, the errors they count, and whether they are convex in the outputs.
+
+In reading order: `terms` (sums and weights), `loss` (what a loss is), `shapes` (which targets fit which outputs),
+`named` (the built-in losses), `own` (a user's function), `checking` (all targets of a split).
+"""
+
+from connectivity_hooks.tasks.loss.checking import (
+    CHANGING_WEIGHTS,
+    check_probabilities,
+    read_targets,
+    settled,
+)
+from connectivity_hooks.tasks.loss.loss import Loss
+from connectivity_hooks.tasks.loss.named import IGNORED, LOSSES
+from connectivity_hooks.tasks.loss.own import custom_loss, resolve_loss
+from connectivity_hooks.tasks.loss.terms import Terms, joined
+
+__all__ = [
+    "CHANGING_WEIGHTS",
+    "IGNORED",
+    "LOSSES",
+    "Loss",
+    "Terms",
+    "check_probabilities",
+    "custom_loss",
+    "joined",
+    "read_targets",
+    "resolve_loss",
+    "settled",
+]

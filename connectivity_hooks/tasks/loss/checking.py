@@ -1,0 +1,132 @@
+"""All targets of a split against a loss and a model's outputs, before anything is computed."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from torch import Tensor
+
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.tasks.loss.loss import Loss
+from connectivity_hooks.tasks.loss.named import IGNORED, LOSSES, cross_entropy, out_of_range
+from connectivity_hooks.tasks.loss.shapes import axes
+
+CHANGING_WEIGHTS = "its weights change with the outputs; expected them to depend on the targets alone"
+
+
+_SUMS_TO_ONE = 1e-3
+"""How near to 1 probabilities sum that were rounded to bfloat16 or written with three digits."""
+
+
+def read_targets(loss: Loss, outputs: Tensor, few: Tensor, targets: Tensor, where: str) -> tuple[Loss, str | None]:
+    """Check all targets of a split against a loss and the outputs of a few samples.
+
+    Args:
+        loss: The loss.
+        outputs: Of a few samples of the split.
+        few: Their targets.
+        targets: All targets of the split.
+        where: The first words of a message.
+
+    Returns:
+        The loss, settled on how these targets are read, and that in words where their shape leaves something to say.
+
+    Raises:
+        InputError: Targets cannot be what the loss expects.
+    """
+    try:
+        loss.check(outputs, few)
+    except InputError as error:
+        raise InputError(f"{where} targets are {tuple(targets.shape)}; {error}") from None
+    loss = settled(loss, outputs, few)
+    _check(loss, outputs, few, targets, where)
+    return loss, _note(loss, outputs, few)
+
+
+def _check(loss: Loss, outputs: Tensor, few: Tensor, targets: Tensor, where: str) -> None:
+    if loss.name == "cross-entropy" and loss.fit is not None and not targets.is_floating_point():
+        logits, _ = loss.fit(outputs, few)
+        _check_labels(targets, logits.shape[1], where)
+    check_probabilities(loss.name, targets, where)
+    if loss.name == "cross-entropy" and few.is_floating_point():
+        _check_axis(few, where)
+    if loss.name not in LOSSES:
+        _check_weights(loss, outputs, few)
+
+
+def check_probabilities(loss: str, targets: Tensor, where: str) -> None:
+    """Raise `InputError` where a loss takes probabilities and targets (N, …) are none; it would not be convex there.
+
+    Args:
+        loss: Name of the loss: ``cross-entropy`` takes weights of classes ≥ 0, ``bce`` values in [0, 1].
+        targets: All targets of a split.
+        where: The first words of the message.
+    """
+    if loss not in ("cross-entropy", "bce") or (loss == "cross-entropy" and not targets.is_floating_point()):
+        return
+    low, high = float(targets.min()), float(targets.max())  # either is NaN if one value is
+    if not (low >= 0 and high <= (1 if loss == "bce" else sys.float_info.max)):
+        expected = "values in [0, 1]" if loss == "bce" else "finite probabilities of classes, none below 0"
+        raise InputError(f"{where} targets lie in [{low:g}, {high:g}]; loss {loss} expects {expected}")
+
+
+def settled(loss: Loss, outputs: Tensor, targets: Tensor) -> Loss:
+    """Return the loss as a first batch shows it is meant, so that later batches are read in the same way.
+
+    Sequences of other lengths may be as long as there are classes, and their labels fit both ways of reading.
+    """
+    if loss.name != "cross-entropy" or targets.is_floating_point() or outputs.ndim < 3:
+        return loss
+    ways = axes(outputs, targets)
+    return cross_entropy(ways[0]) if len(ways) == 1 else loss
+
+
+def _note(loss: Loss, outputs: Tensor, targets: Tensor) -> str | None:
+    if loss.fit is None:
+        return None
+    found, wanted = loss.fit(outputs, targets)
+    notes = []
+    if found.shape != outputs.shape:
+        notes.append("the last axis of the outputs is taken for the classes")
+    elif loss.name == "cross-entropy" and not targets.is_floating_point() and len(axes(outputs, targets)) > 1:
+        notes.append(
+            "axis 1 of the outputs is taken for the classes, as PyTorch does, and the last fits as well; if it is "
+            "that, let the model return outputs.movedim(-1, 1)"
+        )
+    if wanted.shape != targets.shape:
+        notes.append(f"targets are taken as {_shape(wanted)}")
+    if not notes:
+        return None
+    return f"loss {loss.name}: outputs {_shape(outputs)}, targets {_shape(targets)}: {' and '.join(notes)}"
+
+
+def _check_labels(targets: Tensor, count: int, where: str) -> None:
+    labels = targets.long()
+    labels = labels[labels != IGNORED]
+    if not labels.numel():
+        raise InputError(f"{where} labels are all {IGNORED}, which is ignored; nothing is left to measure")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= count:
+        raise InputError(f"{where} {out_of_range(low, high, count)}")
+
+
+def _check_axis(targets: Tensor, where: str) -> None:
+    """Refuse probabilities (N, …, C): they have the outputs' own shape, but classes are on the second axis."""
+    second, last = (bool(((targets.sum(axis) - 1).abs() < _SUMS_TO_ONE).all()) for axis in (1, -1))
+    if last and not second:
+        raise InputError(
+            f"{where} probabilities {tuple(targets.shape)} sum to 1 along the last axis; loss cross-entropy takes "
+            "classes on axis 1: give outputs and targets as .movedim(-1, 1)"
+        )
+
+
+@torch.no_grad()
+def _check_weights(loss: Loss, outputs: Tensor, targets: Tensor) -> None:
+    """Refuse weights that change with the outputs: means of two models would not be over the same data."""
+    if not torch.equal(loss.terms(outputs, targets).weights, loss.terms(1 - outputs, targets).weights):
+        raise InputError(f"loss {loss.name}: {CHANGING_WEIGHTS}")
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"(N{''.join(f', {size}' for size in tensor.shape[1:])}{',' if tensor.ndim == 1 else ''})"
