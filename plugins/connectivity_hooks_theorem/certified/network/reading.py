@@ -102,7 +102,7 @@ def read_network(program: Program, weights: Weights) -> Network:
     error = refusal(program)
     if error is not None:
         raise error
-    if not program.input_shape:
+    if not program.shapes[INPUT]:
         raise InputError(f"builder certified: expected inputs of several entries, found one number a sample; {INSTEAD}")
     reader = _Reader(program, weights)
     for step in program.steps:
@@ -116,8 +116,8 @@ class _Reader:
     def __init__(self, program: Program, weights: Weights) -> None:
         self._program = program
         self._weights = weights
-        self._shapes = {INPUT: program.input_shape}
-        self._spaces = Spaces(program.input_shape[0])
+        self._shapes = {INPUT: program.shapes[INPUT]}
+        self._spaces = Spaces(program.shapes[INPUT][0])
         self._of = {INPUT: 0}
         self._reads: dict[str, int | None] = {}
         self._layers: list[Step] = []
@@ -189,7 +189,7 @@ class _Reader:
 
     def _check_output(self, output: Step) -> None:
         for step in _after(self._program.steps, output):
-            if step.kind not in _LINEAR and not step.settings.get("linear"):
+            if step.kind not in _LINEAR and not step.linear:
                 raise obstacle(step, "follows the output layer, and is not linear")
 
 

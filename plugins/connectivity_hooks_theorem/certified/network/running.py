@@ -55,8 +55,8 @@ def run(
 
 def _normalised(step: Step, weights: Mapping[str, Tensor], value: Tensor, momentum: float) -> Tensor:
     roles = {role: weights[name] for role, name in step.weights.items()}
-    eps = float(str(step.settings["eps"]))
-    return F.batch_norm(value, roles["mean"], roles["var"], roles.get("weight"), roles.get("bias"), True, momentum, eps)
+    affine = roles.get("weight"), roles.get("bias")
+    return F.batch_norm(value, roles["mean"], roles["var"], *affine, True, momentum, step.eps)
 
 
 def run_all(
