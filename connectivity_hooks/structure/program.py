@@ -87,7 +87,7 @@ class Program:
 
     Attributes:
         steps: The steps.
-        shapes: Shapes of the inputs without the batch axis, by name: `INPUT`, or ``input.NAME`` where there are several.
+        shapes: Shapes of the inputs without the batch axis, by name (see `INPUT`).
         weight_shapes: Shapes of the weights that steps read, by name.
         batch: Samples the program was traced with.
     """

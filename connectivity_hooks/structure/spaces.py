@@ -117,7 +117,7 @@ class Spaces:
 
 
 def leading(layout: Layout) -> Axis | None:
-    """Return the axis as neurons of its slowest space, each as wide as what runs inside it; None without such a space."""
+    """Return an axis as neurons of its slowest space, each as wide as what runs inside it; None if that is no space."""
     if isinstance(layout, Reshape):
         first = layout.factors[0]
         inside = Reshape(layout.factors[1:]).width

@@ -108,7 +108,7 @@ def pin(term: Term, reasons: Iterable[str]) -> None:
 
 
 def unify(one: Term, other: Term) -> None:
-    """Set two axes of one length equal: the same neurons in the same order. Where no structure serves both, pin them."""
+    """Set two axes of one length equal, neuron by neuron; where no structure serves both, pin them."""
     one, other = _without_ones(one), _without_ones(other)
     if one is other:
         return

@@ -66,7 +66,7 @@ def test_a_model_with_a_decoder_is_read_and_refused_in_one_line(make, x, name):
     program = read_program(model, x)
     torch.testing.assert_close(program.run(dict(model.state_dict()), x), model(x), rtol=1e-4, atol=1e-5)
     with pytest.raises(InputError, match=name) as error:
-        read_network(program, model.state_dict())
+        read_network(program)
     assert "\n" not in str(error.value)
 
 

@@ -54,6 +54,17 @@ class Operands:
         return self.step.whole_shape  # type: ignore[return-value]
 
     @property
+    def gives_several(self) -> bool:
+        """Whether the value is several tensors."""
+        shape = self.step.whole_shape
+        return bool(shape) and isinstance(shape[0], tuple)  # type: ignore[index]
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """Shapes of the tensors that are the value."""
+        return self.step.whole_shape  # type: ignore[return-value]
+
+    @property
     def place(self) -> str:
         """The operation and its module, which is what pins."""
         return f"{self.step.operation} ({self.step.module})"

@@ -31,8 +31,8 @@ def split(operands: Operands) -> Any:
     given = operands.axes("self")
     at = operands.argument("dim", 0) % len(given)
     found, rest = [], given[at]
-    for shape in operands.step.whole_shape or ():
-        part, rest = split_concatenation(rest, shape[at])  # type: ignore[index]
+    for shape in operands.shapes:
+        part, rest = split_concatenation(rest, shape[at])
         found.append(replaced(given, at, part))
     return tuple(found)
 
@@ -58,9 +58,9 @@ def slice_of(operands: Operands) -> Axes:
     given = operands.axes("self")
     at = operands.argument("dim", 0) % len(given)
     size = given[at].size
-    start, _, step = slice(
-        operands.argument("start"), operands.argument("end"), operands.argument("step", 1)
-    ).indices(size)
+    start, _, step = slice(operands.argument("start"), operands.argument("end"), operands.argument("step", 1)).indices(
+        size
+    )
     length = operands.shape[at]
     if step != 1:
         operands.pin(given[at : at + 1])

@@ -75,9 +75,8 @@ def repeat(operands: Operands) -> Axes:
 def pool(operands: Operands) -> Any:
     """Positions are pooled, channel by channel; with the places of the largest entries where these are given too."""
     given = next(operands.each())
-    shapes = operands.step.whole_shape or ()
-    several = bool(shapes) and isinstance(shapes[0], tuple)
     count = next(int(letter) for letter in operands.step.operation if letter in "123")
     stay(given[-count:])
-    found = [(*given[:-count], *pixels(shape[-count:])) for shape in (shapes if several else [shapes])]
-    return tuple(found) if several else found[0]
+    if not operands.gives_several:
+        return (*given[:-count], *pixels(operands.shape[-count:]))
+    return tuple((*given[:-count], *pixels(shape[-count:])) for shape in operands.shapes)

@@ -1,7 +1,7 @@
 """What each operation of a torch.export graph is to us: one row for each.
 
 What has no row, or does not pass its row's conditions, is an ``other`` step. Proofs rest on these rows: a kind may be
-given only to what acts as `Step` says of it (neurons on the axis after the samples, and no others), whatever the shapes.
+given only to what acts as `Step` says of it, with neurons on the axis after the samples, whatever the shapes.
 """
 
 from __future__ import annotations

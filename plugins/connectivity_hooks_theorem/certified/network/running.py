@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from connectivity_hooks.structure import Step
 from connectivity_hooks.structure.program import INPUT, run_step
+from connectivity_hooks.structure.spaces import Axis
 from connectivity_hooks.tasks.split import Split
-from connectivity_hooks_theorem.certified.network.network import Axis, Network
+from connectivity_hooks_theorem.certified.network.network import Network
 from connectivity_hooks_theorem.certified.network.sides import Slots
 
 Values: TypeAlias = dict[str, Tensor]
