@@ -13,7 +13,7 @@ from connectivity_hooks.model.inputs import Inputs, named_tensors
 Kind = Literal["affine", "norm", "activation", "pool", "flatten", "identity", "add", "product", "other"]
 
 INPUT = "input"
-"""Name of a model's only input; several are named ``input.NAME``, by their dotted names."""
+"""Name of an input that is one tensor; others are named ``input.NAME``, by their dotted names."""
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -89,12 +89,14 @@ class Program:
         steps: The steps.
         shapes: Shapes of the inputs without the batch axis, by name (see `INPUT`).
         weight_shapes: Shapes of the weights that steps read, by name.
+        tied: For each further name of such a weight the name that steps know it by.
         batch: Samples the program was traced with.
     """
 
     steps: tuple[Step, ...]
     shapes: Mapping[str, Shape]
     weight_shapes: Mapping[str, Shape] = field(default_factory=dict)
+    tied: Mapping[str, str] = field(default_factory=dict)
     batch: int = 2
 
     def run(self, weights: Mapping[str, Tensor], inputs: Inputs) -> Tensor:
@@ -112,10 +114,12 @@ class Program:
 
 def input_values(inputs: Inputs) -> dict[str, Tensor]:
     """Return the tensors among a model's inputs as the values a program begins with, by name."""
-    named = dict(named_tensors(inputs))
-    if len(named) == 1:
-        return {INPUT: next(iter(named.values()))}
-    return {f"{INPUT}.{name}": tensor for name, tensor in named.items()}
+    return {input_name(name): tensor for name, tensor in named_tensors(inputs)}
+
+
+def input_name(name: str) -> str:
+    """Return the value's name of an input, from its dotted name among the inputs; empty for one tensor alone."""
+    return f"{INPUT}.{name}" if name else INPUT
 
 
 def run_step(step: Step, weights: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Tensor:

@@ -23,7 +23,7 @@ from connectivity_hooks.structure.differences import random_step
 from connectivity_hooks.structure.exporting import export, leaves, own_name
 from connectivity_hooks.structure.operations.call import Call, Sources
 from connectivity_hooks.structure.operations.table import step_of
-from connectivity_hooks.structure.program import INPUT, Program, Step, input_values
+from connectivity_hooks.structure.program import Program, Step, input_name, input_values
 from connectivity_hooks.structure.untouched import untouched
 from connectivity_hooks.structure.writes import Redirects, redirects
 
@@ -88,11 +88,10 @@ def _placeholders(exported: ExportedProgram, example: Inputs) -> dict[str, _Give
     """Return what each placeholder stands for, by its name in the graph."""
     found: dict[str, _Given] = {}
     given = iter(leaves(example))
-    several = len(input_values(example)) > 1
     for spec in exported.graph_signature.input_specs:
         if spec.kind == InputKind.USER_INPUT:
             name, leaf = next(given)
-            found[spec.arg.name] = _Given(f"{INPUT}.{name}" if several else INPUT, leaf, isinstance(leaf, Tensor))
+            found[spec.arg.name] = _Given(input_name(name), leaf, isinstance(leaf, Tensor))
         else:
             target = str(spec.target)
             held = exported.constants if target in exported.constants else exported.state_dict
@@ -120,11 +119,22 @@ def _program(
     needed = _needed(steps[: last + 1])
     read = {name: tuple(weights[name].shape) for step in needed for name in step.weights.values()}
     shapes = {name: tuple(tensor.shape[1:]) for name, tensor in input_values(example).items()}
-    program = Program(needed, shapes, read, batch)
+    program = Program(needed, shapes, read, _tied(read, weights), batch)
     random = random_step(graph, program)
     if random:  # however rarely it shows, and on whichever samples
         raise InputError(f"the model's structure cannot be read: {random} draws random numbers")
     return program
+
+
+def _tied(read: Collection[str], weights: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return the further names of weights that steps read."""
+
+    def memory(tensor: Tensor) -> tuple[object, ...]:
+        return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
+
+    known = {memory(weights[name]): name for name in read if weights[name].numel()}
+    others = ((name, known.get(memory(tensor))) for name, tensor in weights.items() if name not in read)
+    return {name: own for name, own in others if own is not None}
 
 
 def _sort(node: fx.Node, given: _Given, weights: Collection[str], sources: Sources) -> None:

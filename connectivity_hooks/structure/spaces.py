@@ -161,6 +161,7 @@ class _Numbering:
                 weights[name] = self._layouts(Operand("weight", name), name)
             if isinstance(step.whole_shape, tuple) and all(isinstance(size, int) for size in step.whole_shape):
                 values[step.name] = self._layouts(Operand("value", step.name), _name(step))
+        weights.update({name: weights[own] for name, own in self._program.tied.items()})
         return Spaces(tuple(self._found), weights, values)
 
     def _layouts(self, operand: Operand, name: str) -> tuple[Layout, ...]:

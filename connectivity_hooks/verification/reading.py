@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.errors import one_line
+from connectivity_hooks.model.inputs import Inputs, rows_of, shapes_of
 from connectivity_hooks.model.weights import Weights
 from connectivity_hooks.structure import Program
 from connectivity_hooks.verification.rounding import outputs_tolerance, relative_deviation
@@ -39,7 +40,7 @@ def mixed(a: Weights, b: Weights, seed: int = 0) -> Weights:
 
 @torch.no_grad()
 def reading_fault(
-    program: Program, weights: Mapping[str, Tensor], batches: Iterable[tuple[Tensor, Tensor]]
+    program: Program, weights: Mapping[str, Tensor], batches: Iterable[tuple[Inputs, Tensor]]
 ) -> str | None:
     """Compare a program with the module it was read from; return the fault in words, or None.
 
@@ -56,12 +57,15 @@ def reading_fault(
         try:
             found = program.run(weights, inputs)
         except Exception as error:  # a step that takes no other number of samples, or no other length
-            shape = tuple(inputs.shape)
-            return f"the steps read from the model do not run on a batch of shape {shape}: {one_line(error)}"
+            return f"the steps read from the model do not run on {_batch(inputs)}: {one_line(error)}"
         deviation, allowed = relative_deviation(found, outputs), outputs_tolerance(outputs.dtype)
         if not deviation <= allowed:
             return (
-                "the steps read from the model are not what it does: on a batch of shape "
-                f"{tuple(inputs.shape)} outputs deviate by {deviation:.1e}, rounding explains {allowed:.1e}"
+                f"the steps read from the model are not what it does: on {_batch(inputs)} "
+                f"outputs deviate by {deviation:.1e}, rounding explains {allowed:.1e}"
             )
     return None
+
+
+def _batch(inputs: Inputs) -> str:
+    return f"a batch of {rows_of(inputs)} samples of shape {shapes_of(inputs)}"

@@ -52,6 +52,13 @@ def matrices(operands: Operands) -> Axes:
     return (*broadcast([one[:-2], other[:-2]]), *rows, *cols)
 
 
+def added_matrices(operands: Operands) -> Axes:
+    """A product of matrices, and a bias that is added to it."""
+    one, other = operands.axes("mat1") or operands.axes("batch1"), operands.axes("mat2") or operands.axes("batch2")
+    unify(one[-1], other[-2])
+    return broadcast([(*broadcast([one[:-2], other[:-2]]), one[-2], other[-1]), operands.axes("self")])
+
+
 def einsum(operands: Operands) -> Axes:
     """Letters are axes: one letter, one set of neurons."""
     before, arrow, after = str(operands.argument("equation", "")).replace(" ", "").partition("->")

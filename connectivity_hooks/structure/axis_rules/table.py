@@ -43,6 +43,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
                 (("conv1d", "conv2d", "conv3d"), maps.convolution),
                 (("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), maps.transposed_convolution),
                 (("matmul", "bmm", "mm", "mv"), maps.matrices),
+                (("addmm", "baddbmm"), maps.added_matrices),
                 (("einsum",), maps.einsum),
                 (("scaled_dot_product_attention",), maps.attention),
                 (("embedding",), maps.embedding),

@@ -109,11 +109,13 @@ def read_network(program: Program) -> Network:
 
 
 def _require_one_input(program: Program) -> None:
+    named = ", ".join(name.removeprefix(f"{INPUT}.") for name in program.shapes)
     if len(program.shapes) != 1:
-        named = ", ".join(name.removeprefix(f"{INPUT}.") for name in program.shapes)
         raise InputError(
             f"builder certified: the network reads {len(program.shapes)} inputs ({named}), expected one; {INSTEAD}"
         )
+    if INPUT not in program.shapes:
+        raise InputError(f"builder certified: inputs are named ({named}), expected one tensor; {INSTEAD}")
 
 
 class _Reader:
