@@ -50,7 +50,7 @@ class Step:
             width.
         shape: Shape of the value without the batch axis.
         whole_shape: Shape of the value as it was traced, batch axis and all: for several tensors a tuple of shapes, for
-            no tensor None.
+            no tensor None. A size that depends on the data is −1.
         arguments: The operation's arguments by the names PyTorch gives them (where it gives none, by ``0``, ``1``, …),
             with an `Operand` for each tensor.
         operation: The operation's own name, e.g. ``aten.conv2d``, for messages.

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from connectivity_hooks.errors import InputError
 from connectivity_hooks.structure.axis_rules.operands import Axes, Operands, unknown
 from connectivity_hooks.structure.axis_rules.table import RULES
 from connectivity_hooks.structure.layouts import Joined, Layout, Neurons, Permutations, Reshape
@@ -127,7 +128,13 @@ def leading(layout: Layout) -> Axis | None:
 
 
 def read_spaces(program: Program) -> Spaces:
-    """Read which axes of a program's weights and values are the same neurons."""
+    """Read which axes of a program's weights and values are the same neurons.
+
+    Time: proportional to the steps; nothing is run.
+
+    Raises:
+        InputError: A value's shape depends on the data.
+    """
     known: dict[Operand, Any] = {}
     for name, shape in program.shapes.items():
         known[Operand("value", name)] = (positions(program.batch), *(Atom(size, (INPUTS,)) for size in shape))
@@ -137,11 +144,28 @@ def read_spaces(program: Program) -> Spaces:
         for role, tensor in step.constants.items():
             reason = f"a constant of {step.module}"
             known[Operand("constant", role)] = tuple(Atom(size, (reason,)) for size in tensor.shape)
-        rule = RULES.get(step.operation, unknown)
-        known[Operand("value", step.name)] = rule(Operands(step, known))
+        known[Operand("value", step.name)] = _axes(Operands(step, known))
     for term in known[Operand("value", program.steps[-1].name)]:
         pin(term, (OUTPUTS,))
     return _Numbering(program, known).spaces()
+
+
+def _axes(operands: Operands) -> Any:
+    """Return the axes of a step's value by its rule; where that does not fit, everything it touches stays."""
+    step = operands.step
+    sizes = step.whole_shape or ()
+    if -1 in sizes or any(isinstance(one, tuple) and -1 in one for one in sizes):
+        raise InputError(f"the model's spaces cannot be read: the shape of {operands.place} depends on the data")
+    axes = RULES.get(step.operation, unknown)(operands)
+    return axes if _sizes(axes) == _sizes_of(step) else unknown(operands)
+
+
+def _sizes(axes: Any) -> Any:
+    return tuple(_sizes(one) if isinstance(one, tuple) else one.size for one in axes)
+
+
+def _sizes_of(step: Step) -> Any:
+    return tuple(one or () if isinstance(one, tuple) or one is None else one for one in step.whole_shape or ())
 
 
 class _Numbering:

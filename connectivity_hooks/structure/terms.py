@@ -112,7 +112,10 @@ def unify(one: Term, other: Term) -> None:
     one, other = _without_ones(one), _without_ones(other)
     if one is other:
         return
-    if isinstance(one, Atom):
+    if one.size != other.size:
+        pin(one, (UNALIGNED,))
+        pin(other, (UNALIGNED,))
+    elif isinstance(one, Atom):
         _mean(one, other)
     elif isinstance(other, Atom):
         _mean(other, one)

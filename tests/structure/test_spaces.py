@@ -3,15 +3,29 @@
 The weights are exchanged here, and run through the module itself in float64: what is tested is what the spaces say.
 """
 
+from dataclasses import replace
+
 import pytest
 import timm
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from connectivity_hooks.errors import InputError
 from connectivity_hooks.structure import read_program, read_spaces
+from connectivity_hooks.structure.axis_rules.table import RULES
 from connectivity_hooks.structure.layouts import Neurons, Reshape
+from connectivity_hooks.structure.operations.table import RECOGNISERS
 from connectivity_hooks.structure.spaces import INPUTS, OUTPUTS, Axis, leading
+from connectivity_hooks.structure.terms import (
+    Atom,
+    atoms,
+    concatenation,
+    product,
+    split_concatenation,
+    split_product,
+    unify,
+)
 
 
 class Branches(nn.Module):
@@ -267,3 +281,57 @@ def test_groups_that_do_not_line_up_leave_what_they_have_in_common():
     model = model.double()
     expected = outputs(model, permuted(model, spaces, ()), IMAGES)
     torch.testing.assert_close(outputs(model, permuted(model, spaces, spaces.free), IMAGES), expected)
+
+
+def test_every_operation_that_is_recognised_has_a_rule_for_its_axes():
+    assert {f"aten.{name}" for name in RECOGNISERS} <= RULES.keys()
+
+
+def test_a_rule_that_does_not_fit_pins_what_it_touches():
+    class Bytes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.down = nn.Linear(4, 6), nn.Linear(6, 3)
+
+        def forward(self, x):
+            return self.down(self.up(x).view(torch.int16).view(torch.float32))
+
+    program = read_program(Bytes(), torch.randn(2, 4))
+    assert not read_spaces(program).free
+    doubled = [replace(step, whole_shape=(2, 7)) if "up" in step.module else step for step in program.steps]
+    assert not read_spaces(replace(program, steps=tuple(doubled))).free
+
+
+def test_shapes_that_depend_on_the_data_are_refused_in_one_line():
+    program = read_program(nn.Sequential(nn.Linear(4, 6), nn.ReLU()), torch.randn(2, 4))
+    unsure = tuple(replace(step, whole_shape=(-1, 6)) for step in program.steps)
+    with pytest.raises(InputError, match=r"aten.linear \(0\) depends on the data") as error:
+        read_spaces(replace(program, steps=unsure))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "free"),
+    [
+        ((4, 6), (4, 6), (4, 6)),
+        ((4, 6), (8, 3), (4, 2, 3)),
+        ((4, 6), (6, 4), (2,)),
+        ((24,), (2, 3, 4), (2, 3, 4)),
+        ((3, 8), (8, 3), ()),
+    ],
+)
+def test_products_are_set_equal_as_far_as_they_have_common_divisors(one, other, free):
+    first, second = (product(map(Atom, sizes)) for sizes in (one, other))
+    unify(first, second)
+    assert tuple(atom.size for atom in atoms(first) if not atom.pins and atom.size > 1) == free
+    assert [atom.size for atom in atoms(second) if not atom.pins and atom.size > 1] == list(free)
+
+
+def test_parts_of_a_concatenation_are_told_apart():
+    whole = Atom(10)
+    head, tail = split_concatenation(whole, 4)
+    unify(whole, concatenation([Atom(2), Atom(5), Atom(3)]))
+    assert [atom.size for atom in atoms(whole)] == [2, 2, 3, 3]
+    assert [atom.size for atom in (*atoms(head), *atoms(tail))] == [2, 2, 3, 3]
+    slow, fast = split_product(Atom(12, ("why",)), 3)
+    assert (slow.size, fast.size, list(slow.pins)) == (3, 4, ["why"])

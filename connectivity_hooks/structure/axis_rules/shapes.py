@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from connectivity_hooks.structure.axis_rules.operands import Axes, Operands, pixels, stay
+from connectivity_hooks.structure.axis_rules.operands import Axes, Operands, pixels, stay, unknown
 from connectivity_hooks.structure.program import Shape
 from connectivity_hooks.structure.terms import Product, Term, positions, product, split_product
 
@@ -27,7 +28,11 @@ def transpose(operands: Operands) -> Axes:
 
 def reshape(operands: Operands) -> Axes:
     """Axes merged into one and split again."""
-    return _split(product(operands.axes("self")), operands.shape)
+    whole = product(operands.axes("self"))
+    if whole.size != math.prod(operands.shape):  # the bytes seen as numbers of another type
+        axes: Axes = unknown(operands)
+        return axes
+    return _split(whole, operands.shape)
 
 
 def _split(whole: Term, shape: Shape) -> Axes:

@@ -179,5 +179,5 @@ def _without_underscore(name: str) -> str:
 
 def _whole_shape(value: Any) -> Any:
     if isinstance(value, Tensor):
-        return tuple(value.shape)
+        return tuple(size if isinstance(size, int) else -1 for size in value.shape)
     return tuple(map(_whole_shape, value)) if isinstance(value, (tuple, list)) else None
