@@ -12,6 +12,7 @@ from connectivity_hooks.model.running import Forward
 from connectivity_hooks.structure import read_program, read_spaces, task_program
 from connectivity_hooks.structure.task_program import first_inputs
 from connectivity_hooks.tasks import CachedSplit, Task
+from connectivity_hooks.verification.reach import changed_outputs
 from connectivity_hooks_theorem.certified.network.reading import read_network
 
 
@@ -149,3 +150,26 @@ def test_a_task_of_one_sample_is_read_as_two_of_it():
     assert torch.equal(first_inputs(task), LEFT[:1].expand(2, 4))
     assert task_program(task).shapes == {"input": (4,)}
     assert task_program(task) is task_program(task)
+
+
+class OfOneNumber(nn.Module):
+    """Reads one number a sample, which has no axis of entries."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.out = nn.Linear(1, 6), nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.out(self.up(x[:, None]).relu())
+
+
+@pytest.mark.parametrize(
+    ("make", "inputs", "name"), [(Two, (LEFT, RIGHT), "b.weight"), (OfOneNumber, LEFT[:, 0], "up.bias")]
+)
+def test_the_verifier_follows_changes_whatever_the_inputs(make, inputs, name):
+    model = make().eval()
+    before = dict(model.state_dict())
+    program = read_program(model, inputs)
+    assert changed_outputs(program, before, {**before, name: before[name] + 1}) == (True, [name])
+    unread = {**before, "out.weight": torch.zeros_like(before["out.weight"])}
+    assert changed_outputs(program, unread, {**unread, name: before[name] + 1}) == (False, [])
