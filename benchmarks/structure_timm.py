@@ -56,7 +56,7 @@ def outcome(name):
     model, images = made(name)
     started = time.perf_counter()
     try:
-        network = read_network(read_program(model, images), model.state_dict())
+        network = read_network(read_program(model, images))
         answer, line = "accepted", f"{len(network.cuts)} cuts, {len(network.spaces)} spaces"
     except InputError as error:
         answer, line = "refused", str(error)

@@ -1,7 +1,24 @@
-"""The structure of a model: its computation as a list of steps, mapped back to weight names."""
+"""The structure of a model: its computation as a list of steps, mapped to weight names, and whose neurons are whose.
 
-from connectivity_hooks.structure.program import Program, Step
+In reading order: `program` (the steps), `reading` (from torch.export's graph; `checking` runs both), `operations` (what
+each operation is: one row a recogniser), `spaces` (which axes of which weights and values are the same neurons),
+`axis_rules` (what each operation does to axes: one row a rule), `terms` and `layouts` (axes while they are found out,
+and as data).
+"""
+
+from connectivity_hooks.structure.program import Program, Step, input_values
 from connectivity_hooks.structure.reading import read_program
+from connectivity_hooks.structure.spaces import Space, Spaces, read_spaces
 from connectivity_hooks.structure.task_program import first_inputs, task_program
 
-__all__ = ["Program", "Step", "first_inputs", "read_program", "task_program"]
+__all__ = [
+    "Program",
+    "Space",
+    "Spaces",
+    "Step",
+    "first_inputs",
+    "input_values",
+    "read_program",
+    "read_spaces",
+    "task_program",
+]

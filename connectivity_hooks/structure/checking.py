@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from connectivity_hooks.errors import InputError, one_line
-from connectivity_hooks.model.inputs import mapped
+from connectivity_hooks.model.inputs import Inputs, concatenated, mapped, rows_of, taken
 from connectivity_hooks.model.running import Forward
 from connectivity_hooks.model.weights import weights_of
 from connectivity_hooks.structure.differences import parting
-from connectivity_hooks.structure.program import INPUT, Program, run_step
+from connectivity_hooks.structure.program import Program, input_values, run_step
 
 Held: TypeAlias = Mapping[str, tuple[str, Any]]
 
@@ -27,7 +27,7 @@ _WRONG = "the model's structure cannot be read"
 
 
 @torch.no_grad()
-def check(model: nn.Module, program: Program, example: Tensor, graph: fx.GraphModule, held: Held, run: Forward) -> None:
+def check(model: nn.Module, program: Program, example: Inputs, graph: fx.GraphModule, held: Held, run: Forward) -> None:
     """Compare a program with its model, on the example and, where it should take one, on another number of samples.
 
     Weights that are all zero, as the last norm of a residual block in a new network, get other values for the check
@@ -36,9 +36,9 @@ def check(model: nn.Module, program: Program, example: Tensor, graph: fx.GraphMo
     Args:
         model: The model, in evaluation mode.
         program: What was read from it.
-        example: Inputs (N, …).
+        example: Inputs of N samples.
         graph: The graph it was read from, to name the place where both part.
-        held: For each placeholder of the graph the name of its tensor in the model, and its value.
+        held: For each placeholder of the graph the name of its tensor in the model or of the input, and its value.
         run: How the model is run.
 
     Raises:
@@ -48,15 +48,16 @@ def check(model: nn.Module, program: Program, example: Tensor, graph: fx.GraphMo
     weights = {**_tensors(model), **awake}
     batches = [example]
     if all(step.kind != "other" for step in program.steps):
-        batches.append(torch.cat([example, example[:1]]))
+        batches.append(concatenated([example, taken(example, slice(0, 1))]))
     for inputs in batches:
-        expected, values = _expected(model, awake, inputs, run), _run(program, weights, inputs)
+        own = input_values(inputs)
+        expected, values = _expected(model, awake, inputs, run), _run(program, weights, own)
         fault = _fault(expected, values[program.steps[-1].name])
         if fault and inputs is example:
-            given = {name: weights.get(own, inputs if own == INPUT else value) for name, (own, value) in held.items()}
+            given = {node: weights.get(name, own.get(name, value)) for node, (name, value) in held.items()}
             fault += f"; {parting(graph, given, program, values)}"
         if fault:
-            raise InputError(f"{_WRONG}: on {len(inputs)} samples {fault}")
+            raise InputError(f"{_WRONG}: on {rows_of(inputs)} samples {fault}")
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -82,22 +83,21 @@ def _awake(model: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def _expected(model: nn.Module, awake: Mapping[str, Tensor], inputs: Tensor, run: Forward) -> Tensor:
+def _expected(model: nn.Module, awake: Mapping[str, Tensor], inputs: Inputs, run: Forward) -> Tensor:
     try:
         outputs = run.under(model, awake, mapped(torch.clone, inputs))
     except Exception as error:
         raise InputError(f"{_WRONG}: it does not run on the first samples: {one_line(error, 200)}") from None
-    if not isinstance(outputs, Tensor) or not outputs.is_floating_point():
-        found = outputs.dtype if isinstance(outputs, Tensor) else type(outputs).__name__
-        raise InputError(f"{_WRONG}: expected one tensor of floating-point numbers as output, found {found}")
+    if not outputs.is_floating_point():
+        raise InputError(f"{_WRONG}: expected one tensor of floating-point numbers as output, found {outputs.dtype}")
     if not bool(torch.isfinite(outputs).all()):
         raise InputError(f"{_WRONG}: its outputs on the first samples hold NaN or Inf, so that nothing can be compared")
     return outputs
 
 
-def _run(program: Program, weights: Mapping[str, Tensor], inputs: Tensor) -> dict[str, Tensor]:
+def _run(program: Program, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the value of every step."""
-    values = {INPUT: inputs.clone()}
+    values = {name: tensor.clone() for name, tensor in inputs.items()}
     for step in program.steps:
         try:
             values[step.name] = run_step(step, weights, values)

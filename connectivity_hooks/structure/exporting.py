@@ -6,30 +6,80 @@ import pathlib
 import types
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
 
 from connectivity_hooks.errors import InputError, one_line
+from connectivity_hooks.model.inputs import Inputs, mapped
+from connectivity_hooks.model.running import Forward
 
 _BRANCHING = ("GuardOnDataDependentSymNode", "data-dependent", "DYNAMIC_CONTROL_FLOW", "Dynamic control flow")
 """Names of one cause in the errors of PyTorch's releases; an error without them is shown as it is."""
 
 
-def export(model: nn.Module, example: Tensor) -> ExportedProgram:
-    """Return the graph of `model`, which is in evaluation mode.
+_MODEL = "model"
+"""Name of the model inside the module that is exported."""
+
+
+class _Picking(nn.Module):
+    """Gives the one output that a loss reads, so that whatever else a model returns need not be traceable."""
+
+    def __init__(self, model: nn.Module, run: Forward) -> None:
+        super().__init__()
+        self.training = model.training
+        self.model = model
+        self._run = run
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        return self._run(self.model, inputs)
+
+
+def export(model: nn.Module, example: Inputs, run: Forward) -> ExportedProgram:
+    """Return the graph of `model`, which is in evaluation mode, from its inputs to its picked output.
+
+    The names in it are those of the model behind `own_name`.
+
+    Args:
+        model: The model.
+        example: Inputs it accepts.
+        run: How it is run.
 
     Raises:
-        InputError: torch.export cannot trace the module; the message names the innermost module and line it was at.
+        InputError: torch.export cannot trace the module, or no output can be picked; the message names the innermost
+            module and line it was at.
     """
+    given = plain(mapped(torch.clone, example))
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice on how the model's code should be changed
-            return torch.export.export(model, (example.clone(),), strict=False)
+            return torch.export.export(_Picking(model, run), (given,), strict=False)
+    except InputError as error:  # of the picking
+        raise InputError(f"{type(model).__name__}: its structure cannot be read: {error}") from None
     except Exception as error:  # torch.export raises whatever the model's own code runs into under tracing
         place = _place(model, error)
         raise InputError(f"{type(model).__name__}: its structure cannot be read: {place}{_reason(error)}") from None
+
+
+def own_name(name: str) -> str:
+    """Return the name that the model itself gives a tensor or module; empty for the model."""
+    return "" if name == _MODEL else name.removeprefix(f"{_MODEL}.")
+
+
+def plain(inputs: Inputs) -> Inputs:
+    """Return inputs as torch.export takes and flattens them: dicts, tuples, tensors and what is none of these."""
+    return mapped(lambda tensor: tensor, inputs)
+
+
+def leaves(inputs: Inputs) -> list[tuple[str, Any]]:
+    """Return (dotted name, leaf) of a model's inputs, in the order of the graph's own placeholders."""
+    found, _ = pytree.tree_flatten_with_path(plain(inputs))
+    return [
+        (".".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path), leaf) for path, leaf in found
+    ]
 
 
 def _reason(error: Exception) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
+from connectivity_hooks.model.inputs import Inputs, concatenated, mapped, rows_of
 from connectivity_hooks.structure.program import Program
 from connectivity_hooks.structure.reading import read_program
 from connectivity_hooks.tasks.task import Task
@@ -15,13 +15,13 @@ from connectivity_hooks.tasks.task import Task
 _READ: WeakKeyDictionary[Any, dict[tuple[object, ...], Program]] = WeakKeyDictionary()
 
 
-def first_inputs(task: Task) -> Tensor:
-    """Return two samples' inputs (2, …), the same one twice where there are no more.
+def first_inputs(task: Task) -> Inputs:
+    """Return two samples' inputs, the same one twice where there are no more.
 
     One sample alone would not tell a batch axis from another of length 1.
     """
     inputs, _ = next(iter(task.train.head(2).batches(2)))
-    return inputs if len(inputs) > 1 else torch.cat([inputs, inputs])
+    return inputs if rows_of(inputs) > 1 else concatenated([inputs, inputs])
 
 
 def task_program(task: Task, model: nn.Module | None = None) -> Program:
@@ -35,7 +35,7 @@ def task_program(task: Task, model: nn.Module | None = None) -> Program:
         InputError: The structure cannot be read, see `read_program`.
     """
     inputs = first_inputs(task)
-    key = (inputs.shape, inputs.dtype, inputs.device, task.forward)
+    key = (_signature(inputs), task.forward)
     try:
         known = _READ.setdefault(task.factory, {})
     except TypeError:  # a factory that cannot be referred to weakly
@@ -43,3 +43,8 @@ def task_program(task: Task, model: nn.Module | None = None) -> Program:
     if key not in known:
         known[key] = read_program(task.structure() if model is None else model, inputs, task.forward)
     return known[key]
+
+
+def _signature(inputs: Inputs) -> str:
+    """Return what a program depends on in the inputs it was read with: all but the tensors' values."""
+    return repr(mapped(lambda tensor: (tuple(tensor.shape), tensor.dtype, tensor.device), inputs))

@@ -16,6 +16,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.structure.exporting import own_name
 
 Redirects = Mapping[tuple[fx.Node, fx.Node], fx.Node]
 """(Reader, node it names) to the node whose value it sees, where these are not the same."""
@@ -57,7 +58,7 @@ def module_of(node: fx.Node) -> tuple[str, str]:
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     path, kind = stack[-1] if stack else ("", "")
     name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
-    return path, name.rpartition(".")[2]
+    return own_name(path), name.rpartition(".")[2]
 
 
 def _writes(node: fx.Node) -> bool:

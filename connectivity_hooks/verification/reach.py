@@ -14,7 +14,6 @@ from torch import Tensor
 
 from connectivity_hooks.model.weights import Weights
 from connectivity_hooks.structure import Program, Step
-from connectivity_hooks.structure.program import INPUT
 from connectivity_hooks.verification.silence import silent_entries
 
 # Only of these is row i of a weight known to concern entry i of the value, and no other.
@@ -33,7 +32,7 @@ def changed_outputs(program: Program, before: Weights, after: Weights) -> tuple[
     Returns:
         Whether the last value depends on a changed weight, and the names of the changed tensors that reach it.
     """
-    origins: dict[str, dict[str, Tensor]] = {INPUT: {}}
+    origins: dict[str, dict[str, Tensor]] = {name: {} for name in program.shapes}
     silent = silent_entries(program, before, after)
     for step in program.steps:
         origins[step.name] = _through(step, origins, silent, before, after)
@@ -114,7 +113,7 @@ def output_weights(program: Program) -> frozenset[str]:
         return frozenset()
     last = affine[-1]
     for before, step in zip(program.steps[last:], program.steps[last + 1 :], strict=False):
-        linear = step.kind in ("flatten", "identity") or (step.kind == "pool" and bool(step.settings.get("linear")))
+        linear = step.kind in ("flatten", "identity") or (step.kind == "pool" and step.linear)
         if not linear or step.inputs != (before.name,):
             return frozenset()
     names = set(program.steps[last].weights.values())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.errors import one_line
-from connectivity_hooks.model.inputs import Inputs, named_tensors
+from connectivity_hooks.model.inputs import Inputs, rows_of, shapes_of
 from connectivity_hooks.model.weights import Weights
 from connectivity_hooks.structure import Program
 from connectivity_hooks.verification.rounding import outputs_tolerance, relative_deviation
@@ -57,15 +57,15 @@ def reading_fault(
         try:
             found = program.run(weights, inputs)
         except Exception as error:  # a step that takes no other number of samples, or no other length
-            return f"the steps read from the model do not run on a batch of shape {_shape(inputs)}: {one_line(error)}"
+            return f"the steps read from the model do not run on {_batch(inputs)}: {one_line(error)}"
         deviation, allowed = relative_deviation(found, outputs), outputs_tolerance(outputs.dtype)
         if not deviation <= allowed:
             return (
-                "the steps read from the model are not what it does: on a batch of shape "
-                f"{_shape(inputs)} outputs deviate by {deviation:.1e}, rounding explains {allowed:.1e}"
+                f"the steps read from the model are not what it does: on {_batch(inputs)} "
+                f"outputs deviate by {deviation:.1e}, rounding explains {allowed:.1e}"
             )
     return None
 
 
-def _shape(inputs: Inputs) -> str:
-    return " and ".join(str(tuple(tensor.shape)) for _, tensor in named_tensors(inputs))
+def _batch(inputs: Inputs) -> str:
+    return f"a batch of {rows_of(inputs)} samples of shape {shapes_of(inputs)}"

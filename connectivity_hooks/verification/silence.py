@@ -9,7 +9,6 @@ from torch import Tensor
 
 from connectivity_hooks.model.weights import Weights
 from connectivity_hooks.structure import Program, Step
-from connectivity_hooks.structure.program import INPUT
 
 
 def silent_entries(program: Program, before: Weights, after: Weights) -> dict[str, Tensor]:
@@ -20,7 +19,7 @@ def silent_entries(program: Program, before: Weights, after: Weights) -> dict[st
         before: Weights at one end of the segment.
         after: Weights at the other end.
     """
-    silent = {INPUT: torch.zeros(program.input_shape[0], dtype=torch.bool)}
+    silent = {name: torch.zeros(shape[0] if shape else 1, dtype=torch.bool) for name, shape in program.shapes.items()}
     for step in program.steps:
         entries = step.shape[0] if step.shape else 1
         mask = _silent(step, silent, before, after)

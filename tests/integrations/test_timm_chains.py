@@ -14,7 +14,7 @@ def read(name, size, **arguments):
     with torch.random.fork_rng():
         model = timm.create_model(name, num_classes=10, **arguments).eval()
     images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-    return read_network(read_program(model, images), model.state_dict())
+    return read_network(read_program(model, images))
 
 
 @pytest.mark.parametrize("name", ["vgg11", "vgg11_bn"])

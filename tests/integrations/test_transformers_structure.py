@@ -6,7 +6,7 @@ import transformers as hf
 from torch import nn
 
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.structure import read_program
+from connectivity_hooks.structure import read_program, read_spaces
 from connectivity_hooks_theorem.certified.network.reading import read_network
 
 
@@ -66,11 +66,46 @@ def test_a_model_with_a_decoder_is_read_and_refused_in_one_line(make, x, name):
     program = read_program(model, x)
     torch.testing.assert_close(program.run(dict(model.state_dict()), x), model(x), rtol=1e-4, atol=1e-5)
     with pytest.raises(InputError, match=name) as error:
-        read_network(program, model.state_dict())
+        read_network(program)
     assert "\n" not in str(error.value)
 
 
-def test_a_model_that_returns_its_cache_is_refused_in_one_line():
-    with pytest.raises(InputError, match="its structure cannot be read") as error:
-        read_program(gpt2().eval(), torch.arange(10).view(2, 5))
+def bert():
+    return hf.BertForSequenceClassification(
+        hf.BertConfig(
+            vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=12,
+            max_position_embeddings=16,
+        )
+    )  # fmt: skip
+
+
+TOKENS = torch.arange(10).view(2, 5)
+NAMED = {"input_ids": TOKENS, "attention_mask": torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])}
+
+
+@pytest.mark.parametrize(("make", "inputs", "widest"), [(bert, NAMED, 12), (gpt2, TOKENS, 32), (llama, TOKENS, 12)])
+def test_logits_are_read_whatever_else_is_returned_and_neurons_may_be_exchanged(make, inputs, widest):
+    torch.manual_seed(0)
+    model = make().eval()
+    program = read_program(model, inputs)
+    with torch.no_grad():
+        for parameter in model.parameters():  # tied ones once
+            parameter.add_(torch.rand_like(parameter) / 5)
+    weights = dict(model.state_dict())
+    spaces = read_spaces(program)
+    orders = {number: torch.arange(spaces.spaces[number].width).roll(1) for number in spaces.free}
+    assert max(spaces.spaces[number].width for number in spaces.free) == widest
+    named = inputs if isinstance(inputs, dict) else {"input_ids": inputs}
+    with torch.no_grad():
+        expected, moved = (
+            torch.func.functional_call(model, given, (), named, tie_weights=False).logits
+            for given in (weights, spaces.permuted(weights, orders))
+        )
+    torch.testing.assert_close(program.run(weights, inputs), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(moved, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_with_two_inputs_is_refused_by_the_certified_builder():
+    with pytest.raises(InputError, match=r"reads 2 inputs \(input_ids, attention_mask\), expected one") as error:
+        read_network(read_program(bert().eval(), NAMED))
     assert "\n" not in str(error.value)

@@ -157,4 +157,4 @@ def read_task(weights: Weights, task: Task) -> Network:
         program = task_program(task)
     except InputError as error:
         raise InputError(f"builder certified: {error}; {INSTEAD}") from None
-    return read_network(program, weights)
+    return read_network(program)

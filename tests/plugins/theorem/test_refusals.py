@@ -115,7 +115,7 @@ def test_the_cause_is_named(inner, words):
     if isinstance(inner, nn.Unflatten):
         model.down = nn.Linear(3, 3)
     with pytest.raises(InputError, match=words) as error:
-        read_network(read_program(model.eval(), torch.randn(2, 4)), model.state_dict())
+        read_network(read_program(model.eval(), torch.randn(2, 4)))
     assert "\n" not in str(error.value)
     assert str(error.value).endswith("; use --builder linear, whose barrier is measured")
 
@@ -148,15 +148,15 @@ def test_inputs_of_one_number_are_refused():
             return self.down(torch.relu(self.up(x[:, None])))
 
     with pytest.raises(InputError, match=r"builder certified: aten\.unsqueeze"):
-        read_network(read_program(Scalar(), torch.randn(4)), Scalar().state_dict())
+        read_network(read_program(Scalar(), torch.randn(4)))
     with pytest.raises(InputError, match="found one number a sample"):
-        read_network(read_program(nn.ReLU(), torch.randn(4)), {})
+        read_network(read_program(nn.ReLU(), torch.randn(4)))
 
 
 def test_a_chain_is_read_as_before():
     task = vector_task(lambda: mlp(8, 8))
     model = task.model()
-    network = read_network(read_program(model, torch.randn(2, 10)), model.state_dict())
+    network = read_network(read_program(model, torch.randn(2, 10)))
     assert len(network.cuts) == 3
 
 
@@ -173,4 +173,4 @@ def test_a_task_is_read_once_however_many_pairs_it_connects(monkeypatch):
 def test_a_linear_map_of_tokens_is_named_as_one():
     model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)).eval()
     with pytest.raises(InputError, match=r"aten.linear \(0.weight\) maps the last of several axes"):
-        read_network(read_program(model, torch.randn(2, 5, 4)), model.state_dict())
+        read_network(read_program(model, torch.randn(2, 5, 4)))

@@ -1,8 +1,8 @@
-"""Whose neurons are whose: a program's values and weights, by the group of neurons each axis belongs to.
+"""Whose neurons are whose: a program's values and layers, by the space that each one's neurons belong to.
 
-A *space* is a set of neurons (or channels) that are cut in two as one: the output of an affine map and all that acts on
-it neuron by neuron (norm in evaluation mode, activation, pooling, flattening, a depthwise convolution). Values that are
-added share their space. The input and the outputs are spaces that stay whole.
+A *space* (`connectivity_hooks.structure.spaces`) is here a set of neurons that are cut in two as one: the output of an
+affine map and all that acts on it neuron by neuron. Where a grouped convolution reads channels, its groups are the
+neurons, and what is inside a group goes with it. The input and the outputs are spaces that stay whole.
 """
 
 from __future__ import annotations
@@ -10,40 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
 from connectivity_hooks.structure import Program, Step
+from connectivity_hooks.structure.spaces import Axis, Space
 from connectivity_hooks_theorem.certified.network.cuts import Cut
-
-
-@dataclass(frozen=True)
-class Space:
-    """A set of neurons.
-
-    Attributes:
-        name: Name of the weights that make it, for messages.
-        width: How many neurons.
-        whole: Whether it stays whole: the input and the outputs.
-    """
-
-    name: str
-    width: int
-    whole: bool = False
-
-
-@dataclass(frozen=True)
-class Axis:
-    """An axis whose entries are the neurons of a space, each `spread` entries wide (positions, once flattened)."""
-
-    space: int
-    spread: int = 1
-
-    def entries(self, neurons: Tensor) -> Tensor:
-        """Return the indices along the axis that belong to `neurons`."""
-        if self.spread == 1:
-            return neurons
-        return (neurons[:, None] * self.spread + torch.arange(self.spread, device=neurons.device)).flatten()
 
 
 @dataclass(frozen=True)

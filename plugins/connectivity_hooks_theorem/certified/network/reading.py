@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.paths import Weights
 from connectivity_hooks.structure import Program, Step, causes
 from connectivity_hooks.structure.causes import cause
 from connectivity_hooks.structure.program import INPUT
+from connectivity_hooks.structure.spaces import INPUTS, OUTPUTS, Axis, Space, Spaces, leading, read_spaces
 from connectivity_hooks_theorem.certified.network.cuts import find_cuts
-from connectivity_hooks_theorem.certified.network.network import Axis, Layer, Network
-from connectivity_hooks_theorem.certified.spaces import Spaces
+from connectivity_hooks_theorem.certified.network.network import Layer, Network
 
 INSTEAD = "use --builder linear, whose barrier is measured"
 
@@ -92,94 +91,99 @@ def _fed(steps: Sequence[Step]) -> set[str]:
     return found
 
 
-def read_network(program: Program, weights: Weights) -> Network:
+def read_network(program: Program) -> Network:
     """Read a program's spaces and cuts.
 
     Raises:
-        InputError: Neurons are mixed in a way the construction does not know; the message names the first cause that a
-            person knows by name, and the first step that does not fit.
+        InputError: There are several inputs, or neurons are mixed in a way the construction does not know; the message
+            names the first cause that a person knows by name, and the first step that does not fit.
     """
+    _require_one_input(program)
     error = refusal(program)
     if error is not None:
         raise error
-    if not program.input_shape:
-        raise InputError(f"builder certified: expected inputs of several entries, found one number a sample; {INSTEAD}")
-    reader = _Reader(program, weights)
+    reader = _Reader(program)
     for step in program.steps:
         reader.read(step)
     return reader.finish()
 
 
-class _Reader:
-    """Goes through the steps; an axis is (space, entries) until the widths of the spaces are settled."""
+def _require_one_input(program: Program) -> None:
+    named = ", ".join(name.removeprefix(f"{INPUT}.") for name in program.shapes)
+    if len(program.shapes) != 1:
+        raise InputError(
+            f"builder certified: the network reads {len(program.shapes)} inputs ({named}), expected one; {INSTEAD}"
+        )
+    if INPUT not in program.shapes:
+        raise InputError(f"builder certified: inputs are named ({named}), expected one tensor; {INSTEAD}")
 
-    def __init__(self, program: Program, weights: Weights) -> None:
+
+class _Reader:
+    """Goes through the steps and refuses what does not fit; what is left has spaces that can be cut."""
+
+    def __init__(self, program: Program) -> None:
+        if not program.shapes[INPUT]:
+            raise InputError(
+                f"builder certified: expected inputs of several entries, found one number a sample; {INSTEAD}"
+            )
         self._program = program
-        self._weights = weights
-        self._shapes = {INPUT: program.input_shape}
-        self._spaces = Spaces(program.input_shape[0])
-        self._of = {INPUT: 0}
-        self._reads: dict[str, int | None] = {}
+        self._shapes = {INPUT: program.shapes[INPUT], **{step.name: step.shape for step in program.steps}}
+        self._of_input = {INPUT}
         self._layers: list[Step] = []
 
     def read(self, step: Step) -> None:
         self._refuse_sharing(step)
-        self._shapes[step.name] = step.shape
-        before = self._of[step.inputs[0]]
         if step.weights:
             self._layers.append(step)
-            self._reads[step.name] = before if step.kind == "affine" and step.groups == 1 else None
         if step.kind == "affine":
-            self._of[step.name] = self._affine(step, before)
+            self._refuse_groups_of_the_input(step)
         elif step.kind in ("add", "product"):
-            self._of[step.name] = self._joined(step)
-        elif step.kind in _NEURON_BY_NEURON:
-            self._of[step.name] = before
-        else:
+            self._refuse_what_does_not_meet(step)
+        elif step.kind not in _NEURON_BY_NEURON:
             raise obstacle(step, "does not act neuron by neuron")
+        if step.kind in _NEURON_BY_NEURON and step.inputs[0] in self._of_input:
+            self._of_input.add(step.name)
 
     def finish(self) -> Network:
-        mixing = [step for step in self._layers if self._reads[step.name] is not None]
+        mixing = [step for step in self._layers if _mixes(step)]
         if len(mixing) < 2:
             raise InputError(f"builder certified: expected hidden layers and an affine output layer; {INSTEAD}")
         self._check_output(mixing[-1])
-        spaces, numbers = self._spaces.merged(self._of[mixing[-1].name])
-        for space in spaces:
-            if not space.whole and space.width < 2:
-                raise InputError(f"builder certified: {space.name} makes 1 neuron, two sides need 2; {INSTEAD}")
-        axes = {name: self._axis(name, numbers) for name in self._of}
-        layers = tuple(self._layer(step, axes) for step in self._layers)
+        spaces, axes = self._spaces()
+        layers = tuple(
+            Layer(step, axes[step.name], axes[step.inputs[0]] if _mixes(step) else None) for step in self._layers
+        )
         cuts = find_cuts(self._program.steps, {step.name for step in mixing})
         output = next(layer for layer in layers if layer.step is mixing[-1])
         return Network(self._program, spaces, axes, layers, cuts, output)
 
-    def _axis(self, value: str, numbers: Mapping[int, int]) -> Axis:
-        axis = self._spaces.axis(self._of[value], self._shapes[value][0])
-        return replace(axis, space=numbers[axis.space])
+    def _spaces(self) -> tuple[tuple[Space, ...], dict[str, Axis]]:
+        """Return the spaces that are cut in the order in which values meet them, the input's first, and every axis."""
+        found = read_spaces(self._program)
+        channels = self._program.shapes[INPUT][0]
+        spaces, numbers = [Space(INPUTS, channels, (INPUTS,))], dict[int, int]()
+        axes = {name: Axis(0, self._shapes[name][0] // channels) for name in self._shapes if name in self._of_input}
+        for step in self._program.steps:
+            if step.name not in axes:
+                axis = _cuttable(found, step)
+                if axis.space not in numbers:
+                    numbers[axis.space] = len(spaces)
+                    spaces.append(found.spaces[axis.space])
+                axes[step.name] = replace(axis, space=numbers[axis.space])
+        return tuple(spaces), {name: axes[name] for name in self._shapes}
 
-    def _layer(self, step: Step, axes: Mapping[str, Axis]) -> Layer:
-        return Layer(step, axes[step.name], None if self._reads[step.name] is None else axes[step.inputs[0]])
-
-    def _affine(self, step: Step, before: int) -> int:
-        weight = self._weights[step.weights["weight"]]
-        if step.groups == 1:
-            return self._spaces.new(step.weights["weight"], weight.shape[0])
-        if self._spaces.is_input(before):
+    def _refuse_groups_of_the_input(self, step: Step) -> None:
+        if step.groups > 1 and step.inputs[0] in self._of_input:
             raise obstacle(step, f"reads the input in {step.groups} groups, and its channels cannot be cut")
-        self._spaces.coarsen(before, step.groups)
-        return before
 
-    def _joined(self, step: Step) -> int:
-        """Return the one space of two values that are added, or multiplied as by a gate."""
+    def _refuse_what_does_not_meet(self, step: Step) -> None:
+        """Refuse values that are added, or multiplied as by a gate, whose neurons are not one space."""
         one, other = (self._shapes[name] for name in step.inputs)
         word = "adds" if step.kind == "add" else "multiplies"
         if one[0] != other[0] or (step.kind == "add" and one != other):
             raise obstacle(step, f"{word} values of different shapes")
-        spaces = [self._of[name] for name in step.inputs]
-        if any(self._spaces.is_input(space) for space in spaces):
+        if any(name in self._of_input for name in step.inputs):
             raise obstacle(step, f"{word} the input itself, whose channels cannot be cut")
-        self._spaces.unite(*spaces)
-        return spaces[0]
 
     def _refuse_sharing(self, step: Step) -> None:
         known = {name for layer in self._layers for name in layer.weights.values()}
@@ -189,9 +193,24 @@ class _Reader:
 
     def _check_output(self, output: Step) -> None:
         for step in _after(self._program.steps, output):
-            if step.kind not in _LINEAR and not step.settings.get("linear"):
+            if step.kind not in _LINEAR and not step.linear:
                 raise obstacle(step, "follows the output layer, and is not linear")
+
+
+def _mixes(step: Step) -> bool:
+    """Say whether a layer reads other neurons than its own: a grouped convolution cuts along its groups."""
+    return step.kind == "affine" and step.groups == 1
 
 
 def _after(steps: Sequence[Step], step: Step) -> Sequence[Step]:
     return steps[[other.name for other in steps].index(step.name) + 1 :]
+
+
+def _cuttable(found: Spaces, step: Step) -> Axis:
+    """Return the axis of a value's neurons, whose space can be cut in two or is that of the outputs."""
+    axis = leading(found.values[step.name][1])
+    space = None if axis is None else found.spaces[axis.space]
+    if axis is None or space is None or (space.pins != (OUTPUTS,) and (space.whole or space.width < 2)):
+        name = _place(step) if space is None else space.name
+        raise InputError(f"builder certified: {name} makes 1 neuron, two sides need 2; {INSTEAD}")
+    return axis

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from connectivity_hooks.structure import Step
 from connectivity_hooks.structure.program import INPUT, run_step
+from connectivity_hooks.structure.spaces import Axis
 from connectivity_hooks.tasks.split import Split
-from connectivity_hooks_theorem.certified.network.network import Axis, Network
+from connectivity_hooks_theorem.certified.network.network import Network
 from connectivity_hooks_theorem.certified.network.sides import Slots
 
 Values: TypeAlias = dict[str, Tensor]
@@ -55,8 +56,8 @@ def run(
 
 def _normalised(step: Step, weights: Mapping[str, Tensor], value: Tensor, momentum: float) -> Tensor:
     roles = {role: weights[name] for role, name in step.weights.items()}
-    eps = float(str(step.settings["eps"]))
-    return F.batch_norm(value, roles["mean"], roles["var"], roles.get("weight"), roles.get("bias"), True, momentum, eps)
+    affine = roles.get("weight"), roles.get("bias")
+    return F.batch_norm(value, roles["mean"], roles["var"], *affine, True, momentum, step.eps)
 
 
 def run_all(

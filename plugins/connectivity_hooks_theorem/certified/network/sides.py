@@ -14,7 +14,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from connectivity_hooks_theorem.certified.network.network import Space
+from connectivity_hooks.structure.spaces import Space
 
 Slots: TypeAlias = Mapping[int, Tensor]
 """For each space the neurons that a sub-network reads or lives in, ascending."""

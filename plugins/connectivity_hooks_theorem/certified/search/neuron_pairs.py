@@ -118,7 +118,7 @@ def _pairs(layer: Layer, mix: Tensor, like: Weights) -> Weights:
 
 def _norm(layer: Layer, classes: int, mix: Tensor) -> Weights:
     """Return the norm that changes nothing."""
-    eps = float(str(layer.step.settings["eps"]))
+    eps = layer.step.eps
     plain = {"mean": 0.0, "var": 1 - eps, "weight": 1.0, "bias": 0.0}
     return {name: torch.full((2 * classes,), plain[role]).to(mix) for role, name in layer.step.weights.items()}
 

@@ -1,0 +1,87 @@
+"""Axes of what moves, reshapes, stretches or counts along axes, and of pooling."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from connectivity_hooks.structure.axis_rules.operands import Axes, Operands, pixels, stay, unknown
+from connectivity_hooks.structure.program import Shape
+from connectivity_hooks.structure.terms import Product, Term, positions, product, split_product
+
+
+def permute(operands: Operands) -> Axes:
+    """The axes in another order."""
+    given = operands.axes("self")
+    return tuple(given[dim] for dim in operands.argument("dims"))
+
+
+def transpose(operands: Operands) -> Axes:
+    """Two axes exchanged: those named, or the last two."""
+    given = list(operands.axes("self"))
+    if len(given) < 2:
+        return tuple(given)
+    one, other = operands.argument("dim0", -2), operands.argument("dim1", -1)
+    given[one], given[other] = given[other], given[one]
+    return tuple(given)
+
+
+def reshape(operands: Operands) -> Axes:
+    """Axes merged into one and split again."""
+    whole = product(operands.axes("self"))
+    if whole.size != math.prod(operands.shape):  # the bytes seen as numbers of another type
+        axes: Axes = unknown(operands)
+        return axes
+    return _split(whole, operands.shape)
+
+
+def _split(whole: Term, shape: Shape) -> Axes:
+    found: list[Term] = []
+    for size in shape:
+        if size == 1:
+            found.append(positions(1))
+        else:
+            axis, whole = split_product(whole, size)
+            found.append(axis)
+    return tuple(found)
+
+
+def insert_or_drop(operands: Operands) -> Axes:
+    """Axes of length 1 that come or go."""
+    given, shape = operands.axes("self"), operands.shape
+    if len(given) > len(shape):
+        named = operands.argument("dim")
+        dims = named if isinstance(named, (tuple, list)) else range(len(given)) if named is None else [named]
+        gone = {dim % len(given) for dim in dims}
+        return tuple(term for number, term in enumerate(given) if number not in gone or term.size != 1)
+    if len(given) == len(shape):
+        return given
+    at = operands.argument("dim") % len(shape)
+    return (*given[:at], positions(1), *given[at:])
+
+
+def expand(operands: Operands) -> Axes:
+    """Axes of length 1 stretched: what is the same everywhere has no order of its own."""
+    given, shape = operands.axes("self"), operands.shape
+    padded = (*pixels([1] * (len(shape) - len(given))), *given)
+    return tuple(term if term.size == size else positions(size) for term, size in zip(padded, shape, strict=True))
+
+
+def repeat(operands: Operands) -> Axes:
+    """Whole axes written several times, one after the other."""
+    given, shape = operands.axes("self"), operands.shape
+    padded = (*pixels([1] * (len(shape) - len(given))), *given)
+    return tuple(
+        term if term.size == size else Product((positions(size // term.size), term))
+        for term, size in zip(padded, shape, strict=True)
+    )
+
+
+def pool(operands: Operands) -> Any:
+    """Positions are pooled, channel by channel; with the places of the largest entries where these are given too."""
+    given = next(operands.each())
+    count = next(int(letter) for letter in operands.step.operation if letter in "123")
+    stay(given[-count:])
+    if not operands.gives_several:
+        return (*given[:-count], *pixels(operands.shape[-count:]))
+    return tuple((*given[:-count], *pixels(shape[-count:])) for shape in operands.shapes)
