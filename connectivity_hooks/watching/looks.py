@@ -16,6 +16,7 @@ from connectivity_hooks.checking import layers_of
 from connectivity_hooks.errors import InputError, one_line
 from connectivity_hooks.features.calls import called
 from connectivity_hooks.features.capture import Capture, capture
+from connectivity_hooks.features.left_out import LeftOut
 from connectivity_hooks.features.observation import Observation
 from connectivity_hooks.features.window import TARGETS, Window
 from connectivity_hooks.model.inputs import mapped
@@ -166,14 +167,14 @@ class TrainingLook(Look):
         self._loss = loss
         self._kept = kept
         self._listened = 0
-        self._window = Window(
-            model, self.layers, samples=kept.samples, spatial=kept.spatial, seed=kept.seed, strict=kept.strict
-        )
+        left_out = LeftOut("raise" if kept.strict else "warn")
+        self._window = Window(samples=kept.samples, spatial=kept.spatial, seed=kept.seed, left_out=left_out)
+        self._capture = Capture(model, self.layers, self._window)
 
     @property
     def seconds(self) -> float:  # type: ignore[override]
         """Time that the hooks took, on the host."""
-        return self._window.seconds
+        return self._capture.seconds
 
     def ready(self) -> bool:
         """Say whether the sample is full, or empty though it should not be."""
@@ -181,9 +182,9 @@ class TrainingLook(Look):
 
     def observation(self) -> Observation:
         """Return the features that passed since the last check."""
-        features = dict(self._window)
+        features = dict(self._window.features)
         targets = features.pop(TARGETS, None)
-        problems = dict(self._window.problems)
+        problems = dict(self._capture.problems)
         if not features and not problems:
             raise InputError(_UNPAIRABLE if self._window.heard else _NOTHING)
         rows = min(self._window.rows, self._kept.samples) if targets is None else len(targets)
@@ -197,9 +198,9 @@ class TrainingLook(Look):
 
     def stepped(self, targets: Tensor | Sequence[Tensor] | None, step: int) -> None:
         """Pair the passes of this step with their targets, and listen to the next or not."""
-        self._listened += not self._window.paused
-        self._window.paused = step % self._kept.every != 0
-        self._window.keep(targets)
+        self._listened += not self._capture.paused
+        self._capture.paused = step % self._kept.every != 0
+        self._window.pair(targets)
 
     def checked(self) -> None:
         """Begin a new sample."""
@@ -208,7 +209,7 @@ class TrainingLook(Look):
 
     def remove(self) -> None:
         """Take the hooks off."""
-        self._window.remove()
+        self._capture.remove()
 
 
 def _missing(features: Capture, layer: str) -> str:
