@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, final
@@ -17,7 +16,7 @@ from connectivity_hooks.features.passes import Passes
 from connectivity_hooks.features.sampled import Sampled
 from connectivity_hooks.features.select import INPUT, default_layers, proposed_layers, select
 from connectivity_hooks.features.store import LastPass, Store
-from connectivity_hooks.model.wrappers import unwrapped
+from connectivity_hooks.model.wrappers import is_compiled, unwrapped
 
 
 def capture(
@@ -91,7 +90,7 @@ class Capture(Mapping[str, Tensor]):
         self.problems = store.left_out.problems
         modules = dict(self._model.named_modules())
         listened = {layer: modules[layer.removesuffix(INPUT)] for layer in self.layers}
-        root = model if _is_compiled(model) else self._model
+        root = model if is_compiled(model) else self._model
         _require_hooks(root, listened)
         self._passes = Passes(self._model, root, store, every=every)
         self._handles = attached(self._passes, root, listened)
@@ -191,12 +190,6 @@ class Capture(Mapping[str, Tensor]):
         if isinstance(module, nn.MultiheadAttention):
             return f"attention uses its weights directly; capture {parent}"
         return f"its forward is bypassed or not reached; capture {parent or 'a module around it'}"
-
-
-def _is_compiled(model: nn.Module) -> bool:
-    """Say whether torch.compile returned `model`: asked without importing the compiler, which takes seconds."""
-    compiler = sys.modules.get("torch._dynamo.eval_frame")
-    return compiler is not None and isinstance(model, compiler.OptimizedModule)
 
 
 def _require_hooks(root: nn.Module, layers: Mapping[str, nn.Module]) -> None:
