@@ -103,6 +103,12 @@ def _keep_out_of_compiled_code(kind: type[Hook]) -> None:
     kind.__call__ = eager(kind.__call__)  # type: ignore[method-assign]
 
 
+def prepare() -> None:
+    """Import what hooks need, so that no check of a training is charged for the seconds that takes."""
+    for kind in (Begin, End, Leaving, Entering):
+        _keep_out_of_compiled_code(kind)
+
+
 class Begin(Hook):
     """Tells where a forward pass of the whole model begins."""
 

@@ -16,6 +16,7 @@ from connectivity_hooks.checking import layers_of
 from connectivity_hooks.errors import InputError, one_line
 from connectivity_hooks.features.calls import called
 from connectivity_hooks.features.capture import Capture, capture
+from connectivity_hooks.features.hooks import prepare
 from connectivity_hooks.features.left_out import LeftOut
 from connectivity_hooks.features.observation import Observation
 from connectivity_hooks.features.window import TARGETS, Window
@@ -94,6 +95,7 @@ class ProbeLook(Look):
         batch_size: int,
         spatial: str,
     ) -> None:
+        prepare()
         self.model = unwrapped(model)
         self.layers = layers_of(self.model, layers)
         self._split = split
