@@ -73,7 +73,7 @@ def watch(
         every: When to check: optimizer steps (``500``), ``"2 epochs"``, ``"30 s"``, ``"10 min"``, a list of steps, or
             ``"1 %"``: at the first step, and then as often as costs that share of the training's time.
         conditions: Name, names or `Condition` instances, or a mapping from name to options. None takes what installed
-            plugins propose for it (`Condition.watched`): ``separability``, of the plugin that comes along.
+            plugins propose for it (`Condition.watched`; ``connectivity-hooks plugins`` names them), which may be none.
         log: Where figures go: a function of (scalars, step), an object with ``log_dict``, ``log_metrics``, ``log`` or
             ``add_scalar``, or a list of them (`connectivity_hooks.watching.loggers.loggers`).
         mode: ``probe`` or ``training``.
