@@ -28,7 +28,7 @@ from connectivity_hooks.tasks import Task, make_task
 MODEL = "connectivity_hooks.demo:network"
 BUILDERS = ("linear", "certified")
 SHOWN = (1, 2, 5, 10, 20, EPOCHS)
-# So little that a look takes a fraction of a second, and a tenth of the neurons: on all of them nothing would be left to
+# So little that a look takes a fraction of a second, and a tenth of the neurons: of all of them nothing is left to
 # learn after the first epoch. A condition is given those of these options that it has.
 PROBE = {"fraction": 0.1, "draws": 1, "iterations": 60}
 
