@@ -20,7 +20,7 @@ from connectivity_hooks.features.hooks import prepare
 from connectivity_hooks.features.left_out import LeftOut
 from connectivity_hooks.features.observation import Observation
 from connectivity_hooks.features.window import TARGETS, Window
-from connectivity_hooks.model.inputs import mapped
+from connectivity_hooks.model.inputs import mapped, named_tensors
 from connectivity_hooks.model.running import forward
 from connectivity_hooks.model.wrappers import unwrapped
 from connectivity_hooks.processes import refuse_sharded
@@ -35,6 +35,10 @@ _UNPAIRABLE = "the targets given to watch.step(targets=...) fitted none of the p
 _NOTHING = (
     "no training pass reached the layers since the last check; a model that was compiled and run before it was watched "
     "ignores hooks: watch it before its first step, or with a probe"
+)
+_BYTES = (
+    "; bytes (uint8) are given to the model as they are: give a probe of what your training's forward takes, scaled "
+    "and normalised as there"
 )
 
 
@@ -123,7 +127,8 @@ class ProbeLook(Look):
                 with torch.no_grad():
                     forward(self.model, batch[0])
             except Exception as error:
-                return [f"probe: inputs {_shapes(batch[0])} do not fit {type(self.model).__name__}: {one_line(error)}"]
+                unfit = f"probe: inputs {_shapes(batch[0])} do not fit {type(self.model).__name__}: {one_line(error)}"
+                return [unfit + (_BYTES if _has_bytes(batch[0]) else "")]
         self.layers = called(self.layers, features)
         return [_missing(features, layer) for layer in self.layers if layer not in features]
 
@@ -220,6 +225,10 @@ def _missing(features: Capture, layer: str) -> str:
     except KeyError as error:
         return str(error.args[0])
     return ""
+
+
+def _has_bytes(inputs: Any) -> bool:
+    return any(tensor.dtype == torch.uint8 for _, tensor in named_tensors(inputs))
 
 
 def _shapes(inputs: Any) -> str:
