@@ -186,6 +186,7 @@ def test_a_plugin_that_fails_when_it_is_told_spoils_nothing(net, monkeypatch):
     assert isinstance(watch.verdicts[0], Verdict)
 
 
+@pytest.mark.filterwarnings("ignore:watch")
 def test_a_probe_of_bytes_that_the_model_does_not_take_is_told_what_is_done_with_them(net):
     x = torch.zeros(8, 4, dtype=torch.uint8)
     with pytest.warns(UserWarning, match="uint8"), ch.watch(net, [(x, torch.zeros(8).long())], every=1) as watch:
