@@ -14,10 +14,16 @@ from connectivity_hooks.features.left_out import LeftOut
 from connectivity_hooks.features.reservoir import Reservoir
 from connectivity_hooks.features.rows import first_axes, require_plain
 from connectivity_hooks.features.sampled import aligned, kept_rows, sample_rows
+from connectivity_hooks.features.sequence_first import SequenceFirst
 from connectivity_hooks.features.store import CaughtPass, Store
 from connectivity_hooks.features.view import neurons_last
 
 TARGETS = ":targets"  # no layer can have this name
+
+_UNSURE = (
+    "in a model that works with tokens first (batch_first=False), only targets tell whether its rows are samples; give "
+    "them to every watch.step(targets=...), or watch with a probe"
+)
 
 
 @final
@@ -26,9 +32,11 @@ class Window(Store):
 
     What passes is reduced to neurons at once, (N, C, H, W) to (N, C), so that little is held. The passes of one
     optimizer step wait until `pair` says which targets they had; passes in evaluation mode are not looked at. A layer
-    that has not one row for each sample of a pass, or is not reached by every pass, is left out.
+    that has not one row for each sample of a pass, or is not reached by every pass, is left out; so is one whose rows
+    may be tokens (`connectivity_hooks.features.sequence_first`).
 
     Args:
+        model: The module listened to.
         samples: Rows kept, drawn uniformly from all that passed since `clear`.
         spatial: How feature maps become neurons: ``pool`` or ``flatten``.
         seed: Seed of the draw.
@@ -43,8 +51,12 @@ class Window(Store):
         unpairable: Why the targets that came cannot be kept, else empty.
     """
 
-    def __init__(self, *, samples: int, spatial: str = "pool", seed: int = 0, left_out: LeftOut) -> None:
+    def __init__(
+        self, model: nn.Module, *, samples: int, spatial: str = "pool", seed: int = 0, left_out: LeftOut
+    ) -> None:
         super().__init__(left_out)
+        self._sequence_first = SequenceFirst(model)
+        self._unsure: set[str] = set()
         self._spatial = spatial
         self._samples = samples
         self._seed = seed
@@ -71,6 +83,8 @@ class Window(Store):
         require_plain(tensor)
         if hasattr(tensor, "full_tensor"):
             raise InputError("its output is a DTensor, which one process cannot gather alone; capture another layer")
+        if self._sequence_first.rows(layer, tensor) == "unsure":
+            self._unsure.add(layer)
         neurons = neurons_last(tensor.detach(), spatial=self._spatial)
         self.heard = True
         return neurons.clone() if neurons.data_ptr() == tensor.data_ptr() else neurons
@@ -102,6 +116,9 @@ class Window(Store):
         unheard, self._unheard = self._unheard, []
         given = [targets] if isinstance(targets, Tensor) else list(targets or [])
         paired = _paired(given, [each.rows for each in passes], unheard) if given and passes else None
+        if passes and paired is None:
+            for layer in sorted(self._unsure):
+                self.leave_out(layer, InputError(_UNSURE))
         reached = [each for each in passes if each.caught]
         self.rows += sum(each.rows for each in passes)
         if not reached:

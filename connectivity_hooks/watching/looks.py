@@ -175,7 +175,7 @@ class TrainingLook(Look):
         self._kept = kept
         self._listened = 0
         left_out = LeftOut("raise" if kept.strict else "warn")
-        self._window = Window(samples=kept.samples, spatial=kept.spatial, seed=kept.seed, left_out=left_out)
+        self._window = Window(self.model, samples=kept.samples, spatial=kept.spatial, seed=kept.seed, left_out=left_out)
         self._capture = Capture(model, self.layers, self._window)
 
     @property

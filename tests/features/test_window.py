@@ -28,7 +28,7 @@ class Net(nn.Module):
 @contextlib.contextmanager
 def window(net, layers=("fc1",), samples=100, **options):
     """Give the capture of a window, and the window."""
-    store = Window(samples=samples, left_out=LeftOut("warn"), **options)
+    store = Window(net, samples=samples, left_out=LeftOut("warn"), **options)
     with Capture(net, layers, store) as features:
         yield features, store
 
