@@ -25,6 +25,8 @@ _DECADES = 100
 _LINES_IN_A_LEGEND = 12
 # Layers that share a reason and are named beside it: a model has dozens of one kind.
 _NAMED = 3
+# Inches: a page's text is as wide; a panel is high enough for three decades of ticks; the rest is title and step axis.
+_WIDTH, _PANEL, _AROUND_PANELS = 7.2, 3.0, 0.6
 # Pixels an inch of watch.png: sharp in a report at its full width.
 _DPI = 160
 
@@ -61,7 +63,8 @@ def history_figure(rows: Sequence[Row]) -> Figure:
     """Draw a panel for each condition: the measured figure of each layer over the steps, and the threshold."""
     conditions = list(dict.fromkeys(row.condition for row in rows))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 0.6 + 3.0 * max(1, len(conditions))), layout="constrained")
+        height = _AROUND_PANELS + _PANEL * max(1, len(conditions))
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         FigureCanvasAgg(figure)
         if not conditions:
             figure.text(0.5, 0.5, "nothing was measured", ha="center")
@@ -135,7 +138,7 @@ def _scale(axes: Axes, rows: Sequence[Row]) -> None:
         axes.set_yscale("symlog", linthresh=linear)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         if min(measured) >= 0:
-            axes.set_ylim(-0.3 * linear, 2 * sizes[-1])
+            axes.set_ylim(-0.3 * linear, 2 * sizes[-1])  # a curve along 0 is seen whole, and so is the highest point
 
 
 def _colour(index: int, count: int) -> Any:
