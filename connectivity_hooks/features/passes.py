@@ -47,7 +47,7 @@ class Passes(Listener):
         """Begin a pass; one before it that never ended is forgotten."""
         self._calls = {}
         self._training = self._root.training
-        listens = not self.paused and self._store.listens(training=self._training)
+        listens = not self.paused and self._store.listens(inputs, training=self._training)
         self.active = listens and self.counted % self._every == 0
         self.counted += listens
         self._begun = not self.paused

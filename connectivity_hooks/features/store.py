@@ -47,8 +47,8 @@ class Store(ABC):
         """Positions in the stream of the samples kept, (K,) int64; raise `UsageError` where whole passes are."""
         raise UsageError("capture: indices are known only when samples= limits how many are kept")
 
-    def listens(self, *, training: bool) -> bool:
-        """Say whether the pass that begins is wanted; `training` is the model's flag."""
+    def listens(self, given: list[Any], *, training: bool) -> bool:
+        """Say whether the pass that begins is wanted: `given` is what the model was given, `training` its flag."""
         return True
 
     def taken(self, layer: str, module: nn.Module, tensor: Tensor) -> Tensor:

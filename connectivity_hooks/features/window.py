@@ -74,7 +74,7 @@ class Window(Store):
         self._passes: list[_Waiting] = []
         self._unheard: list[int | None] = []
 
-    def listens(self, *, training: bool) -> bool:
+    def listens(self, given: list[Any], *, training: bool) -> bool:
         """Say whether a pass is the training's, and those that wait leave room for it."""
         return training and self.waiting < self._samples
 
