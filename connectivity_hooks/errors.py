@@ -33,7 +33,7 @@ def near_matches(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=3)
     if close:
         return "did you mean " + " or ".join(repr(match) for match in close) + "?"
-    return "known: " + (", ".join(names) if names else "none are installed")
+    return "known: " + (", ".join(names) or "none")
 
 
 def one_line(error: BaseException, longest: int = 300) -> str:

@@ -21,7 +21,6 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.model.inputs import Inputs, mapped, named_tensors, rows_of, taken
@@ -103,6 +102,8 @@ def is_small(model: nn.Module, inputs: Inputs, samples: int, run: Forward = PLAI
         samples: Samples of a batch.
         run: How the module is run.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # imports triton, for which ``--help`` would wait
+
     counter = FlopCounterMode(display=False)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), counter:

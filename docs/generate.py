@@ -17,7 +17,7 @@ from connectivity_hooks.contracts.options import option_fields
 from connectivity_hooks.registry import registry
 
 HERE = pathlib.Path(__file__).parent
-WIDTH = 100
+WIDTH = 100  # of a help text, in characters: a page shows as many without a bar to scroll
 OURS = "connectivity-hooks"
 
 

@@ -1,5 +1,6 @@
 """Checkpoints: safetensors files of weights, read with suspicion and written so that a crash harms nothing."""
 
+from connectivity_hooks.checkpoints.atomic import atomic_text, require_target
 from connectivity_hooks.checkpoints.fitting import fit, fit_pair, require_outlines
 from connectivity_hooks.checkpoints.pickles import convert
 from connectivity_hooks.checkpoints.reading import Checkpoint, read, read_together, require_finite
@@ -7,6 +8,7 @@ from connectivity_hooks.checkpoints.writing import save, write_tensors
 
 __all__ = [
     "Checkpoint",
+    "atomic_text",
     "convert",
     "fit",
     "fit_pair",
@@ -14,6 +16,7 @@ __all__ = [
     "read_together",
     "require_finite",
     "require_outlines",
+    "require_target",
     "save",
     "write_tensors",
 ]

@@ -9,13 +9,12 @@ import click
 
 from connectivity_hooks.checking import left_out, load_model, observe, verdicts
 from connectivity_hooks.checkpoints import read
-from connectivity_hooks.cli.entry import NOT_MET
 from connectivity_hooks.cli.json_option import json_option
 from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options
 from connectivity_hooks.cli.numbers import Count, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import task_flags, task_of, task_options
-from connectivity_hooks.cli.terminal import Display, print_json
+from connectivity_hooks.cli.terminal import NOT_MET, Display, print_json
 from connectivity_hooks.contracts import Condition
 from connectivity_hooks.registry import registry
 from connectivity_hooks.reports.report import verdict_json
@@ -24,7 +23,9 @@ from connectivity_hooks.reports.tables import verdicts_table
 EXAMPLES = """
 \b
 Example:
-  connectivity-hooks check a.safetensors --model net.py:make --data digits --condition separability
+  connectivity-hooks check a.safetensors --model net.py:make --data digits --condition NAME
+\b
+The conditions that are installed: connectivity-hooks plugins
 """
 
 

@@ -13,7 +13,6 @@ import click
 
 from connectivity_hooks.checking import left_out, load_model, observe, verdicts
 from connectivity_hooks.checkpoints import Checkpoint, read
-from connectivity_hooks.cli.entry import NOT_MET
 from connectivity_hooks.cli.folder import OutputFolder
 from connectivity_hooks.cli.json_option import json_option
 from connectivity_hooks.cli.measuring_options import measuring, measuring_options
@@ -21,7 +20,7 @@ from connectivity_hooks.cli.method_options import make_method, method_command, r
 from connectivity_hooks.cli.numbers import Number, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
-from connectivity_hooks.cli.terminal import Display, print_json
+from connectivity_hooks.cli.terminal import NOT_MET, Display, print_json
 from connectivity_hooks.connecting.connect import build, still_connects
 from connectivity_hooks.connecting.pair import Pair, load_pair
 from connectivity_hooks.connecting.subject import data_digest, subject

@@ -17,7 +17,7 @@ from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.terminal import print_json
 from connectivity_hooks.connecting.connect import connect
 from connectivity_hooks.connecting.pair import load_pair
-from connectivity_hooks.contracts import Verdict
+from connectivity_hooks.contracts import Condition, Verdict
 from connectivity_hooks.demo import EPOCHS, train
 from connectivity_hooks.evaluation import Evaluation, evaluate
 from connectivity_hooks.features import Capture
@@ -28,8 +28,9 @@ from connectivity_hooks.tasks import Task, make_task
 MODEL = "connectivity_hooks.demo:network"
 BUILDERS = ("linear", "certified")
 SHOWN = (1, 2, 5, 10, 20, EPOCHS)
-FRACTION = 0.1
-PROBE = {"fraction": FRACTION, "draws": 1, "iterations": 60}
+# So little that a look takes a fraction of a second, and a tenth of the neurons: of all of them nothing is left to
+# learn after the first epoch. A condition is given those of these options that it has.
+PROBE = {"fraction": 0.1, "draws": 1, "iterations": 60}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,7 +48,7 @@ PROBE = {"fraction": FRACTION, "draws": 1, "iterations": 60}
 def command(out: pathlib.Path, device: str, as_json: bool) -> None:
     """Train two networks on scikit-learn's digits with the hooks on, connect them, write a report."""
     task = make_task(model=MODEL, data="digits", device=device)
-    condition = "separability" if "separability" in registry().conditions else None
+    condition = next((entry.cls for entry in registry().conditions.values() if entry.cls.watched), None)
     with OutputFolder(out) as folder:
         files, verdicts = [], {}
         for name, seed in (("a", 1), ("b", 2)):
@@ -85,15 +86,14 @@ def _connected(files: list[pathlib.Path], task: Task, builder: str, folder: Outp
 class _Watcher:
     """Prints a line of what the hooks see after some of the epochs, and keeps the last verdicts."""
 
-    def __init__(self, task: Task, condition: str | None) -> None:
+    def __init__(self, task: Task, condition: type[Condition] | None) -> None:
         self._task = task
         self._condition = condition
         self.last: tuple[Verdict, ...] = ()
         if condition:
-            click.echo(
-                f"  misclassified samples of a linear probe on {FRACTION:.0%} of a layer's features;",
-                err=True,
-            )
+            self._options = {name: PROBE[name] for name in PROBE if name in condition.Options.__annotations__}
+            said = ", ".join(f"{name} {value:g}" for name, value in self._options.items())
+            click.echo(f"  the figure of {condition.name} ({said}) for each layer;", err=True)
         click.echo("  in brackets: neurons active in the last batch", err=True)
 
     def __call__(self, epoch: int, loss: float, model: nn.Module, features: Capture) -> None:
@@ -102,7 +102,7 @@ class _Watcher:
         active = {layer: float((features[layer] > 0).any(0).double().mean()) for layer in features}
         model.eval()
         if self._condition:
-            self.last = check(model, self._task, self._condition, options=PROBE)
+            self.last = check(model, self._task, self._condition.name, options=self._options)
         errors = {verdict.layer: f"{verdict.measured:4.0f}" for verdict in self.last if verdict.measured is not None}
         layers = [f"layer {layer}: {errors.get(layer, '   –')} ({share:4.0%})" for layer, share in active.items()]
         click.echo(f"  epoch {epoch:2d}  loss {loss:.4f}   {'   '.join(layers)}", err=True)

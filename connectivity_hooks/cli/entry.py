@@ -20,8 +20,6 @@ from connectivity_hooks.cli.terminal import say_error
 from connectivity_hooks.errors import ConnectivityError, InputError, UsageError
 from connectivity_hooks.untrusted import require_utf8
 
-NOT_MET = 4
-
 _STATUS: tuple[tuple[tuple[type[BaseException], ...], int], ...] = (
     ((UsageError,), 2),
     ((InputError,), 3),

@@ -9,12 +9,14 @@ import click
 from connectivity_hooks.cli.json_option import json_option
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.terminal import plain, print_json
+from connectivity_hooks.contracts.condition import Condition
 from connectivity_hooks.contracts.method import Method
 from connectivity_hooks.contracts.options import option_fields
 from connectivity_hooks.registry import Registry, registry
+from connectivity_hooks.registry.offers import CONTRACTS
 from connectivity_hooks.registry.registry import Entry
 
-KINDS = ("conditions", "builders", "aligners", "corrections", "adapters", "reporters", "commands")
+KINDS = tuple(f"{kind}s" for kind in CONTRACTS)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,6 +63,7 @@ def _described(kind: str, entry: Entry[Any]) -> dict[str, Any]:
         "kind": kind.removesuffix("s"),
         "name": entry.name,
         "summary": summary,
+        "watched": issubclass(entry.cls, Condition) and entry.cls.watched,
         "plugin": entry.origin.plugin,
         "distribution": entry.origin.distribution,
         "version": entry.origin.version,
@@ -73,6 +76,8 @@ def _show(method: dict[str, Any]) -> None:
     click.echo(plain(f"  {method['name']}: {method['summary']}"))
     origin = f"{method['plugin']} plugin, {method['distribution']} {method['version']}"
     click.secho(plain(f"      from the {origin} ({method['module']})"), dim=True)
+    if method["watched"]:
+        click.secho("      asked by watch where no condition is named", dim=True)
     for option in method["options"]:
         default = "none" if option["default"] is None else option["default"]
         click.echo(plain(f"      {option['flag']}  {option['help']} [{option['allowed']}; default: {default}]"))

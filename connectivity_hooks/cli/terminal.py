@@ -18,6 +18,9 @@ from connectivity_hooks.cli.descriptors import write_result
 
 T = TypeVar("T")
 
+NOT_MET = 4
+"""Exit status of a command that measured what it should, and found a condition or a limit not met."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 

@@ -7,12 +7,11 @@ from typing import Any
 
 import click
 
-from connectivity_hooks.cli.entry import NOT_MET
 from connectivity_hooks.cli.json_option import json_option
 from connectivity_hooks.cli.numbers import Count, Number, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import task_flags, task_of, task_options
-from connectivity_hooks.cli.terminal import Display, plain, print_json
+from connectivity_hooks.cli.terminal import NOT_MET, Display, plain, print_json
 from connectivity_hooks.json_values import finite
 from connectivity_hooks.verification import Verification, verify
 

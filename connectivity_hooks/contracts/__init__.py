@@ -8,7 +8,7 @@ from connectivity_hooks.contracts.condition import Condition, Verdict
 from connectivity_hooks.contracts.correction import Correction, Prepared
 from connectivity_hooks.contracts.hookspecs import hookimpl
 from connectivity_hooks.contracts.method import Method, NoOptions
-from connectivity_hooks.contracts.options import option
+from connectivity_hooks.contracts.options import make_options, option
 from connectivity_hooks.contracts.reporter import Reporter
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "Reporter",
     "Verdict",
     "hookimpl",
+    "make_options",
     "option",
 ]

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.features.calls import called, modules_of
-from connectivity_hooks.features.noting import NotingCapture
+from connectivity_hooks.features.capture import Capture
+from connectivity_hooks.features.noting import noting_capture
 from connectivity_hooks.features.view import neurons_last
 from connectivity_hooks.model.evaluation_mode import evaluation_mode
 from connectivity_hooks.model.running import forward
@@ -103,7 +104,7 @@ class Observation:
 
     def _fired(self) -> list[str]:
         inputs, _ = next(self._small_batches())
-        seen, guard = NotingCapture(self.model, modules_of(self.layers)), guarded_call(Pass(self.model, inputs))
+        seen, guard = noting_capture(self.model, modules_of(self.layers)), guarded_call(Pass(self.model, inputs))
         with seen, evaluation_mode(self.model), torch.no_grad(), guard:
             forward(self.model, inputs)
         return list(seen)
@@ -117,7 +118,7 @@ class Observation:
         self, loader: Iterator[tuple[Any, Tensor]], layers: Sequence[str]
     ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         """Run the model on batches, and yield what can be measured; what cannot is noted."""
-        seen = NotingCapture(self.model, modules_of(layers))
+        seen = noting_capture(self.model, modules_of(layers))
         with seen, evaluation_mode(self.model):
             for inputs, targets in loader:
                 with torch.no_grad(), guarded_call(Pass(self.model, inputs)):
@@ -125,7 +126,7 @@ class Observation:
                 found = {layer: self._neurons(layer, seen, len(targets)) for layer in layers}
                 yield {layer: value for layer, value in found.items() if value is not None}, targets
 
-    def _neurons(self, layer: str, seen: NotingCapture, samples: int) -> Tensor | None:
+    def _neurons(self, layer: str, seen: Capture, samples: int) -> Tensor | None:
         if layer in self.problems:
             return None
         try:

@@ -1,7 +1,20 @@
 """Paths in weight space: t in [0, 1] to weights, with a guarantee for every segment."""
 
 from connectivity_hooks.model.weights import Weights, weights_of
-from connectivity_hooks.paths.edits import Edit
-from connectivity_hooks.paths.path import CONSTANT, CONVEX, MEASURED, EndPoint, Path
+from connectivity_hooks.paths.edits import Edit, edits_between
+from connectivity_hooks.paths.joining import joined
+from connectivity_hooks.paths.path import CONSTANT, CONVEX, MEASURED, EndPoint, Guarantee, Path
 
-__all__ = ["CONSTANT", "CONVEX", "MEASURED", "Edit", "EndPoint", "Path", "Weights", "weights_of"]
+__all__ = [
+    "CONSTANT",
+    "CONVEX",
+    "MEASURED",
+    "Edit",
+    "EndPoint",
+    "Guarantee",
+    "Path",
+    "Weights",
+    "edits_between",
+    "joined",
+    "weights_of",
+]

@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 BLOCKED = "CONNECTIVITY_HOOKS_NO_PLUGINS"
 
+_INSTALL = "leave it out, or install a plugin that does ('connectivity-hooks plugins' lists what is there)"
+
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
@@ -113,7 +115,8 @@ class Registry:
             return entries[name].cls
         # What was asked for may be what a plugin that was set aside would have given.
         aside = "".join(f"; set aside: {broken.origin}: {broken.reason}" for broken in self.broken)
-        raise UsageError(f"unknown {kind} {name!r}; {near_matches(name, [*entries, *beside])}{aside}")
+        known = near_matches(name, [*entries, *beside]) if entries else f"no installed plugin offers one; {_INSTALL}"
+        raise UsageError(f"unknown {kind} {name!r}; {known}{aside}")
 
 
 @functools.lru_cache(maxsize=1)

@@ -6,19 +6,25 @@ each operation is: one row a recogniser), `spaces` (which axes of which weights 
 and as data).
 """
 
-from connectivity_hooks.structure.program import Program, Step, input_values
+from connectivity_hooks.structure import causes
+from connectivity_hooks.structure.causes import cause
+from connectivity_hooks.structure.program import INPUT, Program, Step, input_values, run_step
 from connectivity_hooks.structure.reading import read_program
 from connectivity_hooks.structure.spaces import Space, Spaces, read_spaces
 from connectivity_hooks.structure.task_program import first_inputs, task_program
 
 __all__ = [
+    "INPUT",
     "Program",
     "Space",
     "Spaces",
     "Step",
+    "cause",
+    "causes",
     "first_inputs",
     "input_values",
     "read_program",
     "read_spaces",
+    "run_step",
     "task_program",
 ]

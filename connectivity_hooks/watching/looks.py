@@ -16,9 +16,11 @@ from connectivity_hooks.checking import layers_of
 from connectivity_hooks.errors import InputError, one_line
 from connectivity_hooks.features.calls import called
 from connectivity_hooks.features.capture import Capture, capture
+from connectivity_hooks.features.hooks import prepare
+from connectivity_hooks.features.left_out import LeftOut
 from connectivity_hooks.features.observation import Observation
 from connectivity_hooks.features.window import TARGETS, Window
-from connectivity_hooks.model.inputs import mapped
+from connectivity_hooks.model.inputs import mapped, named_tensors
 from connectivity_hooks.model.running import forward
 from connectivity_hooks.model.wrappers import unwrapped
 from connectivity_hooks.processes import refuse_sharded
@@ -33,6 +35,10 @@ _UNPAIRABLE = "the targets given to watch.step(targets=...) fitted none of the p
 _NOTHING = (
     "no training pass reached the layers since the last check; a model that was compiled and run before it was watched "
     "ignores hooks: watch it before its first step, or with a probe"
+)
+_BYTES = (
+    "; bytes (uint8) are given to the model as they are: give a probe of what your training's forward takes, scaled "
+    "and normalised as there"
 )
 
 
@@ -93,6 +99,7 @@ class ProbeLook(Look):
         batch_size: int,
         spatial: str,
     ) -> None:
+        prepare()
         self.model = unwrapped(model)
         self.layers = layers_of(self.model, layers)
         self._split = split
@@ -120,7 +127,8 @@ class ProbeLook(Look):
                 with torch.no_grad():
                     forward(self.model, batch[0])
             except Exception as error:
-                return [f"probe: inputs {_shapes(batch[0])} do not fit {type(self.model).__name__}: {one_line(error)}"]
+                unfit = f"probe: inputs {_shapes(batch[0])} do not fit {type(self.model).__name__}: {one_line(error)}"
+                return [unfit + (_BYTES if _has_bytes(batch[0]) else "")]
         self.layers = called(self.layers, features)
         return [_missing(features, layer) for layer in self.layers if layer not in features]
 
@@ -166,14 +174,14 @@ class TrainingLook(Look):
         self._loss = loss
         self._kept = kept
         self._listened = 0
-        self._window = Window(
-            model, self.layers, samples=kept.samples, spatial=kept.spatial, seed=kept.seed, strict=kept.strict
-        )
+        left_out = LeftOut("raise" if kept.strict else "warn")
+        self._window = Window(self.model, samples=kept.samples, spatial=kept.spatial, seed=kept.seed, left_out=left_out)
+        self._capture = Capture(model, self.layers, self._window)
 
     @property
     def seconds(self) -> float:  # type: ignore[override]
         """Time that the hooks took, on the host."""
-        return self._window.seconds
+        return self._capture.seconds
 
     def ready(self) -> bool:
         """Say whether the sample is full, or empty though it should not be."""
@@ -181,9 +189,9 @@ class TrainingLook(Look):
 
     def observation(self) -> Observation:
         """Return the features that passed since the last check."""
-        features = dict(self._window)
+        features = dict(self._window.features)
         targets = features.pop(TARGETS, None)
-        problems = dict(self._window.problems)
+        problems = dict(self._capture.problems)
         if not features and not problems:
             raise InputError(_UNPAIRABLE if self._window.heard else _NOTHING)
         rows = min(self._window.rows, self._kept.samples) if targets is None else len(targets)
@@ -197,9 +205,9 @@ class TrainingLook(Look):
 
     def stepped(self, targets: Tensor | Sequence[Tensor] | None, step: int) -> None:
         """Pair the passes of this step with their targets, and listen to the next or not."""
-        self._listened += not self._window.paused
-        self._window.paused = step % self._kept.every != 0
-        self._window.keep(targets)
+        self._listened += not self._capture.paused
+        self._capture.paused = step % self._kept.every != 0
+        self._window.pair(targets)
 
     def checked(self) -> None:
         """Begin a new sample."""
@@ -208,7 +216,7 @@ class TrainingLook(Look):
 
     def remove(self) -> None:
         """Take the hooks off."""
-        self._window.remove()
+        self._capture.remove()
 
 
 def _missing(features: Capture, layer: str) -> str:
@@ -217,6 +225,10 @@ def _missing(features: Capture, layer: str) -> str:
     except KeyError as error:
         return str(error.args[0])
     return ""
+
+
+def _has_bytes(inputs: Any) -> bool:
+    return any(tensor.dtype == torch.uint8 for _, tensor in named_tensors(inputs))
 
 
 def _shapes(inputs: Any) -> str:

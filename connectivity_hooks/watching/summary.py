@@ -19,17 +19,26 @@ from connectivity_hooks.watching.history import Row
 from connectivity_hooks.watching.schedule import Clock
 
 _HEAD = ["condition", "layer", "checks", "first", "last", "threshold", "unit", "at the end", "since step"]
+# Two decades: beside a figure this many times the threshold nothing near it is seen on a linear scale.
 _DECADES = 100
+# More lines of a legend are higher than a panel; the colours are then ordered by depth, and the table has the names.
 _LINES_IN_A_LEGEND = 12
+# Layers that share a reason and are named beside it: a model has dozens of one kind.
+_NAMED = 3
+# Inches: a page's text is as wide; a panel is high enough for three decades of ticks; the rest is title and step axis.
+_WIDTH, _PANEL, _AROUND_PANELS = 7.2, 3.0, 0.6
+# Pixels an inch of watch.png: sharp in a report at its full width.
+_DPI = 160
 
 
 def summary_table(rows: Sequence[Row], clock: Clock) -> str:
-    """Return a line for each condition and layer, and one on what watching cost."""
+    """Return a line for each condition and layer, why some cannot be measured, and what watching cost."""
     lines = [_line(curve) for curve in curves(rows).values()]
     share = f" ({clock.spent / clock.elapsed:.2%})" if clock.elapsed > 0 else ""
     checks = len({row.step for row in rows})
     total = f"{checks} checks in {clock.step} steps; watching took {clock.spent:.2f} s of {clock.elapsed:.2f} s{share}"
-    return f"{aligned(_HEAD, lines)}\n\n{total}" if lines else total
+    reasons = "".join(f"{line}\n" for line in _reasons(rows))
+    return f"{aligned(_HEAD, lines)}\n{reasons}\n{total}" if lines else total
 
 
 def write_summary(folder: pathlib.Path, rows: Sequence[Row], clock: Clock) -> None:
@@ -39,7 +48,7 @@ def write_summary(folder: pathlib.Path, rows: Sequence[Row], clock: Clock) -> No
     with mpl.rc_context(STYLE):
         for kind, metadata in (("svg", {"Date": None}), ("png", {})):
             with atomic_write(folder / f"watch.{kind}") as file:
-                figure.savefig(file, format=kind, metadata=metadata, dpi=160)
+                figure.savefig(file, format=kind, metadata=metadata, dpi=_DPI)
 
 
 def curves(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
@@ -54,7 +63,8 @@ def history_figure(rows: Sequence[Row]) -> Figure:
     """Draw a panel for each condition: the measured figure of each layer over the steps, and the threshold."""
     conditions = list(dict.fromkeys(row.condition for row in rows))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 0.6 + 3.0 * max(1, len(conditions))), layout="constrained")
+        height = _AROUND_PANELS + _PANEL * max(1, len(conditions))
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         FigureCanvasAgg(figure)
         if not conditions:
             figure.text(0.5, 0.5, "nothing was measured", ha="center")
@@ -73,9 +83,22 @@ def _line(curve: Sequence[Row]) -> list[str]:
     end = curve[-1]
     since = next(row.step for row in curve[_last_change(curve) :])
     layer = end.layer or "whole network"
-    state = f"{end.status}: {end.reason}" if end.reason else end.status
     figures = [str(len(curve)), short(first), short(last), short(end.threshold), end.unit]
-    return [end.condition, layer, *figures, state, str(since)]
+    return [end.condition, layer, *figures, end.status, str(since)]
+
+
+def _reasons(rows: Sequence[Row]) -> list[str]:
+    """Return a line for each reason of an invalid last verdict: in the table it would make every line as wide."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for (condition, layer), curve in curves(rows).items():
+        if curve[-1].reason:
+            found.setdefault((condition, curve[-1].reason), []).append(layer)
+    return [f"{condition}: {_first(layers)}: {reason}" for (condition, reason), layers in found.items()]
+
+
+def _first(layers: Sequence[str]) -> str:
+    more = f" and {len(layers) - _NAMED} more" if len(layers) > _NAMED else ""
+    return ", ".join(layers[:_NAMED]) + more
 
 
 def _last_change(curve: Sequence[Row]) -> int:
@@ -115,7 +138,7 @@ def _scale(axes: Axes, rows: Sequence[Row]) -> None:
         axes.set_yscale("symlog", linthresh=linear)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         if min(measured) >= 0:
-            axes.set_ylim(-0.3 * linear, 2 * sizes[-1])
+            axes.set_ylim(-0.3 * linear, 2 * sizes[-1])  # a curve along 0 is seen whole, and so is the highest point
 
 
 def _colour(index: int, count: int) -> Any:

@@ -73,19 +73,20 @@ def watch(
         every: When to check: optimizer steps (``500``), ``"2 epochs"``, ``"30 s"``, ``"10 min"``, a list of steps, or
             ``"1 %"``: at the first step, and then as often as costs that share of the training's time.
         conditions: Name, names or `Condition` instances, or a mapping from name to options. None takes what installed
-            plugins propose for it (`Condition.watched`): ``separability``, of the plugin that comes along.
+            plugins propose for it (`Condition.watched`; ``connectivity-hooks plugins`` names them), which may be none.
         log: Where figures go: a function of (scalars, step), an object with ``log_dict``, ``log_metrics``, ``log`` or
             ``add_scalar``, or a list of them (`connectivity_hooks.watching.loggers.loggers`).
         mode: ``probe`` or ``training``.
         layers: Names, globs or ``NAME:input``; None for what `connectivity_hooks.check` takes.
         loss: The training's loss, by name or as a `Loss`; None for the task's, else cross-entropy.
-        samples: N. Of a probe, as many are drawn. In mode ``training`` as many are kept from one check to the next,
-            which bounds the memory, and a check that is due waits until there are as many.
-        batch_size: Samples of one probe forward at most.
+        samples: N. Of a probe, as many are drawn; of 1024 a share is known within 3 % (95 %). In mode ``training`` as
+            many are kept from one check to the next, which bounds the memory, and a check that is due waits for them.
+        batch_size: Samples of one probe forward at most; it takes its memory beside the training's.
         spatial: How feature maps become neurons: ``pool`` (mean over space) or ``flatten``.
         seed: Seed of every random choice, the same at every check.
         ema: Look at, and save, this average of the weights instead of `model`.
-        capture_every: In mode ``training``: listen to the passes of one optimizer step in so many.
+        capture_every: In mode ``training``: listen to the passes of one optimizer step in so many, which divides
+            what the hooks cost.
         out: Folder for history.jsonl, history.csv and, at the end, summary.txt, watch.svg and watch.png.
         save: Folder for checkpoints ``step_00000500.safetensors``: at every check, unless `save_every` or `on_change`
             say otherwise.

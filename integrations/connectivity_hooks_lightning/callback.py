@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import connectivity_hooks as ch
 from connectivity_hooks.errors import UsageError, near_matches
-from connectivity_hooks.watching.loggers import loggers
+from connectivity_hooks.watching import loggers
 
 
 class WatchCallback(Callback):

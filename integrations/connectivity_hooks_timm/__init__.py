@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from connectivity_hooks.contracts.adapter import Adapter
-from connectivity_hooks.contracts.hookspecs import hookimpl
+from connectivity_hooks.contracts import Adapter, hookimpl
 
 
 @hookimpl

@@ -9,7 +9,7 @@ from typing import Any
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.untrusted import guarded, read_json
 
-# A thousand times what timm writes.
+# Bytes: a thousand times what timm writes.
 _LARGEST = 1 << 20
 _PASSED_ON = ("num_classes", "global_pool")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from connectivity_hooks.watching.loaders import drawn
+from connectivity_hooks.watching import drawn
 
 
 def held_by_cpu(probe: Any, samples: int, seed: int) -> Any:

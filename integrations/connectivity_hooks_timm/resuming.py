@@ -9,11 +9,11 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from connectivity_hooks.checkpoints.atomic import atomic_text
+from connectivity_hooks.checkpoints import atomic_text
 from connectivity_hooks.errors import InputError, one_line
 from connectivity_hooks.processes import is_main_process
 from connectivity_hooks.untrusted import guarded, read_json
-from connectivity_hooks.watching.state import counted_in
+from connectivity_hooks.watching import counted_in
 
 _NAME = "watch.json"
 

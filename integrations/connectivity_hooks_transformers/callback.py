@@ -17,6 +17,7 @@ from connectivity_hooks_transformers.probe import labels_kept, reads_labels
 from connectivity_hooks_transformers.targets import PassedTargets
 
 _STATE = "connectivity_hooks.watch"
+# Samples that the Trainer's collator puts together: more are padded to a longer longest one, fewer take more calls.
 _BATCH = 64
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from connectivity_hooks.features.hooks import eager
+from connectivity_hooks.features import eager
 
 
 class PassedTargets:

@@ -366,7 +366,7 @@ class TestCompiled:
         for _ in range(20):
             compiled(torch.randn(2, 4))
         assert features["act"].shape == (2, 8)
-        assert features._passes == 20
+        assert features.passes == 20
 
     def test_hooks_that_come_too_late_are_never_a_silent_zero(self):
         compiled = torch.compile(Net(), backend="eager")

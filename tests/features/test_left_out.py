@@ -1,5 +1,6 @@
 """Nothing that passes ends the user's forward, and no row is kept that is not of its sample: the layer is left out."""
 
+import contextlib
 import warnings
 
 import pytest
@@ -7,7 +8,8 @@ import torch
 from torch import nn
 
 from connectivity_hooks.errors import InputError, UsageError
-from connectivity_hooks.features import capture, stream
+from connectivity_hooks.features import Capture, capture, stream
+from connectivity_hooks.features.left_out import LeftOut
 from connectivity_hooks.features.window import TARGETS, Window
 
 
@@ -77,6 +79,13 @@ def test_sparse_outputs_cost_the_layer():
 def test_outputs_without_values_cost_the_layer():
     net = nn.Sequential(nn.Linear(4, 3)).to("meta")
     one_warning("0", [lambda: net(torch.zeros(2, 4, device="meta"))] * 2, net, layers="0")
+
+
+@contextlib.contextmanager
+def windowed(model, layers, samples):
+    kept = Window(model, samples=samples, left_out=LeftOut("warn"))
+    with Capture(model, layers, kept) as features:
+        yield features, kept
 
 
 class SequenceFirst(nn.Module):
@@ -167,17 +176,17 @@ def test_strict_raises_them_in_the_forward_and_takes_the_hooks_off(model, layer,
 @pytest.mark.filterwarnings("ignore:capture")
 def test_passes_of_a_training_leave_out_the_same():
     model, x, y = SequenceFirst(), torch.randint(0, 20, (12, 5)), torch.arange(12)
-    with Window(model, ["embed", "encoder", "head"], samples=30) as features:
+    with windowed(model, ["embed", "encoder", "head"], samples=30) as (features, kept):
         model(x)
-        features.keep(y)
+        kept.pair(y)
     assert set(features) == {"embed", "head", TARGETS}
-    assert "has 5 rows, expected 12" in features.problems["encoder"]
+    assert "batch_first" in features.problems["encoder"]
     model = Skipping()
     batches = torch.randn(4, 5, 4)
-    with Window(model, ["first", "skipped", "again"], samples=100) as features:
+    with windowed(model, ["first", "skipped", "again"], samples=100) as (features, kept):
         for number, batch in enumerate(batches):
             model(batch)
-            features.keep(torch.full((5,), number))
+            kept.pair(torch.full((5,), number))
     assert set(features) == {"first", TARGETS}
     assert torch.equal(features["first"], model.first(batches).flatten(0, 1))
     assert torch.equal(features[TARGETS], torch.arange(4).repeat_interleave(5))
@@ -193,20 +202,21 @@ def test_targets_of_a_pass_that_reaches_no_layer_are_not_given_to_another():
             return self.fc(x) if deep else x
 
     model, x = Branching(), torch.randn(9, 4)
-    with Window(model, ["fc"], samples=100) as features:
+    with windowed(model, ["fc"], samples=100) as (features, kept):
         model(x[:4], deep=False)
         model(x[4:])
-        features.keep(torch.arange(9))
+        kept.pair(torch.arange(9))
     assert torch.equal(features["fc"], model.fc(x[4:]))
     assert features[TARGETS].tolist() == [4, 5, 6, 7, 8]
 
 
+@pytest.mark.filterwarnings("ignore:capture")
 def test_more_targets_than_rows_are_never_cut_to_fit():
     model = nn.Sequential(nn.TransformerEncoderLayer(16, 2, 16), nn.Linear(16, 3))
-    with Window(model, ["0"], samples=8) as features:  # of (10, 64, 16), tokens first, 8 rows would be enough
+    with windowed(model, ["0"], samples=8) as (features, kept):  # of (10, 64, 16), tokens first, 8 rows would be enough
         model(torch.randn(10, 64, 16))
         with pytest.raises(InputError, match="64 targets for 10 rows"):
-            features.keep(torch.zeros(64))
+            kept.pair(torch.zeros(64))
         assert TARGETS not in features
 
 

@@ -184,3 +184,11 @@ def test_a_plugin_that_fails_when_it_is_told_spoils_nothing(net, monkeypatch):
     watch, said = watched(net, probe=(X, Y))
     assert all("a plugin failed in condition_checked" in line for line in said)
     assert isinstance(watch.verdicts[0], Verdict)
+
+
+@pytest.mark.filterwarnings("ignore:watch")
+def test_a_probe_of_bytes_that_the_model_does_not_take_is_told_what_is_done_with_them(net):
+    x = torch.zeros(8, 4, dtype=torch.uint8)
+    with pytest.warns(UserWarning, match="uint8"), ch.watch(net, [(x, torch.zeros(8).long())], every=1) as watch:
+        watch.step()
+    assert "scaled and normalised as there" in watch.faults[0]

@@ -29,6 +29,16 @@ def test_the_table_says_first_and_last_figures_and_since_when_the_verdict_stands
     assert text.endswith("4 checks in 30 steps; watching took 1.00 s of 200.00 s (0.50%)")
 
 
+def test_reasons_stand_below_the_table_once_and_make_no_line_of_it_wider():
+    reason = "the model on a batch of inputs (3, 1, 8, 8): " + "a long story " * 9
+    rows = [row(1, f"layer{index}", None, reason=reason) for index in range(5)]
+    text = summary_table([*rows, row(1, "rank", 1.0)], Clock(step=1, elapsed=2.0, spent=1.0))
+    table, cost = text.split("\n\n")
+    assert cost.startswith("1 checks")
+    assert max(map(len, table.splitlines()[:-1])) < 120
+    assert table.splitlines()[-1] == f"separability: layer0, layer1, layer2 and 2 more: {reason}"
+
+
 def test_the_figure_draws_what_was_measured_with_its_threshold():
     figure = history_figure([*ROWS, row(10, None, 0.5, 0.7, condition="rank")])
     first, second = figure.axes

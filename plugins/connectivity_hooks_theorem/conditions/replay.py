@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.eval_frame import OptimizedModule
 
 from connectivity_hooks.model.running import forward
+from connectivity_hooks.model.wrappers import is_compiled
 from connectivity_hooks_theorem.conditions.masking import Masking, listening
 from connectivity_hooks_theorem.conditions.structures import tensors_of, with_tensors
 
@@ -99,7 +99,7 @@ class Replay:
         with contextlib.ExitStack() as stack:
             stack.enter_context(listening(self._model, self._layers, self.masking))
             for module in list(self._model.modules())[1:]:
-                if isinstance(module, (OptimizedModule, torch.jit.ScriptModule)) or module._compiled_call_impl:
+                if is_compiled(module) or isinstance(module, torch.jit.ScriptModule) or module._compiled_call_impl:
                     raise Diverged("a part of the model is compiled")
                 stack.callback(_restored, module, module.__dict__.get("forward"))
                 module.forward = functools.partial(self._called, module, module.forward)

@@ -1,0 +1,26 @@
+"""What the commands of plugins are made of: the flags, the display and the output folder of the commands of ours."""
+
+from connectivity_hooks.cli.folder import OutputFolder
+from connectivity_hooks.cli.json_option import json_option
+from connectivity_hooks.cli.numbers import Amount, Count, Number, Seed
+from connectivity_hooks.cli.plugin_options import plugin_options
+from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
+from connectivity_hooks.cli.terminal import NOT_MET, Display, plain, print_json
+
+__all__ = [
+    "NOT_MET",
+    "Amount",
+    "Count",
+    "Display",
+    "Number",
+    "OutputFolder",
+    "Seed",
+    "augment_option",
+    "json_option",
+    "plain",
+    "plugin_options",
+    "print_json",
+    "task_flags",
+    "task_of",
+    "task_options",
+]

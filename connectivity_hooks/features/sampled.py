@@ -1,0 +1,77 @@
+"""A store that keeps a uniform sample of the rows of all passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import final
+
+import torch
+from torch import Tensor
+
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.features.left_out import LeftOut
+from connectivity_hooks.features.reservoir import Reservoir
+from connectivity_hooks.features.rows import samples_of_pass
+from connectivity_hooks.features.store import CaughtPass, Store
+
+_NOT_ALWAYS = (
+    "some passes reach it and others do not, or call it another number of times: its rows would be of other samples"
+)
+
+
+@final
+class Sampled(Store):
+    """Keeps `samples` rows, drawn uniformly from all that pass, of every layer the same ones.
+
+    Args:
+        samples: Rows kept.
+        seed: Seed of the draw.
+        left_out: As for every `Store`.
+    """
+
+    def __init__(self, samples: int, seed: int, left_out: LeftOut) -> None:
+        super().__init__(left_out)
+        self._reservoir = Reservoir(samples, seed)
+
+    @property
+    def indices(self) -> Tensor:
+        """Positions in the stream, counted from 0, of the rows kept, (K,) int64."""
+        return self._reservoir.indices
+
+    def keep(self, passed: CaughtPass) -> None:
+        """Take the rows of a pass into the sample."""
+        caught, rows = aligned(self, passed, self.features)
+        if caught:
+            sample_rows(self, caught, self._reservoir.offer(rows))
+
+
+def aligned(store: Store, passed: CaughtPass, before: Iterable[str]) -> tuple[dict[str, Tensor], int]:
+    """Return what has one row for each sample, and how many; leave out every layer that has not, or not always.
+
+    Args:
+        store: Where layers are left out.
+        passed: One pass; one that reached no layer is no pass of theirs.
+        before: The names that all passes before it had; none for the first.
+    """
+    rows = samples_of_pass(passed.given, passed.caught.values()) or 0
+    names = set(before)
+    for name in names ^ passed.caught.keys() if names and passed.caught else ():
+        store.leave_out(name, InputError(_NOT_ALWAYS))
+    for name, tensor in passed.caught.items():
+        store.require_rows(name, tensor, rows)
+    return {name: tensor for name, tensor in passed.caught.items() if name not in store.left_out}, rows
+
+
+def sample_rows(store: Store, caught: dict[str, Tensor], stay: Tensor) -> None:
+    """Keep the rows `stay` of those kept and those caught, layer by layer."""
+    for name, tensor in caught.items():
+        try:
+            store.features[name] = kept_rows(store.features.get(name, tensor[:0]), tensor, stay)
+        except Exception as error:  # rows of another shape than before: other lengths, other image sizes
+            store.leave_out(name, error)
+
+
+def kept_rows(kept: Tensor, new: Tensor, stay: Tensor) -> Tensor:
+    """Return the rows `stay` of those kept and those new, without waiting for the device they are on."""
+    rows = stay.pin_memory() if new.device.type == "cuda" else stay
+    return torch.cat([kept, new])[rows.to(new.device, non_blocking=True)]

@@ -1,0 +1,72 @@
+"""Whether the first axis of a feature is the samples, in a model that has sequence-first modules."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from torch import Tensor, nn
+
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.features.calls import modules_of
+from connectivity_hooks.features.select import INPUT
+
+Rows: TypeAlias = Literal["samples", "unsure"]
+
+_LAYERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
+_STACKS = (nn.TransformerEncoder, nn.TransformerDecoder)
+
+_DECLARED = (
+    "it takes tokens first (batch_first=False), so that its rows are not the samples; build it with batch_first=True, "
+    "or watch with a probe"
+)
+_ALIKE = (
+    "its output {} has as many tokens as samples, in a model that works with tokens first (batch_first=False): which "
+    "axis is the samples cannot be told; watch with a probe"
+)
+
+
+class SequenceFirst:
+    """Says what the first axis of a feature is, as far as the modules tell.
+
+    PyTorch's attention, recurrent and transformer modules take (T, N, n) unless they are made with ``batch_first``;
+    what lies between two of them does not say.
+
+    Args:
+        model: The module listened to.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        said = {name: _batch_first(module) for name, module in model.named_modules()}
+        self._said = {name: value for name, value in said.items() if value is not None}
+        self._possible = False in self._said.values()
+
+    def rows(self, layer: str, tensor: Tensor) -> Rows:
+        """Return ``samples``, or ``unsure`` where only targets can tell whether the first axis counts them.
+
+        Raises:
+            InputError: It does not, or nothing can tell.
+        """
+        if not self._possible or tensor.ndim < 3:
+            return "samples"
+        first = self._of(modules_of([layer])[0].removesuffix(INPUT))
+        if first is None and tensor.size(0) == tensor.size(1):
+            raise InputError(_ALIKE.format(tuple(tensor.shape)))
+        if first is False:
+            raise InputError(_DECLARED)
+        return "unsure" if first is None else "samples"
+
+    def _of(self, name: str) -> bool | None:
+        """Return what a module or the nearest around it says; None where they say nothing."""
+        parts = name.split(".")
+        around = (".".join(parts[:count]) for count in range(len(parts), -1, -1))
+        return next((self._said[each] for each in around if each in self._said), None)
+
+
+def _batch_first(module: nn.Module) -> bool | None:
+    """Return what a module says of its first axis; those of `nn.Transformer` leave it to their attention."""
+    said = getattr(module, "batch_first", None)
+    if isinstance(said, bool):
+        return said
+    if isinstance(module, _LAYERS):
+        return bool(module.self_attn.batch_first)
+    return _batch_first(module.layers[0]) if isinstance(module, _STACKS) and len(module.layers) else None

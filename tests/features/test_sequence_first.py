@@ -1,0 +1,122 @@
+"""Rows of the training's own passes are samples, never tokens: also where a batch has as many tokens as samples."""
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from watched_training import Mean
+
+import connectivity_hooks as ch
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.features.capture import Capture
+from connectivity_hooks.features.left_out import LeftOut
+from connectivity_hooks.features.sequence_first import SequenceFirst
+from connectivity_hooks.features.window import TARGETS, Window
+
+pytestmark = pytest.mark.filterwarnings("ignore:capture")
+
+
+class Encoded(nn.Module):
+    """Takes (N, T) or (T, N), and works on (T, N, n) inside unless `batch_first`; gives (N, 3)."""
+
+    def __init__(self, *, batch_first=False, given_tokens_first=False):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=batch_first)
+        self.embed, self.encoder = nn.Embedding(20, 8), nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+        self.mix, self.head = nn.Linear(8, 8), nn.Linear(8, 3)
+        self.batches_inside, self.given_tokens_first = batch_first, given_tokens_first
+
+    def forward(self, x):
+        x = self.embed(x)
+        if self.given_tokens_first == self.batches_inside:
+            x = x.transpose(0, 1)
+        x = self.mix(self.encoder(x))
+        return self.head(x.mean(1 if self.batches_inside else 0))
+
+
+LAYERS = ["embed", "encoder", "encoder.layers.0.linear1", "mix", "head"]
+
+
+def passed(model, x, targets):
+    window = Window(model, samples=100, left_out=LeftOut("warn"))
+    with Capture(model, LAYERS, window) as features:
+        model(x)
+        window.pair(targets)
+    return dict(features)
+
+
+def of_one_sample(model, layer, x):
+    """Return the mean over positions, whichever axis they are, of what a layer puts out for a batch of one sample."""
+    seen = []
+    handle = model.get_submodule(layer).register_forward_hook(lambda module, given, output: seen.append(output))
+    with torch.no_grad():
+        model(x)
+    handle.remove()
+    return seen[0].flatten(0, -2).mean(0)
+
+
+@pytest.mark.parametrize(("samples", "tokens"), [(12, 5), (9, 9), (1, 1)])
+@pytest.mark.parametrize("given_tokens_first", [False, True])
+def test_every_row_kept_is_its_sample(samples, tokens, given_tokens_first):
+    model = Encoded(given_tokens_first=given_tokens_first)
+    x = torch.randint(0, 20, (tokens, samples) if given_tokens_first else (samples, tokens))
+    if given_tokens_first and samples != tokens:
+        with pytest.raises(InputError, match="12 targets for 5 rows"):  # of other rows than passed: nothing is kept
+            passed(model, x, torch.arange(samples))
+        return
+    found = passed(model, x, torch.arange(samples))
+    assert torch.equal(found.pop(TARGETS), torch.arange(samples))
+    assert "head" in found
+    for layer, feature in found.items():
+        for row in range(samples):
+            alone = x[:, row : row + 1] if given_tokens_first else x[row : row + 1]
+            torch.testing.assert_close(feature[row], of_one_sample(model, layer, alone))
+
+
+def test_layers_whose_rows_may_be_tokens_are_left_out():
+    sure = {"embed", "head", TARGETS}
+    assert passed(Encoded(), torch.randint(0, 20, (12, 5)), torch.arange(12)).keys() == sure
+    assert passed(Encoded(), torch.randint(0, 20, (9, 9)), torch.arange(9)).keys() == {"head", TARGETS}
+
+
+def test_without_targets_only_what_has_no_tokens_is_kept():
+    for given_tokens_first in (False, True):
+        model = Encoded(given_tokens_first=given_tokens_first)
+        assert passed(model, torch.randint(0, 20, (12, 5)), None).keys() <= {"head"}
+
+
+def test_batch_first_modules_lose_nothing():
+    model, x = Encoded(batch_first=True), torch.randint(0, 20, (9, 9))
+    found = passed(model, x, None)
+    assert found.keys() == set(LAYERS)
+    torch.testing.assert_close(found["encoder"], model.encoder(model.embed(x)).mean(1))
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_recurrent_layers_of_pytorchs_default_are_left_out(kind):
+    for batch_first in (False, True):
+        said = SequenceFirst(nn.Sequential(kind(4, 8, batch_first=batch_first)))
+        if batch_first:
+            assert said.rows("0", torch.zeros(6, 6, 8)) == "samples"
+        else:
+            with pytest.raises(InputError, match="batch_first"):
+                said.rows("0", torch.zeros(5, 6, 8))
+
+
+def test_models_without_such_modules_are_not_asked():
+    assert SequenceFirst(nn.Sequential(nn.Conv2d(3, 3, 1))).rows("0", torch.zeros(3, 3, 3, 3)) == "samples"
+
+
+def test_a_watched_training_is_told_once_and_goes_on(recwarn):
+    model = Encoded()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    listening = {"mode": "training", "every": 1, "capture_every": 1, "layers": LAYERS, "samples": 9}
+    warnings.simplefilter("always")
+    with ch.watch(model, conditions=[Mean()], **listening) as watch:
+        for _ in range(3):
+            model(torch.randint(0, 20, (9, 9))).square().mean().backward()
+            optimizer.step()
+            watch.step(targets=torch.arange(9) % 3)
+    assert len([each for each in recwarn if "encoder is left out" in str(each.message)]) == 1
+    assert {row.layer for row in watch.history if row.status != "invalid"} == {"head"}
