@@ -9,6 +9,7 @@ from connectivity_hooks.contracts.hookspecs import hookimpl
 from connectivity_hooks.contracts.method import Method, NoOptions
 from connectivity_hooks.contracts.options import option
 from connectivity_hooks.contracts.reporter import Reporter
+from connectivity_hooks.contracts.work import State, Work
 
 __all__ = [
     "Adapter",
@@ -20,7 +21,9 @@ __all__ = [
     "Method",
     "NoOptions",
     "Reporter",
+    "State",
     "Verdict",
+    "Work",
     "hookimpl",
     "option",
 ]

@@ -1,0 +1,80 @@
+"""`ch.evaluate`: the evaluation of a path, kept where asked for, and told to the plugins."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+
+from connectivity_hooks.checkpoints.atomic import make_folder
+from connectivity_hooks.connecting.measured_pair import measured_path
+from connectivity_hooks.connecting.subject import code_of, data_digest, tensors_digest
+from connectivity_hooks.connecting.work import digest_of
+from connectivity_hooks.evaluation.evaluate import Measuring
+from connectivity_hooks.evaluation.evaluation import Evaluation
+from connectivity_hooks.evaluation.journal import Journal
+from connectivity_hooks.evaluation.passes import BatchNorm
+from connectivity_hooks.paths.file import tensors_of
+from connectivity_hooks.paths.path import Path
+from connectivity_hooks.processes import is_main_process
+from connectivity_hooks.progress import SILENT, Progress
+from connectivity_hooks.tasks.task import Task
+
+
+def evaluate(
+    path: Path,
+    task: Task,
+    *,
+    points: int = 25,
+    refine: int = 4,
+    batch_norm: BatchNorm = "stored",
+    keep: str | os.PathLike[str] | None = None,
+    progress: Progress = SILENT,
+) -> Evaluation:
+    """Measure loss and error along `path` on every split, at the same samples for every t.
+
+    What is measured where, and what it costs, is told by `connectivity_hooks.evaluation.evaluate`.
+
+    Args:
+        path: The path.
+        task: Model, data and loss.
+        points: Size of the even grid on [0, 1], ends included.
+        refine: Rounds of refinement around the worst point.
+        batch_norm: ``stored`` uses the path's running statistics; ``re-estimated`` measures them anew at each t,
+            ends included, which voids every guarantee.
+        keep: Folder where every measured t is kept and found again, see `ch.connect`; it may be the same one.
+        progress: Shows how far it is.
+
+    Raises:
+        InputError: The path does not fit the model, or `keep` cannot be written to.
+        UsageError: Fewer than two points, or a negative number of rounds.
+    """
+    with _journal(keep, path, task, batch_norm, progress) as journal:
+        return measured_path(path, task, Measuring(points, refine, batch_norm), journal, progress=progress)
+
+
+def _journal(
+    keep: str | os.PathLike[str] | None, path: Path, task: Task, batch_norm: BatchNorm, progress: Progress
+) -> contextlib.AbstractContextManager[Journal | None]:
+    """Open the journal of this very evaluation, in a folder that others may share."""
+    if keep is None or not is_main_process():
+        return contextlib.nullcontext()
+    make_folder(pathlib.Path(keep))
+    what = {
+        "path": _digest(path),
+        "task": task.describe(),
+        "code": code_of(task),
+        "batch_norm": batch_norm,
+        "data": data_digest(task),
+    }
+    return Journal(pathlib.Path(keep) / f"evaluation.{digest_of(what)}.jsonl", what, progress)
+
+
+def _digest(path: Path) -> list[object]:
+    """Return what tells a path from others: how its points are joined, their names, and their bytes."""
+    tensors = tensors_of(path)
+    names = sorted(tensors)
+    shapes = [[name, str(tensors[name].dtype), list(tensors[name].shape)] for name in names]
+    joined = json.dumps([path.basis, list(path.positions), list(path.guarantees), shapes])
+    return [digest_of({"joined": joined}), tensors_digest(tensors[name] for name in names)]
