@@ -1,0 +1,51 @@
+"""Building with an aligner: what was aligned is kept while the builder works, and believed only where it is true."""
+
+import pytest
+import torch
+
+import connectivity_hooks as ch
+from connectivity_hooks.connecting.build import build
+from connectivity_hooks.connecting.methods import make_aligner, make_builder
+from connectivity_hooks.connecting.pair import load_pair
+from connectivity_hooks.connecting.work import ALIGNED, PairWork
+from connectivity_hooks.contracts.work import UNKEPT
+from connectivity_hooks.progress import SILENT
+
+
+def test_an_aligned_end_survives_the_kill_of_the_builder(plugin, task, ends, tmp_path, always_due, kill_after, equal):
+    whole = ch.connect(*ends, task, builder="bend", align="turned")
+    plugin.ran.clear()
+    with pytest.raises(kill_after(2)):  # the aligned end, then the builder's first state
+        ch.connect(*ends, task, builder="bend", align="turned", keep=tmp_path)
+    assert plugin.ran == ["aligned", 1, 2, 3, 4, 5]
+    plugin.ran.clear()
+    kill_after(0)
+    path = ch.connect(*ends, task, builder="bend", align="turned", keep=tmp_path)
+    assert plugin.ran == list(range(6, 31))
+    assert equal(path, whole)
+    assert path.alignment == whole.alignment
+
+
+def test_a_kept_end_that_is_another_function_is_aligned_anew(plugin, task, ends, tmp_path):
+    pair = load_pair(*ends, task)
+    work = PairWork(tmp_path, "pair", {"ends": ["0", "1"]})
+    forged = {name: tensor * 1.5 for name, tensor in pair.b.items()}
+    work.state(ALIGNED).save(forged, {"aligner": "turned"})
+    builder = make_builder("linear", None, seed=0, progress=SILENT)
+    aligner = make_aligner("turned", None, seed=0, progress=SILENT)
+    path = build(pair, task, builder, aligner, work)
+    assert plugin.ran == ["aligned"]
+    first = next(iter(pair.b))
+    assert torch.equal(path.end[first], pair.b[first].flip(0))
+
+
+def test_a_method_has_the_pairs_work_in_hand_only_while_it_works(plugin, task, ends, tmp_path):
+    pair, seen = load_pair(*ends, task), []
+    builder = make_builder("bend", {"steps": 1}, seed=0, progress=SILENT)
+    inner = builder.build
+    builder.build = lambda *given: seen.append(builder.work) or inner(*given)
+    build(pair, task, builder, None, PairWork(tmp_path, "one", {"ends": ["0", "1"]}))
+    build(pair, task, builder, None, PairWork(tmp_path, "two", {"ends": ["0", "1"]}))
+    build(pair, task, builder)
+    assert len({id(work) for work in seen}) == 3
+    assert seen[2] is builder.work is UNKEPT
