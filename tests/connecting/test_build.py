@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from bending_plugin import Bend
+from small_networks import mlp, vector_task
 
 import connectivity_hooks as ch
 from connectivity_hooks.connecting.build import build
@@ -10,6 +12,7 @@ from connectivity_hooks.connecting.pair import load_pair
 from connectivity_hooks.connecting.work import ALIGNED, PairWork
 from connectivity_hooks.contracts.work import UNKEPT
 from connectivity_hooks.progress import SILENT
+from connectivity_hooks.testing import BuilderSuite
 
 
 def test_an_aligned_end_survives_the_kill_of_the_builder(plugin, task, ends, tmp_path, always_due, kill_after, equal):
@@ -49,3 +52,27 @@ def test_a_method_has_the_pairs_work_in_hand_only_while_it_works(plugin, task, e
     build(pair, task, builder)
     assert len({id(work) for work in seen}) == 3
     assert seen[2] is builder.work is UNKEPT
+
+
+class TestBend(BuilderSuite):
+    builder = Bend
+
+    def make_task(self):
+        return vector_task(lambda: mlp(12))
+
+
+def test_the_suite_sees_a_builder_that_forgets_where_its_generator_was():
+    class Forgetful(Bend):
+        """As the other, but its generator begins anew."""
+
+        def build(self, a, b, task):
+            if self.work.load() is not None:
+                self.work.load().tensors["generator"].copy_(torch.Generator().manual_seed(9).get_state())
+            return super().build(a, b, task)
+
+    class Suite(TestBend):
+        builder = Forgetful
+
+    Suite.__test__ = False
+    with pytest.raises(AssertionError, match="it differs at t"):
+        Suite().test_a_builder_that_is_killed_goes_on_to_the_same_path()
