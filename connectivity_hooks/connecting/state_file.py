@@ -74,14 +74,6 @@ class StateFile:
         self._last = time.monotonic() - started
         self._spent += self._last
 
-    def remove(self) -> None:
-        """Forget the state."""
-        self._file.unlink(missing_ok=True)
-
-    def exists(self) -> bool:
-        """Say whether there is one, of whatever work."""
-        return self._file.exists()
-
     def _metadata(self, tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> dict[str, str]:
         with guarded(self._file, "what a state can be written to", "mend the method: a note is of JSON-ready values"):
             text = json.dumps(dict(note), allow_nan=False)

@@ -63,10 +63,7 @@ class PairWork:
         self._subject = dict(subject)
         self._progress = progress
         self._passing = passing
-        self._states = {
-            part: StateFile(folder / f"{hidden}.{part}.safetensors", of_path(subject), progress)
-            for part in (BUILDER, ALIGNER, ALIGNED)
-        }
+        self._states = {part: folder / f"{hidden}.{part}.safetensors" for part in (BUILDER, ALIGNER, ALIGNED)}
 
     def path(self) -> Path | None:
         """Return the path that an interrupted run of the same subject built; None where it is none, or damaged.
@@ -85,7 +82,7 @@ class PairWork:
         if not is_main_process():
             return
         self._marker.unlink(missing_ok=True)
-        if not self._passing or seconds > _QUICK or any(state.exists() for state in self._states.values()):
+        if not self._passing or seconds > _QUICK or any(map(pathlib.Path.exists, self._states.values())):
             path.save(self.file)
         with Journal(self._marker, self._subject, self._progress):
             pass
@@ -98,8 +95,8 @@ class PairWork:
         return Journal(self._marker, self._subject, self._progress)
 
     def state(self, part: str) -> StateFile:
-        """Return where `BUILDER`, `ALIGNER` or `ALIGNED` keeps its state."""
-        return self._states[part]
+        """Return where `BUILDER`, `ALIGNER` or `ALIGNED` keeps its state; its clock starts now."""
+        return StateFile(self._states[part], of_path(self._subject), self._progress)
 
     def finish(self) -> None:
         """Forget what was remembered for an interruption: the results are where they belong."""
@@ -111,8 +108,8 @@ class PairWork:
         self._marker.unlink(missing_ok=True)
 
     def _forget_states(self) -> None:
-        for state in self._states.values():
-            state.remove()
+        for file in self._states.values():
+            file.unlink(missing_ok=True)
 
 
 def path_file(folder: pathlib.Path, name: str) -> pathlib.Path:

@@ -51,6 +51,7 @@ def test_a_method_has_the_pairs_work_in_hand_only_while_it_works(plugin, task, e
     build(pair, task, builder, None, PairWork(tmp_path, "two", {"ends": ["0", "1"]}))
     build(pair, task, builder)
     assert len({id(work) for work in seen}) == 3
+    assert not list(tmp_path.glob(".*"))  # nothing was due
     assert seen[2] is builder.work is UNKEPT
 
 
