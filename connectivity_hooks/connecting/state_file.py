@@ -18,6 +18,7 @@ from connectivity_hooks.processes import is_main_process
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.records import Table, typed
 from connectivity_hooks.untrusted import guarded, parse_json
+from connectivity_hooks.version import __version__
 
 FORMAT = "connectivity_hooks.work/1"
 
@@ -78,7 +79,8 @@ class StateFile:
         with guarded(self._file, "what a state can be written to", "mend the method: a note is of JSON-ready values"):
             text = json.dumps(dict(note), allow_nan=False)
         # Tensors of a file have the order of their sizes and names; sums over them need the one they were given in.
-        return {"format": FORMAT, "subject": self._subject, "note": text, "names": json.dumps(list(tensors))}
+        names = json.dumps(list(tensors))
+        return {"format": FORMAT, "version": __version__, "subject": self._subject, "note": text, "names": names}
 
     def _write(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
         try:
@@ -92,8 +94,8 @@ class StateFile:
         with guarded(self._file, "a state of unfinished work"):
             if metadata["format"] != FORMAT:
                 raise ValueError(f"expected format {FORMAT}, found {metadata['format'][:60]}")
-            if metadata["subject"] != self._subject:
-                return None
+            if (metadata["subject"], metadata["version"]) != (self._subject, __version__):
+                return None  # a newer method may keep something else
             names = typed(Sequence[str], parse_json(metadata["names"]), "names")
             if sorted(names) != sorted(checkpoint.outline):
                 raise ValueError("its tensors are not those it names")

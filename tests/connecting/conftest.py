@@ -8,6 +8,9 @@ import torch
 from small_networks import mlp, trained, vector_task
 
 import connectivity_hooks as ch
+from connectivity_hooks.cli.connect import command as connect_command
+from connectivity_hooks.cli.entry import exit_status
+from connectivity_hooks.cli.group import group
 from connectivity_hooks.contracts import hookspecs
 from connectivity_hooks.registry import registry
 
@@ -59,6 +62,39 @@ def ends(task, tmp_path_factory):
         model.load_state_dict(trained(task, seed, steps=40))
         ch.save(model, folder / f"{name}.safetensors")
     return folder / "a.safetensors", folder / "b.safetensors"
+
+
+NETWORK = """
+from small_networks import mlp, vector_task
+
+def make():
+    return mlp(12)
+
+def data():
+    from torch.utils.data import DataLoader, TensorDataset
+    task = vector_task(make)
+    return [DataLoader(TensorDataset(split.inputs, split.targets()), 100) for split in (task.train, task.test)]
+"""
+
+
+@pytest.fixture
+def words(tmp_path):
+    """Return the task's flags on the command line."""
+    (tmp_path / "net.py").write_text(NETWORK)
+    return ["--model", f"{tmp_path}/net.py:make", "--data", f"{tmp_path}/net.py:data", "--device", "cpu"]
+
+
+@pytest.fixture
+def run(capfd):
+    """Return a function that runs a command line and gives its status."""
+
+    def run(*given):
+        given = [str(word) for word in given]
+        if given[0] == "connect":
+            return exit_status("connect", lambda: connect_command, given[1:])
+        return exit_status("connectivity-hooks", lambda: group, given)
+
+    return run
 
 
 class Killed(BaseException):

@@ -111,6 +111,47 @@ def test_connect_and_evaluate_share_a_folder(plugin, task, ends, tmp_path):
     assert len(list(tmp_path.glob("*.jsonl"))) == 2
 
 
+def test_connect_on_the_command_line_keeps_a_builder_s_state_too(
+    plugin, run, words, ends, tmp_path, always_due, kill_after
+):
+    out = tmp_path / "out"
+    line = ["connect", *ends, *words, "--builder", "linear", "--builder", "bend", "--points", 3, "--refine", 0]
+    killed = kill_after(2)
+    assert issubclass(killed, BaseException)
+    assert run(*line, "--out", out) == 1
+    assert plugin.ran == list(range(1, 11))
+    assert (out / ".bend.unfinished.builder.safetensors").exists()
+    kill_after(0)
+    assert run(*line, "--out", out) == 0
+    assert plugin.ran == list(range(1, 31))
+    assert not [file.name for file in out.iterdir() if file.name.startswith(".")]
+    assert run(*line, "--out", tmp_path / "whole") == 0
+    for name in ("bend.path.safetensors", "evaluation.csv"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_stability_keeps_the_builder_s_state_and_then_the_path_of_the_pair_in_work(
+    plugin, task, ends, tmp_path, always_due, kill_after, monkeypatch
+):
+    runs, kept = tmp_path / "runs", tmp_path / "kept"
+    (runs / "k_00000003").mkdir(parents=True)
+    for end in ends:
+        (runs / "k_00000003" / end.name).write_bytes(end.read_bytes())
+    how = {"points": 5, "refine": 0, "builder": "bend", "keep": kept}
+    with pytest.raises(kill_after(2)):
+        ch.stability_of(runs, task, **how)
+    kill_after(0)
+    add = Journal.add
+    monkeypatch.setattr(Journal, "add", lambda *given: pytest.fail("killed while it measures"))
+    with pytest.raises(pytest.fail.Exception):
+        ch.stability_of(runs, task, **how)
+    monkeypatch.setattr(Journal, "add", add)
+    found = ch.stability_of(runs, task, **how)
+    assert plugin.ran == list(range(1, 31))  # quick as the last steps were, the path was worth keeping
+    assert [file.name for file in kept.iterdir()] == ["k_00000003.a.b.json"]
+    assert found.connections == ch.stability_of(runs, task, **{**how, "keep": None}).connections
+
+
 KILLED = """
 import pathlib, sys, time
 import torch

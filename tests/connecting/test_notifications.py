@@ -7,39 +7,7 @@ import pytest
 import torch
 
 import connectivity_hooks as ch
-from connectivity_hooks.cli.connect import command as connect_command
-from connectivity_hooks.cli.entry import exit_status
-from connectivity_hooks.cli.group import group
 from connectivity_hooks.evaluation.journal import Journal
-
-NETWORK = """
-from small_networks import mlp, vector_task
-
-def make():
-    return mlp(12)
-
-def data():
-    from torch.utils.data import DataLoader, TensorDataset
-    task = vector_task(make)
-    return [DataLoader(TensorDataset(split.inputs, split.targets()), 100) for split in (task.train, task.test)]
-"""
-
-
-@pytest.fixture
-def words(tmp_path):
-    (tmp_path / "net.py").write_text(NETWORK)
-    return ["--model", f"{tmp_path}/net.py:make", "--data", f"{tmp_path}/net.py:data", "--device", "cpu"]
-
-
-@pytest.fixture
-def run(capfd):
-    def run(*given):
-        given = [str(word) for word in given]
-        if given[0] == "connect":
-            return exit_status("connect", lambda: connect_command, given[1:])
-        return exit_status("connectivity-hooks", lambda: group, given)
-
-    return run
 
 
 def told(*builders):

@@ -104,6 +104,12 @@ def test_a_full_disk_ends_no_work(file, monkeypatch):
     assert "the work goes on" in told.lines[0]
 
 
+def test_the_state_of_another_version_is_none(file, monkeypatch):
+    StateFile(file, SUBJECT).save({"w": torch.ones(1)})
+    monkeypatch.setattr(state_file, "__version__", "99")
+    assert StateFile(file, SUBJECT).load() is None
+
+
 @pytest.mark.parametrize("note", [{"step": torch.ones(1)}, {"loss": float("nan")}])
 def test_a_note_that_no_json_can_hold_is_refused(file, note):
     with pytest.raises(InputError, match="a note is of JSON-ready values"):
