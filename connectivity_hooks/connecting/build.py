@@ -66,23 +66,28 @@ def built_with(builder: Builder, task: Task) -> dict[str, object]:
     return builder.used_options() | ({"augment": task.augment_name} if task.augment_name else {})
 
 
-def _second_end(
-    pair: Pair, task: Task, aligner: Aligner, work: PairWork | None
-) -> tuple[Weights, dict[str, object] | None]:
-    """Return the second checkpoint aligned, and what was done; that of an interrupted run, if it is the same function.
-
-    Aligning may take longer than building, and a builder may be killed more than once.
-    """
-    kept = work.state(ALIGNED).load() if work else None
-    if kept is not None and kept.tensors.keys() == pair.b.keys():
-        weights = dict(kept.tensors)
-        if function_change(pair.b, weights, task) <= TOLERANCE:
-            return weights, dict(kept.note)
-    with _working(aligner, work, ALIGNER):
-        weights, record = aligned(aligner, pair.a, pair.b, task)
+def _second_end(pair: Pair, task: Task, aligner: Aligner, work: PairWork | None) -> tuple[Weights, dict[str, object]]:
+    """Return the second checkpoint aligned, and what was done; once for each pair, killed runs included."""
+    if aligner not in pair.aligned:
+        kept = _kept_end(pair, task, work) if work else None
+        if kept is not None:
+            pair.aligned[aligner] = kept
+            return kept
+        with _working(aligner, work, ALIGNER):
+            pair.aligned[aligner] = aligned(aligner, pair.a, pair.b, task)
+    weights, record = pair.aligned[aligner]
     if work:
         work.state(ALIGNED).save(weights, record)
     return weights, record
+
+
+def _kept_end(pair: Pair, task: Task, work: PairWork) -> tuple[Weights, dict[str, object]] | None:
+    """Return what an interrupted run aligned, where it is the same function; the builder it was for may be long."""
+    kept = work.state(ALIGNED).load()
+    if kept is None or kept.tensors.keys() != pair.b.keys():
+        return None
+    weights = dict(kept.tensors)
+    return (weights, dict(kept.note)) if function_change(pair.b, weights, task) <= TOLERANCE else None
 
 
 def _working(method: Method, work: PairWork | None, part: str) -> contextlib.AbstractContextManager[None]:

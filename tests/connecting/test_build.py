@@ -29,6 +29,12 @@ def test_an_aligned_end_survives_the_kill_of_the_builder(plugin, task, ends, tmp
     assert path.alignment == whole.alignment
 
 
+def test_builders_of_one_command_share_the_aligned_end(plugin, run, words, ends):
+    line = ["connect", *ends, *words, "--points", 2, "--refine", 0, "--align", "turned"]
+    assert run(*line, "--builder", "linear", "--builder", "bend") == 0
+    assert plugin.ran.count("aligned") == 1
+
+
 def test_a_kept_end_that_is_another_function_is_aligned_anew(plugin, task, ends, tmp_path):
     pair = load_pair(*ends, task)
     work = PairWork(tmp_path, "pair", {"ends": ["0", "1"]})
