@@ -50,7 +50,8 @@ def measured_pair(
 def connected_pair(pair: Pair, task: Task, how: Connecting, work: PairWork | None = None) -> tuple[Path, float | None]:
     """Return a path between a pair, and the seconds it took; None where an interrupted run had built it."""
     path = work.path() if work else None
-    if path is not None and still_connects(path, pair, task):
+    if work and path is not None and still_connects(path, pair, task):
+        work.forget_states()  # a kill right after the path was kept left them
         return path, None
     started = time.perf_counter()
     path = build(pair, task, how.builder, how.aligner, work)

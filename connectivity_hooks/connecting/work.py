@@ -86,7 +86,7 @@ class PairWork:
             path.save(self.file)
         with Journal(self._marker, self._subject, self._progress):
             pass
-        self._forget_states()
+        self.forget_states()
 
     def journal(self) -> contextlib.AbstractContextManager[Record | None]:
         """Open the journal of the measurements along the path."""
@@ -98,18 +98,20 @@ class PairWork:
         """Return where `BUILDER`, `ALIGNER` or `ALIGNED` keeps its state; its clock starts now."""
         return StateFile(self._states[part], of_path(self._subject), self._progress)
 
+    def forget_states(self) -> None:
+        """Remove the states of builder and aligner: the path they were for is there."""
+        if is_main_process():
+            for file in self._states.values():
+                file.unlink(missing_ok=True)
+
     def finish(self) -> None:
         """Forget what was remembered for an interruption: the results are where they belong."""
         if not is_main_process():
             return
-        self._forget_states()
+        self.forget_states()
         if self._passing:
             self.file.unlink(missing_ok=True)
         self._marker.unlink(missing_ok=True)
-
-    def _forget_states(self) -> None:
-        for file in self._states.values():
-            file.unlink(missing_ok=True)
 
 
 def path_file(folder: pathlib.Path, name: str) -> pathlib.Path:

@@ -92,6 +92,16 @@ def test_an_evaluation_is_kept_and_goes_on(task, ends, tmp_path, monkeypatch):
     assert len(measured) == len(whole.curves["train"])
 
 
+def test_a_state_that_a_kill_right_after_the_path_left_is_removed(plugin, task, ends, tmp_path):
+    ch.connect(*ends, task, builder="bend", keep=tmp_path / "kept")
+    (file,) = (tmp_path / "kept").glob("bend.*.path.safetensors")
+    left = file.with_name(f".{file.name.removesuffix('.path.safetensors')}.unfinished.builder.safetensors")
+    left.write_bytes(b"left")
+    ch.connect(*ends, task, builder="bend", keep=tmp_path / "kept")
+    assert len(plugin.ran) == 30
+    assert not left.exists()
+
+
 def test_another_path_is_evaluated_anew(task, ends, tmp_path):
     there, back = ch.connect(*ends, task), ch.connect(*ends[::-1], task)
     bent = replace(there, basis="bezier")
