@@ -2,7 +2,7 @@
 
 Whoever connects or evaluates comes through here (``connect``, ``star``, ``stability``, the demo, `ch.connect`,
 `ch.evaluate`, `ch.stability_of`), so that plugins are told once of every path and of every evaluation, by the run that
-made it. What an earlier run finished is not told again.
+made it; of several processes that work together, by the first. What an earlier run finished is not told again.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from connectivity_hooks.connecting.work import PairWork
 from connectivity_hooks.evaluation.evaluate import Measuring, Record, evaluate
 from connectivity_hooks.evaluation.evaluation import Evaluation
 from connectivity_hooks.paths.path import Path
+from connectivity_hooks.processes import is_main_process
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks.task import Task
@@ -58,7 +59,7 @@ def connected_pair(pair: Pair, task: Task, how: Connecting, work: PairWork | Non
     seconds = time.perf_counter() - started
     if work:
         work.keep(path, seconds)
-    registry().notify("path_built", path=path, seconds=seconds)
+    _tell("path_built", path=path, seconds=seconds)
     return path, seconds
 
 
@@ -78,5 +79,10 @@ def measured_path(
 
 def told(evaluation: Evaluation) -> Evaluation:
     """Tell the plugins of an evaluation that is done, and return it."""
-    registry().notify("path_evaluated", evaluation=evaluation)
+    _tell("path_evaluated", evaluation=evaluation)
     return evaluation
+
+
+def _tell(hook: str, **news: object) -> None:
+    if is_main_process():  # of several that connect one pair together
+        registry().notify(hook, **news)

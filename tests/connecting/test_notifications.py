@@ -49,6 +49,14 @@ def test_connect_and_evaluate_tell_once(heard, task, ends, tmp_path):
         assert heard() == [(kind, "bend") for kind in told]
 
 
+def test_of_several_processes_the_first_tells(heard, task, ends, monkeypatch):
+    from connectivity_hooks.connecting import measured_pair
+
+    monkeypatch.setattr(measured_pair, "is_main_process", lambda: False)
+    ch.evaluate(ch.connect(*ends, task), task, points=2, refine=0)
+    assert heard() == []
+
+
 def test_stability_tells_once_of_each_pair_and_nothing_of_finished_ones(heard, run, words, task, ends, tmp_path):
     place = tmp_path / "runs" / "k_00000003"
     place.mkdir(parents=True)
