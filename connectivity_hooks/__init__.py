@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from connectivity_hooks.checking import check
     from connectivity_hooks.checkpoints import save
     from connectivity_hooks.connecting.connect import connect
+    from connectivity_hooks.connecting.evaluate import evaluate
     from connectivity_hooks.contracts import hookimpl
     from connectivity_hooks.errors import ConnectivityError, InputError, UsageError
-    from connectivity_hooks.evaluation.evaluate import evaluate
     from connectivity_hooks.evaluation.evaluation import Evaluation
     from connectivity_hooks.features.capture import Capture, capture
     from connectivity_hooks.parallel import threads
@@ -51,7 +51,7 @@ _HOMES = {
     "check": "checking",
     "connect": "connecting",
     "copies": "stability",
-    "evaluate": "evaluation",
+    "evaluate": "connecting",
     "hookimpl": "contracts",
     "make_task": "tasks",
     "save": "checkpoints",

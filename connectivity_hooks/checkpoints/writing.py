@@ -111,7 +111,7 @@ def _state(model: nn.Module, file: str | os.PathLike[str]) -> dict[str, Tensor]:
             )
         if is_lazy(value):
             raise InputError(f"{file}: {name} has no shape yet (lazy); run the model once on a batch, then save it")
-        state[name] = _gathered(value.detach())
+        state[name] = gathered(value.detach())
     return state
 
 
@@ -192,6 +192,7 @@ def _bytes(file: pathlib.Path, name: str, tensor: Tensor, dtype: torch.dtype | N
     return view
 
 
-def _gathered(tensor: Tensor) -> Tensor:
-    gather = getattr(tensor, "full_tensor", None)  # a DTensor: every rank takes part, every rank gets the whole
+def gathered(tensor: Tensor) -> Tensor:
+    """Return a tensor whole: of a DTensor every process takes part, and every process gets it."""
+    gather = getattr(tensor, "full_tensor", None)
     return gather() if callable(gather) else tensor

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import pathlib
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -19,13 +19,16 @@ from connectivity_hooks.cli.measuring_options import measuring, measuring_option
 from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options, single
 from connectivity_hooks.cli.numbers import Number, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
+from connectivity_hooks.cli.results import show
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
-from connectivity_hooks.cli.terminal import NOT_MET, Display, print_json
-from connectivity_hooks.connecting.connect import build, still_connects
+from connectivity_hooks.cli.terminal import NOT_MET, Display
+from connectivity_hooks.connecting.measured_pair import measured_pair
+from connectivity_hooks.connecting.methods import Connecting
 from connectivity_hooks.connecting.pair import Pair, load_pair
-from connectivity_hooks.connecting.subject import data_digest, subject
+from connectivity_hooks.connecting.subject import data_digest
+from connectivity_hooks.connecting.work import PairWork
 from connectivity_hooks.contracts import Aligner, Builder, Condition, Reporter, Verdict
-from connectivity_hooks.evaluation import Evaluation, evaluate
+from connectivity_hooks.evaluation import Evaluation
 from connectivity_hooks.evaluation.measuring import Measuring
 from connectivity_hooks.registry import registry
 from connectivity_hooks.reports.report import Report
@@ -100,20 +103,20 @@ def command(a: str, b: str, **given: Any) -> int:
         display.say(note)
     checked = _check_conditions(methods.conditions, ends, task, display)
     del ends
+    ways = [Connecting(builder, methods.aligner, methods.measuring) for builder in methods.builders]
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(OutputFolder(given["out"], display)) if given["out"] else None
-        data = data_digest(task) if folder else ""  # a pass over the data, which only a resumed run is compared by
-        evaluations = [
-            _connect(builder, methods.aligner, pair, task, methods.measuring, folder, data, display)
-            for builder in methods.builders
-        ]
+        folder = stack.enter_context(OutputFolder(given["out"])) if given["out"] else None
+        works = _works(folder.path, pair, task, ways, display) if folder else []
+        evaluations = [_connect(pair, task, how, work, display) for how, work in itertools.zip_longest(ways, works)]
         report = Report.of(evaluations, checkpoints=pair.end_points, conditions=checked, notes=pair.notes)
         if folder:
             report.save(folder.path)
             for reporter in methods.reporters:
                 reporter.write(report, folder.path)
-            folder.finish([builder.name for builder in methods.builders])
-    _show(report, given["as_json"], given["out"])
+            for work in works:
+                work.finish()
+    answers = [evaluation.conclusion for evaluation in report.evaluations.values()]
+    show(report, answers, given["as_json"], given["out"] and given["out"] / "report.html")
     return _status(evaluations, given["fail_above"])
 
 
@@ -151,46 +154,20 @@ def _check_conditions(
     return checked
 
 
-def _connect(
-    builder: Builder,
-    aligner: Aligner | None,
-    pair: Pair,
-    task: Task,
-    how: Measuring,
-    folder: OutputFolder | None,
-    data: str,
-    display: Display,
-) -> Evaluation:
+def _works(
+    folder: pathlib.Path, pair: Pair, task: Task, ways: Sequence[Connecting], display: Display
+) -> list[PairWork]:
+    """Return where each builder's path and measurements go, and are found again."""
+    data = data_digest(task)  # a pass over the data, which only a run that may be resumed is compared by
+    return [PairWork(folder, how.builder.name, how.subject(pair, task, data), display) for how in ways]
+
+
+def _connect(pair: Pair, task: Task, how: Connecting, work: PairWork | None, display: Display) -> Evaluation:
     """Build and evaluate one path, going on from what an interrupted run left in the folder."""
-    ends = [end.sha256 for end in pair.end_points]
-    what = subject(ends, builder, aligner, task, how.correct, data)
-    started = time.perf_counter()
-    path = folder.unfinished_path(builder.name, what) if folder else None
-    if path is None or not still_connects(path, pair, task):
-        path = build(pair, task, builder, aligner)
-        if folder:
-            folder.keep_path(builder.name, path, what)
-    seconds = time.perf_counter() - started
-    registry().notify("path_built", path=path, seconds=seconds)
-    with folder.journal(builder.name, what) if folder else contextlib.nullcontext() as journal:
-        evaluation = replace(evaluate(path, task, **vars(how), record=journal, progress=display), build_seconds=seconds)
+    evaluation = measured_pair(pair, task, how, work, display)
     for note in evaluation.notes:
         display.say(note)
-    registry().notify("path_evaluated", evaluation=evaluation)
     return evaluation
-
-
-def _show(report: Report, as_json: bool, out: pathlib.Path | None) -> None:
-    if as_json:
-        print_json(report.as_json())
-        return
-    for evaluation in report.evaluations.values():
-        click.echo(evaluation.conclusion.headline)
-        for sentence in evaluation.conclusion.sentences:
-            click.echo(f"  {sentence}")
-    click.echo(report.table())
-    if out:
-        click.echo(f"Report: {out / 'report.html'}")
 
 
 def _status(evaluations: Sequence[Evaluation], limit: float | None) -> int:

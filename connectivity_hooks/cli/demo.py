@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import time
-from dataclasses import replace
 
 import click
 from torch import nn
@@ -15,12 +13,15 @@ from connectivity_hooks.cli.folder import OutputFolder
 from connectivity_hooks.cli.json_option import json_option
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.terminal import print_json
-from connectivity_hooks.connecting.connect import connect
-from connectivity_hooks.connecting.pair import load_pair
+from connectivity_hooks.connecting.measured_pair import measured_pair
+from connectivity_hooks.connecting.methods import Connecting, make_builder
+from connectivity_hooks.connecting.pair import Pair, load_pair
+from connectivity_hooks.connecting.work import path_file
 from connectivity_hooks.contracts import Condition, Verdict
 from connectivity_hooks.demo import EPOCHS, train
-from connectivity_hooks.evaluation import Evaluation, evaluate
+from connectivity_hooks.evaluation import Evaluation
 from connectivity_hooks.features import Capture
+from connectivity_hooks.progress import SILENT
 from connectivity_hooks.registry import registry
 from connectivity_hooks.reports.report import Report
 from connectivity_hooks.tasks import Task, make_task
@@ -58,11 +59,11 @@ def command(out: pathlib.Path, device: str, as_json: bool) -> None:
             files.append(folder.path / f"{name}.safetensors")
             save(model, files[-1], task=MODEL)
             verdicts[f"{name.upper()}: {files[-1].name}"] = watcher.last
+        pair = load_pair(files[0], files[1], task)
         evaluations = [
-            _connected(files, task, builder, folder) for builder in BUILDERS if builder in registry().builders
+            _connected(pair, task, builder, folder) for builder in BUILDERS if builder in registry().builders
         ]
-        ends = load_pair(files[0], files[1], task).end_points
-        report = Report.of(evaluations, checkpoints=ends, conditions=verdicts)
+        report = Report.of(evaluations, checkpoints=pair.end_points, conditions=verdicts)
         report.save(folder.path)
     if as_json:
         print_json(report.as_json())
@@ -74,13 +75,11 @@ def command(out: pathlib.Path, device: str, as_json: bool) -> None:
     click.echo(f"The same by hand: connect {files[0]} {files[1]} --model {MODEL} --data digits --out DIR")
 
 
-def _connected(files: list[pathlib.Path], task: Task, builder: str, folder: OutputFolder) -> Evaluation:
+def _connected(pair: Pair, task: Task, builder: str, folder: OutputFolder) -> Evaluation:
     click.echo(f"Connecting by builder {builder}", err=True)
-    started = time.perf_counter()
-    path = connect(files[0], files[1], task, builder=builder)
-    seconds = time.perf_counter() - started
-    path.save(folder.path_file(builder))
-    return replace(evaluate(path, task), build_seconds=seconds)
+    evaluation = measured_pair(pair, task, Connecting(make_builder(builder, None, seed=0, progress=SILENT)))
+    evaluation.path.save(path_file(folder.path, builder))
+    return evaluation
 
 
 class _Watcher:

@@ -16,12 +16,13 @@ from connectivity_hooks.cli.measuring_options import measuring, measuring_option
 from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options, single
 from connectivity_hooks.cli.numbers import Count, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
+from connectivity_hooks.cli.results import show
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
-from connectivity_hooks.cli.terminal import Display, print_json
+from connectivity_hooks.cli.terminal import Display
+from connectivity_hooks.connecting.methods import Connecting
 from connectivity_hooks.registry import registry
-from connectivity_hooks.stability import Stability
-from connectivity_hooks.stability.analysis import Connecting, analyse
-from connectivity_hooks.stability.finished_pairs import Kept
+from connectivity_hooks.stability.analysis import analyse
+from connectivity_hooks.stability.finished_pairs import FinishedPairs
 from connectivity_hooks.stability.inspection import find, inspect
 
 EXAMPLES = """
@@ -68,11 +69,11 @@ def command(folder: pathlib.Path, out: pathlib.Path | None, **given: Any) -> Non
     task = task_of(task_flags(given), [read(first)], [str(first)])
     inspect(found, task)
     with contextlib.ExitStack() as stack:
-        place = stack.enter_context(OutputFolder(out, display)) if out else None
-        result = analyse(found, task, how, Kept(place.path / "pairs", display) if place else None, display)
+        place = stack.enter_context(OutputFolder(out)) if out else None
+        result = analyse(found, task, how, FinishedPairs(place.path / "pairs", display) if place else None, display)
         if place:
             result.save(place.path)
-    _show(result, given["as_json"], out)
+    show(result, [result.conclusion], given["as_json"], out and out / "stability.html")
 
 
 def _connecting(given: Mapping[str, Any], display: Display) -> Connecting:
@@ -85,15 +86,3 @@ def _connecting(given: Mapping[str, Any], display: Display) -> Connecting:
         make_method(aligner, given, seed=given["seed"], progress=display) if aligner else None,
         measuring(given, display),
     )
-
-
-def _show(result: Stability, as_json: bool, out: pathlib.Path | None) -> None:
-    if as_json:
-        print_json(result.as_json())
-        return
-    click.echo(result.conclusion.headline)
-    for sentence in result.conclusion.sentences:
-        click.echo(f"  {sentence}")
-    click.echo(result.table())
-    if out:
-        click.echo(f"Report: {out / 'stability.html'}")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from connectivity_hooks.checkpoints import read, require_outlines
 from connectivity_hooks.cli.json_option import json_option
 from connectivity_hooks.cli.numbers import Count, Number, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
@@ -56,7 +57,9 @@ def command(path: str, **given: Any) -> int:
     display = Display(quiet=given["as_json"])
     if len(given["checkpoints"]) not in (0, 2):
         raise click.UsageError("--checkpoint: expected both ends of the path or none")
-    task = task_of(task_flags(given), [], [])
+    ends = [read(pathlib.Path(file)) for file in given["checkpoints"]]
+    task = task_of(task_flags(given), ends, list(map(str, given["checkpoints"])))
+    require_outlines(ends, task.structure())  # their headers, before any tensor is read
     found = verify(
         pathlib.Path(path),
         task,

@@ -1,6 +1,13 @@
-"""Connecting a pair of checkpoints: read, align, build, and keep what is finished."""
+"""Connecting a pair of checkpoints: read, align, build, keep, evaluate, tell; once, for every command and for Python.
+
+In reading order: `pair` reads two checkpoints and fits them to a model; `methods` says how they are connected and
+measured; `alignment` and `build` make the path and check what came back; `measured_pair` is the one procedure, from a
+pair to its evaluation, that tells the plugins; `connect` and `evaluate` are its two halves in Python. What an
+interrupted run left is in `work`, a builder's own state in `state_file`, and `subject` says whose it is.
+"""
 
 from connectivity_hooks.connecting.connect import connect
+from connectivity_hooks.connecting.evaluate import evaluate
 from connectivity_hooks.connecting.pair import Pair, load_pair
 
-__all__ = ["Pair", "connect", "load_pair"]
+__all__ = ["Pair", "connect", "evaluate", "load_pair"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import pathlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import torch
 
 from connectivity_hooks.checkpoints import Checkpoint, fit_pair, read
+from connectivity_hooks.contracts.aligner import Aligner
 from connectivity_hooks.model.weights import Weights
 from connectivity_hooks.paths.path import EndPoint
 from connectivity_hooks.tasks.task import Task
@@ -26,12 +27,14 @@ class Pair:
         b: Weights of the second.
         end_points: File names and digests.
         notes: What was done to fit them (prefixes stripped, tied names completed, types widened).
+        aligned: What each aligner made of the second, and its record: once for all builders, since it may take long.
     """
 
     a: Weights
     b: Weights
     end_points: tuple[EndPoint, EndPoint]
     notes: tuple[str, ...]
+    aligned: dict[Aligner, tuple[Weights, dict[str, object]]] = field(default_factory=dict, repr=False, compare=False)
 
 
 def load_pair(a: File | Checkpoint, b: File | Checkpoint, task: Task) -> Pair:

@@ -38,7 +38,7 @@ def subject(
         "builder": [builder.name, builder.used_options()],
         "aligner": [aligner.name, aligner.used_options()] if aligner else None,
         "task": task.describe(),
-        "code": _code(task),
+        "code": code_of(task),
         "correction": [correction.name, correction.used_options()] if correction else None,
         "data": data,
     }
@@ -54,7 +54,7 @@ def data_digest(task: Task) -> str:
     )
 
 
-def _code(task: Task) -> dict[str, str]:
+def code_of(task: Task) -> dict[str, str]:
     """Return digests of the files that the model, the data and the loss are made by, where they are files."""
     files = {spec.partition("?")[0].rpartition(":")[0] for spec in (task.model_name, task.data_name, task.loss.name)}
     found = (pathlib.Path(file) for file in sorted(files) if file.endswith(".py"))

@@ -10,6 +10,7 @@ from connectivity_hooks.contracts.hookspecs import hookimpl
 from connectivity_hooks.contracts.method import Method, NoOptions
 from connectivity_hooks.contracts.options import make_options, option
 from connectivity_hooks.contracts.reporter import Reporter
+from connectivity_hooks.contracts.work import State, Work
 
 __all__ = [
     "Adapter",
@@ -23,7 +24,9 @@ __all__ = [
     "NoOptions",
     "Prepared",
     "Reporter",
+    "State",
     "Verdict",
+    "Work",
     "hookimpl",
     "make_options",
     "option",

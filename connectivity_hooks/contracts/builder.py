@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Builder(Method):
     """Makes a path between two checkpoints of one model.
 
-    The path starts at `a` and ends at `b` bit for bit, its guarantees are true, and neither input is modified.
+    The path starts at `a` and ends at `b` bit for bit, its guarantees are true, and neither input is modified. A
+    builder that works long keeps its state in ``self.work``, and goes on from what it finds there, to the same path.
     """
 
     @abstractmethod

@@ -66,9 +66,18 @@ def condition_checked(checkpoint: str, verdicts: Sequence[Verdict]) -> None:
 
 @hookspec
 def path_built(path: Path, seconds: float) -> None:
-    """Be told that a builder finished `path` in `seconds`."""
+    """Be told that a builder finished `path` in `seconds`, alignment included.
+
+    Sent once by the run that builds it, on every way: ``connect``, ``star``, ``stability``, ``demo``, `ch.connect`,
+    `ch.stability_of`. A path that an earlier run built and this one found again is not sent again.
+    """
 
 
 @hookspec
 def path_evaluated(evaluation: Evaluation) -> None:
-    """Be told that a path was evaluated."""
+    """Be told that a path was evaluated.
+
+    Sent once by the run that finishes an evaluation, on every way, `ch.evaluate` included; measurements that an earlier
+    run made and kept are in it. What was finished before and is only reported again (a pair of `ch.stability_of`) is
+    not sent again.
+    """

@@ -1,12 +1,15 @@
-"""What conditions, builders, aligners and reporters have in common: a name, options, a seed and a progress display."""
+"""What conditions, builders, aligners and reporters have in common: options, a seed, and where to tell and keep."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 from abc import ABC
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
+from connectivity_hooks.contracts.work import UNKEPT, Work
 from connectivity_hooks.progress import SILENT, Progress
 
 
@@ -25,10 +28,15 @@ class Method(ABC):
         options: An instance of `Options`; None means all defaults.
         seed: Seed for every random choice; a method never touches the global random state.
         progress: Where long loops report how far they are.
+
+    Attributes:
+        work: Where a builder or an aligner that works long keeps its state, see `Work`. It belongs to the pair that is
+            connected at the moment; where nothing is kept, nothing is found.
     """
 
     name: ClassVar[str]
     Options: ClassVar[type] = NoOptions
+    work: Work = UNKEPT
 
     def __init__(self, options: Any = None, *, seed: int = 0, progress: Progress = SILENT) -> None:
         self.options = self.Options() if options is None else options
@@ -43,3 +51,12 @@ class Method(ABC):
     def used_options(self) -> dict[str, Any]:
         """Return the options and the seed as written into every artifact."""
         return {**dataclasses.asdict(self.options), "seed": self.seed}
+
+    @contextlib.contextmanager
+    def working(self, work: Work) -> Iterator[None]:
+        """Let the method keep its state in `work` inside the block."""
+        self.work = work
+        try:
+            yield
+        finally:
+            self.work = UNKEPT

@@ -51,8 +51,9 @@ def evaluate(
     record: Record | None = None,
     progress: Progress = SILENT,
 ) -> Evaluation:
-    """Measure loss and error along `path` on every split, at the same samples for every t.
+    """Measure loss and error along `path` on every split, at the same samples for every t; plugins are not told.
 
+    `ch.evaluate` is `connectivity_hooks.connecting.evaluate`, which tells them, and keeps what is measured.
     Segments without a guarantee are measured at an even grid, then in `refine` rounds at the two midpoints beside the
     largest training loss. A ``convex`` segment's interior comes from the outputs of its two ends, a ``constant``
     segment's from one of them; both guarantees are checked first, see `reliance`, and a segment whose guarantee does

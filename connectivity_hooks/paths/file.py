@@ -47,7 +47,7 @@ def write_path(path: Path, file: str | os.PathLike[str]) -> None:
     with guarded(file, "what a path can be written to", "mend the builder or the aligner that made the path"):
         metadata = _metadata(path)
         _described(metadata)
-    write_tensors(pathlib.Path(file), _tensors(path), metadata)
+    write_tensors(pathlib.Path(file), tensors_of(path), metadata)
 
 
 def read_path(file: str | os.PathLike[str]) -> Path:
@@ -64,7 +64,8 @@ def read_path(file: str | os.PathLike[str]) -> Path:
         return _path(checkpoint.weights, checkpoint.metadata)
 
 
-def _tensors(path: Path) -> Weights:
+def tensors_of(path: Path) -> Weights:
+    """Return the tensors of a path's file by name."""
     tensors = {f"point.0/{name}": tensor for name, tensor in path.start.items()}
     for index, edits in enumerate(path.edits, start=1):
         # In order of name, so that equal paths are equal files, whatever order their weights have in memory; edits of

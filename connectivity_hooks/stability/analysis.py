@@ -2,54 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from torch import nn
 
-from connectivity_hooks.connecting.connect import build, make_aligner, make_builder
+from connectivity_hooks.connecting.measured_pair import measured_pair
+from connectivity_hooks.connecting.methods import Connecting, make_aligner, make_builder
 from connectivity_hooks.connecting.pair import Pair, load_pair
-from connectivity_hooks.connecting.subject import data_digest, subject
-from connectivity_hooks.contracts.aligner import Aligner
-from connectivity_hooks.contracts.builder import Builder
+from connectivity_hooks.connecting.subject import data_digest
 from connectivity_hooks.contracts.correction import Correction
 from connectivity_hooks.evaluation.buffers import buffer_notes
-from connectivity_hooks.evaluation.evaluate import evaluate
 from connectivity_hooks.evaluation.measuring import Measuring, make_correction
 from connectivity_hooks.evaluation.model_on_path import Corrected, ModelOnPath
 from connectivity_hooks.evaluation.running_statistics import tracked_norms
 from connectivity_hooks.paths import Path
 from connectivity_hooks.progress import SILENT, Progress
-from connectivity_hooks.registry import registry
-from connectivity_hooks.stability.finished_pairs import Kept
+from connectivity_hooks.stability.finished_pairs import FinishedPairs
 from connectivity_hooks.stability.inspection import Twin, find, inspect, twins
 from connectivity_hooks.stability.result import Connection, Stability
 from connectivity_hooks.tasks.guessing import guess
 from connectivity_hooks.tasks.task import Task
-
-
-@dataclass(frozen=True)
-class Connecting:
-    """How two copies are connected and measured."""
-
-    builder: Builder
-    aligner: Aligner | None
-    measuring: Measuring
-
-    def describe(self) -> dict[str, object]:
-        """Return it as written into a report."""
-        aligner = self.aligner
-        return {
-            "builder": self.builder.name,
-            "options": self.builder.used_options(),
-            "aligner": aligner.name if aligner else None,
-            "aligner_options": aligner.used_options() if aligner else {},
-            **self.measuring.describe(),
-        }
 
 
 def stability_of(
@@ -98,18 +73,22 @@ def stability_of(
         UsageError: Unknown k, builder, aligner or option.
     """
     make = make_builder(builder, options, seed=seed, progress=progress)
-    aligner = None if align is None else make_aligner(align, align_options, seed=seed, progress=progress)
+    aligner = make_aligner(align, align_options, seed=seed, progress=progress)
     correction = make_correction(correct, correct_options, seed=seed, progress=progress)
     found = find(folder, [k] if isinstance(k, int) else k)
     inspect(found, task)
     how = Connecting(make, aligner, Measuring(points, refine, correction))
-    return analyse(found, task, how, None if keep is None else Kept(pathlib.Path(keep), progress), progress)
+    return analyse(found, task, how, None if keep is None else FinishedPairs(pathlib.Path(keep), progress), progress)
 
 
 def analyse(
-    found: dict[int, dict[str, pathlib.Path]], task: Task, how: Connecting, kept: Kept | None, progress: Progress
+    found: dict[int, dict[str, pathlib.Path]],
+    task: Task,
+    how: Connecting,
+    kept: FinishedPairs | None,
+    progress: Progress,
 ) -> Stability:
-    """Do what `stability` does with copies that were inspected and methods that are made."""
+    """Do what `stability_of` does with copies that were inspected and methods that are made."""
     started = time.perf_counter()
     pairs, data = twins(found), data_digest(task)
     model, connections = task.structure(), []
@@ -129,24 +108,20 @@ def analyse(
 
 
 def _connect(
-    twin: Twin, pair: Pair, task: Task, how: Connecting, data: str, kept: Kept | None, progress: Progress
+    twin: Twin, pair: Pair, task: Task, how: Connecting, data: str, kept: FinishedPairs | None, progress: Progress
 ) -> Connection:
     """Measure one pair of copies, or find it measured before."""
-    digests = [end.sha256 for end in pair.end_points]
-    what = subject(digests, how.builder, how.aligner, task, how.measuring.correct, data)
+    what = how.subject(pair, task, data)
     whole = {**what, "measuring": how.measuring.describe()}
     known = kept.known(twin, whole) if kept else None
     if known is not None:
         return known
-    building = time.perf_counter()
-    path = build(pair, task, how.builder, how.aligner)
-    registry().notify("path_built", path=path, seconds=time.perf_counter() - building)
-    with kept.journal(twin, what) if kept else contextlib.nullcontext() as journal:
-        evaluation = evaluate(path, task, **vars(how.measuring), record=journal, progress=progress)
-    registry().notify("path_evaluated", evaluation=evaluation)
-    connection = Connection(twin.step, *twin.names, evaluation.curves, evaluation.barriers, evaluation.length)
-    if kept:
+    work = kept.work(twin, what) if kept else None
+    found = measured_pair(pair, task, how, work, progress)
+    connection = Connection(twin.step, *twin.names, found.curves, found.barriers, found.length)
+    if kept and work:
         kept.add(twin, whole, connection)
+        work.finish()
     return connection
 
 

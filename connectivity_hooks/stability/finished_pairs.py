@@ -8,8 +8,9 @@ import pathlib
 from collections.abc import Mapping
 
 from connectivity_hooks.checkpoints.atomic import atomic_text, make_folder
+from connectivity_hooks.connecting.state_file import canonical
+from connectivity_hooks.connecting.work import PairWork
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.evaluation.journal import Journal
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.records import typed
 from connectivity_hooks.stability.inspection import Twin
@@ -19,8 +20,8 @@ from connectivity_hooks.untrusted import guarded, read_json
 FORMAT = "connectivity_hooks.connection/1"
 
 
-class Kept:
-    """A folder with a file for every pair that is finished, and a journal of the one in work.
+class FinishedPairs:
+    """A folder with a file for every pair that is finished, and what is known of the one in work.
 
     Args:
         folder: The folder; made when missing.
@@ -44,7 +45,7 @@ class Kept:
             content = read_json(file, "a measured pair", "it is measured again")
             with guarded(file, "a measured pair", "it is measured again"):
                 # Of another version or subject: nothing to speak of.
-                if content["format"] != FORMAT or json.dumps(content["subject"], sort_keys=True) != _canonical(subject):
+                if content["format"] != FORMAT or canonical(content["subject"]) != canonical(subject):
                     return None
                 return _belonging(typed(Connection, content["connection"]), twin)
         except InputError as fault:
@@ -55,21 +56,17 @@ class Kept:
         """Keep what was measured, for good."""
         content = {"format": FORMAT, "subject": dict(subject), "connection": dataclasses.asdict(connection)}
         atomic_text(self._file(twin), json.dumps(content) + "\n")
-        self._journal(twin).unlink(missing_ok=True)
 
-    def journal(self, twin: Twin, subject: Mapping[str, object]) -> Journal:
-        """Open the journal of the pair in work."""
-        return Journal(self._journal(twin), subject, self._progress)
+    def work(self, twin: Twin, subject: Mapping[str, object]) -> PairWork:
+        """Return where the pair in work is kept until it is finished."""
+        return PairWork(self._folder, _name(twin), subject, self._progress, passing=True)
 
     def _file(self, twin: Twin) -> pathlib.Path:
-        return self._folder / f"k_{twin.step:08d}.{twin.names[0]}.{twin.names[1]}.json"
-
-    def _journal(self, twin: Twin) -> pathlib.Path:
-        return self._folder / f".{self._file(twin).name}l"
+        return self._folder / f"{_name(twin)}.json"
 
 
-def _canonical(subject: Mapping[str, object]) -> str:
-    return json.dumps(dict(subject), sort_keys=True)
+def _name(twin: Twin) -> str:
+    return f"k_{twin.step:08d}.{twin.names[0]}.{twin.names[1]}"
 
 
 def _belonging(connection: Connection, twin: Twin) -> Connection:

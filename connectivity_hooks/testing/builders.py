@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import tempfile
 from dataclasses import replace
@@ -18,6 +19,7 @@ from connectivity_hooks.paths import CONSTANT, MEASURED, Path, Weights
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.testing.methods import MethodSuite, global_random_state_kept
 from connectivity_hooks.testing.tasks import make_task, make_weights
+from connectivity_hooks.testing.works import CutShort, CutWork
 
 BETWEEN = (0.13, 0.5, 0.86)
 # In float64, where a small network's outputs are rounded to 1e-15: what lies a million times above that is no rounding.
@@ -115,6 +117,21 @@ class BuilderSuite(MethodSuite):
         for t in (0.0, *BETWEEN, 1.0):
             weights = path(t)
             assert all(same(tensor, weights[name]) for name, tensor in loaded(t).items())
+
+    def test_a_builder_that_is_killed_goes_on_to_the_same_path(self) -> None:
+        """Ended right after it saved its first state, it builds from there what it builds in one go."""
+        work, ends = CutWork(), (self.make_weights(1), self.make_weights(2))
+        builder = self.make()
+        with builder.working(work), contextlib.suppress(CutShort):
+            builder.build(*ends, self.make_task())
+        if work.state is None:
+            return  # it keeps no state, and begins again
+        with builder.working(work):
+            resumed = builder.build(*ends, self.make_task())
+        whole = self._build()[2]
+        for t in BETWEEN:
+            weights = whole(t)
+            assert all(same(tensor, weights[name]) for name, tensor in resumed(t).items()), f"it differs at t = {t}"
 
     def _build(self) -> tuple[Weights, Weights, Path]:
         a, b = self.make_weights(1), self.make_weights(2)

@@ -4,29 +4,11 @@ import fcntl
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
-import torch
 
 from connectivity_hooks.cli.folder import LOCK, OutputFolder
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.paths import EndPoint, Path
-
-SUBJECT = {"ends": ["0" * 64, "1" * 64], "builder": ["linear", {}]}
-
-
-class Told:
-    def __init__(self):
-        self.lines = []
-
-    def say(self, message):
-        self.lines.append(message)
-
-
-def a_path():
-    path = Path.from_points([{"w": torch.zeros(3)}, {"w": torch.ones(3)}])
-    return replace(path, end_points=(EndPoint("a", "0" * 64), EndPoint("b", "1" * 64)))
 
 
 def test_two_runs_never_hold_one_folder_though_the_first_ends_in_between(tmp_path, monkeypatch):
@@ -86,51 +68,7 @@ def test_many_runs_in_turn_are_one_at_a_time(tmp_path):
     assert sum(held) > 0
 
 
-def test_what_an_interrupted_run_built_is_found_again(tmp_path):
-    with OutputFolder(tmp_path) as folder:
-        folder.keep_path("linear", a_path(), SUBJECT)
-    with OutputFolder(tmp_path) as folder:
-        assert folder.unfinished_path("linear", SUBJECT).positions == (0.0, 1.0)
-        assert folder.unfinished_path("linear", {**SUBJECT, "ends": ["0" * 64, "2" * 64]}) is None
-        folder.finish(["linear"])
-        assert folder.unfinished_path("linear", SUBJECT) is None
-
-
-@pytest.mark.parametrize("content", [b"", b"\0" * 500, b"\xff\n", b"00000000 {}\n", b"[" * 9999 + b"\n"])
-def test_a_damaged_marker_means_that_the_path_is_built_again(tmp_path, content):
-    with OutputFolder(tmp_path) as folder:
-        folder.keep_path("linear", a_path(), SUBJECT)
-        (tmp_path / ".linear.unfinished.jsonl").write_bytes(content)
-        assert folder.unfinished_path("linear", SUBJECT) is None
-        with folder.journal("linear", SUBJECT) as journal:
-            assert len(journal) == 0
-        assert folder.unfinished_path("linear", SUBJECT) is not None
-
-
-def test_a_damaged_path_is_built_again_and_said(tmp_path):
-    told = Told()
-    with OutputFolder(tmp_path, told) as folder:
-        folder.keep_path("linear", a_path(), SUBJECT)
-        file = folder.path_file("linear")
-        file.write_bytes(file.read_bytes()[:-3])
-        assert folder.unfinished_path("linear", SUBJECT) is None
-    assert len(told.lines) == 1
-    assert told.lines[0].endswith("; it is built again")
-
-
-def test_a_path_of_other_ends_is_not_taken_for_what_the_run_built(tmp_path):
-    with OutputFolder(tmp_path) as folder:
-        folder.keep_path("linear", a_path(), SUBJECT)
-        replace(a_path(), end_points=None).save(folder.path_file("linear"))
-        assert folder.unfinished_path("linear", SUBJECT) is None
-
-
-def test_names_that_no_file_can_have_are_refused_before_any_compute(tmp_path):
-    with OutputFolder(tmp_path) as folder:
-        with pytest.raises(InputError, match="more than 255 bytes"):
-            folder.path_file("ü" * 125)
-        with pytest.raises(InputError, match="not UTF-8"):
-            folder.path_file(os.fsdecode(b"\xff"))
+def test_names_that_no_folder_can_have_are_refused_before_any_compute(tmp_path):
     for name in (os.fsdecode(b"\xff"), "x" * 300, "nul\0"):
         with pytest.raises(InputError, match=r"not UTF-8|choose another --out"):
             OutputFolder(tmp_path / name)
@@ -156,7 +94,10 @@ def test_a_name_that_is_not_utf8_is_refused_before_any_compute(run, ends, worksp
     assert [file.name for file in tmp_path.iterdir()] == [name.name]
 
 
-@pytest.mark.parametrize("name", [".linear.unfinished.jsonl", "linear.path.safetensors", "report.json"])
+@pytest.mark.parametrize(
+    "name",
+    [".a.unfinished.jsonl", ".a.unfinished.builder.safetensors", "a.path.safetensors", "report.json"],
+)
 def test_a_folder_in_place_of_a_file_is_said_before_anything_is_computed(tmp_path, name):
     (tmp_path / name).mkdir()
     with pytest.raises(InputError, match=f"{name}: is a folder"):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from connectivity_hooks.paths import Path
 
@@ -121,3 +121,60 @@ def test_a_hub_that_cannot_be_written_is_refused_before_it_is_trained(run, task_
     monkeypatch.setattr(hub, "train_hub", None)
     status, _, err = run("hub", *task_words, "--out", tmp_path / "none" / "hub.safetensors")
     assert (status, "cannot be written" in err) == (3, True)
+
+
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_star_compares_every_header_before_any_tensor_is_read(
+    run, hub, task_words, workspace, tmp_path, monkeypatch, place
+):
+    """Before, a third checkpoint of another network was found out after the ways of the first two were built."""
+    from connectivity_hooks.checkpoints import reading
+
+    wide = load_file(workspace / "a.safetensors")
+    wide["4.bias"] = torch.zeros(5)
+    save_file(wide, tmp_path / "wide.safetensors")
+    words = ["star", workspace / "a.safetensors", workspace / "b.safetensors", "--hub", hub, *task_words]
+    words[words.index(hub) if place == 3 else place] = tmp_path / "wide.safetensors"
+    monkeypatch.setattr(reading, "contents_of", lambda *given: pytest.fail("a tensor was read"))
+    status, _, err = run(*words, "--out", tmp_path / "star")
+    assert (status, err.count("\n")) == (3, 1)
+    assert "wide.safetensors: does not fit the model" in err
+    assert "expected (3,), found (5,)" in err
+    assert not (tmp_path / "star").exists()
+
+
+@pytest.mark.parametrize("command", ["star", "verify"])
+def test_a_library_s_model_is_compared_with_the_checkpoints_before_it_is_made(
+    run, hub, task_words, workspace, tmp_path, monkeypatch, command
+):
+    from connectivity_hooks.errors import InputError
+    from connectivity_hooks.tasks import making
+
+    def compared(spec, checkpoints):
+        raise InputError(f"compared: {' '.join(one.file.stem for one in checkpoints)}")
+
+    monkeypatch.setattr(making, "check_size", compared)
+    ends = [workspace / "a.safetensors", workspace / "b.safetensors"]
+    if command == "star":
+        given = ["star", *ends, "--hub", hub, "--out", tmp_path / "star"]
+    else:
+        given = ["verify", tmp_path / "p.path.safetensors", "--checkpoint", ends[0], "--checkpoint", ends[1]]
+    status, _, err = run(*given, *task_words)
+    assert (status, "compared: a b" in err) == (3, True)
+
+
+def test_a_hub_s_figures_are_those_of_a_plain_pass_in_float64(run, hub, task_words, workspace, tmp_path):
+    import connectivity_hooks as ch
+
+    words = ["hub", *task_words, "--effort", "quick", "--json", "--out", tmp_path / "again.safetensors"]
+    found = json.loads(run(*words)[1])
+    task = ch.make_task(model=f"{workspace}/net.py:make", data=str(workspace / "data.npz"))
+    net = task.factory().double().eval()
+    net.load_state_dict(load_file(tmp_path / "again.safetensors"))
+    for split in task.splits():
+        with torch.no_grad():
+            outputs = net(split.inputs.double())
+        wrong = (outputs.argmax(1) != split.targets()).double().mean().item()
+        loss = torch.nn.functional.cross_entropy(outputs, split.targets()).item()
+        assert found[split.name]["loss"] == pytest.approx(loss, rel=1e-5)
+        assert found[split.name]["error"] == wrong

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from connectivity_hooks.paths import Path
 
@@ -60,3 +62,15 @@ def test_a_file_that_is_no_path_is_refused(run, task_words, workspace):
     status, _, err = run("verify", workspace / "a.safetensors", *task_words)
     assert status == 3
     assert err.count("\n") == 1
+
+
+def test_verify_compares_headers_before_any_tensor_is_read(run, task_words, workspace, tmp_path, monkeypatch):
+    from connectivity_hooks.checkpoints import reading
+
+    wide = load_file(workspace / "a.safetensors")
+    wide["4.bias"] = torch.zeros(5)
+    save_file(wide, tmp_path / "wide.safetensors")
+    monkeypatch.setattr(reading, "contents_of", lambda *given: pytest.fail("a tensor was read"))
+    both = ["--checkpoint", workspace / "a.safetensors", "--checkpoint", tmp_path / "wide.safetensors"]
+    status, _, err = run("verify", tmp_path / "p.path.safetensors", *task_words, *both)
+    assert (status, "wide.safetensors: does not fit the model" in err) == (3, True)

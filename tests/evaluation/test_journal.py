@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import connectivity_hooks as ch
-from connectivity_hooks.connecting.connect import make_builder
+from connectivity_hooks.connecting.methods import make_builder
 from connectivity_hooks.connecting.subject import data_digest, subject
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation import evaluate

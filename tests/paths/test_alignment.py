@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from connectivity_hooks.checkpoints import write_tensors
-from connectivity_hooks.connecting.connect import build
+from connectivity_hooks.connecting.build import build
 from connectivity_hooks.connecting.pair import load_pair
 from connectivity_hooks.contracts import Aligner, Alignment
 from connectivity_hooks.errors import ConnectivityError

@@ -8,7 +8,7 @@ import pytest
 
 from connectivity_hooks.evaluation import Measurement
 from connectivity_hooks.evaluation.barriers import barriers
-from connectivity_hooks.stability.finished_pairs import Kept
+from connectivity_hooks.stability.finished_pairs import FinishedPairs
 from connectivity_hooks.stability.inspection import Twin
 from connectivity_hooks.stability.result import Connection
 
@@ -36,10 +36,10 @@ def connection():
 
 
 def test_a_kept_pair_comes_back_equal(connection, tmp_path):
-    Kept(tmp_path).add(TWIN, SUBJECT, connection)
+    FinishedPairs(tmp_path).add(TWIN, SUBJECT, connection)
     told = Told()
-    assert Kept(tmp_path, told).known(TWIN, SUBJECT) == connection
-    assert Kept(tmp_path, told).known(TWIN, {**SUBJECT, "ends": ["0", "2"]}) is None
+    assert FinishedPairs(tmp_path, told).known(TWIN, SUBJECT) == connection
+    assert FinishedPairs(tmp_path, told).known(TWIN, {**SUBJECT, "ends": ["0", "2"]}) is None
     assert told.lines == []
 
 
@@ -67,12 +67,12 @@ def changed(content, name, value):
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
 def test_a_damaged_pair_is_measured_again_and_said(connection, tmp_path, damage):
-    Kept(tmp_path).add(TWIN, SUBJECT, connection)
+    FinishedPairs(tmp_path).add(TWIN, SUBJECT, connection)
     file = next(tmp_path.iterdir())
     spoiled = damage(json.loads(file.read_text()))
     file.write_bytes(spoiled if isinstance(spoiled, bytes) else spoiled.encode())
     told = Told()
-    assert Kept(tmp_path, told).known(TWIN, SUBJECT) is None
+    assert FinishedPairs(tmp_path, told).known(TWIN, SUBJECT) is None
     assert len(told.lines) == 1
     assert told.lines[0].endswith("it is measured again")
     assert "\n" not in told.lines[0]

@@ -16,8 +16,9 @@ from small_networks import mlp, vector_task
 
 import connectivity_hooks as ch
 from connectivity_hooks.checkpoints import convert, read
-from connectivity_hooks.cli.folder import OutputFolder
 from connectivity_hooks.connecting.pair import load_pair
+from connectivity_hooks.connecting.state_file import StateFile
+from connectivity_hooks.connecting.work import PairWork
 from connectivity_hooks.contracts import option
 from connectivity_hooks.contracts.options import make_options
 from connectivity_hooks.evaluation import evaluate
@@ -26,7 +27,7 @@ from connectivity_hooks.evaluation.journal import Journal
 from connectivity_hooks.paths import EndPoint, Path
 from connectivity_hooks.reports.html import render_html, write_pages
 from connectivity_hooks.reports.report import Report, load_saved
-from connectivity_hooks.stability.finished_pairs import Kept
+from connectivity_hooks.stability.finished_pairs import FinishedPairs
 from connectivity_hooks.stability.inspection import Twin
 from connectivity_hooks.stability.report import read_content, write_report
 from connectivity_hooks.stability.report import write_pages as write_stability_pages
@@ -305,16 +306,30 @@ class Evaluated(Lines):
         return f"{zlib.crc32(text.encode('utf-8', 'surrogatepass')):08x} {text}"
 
     def use(self, rng):
-        with OutputFolder(self.folder) as folder:
-            assert folder.unfinished_path("linear", SUBJECT) is None  # there is none
-            with folder.journal("linear", SUBJECT) as journal:
-                known = len(journal)
-                for t in (0.0, 0.25):
-                    if journal.known(t) is None:
-                        known += 1
-                        journal.add(measurements(t))
+        work = PairWork(self.folder, "linear", SUBJECT)
+        assert work.path() is None  # there is none
+        with work.journal() as journal:
+            known = len(journal)
+            for t in (0.0, 0.25):
+                if journal.known(t) is None:
+                    known += 1
+                    journal.add(measurements(t))
         with Journal(self.target, SUBJECT) as journal:
             assert len(journal) == known
+
+
+class Unfinished(Checkpoint):
+    """What a builder that was killed left of its state."""
+
+    file = ".bezier.unfinished.builder.safetensors"
+
+    def prepare(self):
+        StateFile(self.target, SUBJECT).save({"point.1/w": torch.ones(3), "rng": torch.zeros(8)}, {"step": 3})
+
+    def use(self, rng):
+        state = StateFile(self.target, SUBJECT).load()
+        if state is not None:
+            StateFile(self.target, SUBJECT).save(state.tensors, state.note)
 
 
 class Pair(Json):
@@ -324,10 +339,10 @@ class Pair(Json):
 
     def prepare(self):
         self.twin = Twin(3, ("a", "b"), (pathlib.Path("a"), pathlib.Path("b")))
-        Kept(self.folder).add(self.twin, SUBJECT, stability_of().connections[0])
+        FinishedPairs(self.folder).add(self.twin, SUBJECT, stability_of().connections[0])
 
     def use(self, rng):
-        known = Kept(self.folder).known(self.twin, SUBJECT)
+        known = FinishedPairs(self.folder).known(self.twin, SUBJECT)
         if known is not None:
             Stability([known], {}, {"builder": "linear"}, 1.0).as_json()
 
@@ -454,6 +469,7 @@ READERS = {
     "history.jsonl": History,
     "watch.json": States,
     "journal": Evaluated,
+    "unfinished state": Unfinished,
     "measured pair": Pair,
     "npz": Arrays,
     "pickle": Pickle,

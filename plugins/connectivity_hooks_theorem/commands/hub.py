@@ -17,9 +17,10 @@ from connectivity_hooks.cli.numbers import Amount, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, print_json
+from connectivity_hooks.evaluation.measurement import score, summarise
 from connectivity_hooks.model.weights import assign, weights_of
 from connectivity_hooks.tasks import Task
-from connectivity_hooks.tasks.loss import joined
+from connectivity_hooks.tasks.split import Split
 from connectivity_hooks_theorem.certified.builder import read_task
 from connectivity_hooks_theorem.certified.hub import train_hub
 from connectivity_hooks_theorem.certified.search.effort import EFFORTS
@@ -83,15 +84,9 @@ def command(out: pathlib.Path, **given: Any) -> None:
         click.echo(f"{name}: loss {loss:.4g}" + ("" if error is None else f", error {100 * error:.2f} %"))
 
 
-@torch.no_grad()
-def _figures(model: nn.Module, split: Any, task: Task) -> dict[str, float | None]:
-    losses, wrong = [], []
-    for inputs, targets in split.batches(task.batch_size):
-        outputs = task.forward(model, inputs)
-        losses.append(task.loss.measure(outputs, targets))
-        if task.loss.errors is not None:
-            wrong.append(task.loss.errors(outputs, targets))
-    return {
-        "loss": float(joined(losses).double().mean()),
-        "error": float(joined(wrong).mean()) if wrong else None,
-    }
+def _figures(model: nn.Module, split: Split, task: Task) -> dict[str, float | None]:
+    batches = split.batches(task.batch_size)
+    with torch.no_grad():
+        scores = score(((task.forward(model, inputs), targets) for inputs, targets in batches), task.loss)
+    at_itself = summarise(0.0, split.name, scores, (scores, scores), "forward")
+    return {"loss": at_itself.loss, "error": at_itself.error}

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import itertools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
+from connectivity_hooks.checkpoints import read, require_outlines
 from connectivity_hooks.cli.folder import OutputFolder
 from connectivity_hooks.cli.json_option import json_option
 from connectivity_hooks.cli.numbers import Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import Display, plain, print_json
-from connectivity_hooks.connecting.connect import build, built_with, still_connects
+from connectivity_hooks.connecting.build import built_with, still_connects
+from connectivity_hooks.connecting.measured_pair import measured_pair, told
+from connectivity_hooks.connecting.methods import Connecting
 from connectivity_hooks.connecting.pair import Pair, load_pair
+from connectivity_hooks.connecting.subject import data_digest
+from connectivity_hooks.connecting.work import PairWork, path_at, path_file
 from connectivity_hooks.contracts.options import make_options
 from connectivity_hooks.evaluation import Evaluation, evaluate
-from connectivity_hooks.paths import Path
+from connectivity_hooks.evaluation.measuring import Measuring
 from connectivity_hooks.paths.joining import joined
 from connectivity_hooks.tasks import Task
 from connectivity_hooks_theorem.certified.builder import Certified
@@ -39,7 +44,6 @@ class _Ray:
     """One checkpoint's path to the hub."""
 
     name: str
-    path: Path
     evaluation: Evaluation
 
 
@@ -73,13 +77,15 @@ def command(checkpoints: Sequence[str], out: pathlib.Path, **given: Any) -> None
     paths' bounds, at every t.
     """
     display = Display(quiet=given["as_json"])
-    task = task_of(task_flags(given), [], [])
+    task = _task(checkpoints, given)
     options = {"hub": given["hub"], "effort": given["effort"]}
     builder = Certified(make_options(Certified.Options, options, "certified"), seed=given["seed"], progress=display)
-    with OutputFolder(out, display) as folder:
-        rays = [_ray(folder, name, file, task, builder, display) for name, file in _named(checkpoints)]
+    how = Connecting(builder, measuring=Measuring(points=2, refine=0))  # its points are what is proven
+    with OutputFolder(out) as folder:
+        rays = _rays(folder.path, checkpoints, task, how, display)
         for left, right in itertools.combinations(rays, 2) if given["pairs"] else ():
-            joined(left.path, right.path).save(folder.path_file(f"{left.name}-{right.name}"))
+            whole = joined(left.evaluation.path, right.evaluation.path)
+            whole.save(path_file(folder.path, f"{left.name}-{right.name}"))
     if given["as_json"]:
         print_json({"checkpoints": {ray.name: _figures(ray) for ray in rays}, "pairs": _pairs(rays)})
         return
@@ -87,6 +93,15 @@ def command(checkpoints: Sequence[str], out: pathlib.Path, **given: Any) -> None
         click.echo(plain(f"{ray.name}: {ray.evaluation.conclusion.headline}"))
     for pair in _pairs(rays):
         click.echo(plain(_sentence(pair)))
+
+
+def _task(checkpoints: Sequence[str], given: Mapping[str, Any]) -> Task:
+    """Make the task, and compare what the headers of all files say with the model before any tensor is read."""
+    files = [*checkpoints, given["hub"]]
+    opened = [read(pathlib.Path(file)) for file in files]
+    task = task_of(task_flags(given), opened, files)
+    require_outlines(opened, task.structure())
+    return task
 
 
 def _named(files: Sequence[str]) -> list[tuple[str, str]]:
@@ -99,40 +114,36 @@ def _named(files: Sequence[str]) -> list[tuple[str, str]]:
     return [(f"{number}-{stem}", file) for number, (stem, file) in enumerate(zip(stems, files, strict=True))]
 
 
-def _ray(folder: OutputFolder, name: str, file: str, task: Task, builder: Certified, display: Display) -> _Ray:
-    """Return the checkpoint's way to the hub: the one in the folder, where it is proven, or a new one."""
-    pair = load_pair(file, builder.options.hub, task)
-    there = folder.path_file(name)
-    kept = _kept(folder, name, pair, task, builder, display)
-    if kept is not None:
-        display.say(f"{there.name} is kept: it was built from the same files with the same options")
-        return _Ray(name, *kept)
-    path = build(pair, task, builder)
-    path.save(there)
-    return _Ray(name, path, _evaluated(path, task, display))
+def _rays(
+    folder: pathlib.Path, checkpoints: Sequence[str], task: Task, how: Connecting, display: Display
+) -> list[_Ray]:
+    data = data_digest(task)
+    rays = []
+    for name, file in _named(checkpoints):
+        pair = load_pair(file, how.builder.options.hub, task)
+        work = PairWork(folder, name, how.subject(pair, task, data), display)
+        evaluation = _still_proven(work.file, pair, task, how, display) or measured_pair(pair, task, how, work, display)
+        work.finish()
+        rays.append(_Ray(name, evaluation))
+    return rays
 
 
-def _kept(
-    folder: OutputFolder, name: str, pair: Pair, task: Task, builder: Certified, display: Display
-) -> tuple[Path, Evaluation] | None:
-    """Return the path of an earlier run and its evaluation; None where there is none that can be kept."""
-    there, path = folder.path_file(name), folder.path_there(name)
+def _still_proven(file: pathlib.Path, pair: Pair, task: Task, how: Connecting, display: Display) -> Evaluation | None:
+    """Return the evaluation of an earlier run's path; None where there is none that can be kept."""
+    path = path_at(file, display)
     if path is None:
         return None
-    if path.end_points != pair.end_points or dict(path.options) != built_with(builder, task):
+    if path.end_points != pair.end_points or dict(path.options) != built_with(how.builder, task):
         return None
     if path.alignment is not None or not still_connects(path, pair, task):  # two ways meet at the hub itself
-        display.say(f"{there.name} is built anew: it does not lead from its checkpoint to the hub")
+        display.say(f"{file.name} is built anew: it does not lead from its checkpoint to the hub")
         return None
-    evaluation = _evaluated(path, task, display)
+    evaluation = evaluate(path, task, **vars(how.measuring), progress=display)
     if not evaluation.proven:
-        display.say(f"{there.name} is built anew: it is not proven: {'; '.join(evaluation.proof.gaps)}")
+        display.say(f"{file.name} is built anew: it is not proven: {'; '.join(evaluation.proof.gaps)}")
         return None
-    return path, evaluation
-
-
-def _evaluated(path: Path, task: Task, display: Display) -> Evaluation:
-    return evaluate(path, task, points=2, refine=0, progress=display)
+    display.say(f"{file.name} is kept: it was built from the same files with the same options")
+    return told(evaluation)
 
 
 def _figures(ray: _Ray) -> dict[str, Any]:

@@ -1,0 +1,105 @@
+"""Building a path between two checkpoints: align if asked, build, and check what came back."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+
+from connectivity_hooks.connecting.alignment import TOLERANCE, aligned, function_change
+from connectivity_hooks.connecting.pair import Pair
+from connectivity_hooks.connecting.work import ALIGNED, ALIGNER, BUILDER, PairWork
+from connectivity_hooks.contracts.aligner import Aligner
+from connectivity_hooks.contracts.builder import Builder
+from connectivity_hooks.contracts.method import Method
+from connectivity_hooks.errors import ConnectivityError
+from connectivity_hooks.model.weights import Weights, same
+from connectivity_hooks.paths.path import Path
+from connectivity_hooks.tasks.task import Task
+
+
+def build(
+    pair: Pair, task: Task, builder: Builder, aligner: Aligner | None = None, work: PairWork | None = None
+) -> Path:
+    """Build a path between the pair's checkpoints and verify its ends.
+
+    Args:
+        pair: The checkpoints.
+        task: Model, data and loss.
+        builder: Makes the path.
+        aligner: Replaces the second checkpoint by an equal copy first, if any.
+        work: Where both keep their state, and find that of an interrupted run.
+
+    Raises:
+        ConnectivityError: The aligner changed the function, or the builder's path does not start and end at the
+            checkpoints bit for bit.
+    """
+    b, record = (pair.b, None) if aligner is None else _second_end(pair, task, aligner, work)
+    with _working(builder, work, BUILDER):
+        path = builder.build(pair.a, b, task)
+    for which, found, expected in (("start", path.start, pair.a), ("end", path.end, b)):
+        difference = _difference(found, expected)
+        if difference:
+            raise ConnectivityError(f"builder {builder.name}: the {which} of its path {difference}")
+    return replace(
+        path,
+        end_points=pair.end_points,
+        alignment=record,
+        builder=builder.name,
+        options=built_with(builder, task),
+    )
+
+
+def still_connects(path: Path, pair: Pair, task: Task) -> bool:
+    """Say whether a path from a file connects the pair's checkpoints, whatever it says of itself.
+
+    Its ends must be theirs bit for bit; a second end that was aligned must be the same function (`function_change`).
+    """
+    if path.end_points != pair.end_points or _difference(path.start, pair.a):
+        return False
+    if path.alignment is None or path.end.keys() != pair.b.keys():
+        return not _difference(path.end, pair.b)
+    return function_change(pair.b, path.end, task) <= TOLERANCE
+
+
+def built_with(builder: Builder, task: Task) -> dict[str, object]:
+    """Return the options of a path's file: the builder's, its seed, and the augmentation where there is one."""
+    return builder.used_options() | ({"augment": task.augment_name} if task.augment_name else {})
+
+
+def _second_end(pair: Pair, task: Task, aligner: Aligner, work: PairWork | None) -> tuple[Weights, dict[str, object]]:
+    """Return the second checkpoint aligned, and what was done; once for each pair, killed runs included."""
+    if aligner not in pair.aligned:
+        kept = _kept_end(pair, task, work) if work else None
+        if kept is not None:
+            pair.aligned[aligner] = kept
+            return kept
+        with _working(aligner, work, ALIGNER):
+            pair.aligned[aligner] = aligned(aligner, pair.a, pair.b, task)
+    weights, record = pair.aligned[aligner]
+    if work:
+        work.state(ALIGNED).save(weights, record)
+    return weights, record
+
+
+def _kept_end(pair: Pair, task: Task, work: PairWork) -> tuple[Weights, dict[str, object]] | None:
+    """Return what an interrupted run aligned, where it is the same function; the builder it was for may be long."""
+    kept = work.state(ALIGNED).load()
+    if kept is None or kept.tensors.keys() != pair.b.keys():
+        return None
+    weights = dict(kept.tensors)
+    return (weights, dict(kept.note)) if function_change(pair.b, weights, task) <= TOLERANCE else None
+
+
+def _working(method: Method, work: PairWork | None, part: str) -> contextlib.AbstractContextManager[None]:
+    """Let a method keep its state in the block, where there is a place for it."""
+    return method.working(work.state(part)) if work else contextlib.nullcontext()
+
+
+def _difference(found: Weights, expected: Weights) -> str:
+    """Return in words how an end of a path differs from its checkpoint; nothing where it does not."""
+    if found.keys() != expected.keys():
+        return f"differs from the checkpoint in {', '.join(sorted(found.keys() ^ expected.keys()))}"
+    for name, tensor in expected.items():
+        if not same(found[name], tensor.to(found[name].device)):
+            return f"changes {name}; a path keeps its ends"
+    return ""

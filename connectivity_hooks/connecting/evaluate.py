@@ -1,0 +1,83 @@
+"""`ch.evaluate`: the evaluation of a path, kept where asked for, and told to the plugins."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+
+from connectivity_hooks.checkpoints.atomic import make_folder
+from connectivity_hooks.connecting.measured_pair import measured_path
+from connectivity_hooks.connecting.subject import code_of, data_digest, tensors_digest
+from connectivity_hooks.connecting.work import digest_of
+from connectivity_hooks.contracts.correction import Correction
+from connectivity_hooks.evaluation.evaluation import Evaluation
+from connectivity_hooks.evaluation.journal import Journal
+from connectivity_hooks.evaluation.measuring import Measuring, make_correction
+from connectivity_hooks.paths.file import tensors_of
+from connectivity_hooks.paths.path import Path
+from connectivity_hooks.processes import is_main_process
+from connectivity_hooks.progress import SILENT, Progress
+from connectivity_hooks.tasks.task import Task
+
+
+def evaluate(
+    path: Path,
+    task: Task,
+    *,
+    points: int = 25,
+    refine: int = 4,
+    correct: str | Correction | None = None,
+    correct_options: Mapping[str, object] | None = None,
+    keep: str | os.PathLike[str] | None = None,
+    progress: Progress = SILENT,
+) -> Evaluation:
+    """Measure loss and error along `path` on every split, at the same samples for every t.
+
+    What is measured where, and what it costs, is told by `connectivity_hooks.evaluation.evaluate`.
+
+    Args:
+        path: The path.
+        task: Model, data and loss.
+        points: Size of the even grid on [0, 1], ends included.
+        refine: Rounds of refinement around the worst point.
+        correct: Name of a correction of the weights at each t, or one that is made; None leaves the path's own.
+        correct_options: The correction's options by name.
+        keep: Folder where every measured t is kept and found again, see `ch.connect`; it may be the same one.
+        progress: Shows how far it is.
+
+    Raises:
+        InputError: The path does not fit the model, or `keep` cannot be written to.
+        UsageError: Fewer than two points, a negative number of rounds, or an unknown correction or option.
+    """
+    how = Measuring(points, refine, make_correction(correct, correct_options, progress=progress))
+    with _journal(keep, path, task, how.correct, progress) as journal:
+        return measured_path(path, task, how, journal, progress=progress)
+
+
+def _journal(
+    keep: str | os.PathLike[str] | None, path: Path, task: Task, correction: Correction | None, progress: Progress
+) -> contextlib.AbstractContextManager[Journal | None]:
+    """Open the journal of this very evaluation, in a folder that others may share."""
+    if keep is None or not is_main_process():
+        return contextlib.nullcontext()
+    make_folder(pathlib.Path(keep))
+    what = {
+        "path": _digest(path),
+        "task": task.describe(),
+        "code": code_of(task),
+        "correction": [correction.name, correction.used_options()] if correction else None,
+        "data": data_digest(task),
+    }
+    return Journal(pathlib.Path(keep) / f"evaluation.{digest_of(what)}.jsonl", what, progress)
+
+
+def _digest(path: Path) -> list[object]:
+    """Return what tells a path from others: how its points are joined, their names, and their bytes."""
+    tensors = tensors_of(path)
+    names = sorted(tensors)
+    shapes = [[name, str(tensors[name].dtype), list(tensors[name].shape)] for name in names]
+    joined = json.dumps([path.basis, list(path.positions), list(path.guarantees), shapes])
+    return [digest_of({"joined": joined}), tensors_digest(tensors[name] for name in names)]

@@ -1,0 +1,89 @@
+"""The one way from a pair to its figures: align, build, verify the ends, keep, evaluate, and tell the plugins.
+
+Whoever connects or evaluates comes through here (``connect``, ``star``, ``stability``, the demo, `ch.connect`,
+`ch.evaluate`, `ch.stability_of`), so that plugins are told once of every path and of every evaluation, by the run that
+made it; of several processes that work together, by the first. What an earlier run finished is not told again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import replace
+
+from connectivity_hooks.connecting.build import build, still_connects
+from connectivity_hooks.connecting.methods import Connecting
+from connectivity_hooks.connecting.pair import Pair
+from connectivity_hooks.connecting.work import PairWork
+from connectivity_hooks.evaluation.evaluate import Record, evaluate
+from connectivity_hooks.evaluation.evaluation import Evaluation
+from connectivity_hooks.evaluation.measuring import Measuring
+from connectivity_hooks.paths.path import Path
+from connectivity_hooks.processes import is_main_process
+from connectivity_hooks.progress import SILENT, Progress
+from connectivity_hooks.registry import registry
+from connectivity_hooks.tasks.task import Task
+
+
+def measured_pair(
+    pair: Pair, task: Task, how: Connecting, work: PairWork | None = None, progress: Progress = SILENT
+) -> Evaluation:
+    """Connect a pair and measure the path, going on from what an interrupted run left.
+
+    Args:
+        pair: The checkpoints.
+        task: Model, data and loss.
+        how: Builder, aligner and measuring.
+        work: Where path and measurements are kept; `PairWork.finish` is the caller's, once its own output is safe.
+        progress: Shows how far it is.
+
+    Returns:
+        The evaluation; its `build_seconds` are None where the path was there already.
+
+    Raises:
+        InputError: What the builder, the aligner or the evaluation cannot use.
+        ConnectivityError: The builder or the aligner did not keep its promise, see `build`.
+    """
+    path, seconds = connected_pair(pair, task, how, work)
+    with work.journal() if work else contextlib.nullcontext() as journal:
+        return measured_path(path, task, how.measuring, journal, seconds=seconds, progress=progress)
+
+
+def connected_pair(pair: Pair, task: Task, how: Connecting, work: PairWork | None = None) -> tuple[Path, float | None]:
+    """Return a path between a pair, and the seconds it took; None where an interrupted run had built it."""
+    path = work.path() if work else None
+    if work and path is not None and still_connects(path, pair, task):
+        work.forget_states()  # a kill right after the path was kept left them
+        return path, None
+    started = time.perf_counter()
+    path = build(pair, task, how.builder, how.aligner, work)
+    seconds = time.perf_counter() - started
+    if work:
+        work.keep(path, seconds)
+    _tell("path_built", path=path, seconds=seconds)
+    return path, seconds
+
+
+def measured_path(
+    path: Path,
+    task: Task,
+    how: Measuring,
+    record: Record | None = None,
+    *,
+    seconds: float | None = None,
+    progress: Progress = SILENT,
+) -> Evaluation:
+    """Evaluate a path that took `seconds` to build, and tell the plugins."""
+    evaluation = replace(evaluate(path, task, **vars(how), record=record, progress=progress), build_seconds=seconds)
+    return told(evaluation)
+
+
+def told(evaluation: Evaluation) -> Evaluation:
+    """Tell the plugins of an evaluation that is done, and return it."""
+    _tell("path_evaluated", evaluation=evaluation)
+    return evaluation
+
+
+def _tell(hook: str, **news: object) -> None:
+    if is_main_process():  # of several that connect one pair together
+        registry().notify(hook, **news)

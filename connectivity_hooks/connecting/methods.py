@@ -1,0 +1,57 @@
+"""How a pair is connected and measured: the builder, the aligner, and the measuring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from connectivity_hooks.connecting.pair import Pair
+from connectivity_hooks.connecting.subject import subject
+from connectivity_hooks.contracts.aligner import Aligner
+from connectivity_hooks.contracts.builder import Builder
+from connectivity_hooks.contracts.options import make_options
+from connectivity_hooks.evaluation.measuring import Measuring
+from connectivity_hooks.progress import Progress
+from connectivity_hooks.registry import registry
+from connectivity_hooks.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Connecting:
+    """How two checkpoints are connected and measured."""
+
+    builder: Builder
+    aligner: Aligner | None = None
+    measuring: Measuring = field(default_factory=Measuring)
+
+    def describe(self) -> dict[str, object]:
+        """Return it as written into a report."""
+        aligner = self.aligner
+        return {
+            "builder": self.builder.name,
+            "options": self.builder.used_options(),
+            "aligner": aligner.name if aligner else None,
+            "aligner_options": aligner.used_options() if aligner else {},
+            **self.measuring.describe(),
+        }
+
+    def subject(self, pair: Pair, task: Task, data: str) -> dict[str, object]:
+        """Return everything that a pair's path and its measurement at some t depend on, see `connecting.subject`."""
+        ends = [end.sha256 for end in pair.end_points]
+        return subject(ends, self.builder, self.aligner, task, self.measuring.correct, data)
+
+
+def make_builder(name: str, options: Mapping[str, object] | None, *, seed: int, progress: Progress) -> Builder:
+    """Make a builder by its name and options; raise `UsageError` where either is unknown."""
+    kind = registry().builder(name)
+    return kind(make_options(kind.Options, options or {}, name), seed=seed, progress=progress)
+
+
+def make_aligner(
+    name: str | None, options: Mapping[str, object] | None, *, seed: int, progress: Progress
+) -> Aligner | None:
+    """Make an aligner likewise; None where none is named."""
+    if name is None:
+        return None
+    kind = registry().aligner(name)
+    return kind(make_options(kind.Options, options or {}, name), seed=seed, progress=progress)
