@@ -140,13 +140,13 @@ class Certified(Builder):
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)  # for augmentation
             found = find_all([finders[number] for number in leaving], self.progress)
-        halves = [HalfPath(network, end.weights, reverse=number == 1) for number, end in enumerate(ends)]
+        half_paths = [HalfPath(network, end.weights, reverse=number == 1) for number, end in enumerate(ends)]
         for number, subnetworks in zip(leaving, found, strict=True):
             for subnetwork in subnetworks if hub is None else (*subnetworks, hub.subnetwork):
-                halves[number].step(subnetwork)
+                half_paths[number].step(subnetwork)
             if hub is not None:
-                halves[number].arrive(hub.weights)
-        return halves
+                half_paths[number].arrive(hub.weights)
+        return half_paths
 
     def _finders(self, network: Network, ends: Sequence[End], task: Task, hub: Hub | None) -> list[Finder]:
         options, effort = self.options, EFFORTS[self.options.effort]

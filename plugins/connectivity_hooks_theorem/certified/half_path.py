@@ -6,7 +6,7 @@ from connectivity_hooks.errors import ConnectivityError
 from connectivity_hooks.paths import CONSTANT, CONVEX, Edit, Weights
 from connectivity_hooks.paths.edits import edits_between
 from connectivity_hooks.paths.path import Guarantee
-from connectivity_hooks_theorem.certified.network.blocks import neurons_read, write
+from connectivity_hooks_theorem.certified.network.blocks import neurons_read, write_blocks
 from connectivity_hooks_theorem.certified.network.network import Network
 from connectivity_hooks_theorem.certified.network.stretch import Stretch
 from connectivity_hooks_theorem.certified.network.subnetwork import Subnetwork
@@ -46,9 +46,9 @@ class HalfPath:
         """Switch to a sub-network; they come in falling order of their cuts."""
         hidden = Stretch(self._network, subnetwork.cut).hidden
         if hidden:
-            write(self._now, subnetwork.weights, hidden, subnetwork.neurons)
+            write_blocks(self._now, subnetwork.weights, hidden, subnetwork.neurons)
             self._push(CONSTANT)
-        write(self._now, subnetwork.weights, [self._network.output], subnetwork.neurons)
+        write_blocks(self._now, subnetwork.weights, [self._network.output], subnetwork.neurons)
         self._push(CONVEX)
 
     def arrive(self, weights: Weights) -> None:

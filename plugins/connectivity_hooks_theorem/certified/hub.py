@@ -12,7 +12,7 @@ from connectivity_hooks.model.weights import same, weights_of
 from connectivity_hooks.parallel import kept_whole
 from connectivity_hooks.paths import Weights
 from connectivity_hooks.progress import Progress
-from connectivity_hooks_theorem.certified.network.blocks import clear_unread, narrowed, neurons_read, write
+from connectivity_hooks_theorem.certified.network.blocks import clear_unread, narrow_blocks, neurons_read, write_blocks
 from connectivity_hooks_theorem.certified.network.network import Network
 from connectivity_hooks_theorem.certified.network.sides import Sides, all_but, random_orders
 from connectivity_hooks_theorem.certified.network.stretch import Stretch
@@ -69,7 +69,7 @@ def as_hub(weights: Weights, network: Network, loss: float) -> Hub:
         by_space.append((mine, all_but(space.width, mine)))
     sides = Sides(tuple(by_space))
     neurons = sides.neurons(0, 0)
-    narrow = narrowed(weights, network.layers, neurons, neurons)
+    narrow = narrow_blocks(weights, network.layers, neurons, neurons)
     return Hub(weights, sides, Subnetwork(0, neurons, narrow, len(network.cuts) - 1, loss, None))
 
 
@@ -98,6 +98,6 @@ def train_hub(
         torch.manual_seed(seed)  # for augmentation
         generator = torch.Generator().manual_seed(seed)
         found = Fitter(setting, weights, goal).trained(features, whole, neurons, generator, progress=progress)
-    write(weights, found.weights, network.layers, neurons)
+    write_blocks(weights, found.weights, network.layers, neurons)
     clear_unread(weights, network)
     return weights, found.loss, found.error

@@ -12,7 +12,7 @@ from connectivity_hooks_theorem.certified.network.network import Axis, Layer, Ne
 from connectivity_hooks_theorem.certified.network.sides import Neurons
 
 
-def narrowed(weights: Weights, layers: Iterable[Layer], rows: Neurons, cols: Neurons) -> Weights:
+def narrow_blocks(weights: Weights, layers: Iterable[Layer], rows: Neurons, cols: Neurons) -> Weights:
     """Return the blocks of `layers` in `weights`: rows of the neurons in `rows`, columns of those in `cols`."""
     blocks = {}
     for layer in layers:
@@ -25,7 +25,7 @@ def narrowed(weights: Weights, layers: Iterable[Layer], rows: Neurons, cols: Neu
     return blocks
 
 
-def write(weights: Weights, narrow: Weights, layers: Iterable[Layer], neurons: Neurons) -> None:
+def write_blocks(weights: Weights, narrow: Weights, layers: Iterable[Layer], neurons: Neurons) -> None:
     """Write narrow weights into the rows of some neurons, which read no others; tensors are replaced.
 
     A block with fewer rows or columns than there are neurons takes the first ones.

@@ -9,7 +9,7 @@ from connectivity_hooks.parallel import most
 from connectivity_hooks.progress import Progress
 from connectivity_hooks_theorem.certified.network.subnetwork import Subnetwork
 from connectivity_hooks_theorem.certified.search.finder import Finder
-from connectivity_hooks_theorem.certified.search.parallel import in_turn, together
+from connectivity_hooks_theorem.certified.search.parallel import in_parallel, in_turn
 from connectivity_hooks_theorem.certified.search.setting import Setting
 
 _BYTES = 4 * 2 * 2
@@ -21,7 +21,7 @@ def find_all(finders: Sequence[Finder], progress: Progress) -> list[list[Subnetw
     found: list[list[Subnetwork]] = [[] for _ in finders]
     if finders:
         works = [finder.find for finder in finders]
-        items = together(works) if _fit_together(finders[0].setting) else in_turn(works)
+        items = in_parallel(works) if _fit_together(finders[0].setting) else in_turn(works)
         total = len(works) * (len(finders[0].network.cuts) - 1)
         for number, subnetwork in progress.track(items, "sub-networks", total):
             found[number].append(subnetwork)

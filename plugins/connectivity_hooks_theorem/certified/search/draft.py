@@ -9,7 +9,7 @@ from torch import Tensor
 from connectivity_hooks.paths import Weights
 from connectivity_hooks_theorem.certified.network.stretch import Stretch
 from connectivity_hooks_theorem.certified.network.values import Values
-from connectivity_hooks_theorem.certified.search.output_layer import Head
+from connectivity_hooks_theorem.certified.search.output_layer import OutputLayer
 
 
 @dataclass(frozen=True)
@@ -18,18 +18,18 @@ class Draft:
 
     Attributes:
         weights: Narrow weights of the layers of a stretch.
-        head: Its output layer, on the flattened features at the stretch's end. None where the network's output layer is
-            no linear map of all it reads: then `weights` holds that too, and the stretch ends in front of it.
+        output: Its output layer, on the flattened features at the stretch's end. None where the network's output layer
+            is no linear map of all it reads: then `weights` holds that too, and the stretch ends in front of it.
     """
 
     weights: Weights
-    head: Head | None
+    output: OutputLayer | None
 
     def reaches(self, stretch: Stretch) -> Stretch:
-        """Return what its weights compute: the stretch, or without a head all from there to the outputs."""
-        return stretch.onwards if self.head is None else stretch
+        """Return what its weights compute: the stretch, or without an output layer of its own all to the outputs."""
+        return stretch.onwards if self.output is None else stretch
 
     def outputs(self, stretch: Stretch, values: Values, momentum: float | None = None) -> Tensor:
         """Return the outputs (N, C) from the values where the stretch begins; see `Stretch.run`."""
         (value,) = self.reaches(stretch).run(self.weights, values, momentum).values()
-        return value if self.head is None else self.head(value.flatten(1))
+        return value if self.output is None else self.output(value.flatten(1))

@@ -15,9 +15,14 @@ from connectivity_hooks_theorem.certified.network.subnetwork import Subnetwork
 from connectivity_hooks_theorem.certified.search.draft import Draft
 from connectivity_hooks_theorem.certified.search.features import Features, Held
 from connectivity_hooks_theorem.certified.search.goal import Goal
-from connectivity_hooks_theorem.certified.search.initial_weights import fresh, warm
+from connectivity_hooks_theorem.certified.search.initial_weights import fresh_weights, warm_weights
 from connectivity_hooks_theorem.certified.search.neuron_pairs import passed_on
-from connectivity_hooks_theorem.certified.search.output_layer import Head, best_factor, closest_head, fit_head
+from connectivity_hooks_theorem.certified.search.output_layer import (
+    OutputLayer,
+    best_factor,
+    closest_output_layer,
+    fit_output_layer,
+)
 from connectivity_hooks_theorem.certified.search.setting import Setting
 from connectivity_hooks_theorem.certified.search.training import train
 
@@ -55,14 +60,16 @@ class Fitter:
         features = read.whole()
         if must_generalise and self.goal.classifies and not self._generalises(features):
             return None
-        head = self._head(features, patient=cut == self._last)
+        output = self._output_layer(features, patient=cut == self._last)
         del features  # it was overwritten
-        return self._passed_on(Draft({}, head), head, Stretch(self.setting.network, cut, cut), neurons, read.whole())
+        return self._passed_on(
+            Draft({}, output), output, Stretch(self.setting.network, cut, cut), neurons, read.whole()
+        )
 
     def _generalises(self, features: Tensor) -> bool:
         """Say whether an affine map classifies about as many samples as the end that it has not seen."""
         seen = len(features) - len(features) // _HELD_OUT
-        first = closest_head(features[:seen], self.goal.of(slice(None, seen)), bias=self._bias)
+        first = closest_output_layer(features[:seen], self.goal.of(slice(None, seen)), bias=self._bias)
         unseen = self.goal.of(slice(seen, None))
         return unseen.rise(unseen.errors(first(features[seen:]))) <= self.setting.effort.held_out
 
@@ -76,9 +83,9 @@ class Fitter:
         progress: Progress = SILENT,
     ) -> Subnetwork:
         """Return a sub-network whose layers in `stretch` are trained, warm-started from `above` if given."""
-        draft = fresh(stretch, self.end, neurons, features.head, generator)
+        draft = fresh_weights(stretch, self.end, neurons, features.head, generator)
         if above is not None:
-            draft = warm(draft, stretch, self.end, neurons, above)
+            draft = warm_weights(draft, stretch, self.end, neurons, above)
         found: list[Subnetwork] = []
         schedules = self.setting.effort.schedules(warm=above is not None)
         for number, schedule in enumerate(progress.track(schedules, "rounds of training", len(schedules)), start=1):
@@ -96,38 +103,40 @@ class Fitter:
         Unless this round is the last, it is not fitted to more than a few errors.
         """
         found = self._values(draft, stretch, features)
-        if draft.head is None:
+        if draft.output is None:
             return self._scaled(draft, stretch, neurons, found)
-        trained = self._passed_on(draft, draft.head, stretch, neurons, found)
+        trained = self._passed_on(draft, draft.output, stretch, neurons, found)
         if trained.loss <= self.goal.target:
             return trained
         if not last and self.goal.rise(trained.error) > self.setting.effort.refit:
             return trained
-        anew = self._head(found)
+        anew = self._output_layer(found)
         del found  # it was overwritten
         fitted = self._passed_on(draft, anew, stretch, neurons, self._values(draft, stretch, features))
         return min(trained, fitted, key=lambda subnetwork: subnetwork.loss)
 
     def _values(self, draft: Draft, stretch: Stretch, features: Features) -> Tensor:
-        """Return what enters a draft's head, flattened (N, F), or without one its outputs (N, C)."""
+        """Return what enters a draft's output layer, flattened (N, F), or without one its outputs (N, C)."""
         batches = features.batches(self.setting.task.batch_size)
         (value,) = draft.reaches(stretch).run_all(draft.weights, batches, features.count).values()
-        return value if draft.head is None else value.flatten(1)
+        return value if draft.output is None else value.flatten(1)
 
-    def _head(self, features: Tensor, *, patient: bool = False) -> Head:
-        return fit_head(features, self.goal, bias=self._bias, ridge=self.setting.ridge, patient=patient)
+    def _output_layer(self, features: Tensor, *, patient: bool = False) -> OutputLayer:
+        return fit_output_layer(features, self.goal, bias=self._bias, ridge=self.setting.ridge, patient=patient)
 
-    def _passed_on(self, draft: Draft, head: Head, stretch: Stretch, neurons: Neurons, features: Tensor) -> Subnetwork:
+    def _passed_on(
+        self, draft: Draft, output: OutputLayer, stretch: Stretch, neurons: Neurons, features: Tensor
+    ) -> Subnetwork:
         """Return a draft under an output layer, scaled, whose outputs pass through the layers above.
 
         Args:
             draft: The layers before; its own output layer is not used.
-            head: The output layer.
+            output: The output layer.
             stretch: The draft's.
             neurons: Those that it reads or lives in.
             features: (N, F) what enters the output layer.
         """
-        scaled = head.scaled(best_factor(head(features), self.goal))
+        scaled = output.scaled(best_factor(output(features), self.goal))
         outputs = scaled(features)
         weights = passed_on(draft.weights, scaled, stretch.rest, self.end)
         used = dict(neurons)

@@ -6,20 +6,22 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.paths import Weights
-from connectivity_hooks_theorem.certified.network.blocks import narrowed
+from connectivity_hooks_theorem.certified.network.blocks import narrow_blocks
 from connectivity_hooks_theorem.certified.network.network import Layer
 from connectivity_hooks_theorem.certified.network.sides import Neurons
 from connectivity_hooks_theorem.certified.network.stretch import Stretch
 from connectivity_hooks_theorem.certified.network.subnetwork import Subnetwork
 from connectivity_hooks_theorem.certified.network.values import Values
 from connectivity_hooks_theorem.certified.search.draft import Draft
-from connectivity_hooks_theorem.certified.search.output_layer import Head
+from connectivity_hooks_theorem.certified.search.output_layer import OutputLayer
 
 _PLAIN = {"weight": 1.0, "bias": 0.0, "mean": 0.0, "var": 1.0}
 """A norm that changes nothing but ε."""
 
 
-def fresh(stretch: Stretch, like: Weights, neurons: Neurons, values: Values, generator: torch.Generator) -> Draft:
+def fresh_weights(
+    stretch: Stretch, like: Weights, neurons: Neurons, values: Values, generator: torch.Generator
+) -> Draft:
     """Return layers drawn as by He et al. (2015), and a small random output layer.
 
     Layers that read the features where the stretch begins take their scale into account.
@@ -43,17 +45,19 @@ def fresh(stretch: Stretch, like: Weights, neurons: Neurons, values: Values, gen
             else:
                 plain = 0.0 if layer.step.kind == "affine" else _PLAIN[role]
                 weights[name] = torch.full(shape, plain).to(like[name])
-    return Draft(weights, _fresh_head(stretch, neurons, values, generator) if network.output.step.dense else None)
+    return Draft(
+        weights, _fresh_output_layer(stretch, neurons, values, generator) if network.output.step.dense else None
+    )
 
 
-def _fresh_head(stretch: Stretch, neurons: Neurons, values: Values, generator: torch.Generator) -> Head:
+def _fresh_output_layer(stretch: Stretch, neurons: Neurons, values: Values, generator: torch.Generator) -> OutputLayer:
     network, axes = stretch.network, [stretch.network.axes[value] for value in stretch.values]
     spaces = dict.fromkeys(axis.space for axis in axes)
     features = sum(len(neurons[space]) for space in spaces) * axes[0].spread
     like = next(iter(values.values()))
     weight = torch.randn(network.classes, features, generator=generator) / features**0.5
     bias = torch.zeros(network.classes).to(like) if "bias" in network.output.step.weights else None
-    return Head(weight.to(like), bias)
+    return OutputLayer(weight.to(like), bias)
 
 
 def _shape(layer: Layer, role: str, whole: Tensor, neurons: Neurons) -> torch.Size:
@@ -71,7 +75,7 @@ def _scale(layer: Layer, values: Values) -> float:
     return float(read[0].square().mean().sqrt().clamp_min(1e-12))  # of dead features alone any scale will do
 
 
-def warm(draft: Draft, stretch: Stretch, end: Weights, neurons: Neurons, above: Subnetwork) -> Draft:
+def warm_weights(draft: Draft, stretch: Stretch, end: Weights, neurons: Neurons, above: Subnetwork) -> Draft:
     """Put the sub-network of a later cut into a draft, fed by what is left of the end's own layers.
 
     The layers between the two cuts compute the features that `above` reads from those kept here, as well as the end's
@@ -86,17 +90,17 @@ def warm(draft: Draft, stretch: Stretch, end: Weights, neurons: Neurons, above: 
     """
     network, started = stretch.network, dict(draft.weights)
     between = Stretch(network, stretch.cut, above.cut).layers
-    blocks = {**above.weights, **narrowed(end, between, above.neurons, neurons)}
+    blocks = {**above.weights, **narrow_blocks(end, between, above.neurons, neurons)}
     for layer in stretch.onwards.layers:
         for role, name in layer.step.weights.items():
             if name in started:
                 reads = role == "weight" and layer.cols is not None
                 started[name] = _overlaid(started[name], blocks[name], reads)
-    if draft.head is None:
+    if draft.output is None:
         return Draft(started, None)
     names = network.output.step.weights
-    weight = _overlaid(draft.head.weight, above.weights[names["weight"]].flatten(1), reads=True)
-    return Draft(started, Head(weight, above.weights[names["bias"]].to(weight) if "bias" in names else None))
+    weight = _overlaid(draft.output.weight, above.weights[names["weight"]].flatten(1), reads=True)
+    return Draft(started, OutputLayer(weight, above.weights[names["bias"]].to(weight) if "bias" in names else None))
 
 
 def _overlaid(fresh_tensor: Tensor, block: Tensor, reads: bool) -> Tensor:

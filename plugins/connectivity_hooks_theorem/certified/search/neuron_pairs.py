@@ -15,7 +15,7 @@ from connectivity_hooks.paths import Weights
 from connectivity_hooks.structure import Step
 from connectivity_hooks_theorem.certified.network.network import Layer, Network
 from connectivity_hooks_theorem.certified.network.stretch import Stretch
-from connectivity_hooks_theorem.certified.search.output_layer import Head
+from connectivity_hooks_theorem.certified.search.output_layer import OutputLayer
 
 _GRID = torch.linspace(-50.0, 50.0, 4001, dtype=torch.float64)[:, None]
 """Where an activation is tried: from |z| = 40 on, whatever is smooth has reached its limits in float64; and steps of
@@ -68,16 +68,16 @@ def _activations(steps: Sequence[Step]) -> list[Step]:
     return [step for step in steps if step.kind == "activation"]
 
 
-def passed_on(narrow: Weights, head: Head, rest: Stretch, like: Weights) -> Weights:
-    """Return narrow weights whose outputs are those of a head, carried on by pairs of neurons.
+def passed_on(narrow: Weights, output: OutputLayer, rest: Stretch, like: Weights) -> Weights:
+    """Return narrow weights whose outputs are those of an output layer, carried on by pairs of neurons.
 
     Args:
         narrow: Weights of the layers before; kept as they are.
-        head: What the outputs are, of the values where `rest` begins.
+        output: The output layer, on the values where `rest` begins.
         rest: From there to the outputs; not before `first_passable`.
         like: Whole weights, for shapes.
     """
-    network, carried, mix = rest.network, dict(narrow), head.weight
+    network, carried, mix = rest.network, dict(narrow), output.weight
     eye = torch.eye(len(mix)).to(mix)
     for cut in range(rest.cut, len(network.cuts) - 1):
         stretch = Stretch(network, cut, cut + 1)
@@ -88,7 +88,7 @@ def passed_on(narrow: Weights, head: Head, rest: Stretch, like: Weights) -> Weig
     names = network.output.step.weights
     carried[names["weight"]] = _shaped(mix, like[names["weight"]])
     if "bias" in names:
-        carried[names["bias"]] = torch.zeros(len(mix)).to(mix) if head.bias is None else head.bias
+        carried[names["bias"]] = torch.zeros(len(mix)).to(mix) if output.bias is None else output.bias
     return carried
 
 

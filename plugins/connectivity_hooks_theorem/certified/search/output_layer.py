@@ -40,7 +40,7 @@ _LARGEST = 10 * _PER_DOUBLING
 
 
 @dataclass(frozen=True)
-class Head:
+class OutputLayer:
     """An affine map from the flattened features at a cut to the outputs.
 
     Attributes:
@@ -55,17 +55,19 @@ class Head:
         """Return the outputs (N, C) for features (N, F)."""
         return F.linear(features, self.weight, self.bias)
 
-    def scaled(self, factor: float) -> Head:
+    def scaled(self, factor: float) -> OutputLayer:
         """Return the map whose outputs are larger by a factor."""
-        return Head(self.weight * factor, None if self.bias is None else self.bias * factor)
+        return OutputLayer(self.weight * factor, None if self.bias is None else self.bias * factor)
 
 
-def closest_head(features: Tensor, goal: Goal, *, bias: bool) -> Head:
+def closest_output_layer(features: Tensor, goal: Goal, *, bias: bool) -> OutputLayer:
     """Return the affine map from features (N, F) whose outputs are closest to those wished for, in closed form."""
-    return Head(*fit_least_squares(features, goal.wished().to(features), intercept=bias))
+    return OutputLayer(*fit_least_squares(features, goal.wished().to(features), intercept=bias))
 
 
-def fit_head(features: Tensor, goal: Goal, *, bias: bool, ridge: float = 0.0, patient: bool = False) -> Head:
+def fit_output_layer(
+    features: Tensor, goal: Goal, *, bias: bool, ridge: float = 0.0, patient: bool = False
+) -> OutputLayer:
     """Return the best affine map from features (N, F) to outputs, stopped once it reaches the goal's loss.
 
     It begins with the map closest to the end's own outputs, which may reach the goal already; it also makes fewer
@@ -79,7 +81,7 @@ def fit_head(features: Tensor, goal: Goal, *, bias: bool, ridge: float = 0.0, pa
         ridge: Weight of the squared norm of the weights, on standardised features.
         patient: Go on for long, for want of anything better than an affine map.
     """
-    start = closest_head(features, goal, bias=bias)
+    start = closest_output_layer(features, goal, bias=bias)
     start = start.scaled(best_factor(start(features), goal))
     if ridge == 0 and goal.measure(start(features)) <= goal.target:
         return start
@@ -98,11 +100,11 @@ def fit_head(features: Tensor, goal: Goal, *, bias: bool, ridge: float = 0.0, pa
             start=(start.weight[None], None if start.bias is None else start.bias[None]),
             overwrite=True,
         )
-        return Head(fit.weight[0].to(features), fit.bias[0].to(features) if bias else None)
+        return OutputLayer(fit.weight[0].to(features), fit.bias[0].to(features) if bias else None)
     return _descend(features, goal, bias, start, ridge)
 
 
-def _descend(features: Tensor, goal: Goal, bias: bool, start: Head, ridge: float) -> Head:
+def _descend(features: Tensor, goal: Goal, bias: bool, start: OutputLayer, ridge: float) -> OutputLayer:
     scale = features.square().mean().sqrt().clamp_min(1e-12)  # of dead features alone any scale will do
     offset = [] if start.bias is None else [start.bias.clone().requires_grad_()]
     variables = [(start.weight * scale).requires_grad_(), *offset]
@@ -118,7 +120,7 @@ def _descend(features: Tensor, goal: Goal, bias: bool, start: Head, ridge: float
         return value
 
     optimizer.step(objective)
-    return Head(variables[0].detach() / scale, variables[1].detach() if bias else None)
+    return OutputLayer(variables[0].detach() / scale, variables[1].detach() if bias else None)
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from connectivity_hooks_theorem.certified.network.values import Values
 from connectivity_hooks_theorem.certified.search.draft import Draft
 from connectivity_hooks_theorem.certified.search.features import OUTPUTS, Features
 from connectivity_hooks_theorem.certified.search.goal import Goal
-from connectivity_hooks_theorem.certified.search.output_layer import Head
+from connectivity_hooks_theorem.certified.search.output_layer import OutputLayer
 from connectivity_hooks_theorem.certified.search.schedule import Schedule
 
 _TEMPERATURE = 4.0
@@ -42,13 +42,13 @@ def train(
 
     Args:
         draft: What to begin with; left as it is.
-        stretch: From the cut where the sub-network begins to where the trained layers end and the head reads.
+        stretch: From the cut where the sub-network begins to where the trained layers end.
         features: Features where it begins.
         goal: What to reach.
         schedule: How long.
         generator: Source of the order of samples.
     """
-    trained = Draft({name: tensor.clone() for name, tensor in draft.weights.items()}, _cloned(draft.head))
+    trained = Draft({name: tensor.clone() for name, tensor in draft.weights.items()}, _cloned(draft.output))
     variables = [tensor.requires_grad_() for tensor in _variables(stretch.network, trained)]
 
     def outputs(values: Values) -> Tensor:
@@ -61,17 +61,21 @@ def train(
     return trained
 
 
-def _cloned(head: Head | None) -> Head | None:
-    return None if head is None else Head(head.weight.clone(), None if head.bias is None else head.bias.clone())
+def _cloned(output: OutputLayer | None) -> OutputLayer | None:
+    return (
+        None
+        if output is None
+        else OutputLayer(output.weight.clone(), None if output.bias is None else output.bias.clone())
+    )
 
 
 def _variables(network: Network, draft: Draft) -> list[Tensor]:
     """Return what is trained: all but the statistics of norms."""
     roles = (layer.step.weights for layer in network.layers)
     statistics = {names[role] for names in roles for role in ("mean", "var") if role in names}
-    head = () if draft.head is None else (draft.head.weight, draft.head.bias)
+    output = () if draft.output is None else (draft.output.weight, draft.output.bias)
     own = (tensor for name, tensor in draft.weights.items() if name not in statistics)
-    return [tensor for tensor in (*own, *head) if tensor is not None]
+    return [tensor for tensor in (*own, *output) if tensor is not None]
 
 
 def _descend(
