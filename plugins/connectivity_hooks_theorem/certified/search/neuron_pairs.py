@@ -104,7 +104,7 @@ def _norm(layer: Layer, classes: int, mix: Tensor) -> Weights:
     """Return the norm that changes nothing."""
     eps = float(str(layer.step.settings["eps"]))
     plain = {"mean": 0.0, "var": 1 - eps, "weight": 1.0, "bias": 0.0}
-    return {name: torch.full((2 * classes,), plain[role]).to(mix) for role, name in layer.step.weights.items()}
+    return {name: mix.new_full((2 * classes,), plain[role]) for role, name in layer.step.weights.items()}
 
 
 def _shaped(mix: Tensor, like: Tensor) -> Tensor:
