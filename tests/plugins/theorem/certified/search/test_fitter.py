@@ -1,18 +1,21 @@
-"""Rounds of training, and when the output layer is fitted anew after one."""
+"""One sub-network: what it is once written, and when its output layer is fitted anew."""
 
 from dataclasses import replace
 
 import pytest
 import torch
-from parts import half
-from small_networks import mlp, trained, vector_task
+from parts import half, read
+from small_networks import exact, mlp, trained, vector_task
 
+from connectivity_hooks.structure.program import INPUT
 from connectivity_hooks_theorem.certified.builder import read_task
 from connectivity_hooks_theorem.certified.ends import read_end
+from connectivity_hooks_theorem.certified.network.blocks import narrow_blocks, write_blocks
 from connectivity_hooks_theorem.certified.network.stretch import Stretch
+from connectivity_hooks_theorem.certified.network.subnetwork import Subnetwork
 from connectivity_hooks_theorem.certified.search import fitter
 from connectivity_hooks_theorem.certified.search.effort import EFFORTS
-from connectivity_hooks_theorem.certified.search.features import Source, features_at
+from connectivity_hooks_theorem.certified.search.features import Held, Source, features_at
 from connectivity_hooks_theorem.certified.search.fitter import Fitter
 from connectivity_hooks_theorem.certified.search.schedule import Schedule
 from connectivity_hooks_theorem.certified.search.setting import Setting
@@ -62,3 +65,83 @@ def test_few_errors_are_fitted_after_every_round(fits):
 def test_a_goal_that_is_reached_fits_nothing(fits):
     attempt(refit=1.0, target=10.0)
     assert fits == []
+
+
+def fitter_of(case, target, seed=1, **effort):
+    task, weights, network = read(case, steps=40)
+    end = read_end(network, weights, task, "A")
+    setting = Setting(network, task, replace(EFFORTS["quick"], **effort), 0)
+    return Fitter(setting, end.on_device, end.goal(target, imitate=True)), weights, half(network, seed=seed)
+
+
+def held(fit, cut, neurons):
+    network, task = fit.setting.network, fit.setting.task
+    values = Stretch(network, 0, cut).run(fit.end, {INPUT: task.train.inputs})
+    return Held(network, values, neurons)
+
+
+def written(weights, network, found):
+    """Return an end in which a sub-network is written over the layers behind its cut."""
+    now = dict(weights)
+    write_blocks(now, found.weights, Stretch(network, found.cut).layers, found.neurons)
+    return now
+
+
+@pytest.mark.parametrize("cut", [2, 3])
+def test_a_probe_written_into_the_network_has_the_loss_it_says(cut):
+    fit, weights, neurons = fitter_of("convolutional", 1e-3)
+    found = fit.probe(held(fit, cut, neurons), cut, neurons, must_generalise=False)
+    outputs, loss = exact(fit.setting.task, written(weights, fit.setting.network, found), fit.setting.task.train)
+    assert loss == pytest.approx(found.loss, rel=1e-3)
+    assert float((outputs.argmax(1) != fit.goal.targets).double().mean()) == pytest.approx(found.error)
+    assert (found.cut, found.trained) == (cut, 0)
+    for layer in Stretch(fit.setting.network, cut).hidden:
+        assert len(found.neurons[layer.rows.space]) == 2 * 3  # a pair for each class, and the rest is left to others
+
+
+@pytest.mark.parametrize(("case", "cut", "until"), [("mlp", 1, 2), ("mlp", 1, 3), ("convolutional", 1, 3)])
+def test_a_trained_sub_network_written_into_the_network_has_the_loss_it_says(case, cut, until):
+    fit, weights, neurons = fitter_of(case, 1e-3)
+    stretch = Stretch(fit.setting.network, cut, until)
+    found = fit.trained(held(fit, cut, neurons), stretch, neurons, torch.Generator().manual_seed(0))
+    outputs, loss = exact(fit.setting.task, written(weights, fit.setting.network, found), fit.setting.task.train)
+    assert loss == pytest.approx(found.loss, rel=1e-3)
+    assert float((outputs.argmax(1) != fit.goal.targets).double().mean()) == pytest.approx(found.error)
+    assert (found.cut, found.trained) == (cut, until - cut)
+
+
+def test_a_probe_that_does_not_generalise_is_none():
+    fit, _, neurons = fitter_of("mlp", 1e-3, held_out=-1.0)  # fewer errors than the end by all samples
+    assert fit.probe(held(fit, 1, neurons), 1, neurons, must_generalise=True) is None
+    assert fit.probe(held(fit, 1, neurons), 1, neurons, must_generalise=False) is not None
+    lenient, _, _ = fitter_of("mlp", 1e-3, held_out=1.0)
+    assert lenient.probe(held(lenient, 1, neurons), 1, neurons, must_generalise=True) is not None
+
+
+def test_held_out_errors_are_those_of_the_last_tenth():
+    fit, _, neurons = fitter_of("mlp", 1e-3)
+    features = held(fit, 1, neurons)
+    x, seen = features.whole().double(), 240 - 24
+    wished = fit.goal.outputs.double() - fit.goal.outputs.double().mean(1, keepdim=True)
+    columns = torch.cat([x, torch.ones(len(x), 1)], 1)
+    probe = torch.linalg.lstsq(columns[:seen], wished[:seen]).solution
+    labels = fit.goal.targets[seen:]
+    wrong = float(((columns[seen:] @ probe).argmax(1) != labels).double().mean())
+    own = float((fit.goal.outputs[seen:].argmax(1) != labels).double().mean())
+    for allowed, taken in ((wrong - own + 1e-6, True), (wrong - own - 1e-6, False)):
+        setting = replace(fit.setting, effort=replace(fit.setting.effort, held_out=allowed))
+        probe = replace(fit, setting=setting).probe(features, 1, neurons, must_generalise=True)
+        assert (probe is not None) == taken
+
+
+def test_the_weights_of_a_warm_start_are_trained_on():
+    fit, _, neurons = fitter_of("mlp", 1e9)  # anything is good enough: one short round
+    network, features = fit.setting.network, held(fit, 1, neurons)
+    every = half(network, subnetwork=2)
+    narrow = narrow_blocks(fit.end, Stretch(network, 2).layers, every, every)
+    above = Subnetwork(2, every, narrow, 1, 0.0, None)
+    stretch = Stretch(network, 1, 3)
+    fresh = fit.trained(features, stretch, neurons, torch.Generator().manual_seed(0))
+    warm = fit.trained(features, stretch, neurons, torch.Generator().manual_seed(0), above)
+    start = narrow["5.weight"]
+    assert (warm.weights["5.weight"] - start).norm() < (fresh.weights["5.weight"] - start).norm()
