@@ -22,7 +22,7 @@ TOLERANCE = 1e-5
 """Relative gain promised by a step below which a fit is done: five digits of the loss."""
 
 ITERATIONS = 300
-"""Iterations of a fit at most: with a ridge MNIST's features take fewer; separable ones reach a target."""
+"""Iterations of a fit at most: a guard where the optimum lies at infinity and no target ends the fit."""
 
 _WIDEST_METRIC = 2048
 """Widest features whose second moment is factored: n³/3 operations in float64, a second of a core, and 32 MB."""

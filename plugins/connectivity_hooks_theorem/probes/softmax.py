@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 _TRIALS = 12
-"""Lengths tried: Newton's method ends in two or three, and twelve halvings of a bracket leave 1/4096 of it."""
+"""Lengths tried: Newton's method needs few of them, and twelve halvings of a bracket leave 1/4096 of it."""
 
 _DECREASE = 1e-4
 """Share of the first slope that a step must gain: the usual constant c₁ of Wolfe's conditions."""

@@ -8,7 +8,7 @@ from connectivity_hooks_theorem.certified.search.features import Features
 from connectivity_hooks_theorem.probes.networks import BATCHES, LARGEST_BATCH, PEAK, SMALLEST_BATCH
 
 _STEPS = 600
-"""Steps of a round at least: ten epochs of 60 000 samples are 1200, ten of a few hundred samples would be none."""
+"""Steps of a round at least: ten epochs of 60 000 samples are 1200, ten of a few hundred would be 100."""
 
 _LARGEST_BATCH_OF_MAPS = 100
 """Samples of a step on feature maps: these have positions besides channels, and more of them leave a core's cache."""

@@ -3,9 +3,11 @@
 import pytest
 import torch
 from parts import NETWORKS, doubled, read
-from small_networks import exact
+from small_networks import CLASSES, exact, image_task
+from torch import nn
 
 from connectivity_hooks.structure.program import INPUT, run_step
+from connectivity_hooks_theorem.certified.builder import read_task
 from connectivity_hooks_theorem.certified.network.stretch import Stretch
 
 
@@ -52,3 +54,41 @@ def test_between_neighbouring_cuts_no_layer_reads_another(case):
             assert not (step.name in mixing and before)
             reached[step.name] = before | ({step.name} & mixing)
         assert any(reached.values())
+
+
+class Projected(nn.Module):
+    """A block whose skip is a convolution too: it reads the stem beside the block's first layer, and needs no cut."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.skip = nn.Conv2d(2, 6, 3), nn.Conv2d(6, 8, 1)
+        self.up, self.down = nn.Conv2d(6, 5, 1), nn.Conv2d(5, 8, 1)
+        self.head = nn.Linear(8, CLASSES)
+
+    def forward(self, x):
+        x = torch.relu(self.stem(x))
+        inner = self.down(torch.relu(self.up(x)))
+        return self.head(torch.relu(inner + self.skip(x)).mean((2, 3)))
+
+
+def test_a_layer_that_reads_none_since_the_cut_before_needs_no_cut():
+    task = image_task(Projected)
+    network = read_task(task.model().state_dict(), task)
+    first = [Stretch(network, cut).layers[0].step.weights["weight"] for cut in range(len(network.cuts))]
+    assert first == ["stem.weight", "up.weight", "down.weight", "head.weight"]
+    alive = [[network.spaces[space].name for space in network.cut_spaces(cut)] for cut in (1, 2, 3)]
+    assert [sorted(names) for names in alive] == [["stem.weight"], ["stem.weight", "up.weight"], alive[2]]
+
+
+@pytest.mark.parametrize("case", NETWORKS)
+def test_every_cut_stands_before_a_layer_that_reads_one_of_the_stretch_before(case):
+    _, _, network = read(case)
+    mixing = {layer.step.name for layer in network.layers if layer.cols is not None}
+    for cut in range(1, len(network.cuts)):
+        fresh = set()
+        for step in Stretch(network, cut - 1, cut).steps:
+            if step.name in mixing or fresh.intersection(step.inputs):
+                fresh.add(step.name)
+        first = Stretch(network, cut).steps[0]
+        assert first.name in mixing
+        assert fresh.intersection(first.inputs)
