@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from parts import NETWORKS, read
+from certified_parts import NETWORKS, read
 from small_networks import exact
 from torch.nn.functional import cross_entropy
 

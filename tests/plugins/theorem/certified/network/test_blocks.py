@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from parts import NETWORKS, doubled, half, keeping, read
+from certified_parts import NETWORKS, doubled, half, keeping, read
 from small_networks import exact, trained
 
 from connectivity_hooks.structure.program import INPUT

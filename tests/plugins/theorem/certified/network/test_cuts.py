@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from parts import NETWORKS, doubled, read
+from certified_parts import NETWORKS, doubled, read
 from small_networks import CLASSES, exact, image_task
 from torch import nn
 

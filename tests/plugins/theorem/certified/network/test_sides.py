@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from parts import NETWORKS, read
+from certified_parts import NETWORKS, read
 
 from connectivity_hooks_theorem.certified.network.network import Space
 from connectivity_hooks_theorem.certified.network.sides import Sides, all_but, random_orders

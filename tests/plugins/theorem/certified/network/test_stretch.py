@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from parts import NETWORKS, doubled, read
+from certified_parts import NETWORKS, doubled, read
 from small_networks import exact
 from torch import nn
 

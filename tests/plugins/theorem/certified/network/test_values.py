@@ -1,7 +1,7 @@
 """Values at a cut: batches, all samples in one tensor, some neurons alone."""
 
 import torch
-from parts import half, read
+from certified_parts import half, read
 
 from connectivity_hooks.structure.program import INPUT
 from connectivity_hooks_theorem.certified.network.stretch import Stretch

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from parts import read
+from certified_parts import read
 
 from connectivity_hooks.progress import SILENT
 from connectivity_hooks_theorem.certified.search import both_ends

@@ -1,7 +1,7 @@
 """Drafts: what a sub-network in the making computes."""
 
 import torch
-from parts import doubled, half, read
+from certified_parts import doubled, half, read
 from torch.nn import functional as F
 
 from connectivity_hooks_theorem.certified.network.stretch import Stretch

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from parts import read
+from certified_parts import read
 from small_networks import exact
 
 from connectivity_hooks_theorem.certified.ends import read_end

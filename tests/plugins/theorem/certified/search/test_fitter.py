@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from parts import half, read
+from certified_parts import half, read
 from small_networks import exact, mlp, trained, vector_task
 
 from connectivity_hooks.structure.program import INPUT

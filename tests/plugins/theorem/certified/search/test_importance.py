@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from parts import doubled, read
+from certified_parts import doubled, read
 from small_networks import exact, mlp, trained, vector_task
 from torch.nn import functional as F
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from parts import doubled, half, read
+from certified_parts import doubled, half, read
 from small_networks import CLASSES
 from torch import nn
 from torch.nn import functional as F
