@@ -9,7 +9,7 @@ In reading order; each file uses those below it:
 - `neuron_pairs`: passes a sub-network's outputs through the layers above.
 - `output_layer`: the convex part: an affine map fitted to a goal, and scaled to reach it.
 - `goal`: what a sub-network should learn, and how low its loss should be.
-- `setting`, `effort`, `schedule`: what all sub-networks of a path have in common.
+- `setting`, `effort`, `training_schedule`: what all sub-networks of a path have in common.
 - `features`: what it is trained on, within the memory allowed.
 - `importance`: which neurons an end would rather keep; it orders the sides before the search begins.
 """

@@ -18,7 +18,7 @@ from connectivity_hooks_theorem.certified.search.draft import Draft
 from connectivity_hooks_theorem.certified.search.features import OUTPUTS, Features
 from connectivity_hooks_theorem.certified.search.goal import Goal
 from connectivity_hooks_theorem.certified.search.output_layer import OutputLayer
-from connectivity_hooks_theorem.certified.search.schedule import Schedule
+from connectivity_hooks_theorem.certified.search.training_schedule import TrainingSchedule
 
 _TEMPERATURE = 4.0
 """Softens outputs: Hinton et al. (2015) found 2.5 to 4 best for students much narrower than their teacher."""
@@ -32,7 +32,12 @@ _MOMENTUM = 0.1
 
 
 def train(
-    draft: Draft, stretch: Stretch, features: Features, goal: Goal, schedule: Schedule, generator: torch.Generator
+    draft: Draft,
+    stretch: Stretch,
+    features: Features,
+    goal: Goal,
+    schedule: TrainingSchedule,
+    generator: torch.Generator,
 ) -> Draft:
     """Return a sub-network after one round of training.
 
@@ -83,7 +88,7 @@ def _descend(
     outputs: Callable[[Values], Tensor],
     features: Features,
     goal: Goal,
-    schedule: Schedule,
+    schedule: TrainingSchedule,
     generator: torch.Generator,
 ) -> None:
     count = len(goal.targets)

@@ -52,6 +52,21 @@ def test_what_is_written_computes_what_it_computed_wherever_it_is_written(case, 
             assert written[name][rows].equal(other[name][rows])
 
 
+@pytest.mark.parametrize("case", NETWORKS)
+def test_a_block_has_the_rows_of_some_neurons_and_the_columns_of_others(case):
+    _, weights, network = read(case)
+    rows, cols = half(network, seed=1), half(network, seed=2)
+    blocks = narrow_blocks(weights, network.layers, rows, cols)
+    for layer in network.layers:
+        for role, name in layer.step.weights.items():
+            wanted = weights[name].unflatten(0, (network.spaces[layer.rows.space].width, -1))[rows[layer.rows.space]]
+            wanted = wanted.flatten(0, 1)
+            if role == "weight" and layer.cols is not None:
+                wide = wanted.unflatten(1, (network.spaces[layer.cols.space].width, -1))
+                wanted = wide[:, cols[layer.cols.space]].flatten(1, 2)
+            assert blocks[name].equal(wanted)
+
+
 def test_a_block_that_is_narrower_takes_the_first_neurons():
     _, weights, network = read("mlp")
     neurons = half(network)

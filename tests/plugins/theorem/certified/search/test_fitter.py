@@ -17,8 +17,8 @@ from connectivity_hooks_theorem.certified.search import fitter
 from connectivity_hooks_theorem.certified.search.effort import EFFORTS
 from connectivity_hooks_theorem.certified.search.features import Held, Source, features_at
 from connectivity_hooks_theorem.certified.search.fitter import Fitter
-from connectivity_hooks_theorem.certified.search.schedule import Schedule
 from connectivity_hooks_theorem.certified.search.setting import Setting
+from connectivity_hooks_theorem.certified.search.training_schedule import TrainingSchedule
 
 CUT, LAST, ROUNDS = 1, 2, 3
 
@@ -44,7 +44,7 @@ def attempt(refit, target):
     end = read_end(network, weights, task, "A")
     noise = torch.randint(0, 3, end.targets.shape, generator=torch.Generator().manual_seed(1))
     goal = replace(end.goal(target, imitate=False), targets=noise)
-    effort = replace(EFFORTS["normal"], schedule=Schedule(1, steps=1), rounds=ROUNDS, refit=refit)
+    effort = replace(EFFORTS["normal"], schedule=TrainingSchedule(1, steps=1), rounds=ROUNDS, refit=refit)
     fitter = Fitter(Setting(network, task, effort, 0), weights, goal)
     features = features_at(Source(network, weights, CUT, neurons), task.train, 50, 10**9)
     return fitter.trained(features, Stretch(network, CUT, LAST), neurons, torch.Generator().manual_seed(0))

@@ -16,10 +16,10 @@ from connectivity_hooks_theorem.certified.network.values import restricted
 from connectivity_hooks_theorem.certified.search.features import Held
 from connectivity_hooks_theorem.certified.search.goal import Goal
 from connectivity_hooks_theorem.certified.search.initial_weights import fresh_weights
-from connectivity_hooks_theorem.certified.search.schedule import Schedule
 from connectivity_hooks_theorem.certified.search.training import settle_norms, train
+from connectivity_hooks_theorem.certified.search.training_schedule import TrainingSchedule
 
-SCHEDULE = Schedule(7, steps=1, flat=(1e-2, 0.1))
+SCHEDULE = TrainingSchedule(7, steps=1, flat=(1e-2, 0.1))
 T = 4
 
 

@@ -20,7 +20,7 @@ maps on CIFAR-10. Weights of maps decay because 10 000 images are few for them; 
 
 
 @dataclass(frozen=True)
-class Schedule:
+class TrainingSchedule:
     """How long and how fast to train.
 
     Attributes:
@@ -35,7 +35,7 @@ class Schedule:
     flat: tuple[float, float] = _FLAT
     maps: tuple[float, float] = _MAPS
 
-    def shortened(self, epochs: int) -> Schedule:
+    def shortened(self, epochs: int) -> TrainingSchedule:
         """Return the same with fewer epochs, and as many steps at least in proportion."""
         return replace(self, epochs=epochs, steps=self.steps * epochs // self.epochs)
 
