@@ -94,6 +94,18 @@ def test_separable_features_reach_any_goal_and_the_fit_ends_there():
     assert losses[0] > 1e-3
 
 
+def test_the_closest_map_is_scaled_and_taken_where_that_reaches_the_goal():
+    x, _, goal = problem(0.0)
+    closest, found = (
+        fit(x.clone(), replace(goal, target=1e-4), bias=True) for fit in (closest_output_layer, fit_output_layer)
+    )
+    factor = found.weight / closest.weight
+    torch.testing.assert_close(factor, factor[0, 0].expand_as(factor))
+    power = 8 * float(factor[0, 0].double().log2())
+    assert power == pytest.approx(round(power), abs=1e-3)
+    assert power > 0
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("name", ["mse", "huber"])
 def test_other_losses_are_as_low_as_scipys(name, bias):
