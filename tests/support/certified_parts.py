@@ -62,8 +62,11 @@ NETWORKS = {
 
 
 def read(case, steps=5):
-    """Return a small task, weights trained a little, and the network they are read as."""
-    make_task, factory = NETWORKS[case]
+    """Return a small task, weights trained a little, and the network they are read as.
+
+    A case is one of `NETWORKS`, or what makes a task and a module.
+    """
+    make_task, factory = NETWORKS[case] if isinstance(case, str) else case
     task = make_task(factory)
     weights = trained(task, 1, steps=steps)
     return task, weights, read_task(weights, task)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from certified_parts import read
-from small_networks import exact
+from small_networks import exact, mlp, vector_task
 
 from connectivity_hooks_theorem.certified.ends import read_end
 from connectivity_hooks_theorem.certified.network.blocks import write_blocks
@@ -80,6 +80,17 @@ def test_features_that_one_cut_alone_sees_are_read_wherever_they_are_left():
             assert len(each.neurons[space]) == width // 2
         else:
             assert len(each.neurons[space]) >= width - width // 2
+
+
+def test_both_ends_begin_with_as_many_features_and_read_none_twice():
+    reads = []
+    for begins in (0, 1):
+        finder, _ = finder_of((vector_task, lambda: mlp(13, 12)), begins)
+        (first,) = (each for each in finder.find() if each.cut == 1)
+        (space,) = finder.network.cut_spaces(1)
+        reads.append(set(first.neurons[space].tolist()))
+    assert [len(each) for each in reads] == [6, 6]  # the middle one of 13 is read by neither
+    assert not reads[0] & reads[1]
 
 
 def test_the_seed_and_nothing_else_decides():

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 from certified_parts import half, read
-from small_networks import exact, mlp, trained, vector_task
+from small_networks import exact, image_task, mlp, trained, vector_task
+from torch import nn
 
 from connectivity_hooks.structure.program import INPUT
 from connectivity_hooks_theorem.certified.builder import read_task
@@ -108,6 +109,20 @@ def test_a_trained_sub_network_written_into_the_network_has_the_loss_it_says(cas
     assert loss == pytest.approx(found.loss, rel=1e-3)
     assert float((outputs.argmax(1) != fit.goal.targets).double().mean()) == pytest.approx(found.error)
     assert (found.cut, found.trained) == (cut, until - cut)
+
+
+def test_an_output_layer_that_is_a_convolution_is_trained_and_scaled_in_its_place():
+    def net():
+        pooled = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        return nn.Sequential(nn.Conv2d(2, 8, 3), nn.ReLU(), nn.Conv2d(8, 3, 1), *pooled)
+
+    fit, weights, neurons = fitter_of((image_task, net), 1e-6)
+    stretch = Stretch(fit.setting.network, 1, 1)
+    found = fit.trained(held(fit, 1, neurons), stretch, neurons, torch.Generator().manual_seed(0))
+    outputs, loss = exact(fit.setting.task, written(weights, fit.setting.network, found), fit.setting.task.train)
+    assert loss == pytest.approx(found.loss, rel=1e-3)
+    best = min(fit.goal.measure(outputs * 2 ** (power / 8)) for power in range(-16, 17))
+    assert found.loss <= 1e-6 or found.loss == pytest.approx(best, rel=0.02)  # no factor would do better
 
 
 def test_a_probe_that_does_not_generalise_is_none():

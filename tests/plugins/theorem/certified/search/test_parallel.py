@@ -1,6 +1,7 @@
 """Works side by side, and one after the other."""
 
 import threading
+import time
 
 import pytest
 import torch
@@ -59,8 +60,16 @@ def test_an_exception_of_a_work_comes_out():
 
 
 def test_works_are_waited_for_when_nobody_listens_any_more():
-    before = threading.active_count()
-    items = in_parallel([numbers(0), numbers(10)])
-    next(items)
+    finished = []
+
+    def work():
+        yield 1
+        time.sleep(0.2)  # on its next item when the iteration ends
+        finished.append(True)
+        yield 2
+        finished.append(False)
+
+    items = in_parallel([work, work])
+    assert next(items)[1] == 1
     items.close()
-    assert threading.active_count() == before
+    assert finished == [True, True]  # and no further item was begun
