@@ -12,12 +12,14 @@ from connectivity_hooks.paths import Weights
 from connectivity_hooks.tasks.loss import IGNORED, Loss
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks_theorem.certified.network.network import Network
-from connectivity_hooks_theorem.certified.network.running import inputs, run
+from connectivity_hooks_theorem.certified.network.stretch import Stretch
+from connectivity_hooks_theorem.certified.network.values import inputs
+from connectivity_hooks_theorem.certified.search.goal import Goal
 from connectivity_hooks_theorem.certified.search.importance import Importance
-from connectivity_hooks_theorem.certified.search.output_layer import Goal
 
 _BELOW = 0.98
-"""Sub-networks aim a little below the target: their loss inside the whole network differs by rounding."""
+"""Sub-networks aim a little below the target: their loss inside the whole network differs by rounding. Outputs deviated
+by 5e-7 at most (docs/benchmarks.md); two per cent leave room for losses that are small differences of large outputs."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class End:
     importance: dict[int, Tensor]
 
     def goal(self, target: float, *, imitate: bool) -> Goal:
-        """Return what its sub-networks should reach, by learning the end's own outputs or else the targets."""
+        """Return what its sub-networks should reach, by learning its own outputs or else the targets."""
         outputs = self.outputs if imitate else None
         return Goal(self.targets, self.kind, self.outputs.shape[1], outputs, target * _BELOW)
 
@@ -66,9 +68,9 @@ def read_end(network: Network, weights: Weights, task: Task, name: str, importan
     for batch in inputs(task.train, task.batch_size):
         passed = [batch]
         for cut in range(1, len(network.cuts)):
-            passed.append(run(network, on_device, passed[-1], cut - 1, cut))
+            passed.append(Stretch(network, cut - 1, cut).run(on_device, passed[-1]))
             awake |= {cut for value in passed[-1].values() if bool(value.any())}
-        (found,) = run(network, on_device, passed[-1], len(network.cuts) - 1, None).values()
+        (found,) = Stretch(network, len(network.cuts) - 1).run(on_device, passed[-1]).values()
         outputs.append(found)
         if importance is not None:
             importance.add(passed[1:], found)

@@ -1,4 +1,4 @@
-"""Half of a certified path: from one end down to the state in which its first sub-network does all the work."""
+"""A half path: from one end down to the state in which its first sub-network does all the work, and where both meet."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from connectivity_hooks.errors import ConnectivityError
 from connectivity_hooks.paths import CONSTANT, CONVEX, Edit, Weights
 from connectivity_hooks.paths.edits import edits_between
 from connectivity_hooks.paths.path import Guarantee
-from connectivity_hooks_theorem.certified.network.blocks import neurons_read, write
+from connectivity_hooks_theorem.certified.network.blocks import neurons_read, write_blocks
 from connectivity_hooks_theorem.certified.network.network import Network
+from connectivity_hooks_theorem.certified.network.stretch import Stretch
 from connectivity_hooks_theorem.certified.network.subnetwork import Subnetwork
 
 MEETING = (CONSTANT, CONVEX, CONSTANT)
@@ -43,12 +44,11 @@ class HalfPath:
 
     def step(self, subnetwork: Subnetwork) -> None:
         """Switch to a sub-network; they come in falling order of their cuts."""
-        network = self._network
-        hidden = [layer for layer in network.layers_from(subnetwork.cut) if layer is not network.output]
+        hidden = Stretch(self._network, subnetwork.cut).hidden
         if hidden:
-            write(self._now, subnetwork.weights, hidden, subnetwork.slots)
+            write_blocks(self._now, subnetwork.weights, hidden, subnetwork.neurons)
             self._push(CONSTANT)
-        write(self._now, subnetwork.weights, [network.output], subnetwork.slots)
+        write_blocks(self._now, subnetwork.weights, [self._network.output], subnetwork.neurons)
         self._push(CONVEX)
 
     def arrive(self, weights: Weights) -> None:
@@ -73,9 +73,7 @@ def meeting(network: Network, left: Weights, right: Weights) -> tuple[Weights, W
     """
     mine, theirs = neurons_read(left, network), neurons_read(right, network)
     both = dict(left)
-    for layer in network.layers:
-        if layer is network.output:
-            continue
+    for layer in Stretch(network, 0).hidden:
         wanted = theirs[layer.step.name]
         if bool((mine[layer.step.name] & wanted).any()):
             raise ConnectivityError(f"builder certified: both ends use the same neurons of {layer.step.weights}")

@@ -24,6 +24,7 @@ from connectivity_hooks.tasks.split import Split
 from connectivity_hooks_theorem.certified.builder import read_task
 from connectivity_hooks_theorem.certified.hub import train_hub
 from connectivity_hooks_theorem.certified.search.effort import EFFORTS
+from connectivity_hooks_theorem.certified.search.setting import Setting
 
 EXAMPLES = """
 \b
@@ -71,8 +72,8 @@ def command(out: pathlib.Path, **given: Any) -> None:
         torch.manual_seed(given["seed"])
         model = task.model()
     network = read_task(weights_of(model), task)
-    effort = EFFORTS[given["effort"]]
-    weights, _, _ = train_hub(model, network, task, effort, given["target_loss"], given["seed"], display)
+    setting = Setting(network, task, EFFORTS[given["effort"]], given["seed"])
+    weights, _, _ = train_hub(model, setting, given["target_loss"], display)
     origin = {"effort": given["effort"], "target_loss": given["target_loss"], "seed": given["seed"]}
     write_tensors(out, weights, {"format": "pt", "connectivity_hooks.hub": json.dumps(origin)})
     assign(weights_of(model), weights)

@@ -6,6 +6,10 @@ import torch
 from torch import Tensor
 
 _MEMORY = 12
+"""Steps remembered: 3 to 20 are usual (Nocedal and Wright 2006, 7.2); each costs two copies of the weights."""
+
+_FLAT = 1e-30
+"""Curvature along a step below which float32 says nothing of it, and the step teaches nothing."""
 
 
 class Direction:
@@ -35,8 +39,8 @@ class Direction:
     def remember(self, moved: Tensor, change: Tensor, made: Tensor) -> None:
         """Take note of a step and the gradient's change; problems that made none (`made` is False) learn nothing."""
         product = _dot(moved, change)
-        useful = made & (product > 1e-30)
-        inverse = torch.where(useful, 1 / product.clamp_min(1e-30), torch.zeros_like(product))
+        useful = made & (product > _FLAT)
+        inverse = torch.where(useful, 1 / product.clamp_min(_FLAT), torch.zeros_like(product))
         self._pairs.append((moved, change, inverse))
         del self._pairs[:-_MEMORY]
 
@@ -51,7 +55,7 @@ class Direction:
             else torch.cholesky_solve(change.transpose(1, 2), self._metric).transpose(1, 2)
         )
         bent = _dot(change, scaled)
-        gamma = torch.where((inverse > 0) & (bent > 0), 1 / (inverse * bent).clamp_min(1e-30), torch.ones_like(bent))
+        gamma = torch.where((inverse > 0) & (bent > 0), 1 / (inverse * bent).clamp_min(_FLAT), torch.ones_like(bent))
         return gamma[:, None, None] * r
 
 

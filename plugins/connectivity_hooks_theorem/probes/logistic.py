@@ -15,10 +15,23 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks_theorem.probes.descent import Direction
+from connectivity_hooks_theorem.probes.least_squares import CHUNK
 from connectivity_hooks_theorem.probes.softmax import Likelihood
 
+TOLERANCE = 1e-5
+"""Relative gain promised by a step below which a fit is done: five digits of the loss."""
+
+ITERATIONS = 300
+"""Iterations of a fit at most: a guard where the optimum lies at infinity and no target ends the fit."""
+
 _WIDEST_METRIC = 2048
-_CHUNK = 1024
+"""Widest features whose second moment is factored: n³/3 operations in float64, a second of a core, and 32 MB."""
+
+_METRIC_RIDGE = 1e-4
+"""Of a standardised feature's variance, so that dependent features leave the second moment invertible in float32."""
+
+_DEAD = 1e-6
+"""Spread of a feature relative to its mean below which it is rounding of float32, and left out."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +64,8 @@ def fit_logistic(
     classes: int | None = None,
     ridge: float = 0.0,
     loss_target: float = 0.0,
-    tolerance: float = 1e-5,
-    max_iterations: int = 300,
+    tolerance: float = TOLERANCE,
+    max_iterations: int = ITERATIONS,
     intercept: bool = True,
     start: tuple[Tensor, Tensor | None] | None = None,
     overwrite: bool = False,
@@ -110,7 +123,7 @@ class _Standard:
         self.intercept = intercept
         self.mean = _mean(features, 1) * intercept
         spread = features.var(0, correction=0).double().sqrt() if intercept else _mean(features, 2).sqrt()
-        alive = spread > 1e-6 * self.mean.abs().clamp_min(torch.finfo(features.dtype).tiny)
+        alive = spread > _DEAD * self.mean.abs().clamp_min(torch.finfo(features.dtype).tiny)
         self.scale = torch.where(alive, 1 / spread.clamp_min(1e-300), torch.zeros_like(spread))
         own = features if overwrite else features.clone()
         self.values = own.sub_(self.mean.to(own)).mul_(self.scale.to(own))
@@ -154,7 +167,7 @@ class _Standard:
         eye = torch.eye(width, dtype=torch.float64, device=moment.device)
         mask = self.mask.double()
         moments = moment * mask[:, :, None] * mask[:, None, :] + eye * (1 - mask)[:, :, None]
-        moments = 0.5 * moments + (1e-4 + 2 * ridge) * eye
+        moments = 0.5 * moments + (_METRIC_RIDGE + 2 * ridge) * eye  # ½ bounds the Hessian of a softmax (Böhning)
         full = torch.eye(width + 1, dtype=torch.float64, device=moment.device).repeat(len(mask), 1, 1) * 0.5
         full[:, :-1, :-1] = moments
         factors: Tensor = torch.linalg.cholesky(full)
@@ -163,7 +176,7 @@ class _Standard:
 
 def _mean(features: Tensor, power: int) -> Tensor:
     """Return the mean of a power of each feature in float64, without a copy of all."""
-    parts = (some.double().pow(power).sum(0) for some in features.split(_CHUNK))
+    parts = (some.double().pow(power).sum(0) for some in features.split(CHUNK))
     return torch.stack(list(parts)).sum(0) / len(features)
 
 

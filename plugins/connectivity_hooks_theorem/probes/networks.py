@@ -11,9 +11,20 @@ from torch import Tensor
 
 from connectivity_hooks.tasks.loss import Loss
 
-_BATCHES = 100
-_LARGEST_BATCH = 500
-_PEAK = 8e-3
+BATCHES = 100
+"""Steps of an epoch at least, where there are samples enough: with fewer an epoch of a small set hardly moves."""
+
+SMALLEST_BATCH = 32
+"""Samples of a step at least: with fewer the overhead of a step takes longer than its products."""
+
+LARGEST_BATCH = 500
+"""Samples of a step at most: 120 steps an epoch on MNIST, products large enough to fill a core."""
+
+PEAK = 8e-3
+"""Largest learning rate on flat features: that of every figure in docs/benchmarks.md; no sweep is on record."""
+
+_ROWS = 4096
+"""Samples whose outputs are computed at a time, so that hidden layers take a few MB for each draw."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,7 @@ def fit_networks(
         loss_target: Training ends once the mean loss of an epoch is at most this for some draw.
         generator: Source of starting weights and of the order of samples.
     """
-    scale, shift = features.std(0).clamp_min(1e-6), features.mean(0)
+    scale, shift = features.std(0).clamp_min(1e-6), features.mean(0)  # a dead feature stays 0
     columns = subsets.to(features.device)
     layers = _start(len(subsets), [subsets.shape[1], *hidden, outputs], features, generator)
 
@@ -67,7 +78,7 @@ def fit_networks(
         at, [tensor for layer in layers for tensor in layer], targets, loss, epochs, loss_target, generator
     )
     with torch.no_grad():
-        parts = [at(slice(start, start + 4096)) for start in range(0, len(features), 4096)]
+        parts = [at(slice(start, start + _ROWS)) for start in range(0, len(features), _ROWS)]
     return NetworkFit(torch.cat(parts, 1), trained)
 
 
@@ -82,10 +93,10 @@ def _train(
 ) -> int:
     """Minimise the sum of the draws' losses; return the epochs it took."""
     count, device = len(targets), variables[0].device
-    size = max(32, min(_LARGEST_BATCH, count // _BATCHES))
-    optimizer = torch.optim.Adam(variables, _PEAK, fused=device.type in ("cpu", "cuda"))
+    size = max(SMALLEST_BATCH, min(LARGEST_BATCH, count // BATCHES))
+    optimizer = torch.optim.Adam(variables, PEAK, fused=device.type in ("cpu", "cuda"))
     total = epochs * -(-count // size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _PEAK, total_steps=total)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK, total_steps=total)
     for epoch in range(1, epochs + 1):
         totals = torch.zeros(len(variables[0]), device=device)
         for rows in torch.randperm(count, generator=generator).to(device).split(size):

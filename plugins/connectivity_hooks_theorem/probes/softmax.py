@@ -6,7 +6,13 @@ import torch
 from torch import Tensor
 
 _TRIALS = 12
+"""Lengths tried: Newton's method needs few of them, and twelve halvings of a bracket leave 1/4096 of it."""
+
+_DECREASE = 1e-4
+"""Share of the first slope that a step must gain: the usual constant c₁ of Wolfe's conditions."""
+
 _CURVATURE = 0.3
+"""Share of the first slope that may be left: below the usual 0.9, since a trial costs no product with the features."""
 
 
 class Likelihood:
@@ -47,7 +53,7 @@ class Likelihood:
         open_ = first < 0
         for _ in range(_TRIALS):
             value, derivative, second = self._along(logits, along, length, slope, bend)
-            lower = value <= start + 1e-4 * length * first
+            lower = value <= start + _DECREASE * length * first
             best = torch.where(open_ & lower, length, best)
             open_ = open_ & ~(lower & (derivative.abs() <= _CURVATURE * first.abs()))
             if not bool(open_.any()):
@@ -94,7 +100,11 @@ class Likelihood:
 
 
 def _inside(guess: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Return the guess where it lies well inside the bracket, else a point that does."""
+    """Return the guess where it lies well inside the bracket, else a point that does.
+
+    An open bracket grows four times at a go, ten times at most; a guess next to the upper end is moved a little inside,
+    so that the bracket shrinks.
+    """
     bounded = torch.isfinite(high)
     middle = torch.where(bounded, (low + high) / 2, 4 * low.clamp_min(0.25))
     ceiling = torch.where(bounded, low + 0.95 * (high - low), 10 * low.clamp_min(1.0))

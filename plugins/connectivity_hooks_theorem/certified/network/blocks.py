@@ -10,10 +10,10 @@ from torch import Tensor
 from connectivity_hooks.paths import Weights
 from connectivity_hooks.structure.spaces import Axis
 from connectivity_hooks_theorem.certified.network.network import Layer, Network
-from connectivity_hooks_theorem.certified.network.sides import Slots
+from connectivity_hooks_theorem.certified.network.sides import Neurons
 
 
-def narrowed(weights: Weights, layers: Iterable[Layer], rows: Slots, cols: Slots) -> Weights:
+def narrow_blocks(weights: Weights, layers: Iterable[Layer], rows: Neurons, cols: Neurons) -> Weights:
     """Return the blocks of `layers` in `weights`: rows of the neurons in `rows`, columns of those in `cols`."""
     blocks = {}
     for layer in layers:
@@ -26,24 +26,26 @@ def narrowed(weights: Weights, layers: Iterable[Layer], rows: Slots, cols: Slots
     return blocks
 
 
-def write(weights: Weights, narrow: Weights, layers: Iterable[Layer], slots: Slots) -> None:
-    """Write narrow weights into the rows of the neurons in `slots`; they read no others. Tensors are replaced."""
+def write_blocks(weights: Weights, narrow: Weights, layers: Iterable[Layer], neurons: Neurons) -> None:
+    """Write narrow weights into the rows of some neurons, which read no others; tensors are replaced.
+
+    A block with fewer rows or columns than there are neurons takes the first ones.
+    """
     for layer in layers:
         for role, name in layer.step.weights.items():
             block = narrow[name].to(weights[name])
-            neurons = slots[layer.rows.space][: len(block) // layer.rows.spread]
-            rows = layer.rows.entries(neurons)
+            rows = _first(layer.rows, neurons, len(block))
             full = weights[name].clone()
             if role == "weight" and layer.cols is not None:
                 full[rows] = 0
-                full[rows[:, None], _first(layer.cols, slots, block.shape[1])[None, :]] = block
+                full[rows[:, None], _first(layer.cols, neurons, block.shape[1])[None, :]] = block
             else:
                 full[rows] = block
             weights[name] = full
 
 
-def _first(axis: Axis, slots: Slots, entries: int) -> Tensor:
-    return axis.entries(slots[axis.space][: entries // axis.spread])
+def _first(axis: Axis, neurons: Neurons, entries: int) -> Tensor:
+    return axis.entries(neurons[axis.space][: entries // axis.spread])
 
 
 def clear_unread(weights: Weights, network: Network) -> None:

@@ -7,7 +7,7 @@ neurons, and what is inside a group goes with it. The input and the outputs are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from connectivity_hooks.structure import Program, Step
@@ -28,10 +28,6 @@ class Layer:
     step: Step
     rows: Axis
     cols: Axis | None
-
-    def names(self) -> Mapping[str, str]:
-        """Return role to weight name."""
-        return self.step.weights
 
 
 @dataclass(frozen=True)
@@ -73,17 +69,3 @@ class Network:
         at = [(space, cut) for cut in range(1, len(self.cuts)) for space in self.cut_spaces(cut)]
         seen = [space for space, _ in at]
         return {space: cut for space, cut in at if seen.count(space) == 1 and not self.spaces[space].whole}
-
-    def layers_from(self, cut: int) -> tuple[Layer, ...]:
-        """Return the layers a sub-network of `cut` has."""
-        later = {step.name for step in self.program.steps[self.cuts[cut].start :]}
-        return tuple(layer for layer in self.layers if layer.step.name in later)
-
-    def layers_between(self, cut: int, other: int) -> tuple[Layer, ...]:
-        """Return the layers from `cut` up to the cut `other`."""
-        after = {layer.step.name for layer in self.layers_from(other)}
-        return tuple(layer for layer in self.layers_from(cut) if layer.step.name not in after)
-
-    def steps_between(self, cut: int, other: int | None) -> Sequence[Step]:
-        """Return the steps from `cut` up to the cut `other`, or to the end."""
-        return self.program.steps[self.cuts[cut].start : None if other is None else self.cuts[other].start]

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from connectivity_hooks.structure.spaces import Space
 
-Slots: TypeAlias = Mapping[int, Tensor]
-"""For each space the neurons that a sub-network reads or lives in, ascending."""
+Neurons: TypeAlias = Mapping[int, Tensor]
+"""Some neurons of each space, ascending: those that a sub-network reads or lives in."""
 
 
 @dataclass(frozen=True)
@@ -25,29 +25,32 @@ class Sides:
     """Two sides of every space, the same for both ends.
 
     Attributes:
-        cuts: For each space the neurons of side 0 and of side 1, ascending; no neuron is on both but those of a whole
-            space, some may be on neither.
+        by_space: For each space the neurons of side 0 and of side 1, ascending; no neuron is on both but those of a
+            whole space, some may be on neither.
     """
 
-    cuts: tuple[tuple[Tensor, Tensor], ...]
+    by_space: tuple[tuple[Tensor, Tensor], ...]
 
     @classmethod
     def of(cls, spaces: Sequence[Space], orders: Sequence[Tensor]) -> Sides:
-        """Put the first half of each space, in the given order, on side 0, the last on side 1, an odd one on none."""
-        cuts = []
+        """Put as many of each space's neurons on either side: the first in the given order on side 0, the last on 1.
+
+        The one in the middle of an odd number is on none.
+        """
+        by_space = []
         for space, order in zip(spaces, orders, strict=True):
-            half = space.width // 2
-            sides = (order, order) if space.whole else (order[:half], order[-half:])
-            cuts.append((sides[0].sort().values, sides[1].sort().values))
-        return cls(tuple(cuts))
+            each = space.width // 2
+            sides = (order, order) if space.whole else (order[:each], order[-each:])
+            by_space.append((sides[0].sort().values, sides[1].sort().values))
+        return cls(tuple(by_space))
 
     def side(self, space: int, subnetwork: int, end: int) -> Tensor:
         """Return the neurons of a space that a sub-network of an end may live in."""
-        return self.cuts[space][(subnetwork + end) % 2]
+        return self.by_space[space][(subnetwork + end) % 2]
 
-    def slots(self, subnetwork: int, end: int) -> dict[int, Tensor]:
+    def neurons(self, subnetwork: int, end: int) -> dict[int, Tensor]:
         """Return the neurons of every space that a sub-network of an end may live in."""
-        return {space: self.side(space, subnetwork, end) for space in range(len(self.cuts))}
+        return {space: self.side(space, subnetwork, end) for space in range(len(self.by_space))}
 
 
 def random_orders(spaces: Sequence[Space], seed: int) -> list[Tensor]:

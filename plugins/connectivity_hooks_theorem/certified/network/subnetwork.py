@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from connectivity_hooks.paths import Weights
-from connectivity_hooks_theorem.certified.network.sides import Slots
+from connectivity_hooks_theorem.certified.network.sides import Neurons
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Subnetwork:
 
     Attributes:
         cut: Index of the cut.
-        slots: For each space the neurons it reads or lives in.
+        neurons: For each space the neurons it reads or lives in.
         weights: Narrow weights by name.
         trained: Layers that were trained; the others pass its outputs on. 0 is a probe.
         loss: Mean loss ε on the training split.
@@ -22,7 +22,7 @@ class Subnetwork:
     """
 
     cut: int
-    slots: Slots
+    neurons: Neurons
     weights: Weights
     trained: int
     loss: float

@@ -1,4 +1,4 @@
-"""The features a sub-network is trained on: in memory as far as a budget allows, else computed again batch by batch."""
+"""The features a sub-network is trained on: in memory as far as allowed, else computed again batch by batch."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ from connectivity_hooks.paths import Weights
 from connectivity_hooks.structure.program import INPUT
 from connectivity_hooks.tasks.augmenting import Augment
 from connectivity_hooks.tasks.split import CachedSplit, Split
+from connectivity_hooks.tasks.task import Task
 from connectivity_hooks_theorem.certified.network.network import Network
-from connectivity_hooks_theorem.certified.network.running import Values, gathered, in_batches, restricted, run
-from connectivity_hooks_theorem.certified.network.sides import Slots
+from connectivity_hooks_theorem.certified.network.sides import Neurons
+from connectivity_hooks_theorem.certified.network.stretch import Stretch
+from connectivity_hooks_theorem.certified.network.values import Values, gathered, in_batches, restricted
 
 OUTPUTS = "the end's outputs"
 """Under this name augmented features come with the end's outputs on them."""
 
 Drawn: TypeAlias = Iterator[tuple[Tensor, Values]]
 """Indices of some samples, and their features."""
+
+_HEAD = 64
+"""Samples from which shapes and the scale of features are taken: fresh weights need no better a guess."""
 
 
 @dataclass(frozen=True)
@@ -33,28 +38,28 @@ class Source:
         network: The network.
         weights: The end's weights.
         cut: The cut.
-        keep: The neurons kept.
+        neurons: The neurons kept.
     """
 
     network: Network
     weights: Weights
     cut: int
-    keep: Slots
+    neurons: Neurons
 
     @torch.no_grad()
     def kept(self, x: Tensor) -> Values:
         """Return the features kept of inputs (N, …)."""
-        return restricted(self.network, self._all(x), self.keep)
+        return restricted(self.network, self._all(x), self.neurons)
 
     @torch.no_grad()
     def with_outputs(self, x: Tensor) -> Values:
         """Return the features kept, and the end's outputs (N, C) under `OUTPUTS`."""
         found = self._all(x)
-        (outputs,) = run(self.network, self.weights, found, self.cut, None).values()
-        return {**restricted(self.network, found, self.keep), OUTPUTS: outputs}
+        (outputs,) = Stretch(self.network, self.cut).run(self.weights, found).values()
+        return {**restricted(self.network, found, self.neurons), OUTPUTS: outputs}
 
     def _all(self, x: Tensor) -> Values:
-        return run(self.network, self.weights, {INPUT: x}, 0, self.cut)
+        return Stretch(self.network, 0, self.cut).run(self.weights, {INPUT: x})
 
 
 class Features(ABC):
@@ -88,13 +93,13 @@ class Held(Features):
     Args:
         network: The network.
         values: (N, …) by name.
-        keep: The neurons that are read; None reads all.
+        neurons: The neurons that are read; None reads all.
     """
 
-    def __init__(self, network: Network, values: Values, keep: Slots | None = None) -> None:
-        self._network, self._values, self._keep = network, values, keep
+    def __init__(self, network: Network, values: Values, neurons: Neurons | None = None) -> None:
+        self._network, self._values, self._neurons = network, values, neurons
         self.count = len(next(iter(values.values())))
-        self.head = self._kept({name: value[:64] for name, value in values.items()})
+        self.head = self._kept({name: value[:_HEAD] for name, value in values.items()})
 
     def shuffled(self, size: int, generator: torch.Generator) -> Drawn:
         """Yield all samples once, `size` at a time, in an order drawn anew."""
@@ -113,7 +118,7 @@ class Held(Features):
         return kept.clone() if kept.data_ptr() == value.data_ptr() else kept
 
     def _kept(self, values: Values) -> Values:
-        return values if self._keep is None else restricted(self._network, values, self._keep)
+        return values if self._neurons is None else restricted(self._network, values, self._neurons)
 
 
 class Recomputed(Features):
@@ -130,7 +135,7 @@ class Recomputed(Features):
         self._source, self._split, self._batch_size = source, split, batch_size
         self._rounded = rounded
         self.count = len(split)
-        self.head = source.kept(next(iter(split.head(64).batches(64)))[0])
+        self.head = source.kept(next(iter(split.head(_HEAD).batches(_HEAD)))[0])
 
     def shuffled(self, size: int, generator: torch.Generator) -> Drawn:
         """Yield all samples once, `size` at a time."""
@@ -168,17 +173,31 @@ class Augmented(Recomputed):
             yield chosen, self._compute(self._augment(x))
 
 
-def features_at(source: Source, split: Split, batch_size: int, budget: int) -> Features:
-    """Return the features at a cut: in memory where they take at most `budget` bytes, else rounded or computed again.
+def training_features(source: Source, task: Task, memory: int, *, imitate: bool) -> Features:
+    """Return the features a sub-network is trained on: augmented where the task says so, or as many held as fit.
 
-    Memory: `budget` and one batch. Time of what does not fit: a forward pass in front of the cut for each epoch; of
+    Args:
+        source: Computes them.
+        task: The data.
+        memory: Bytes that may be held.
+        imitate: Whether augmented features need the end's own outputs on them.
+    """
+    if task.augment is None:
+        return features_at(source, task.train, task.batch_size, memory)
+    return Augmented(source, task.train, task.batch_size, task.augment, imitate=imitate)
+
+
+def features_at(source: Source, split: Split, batch_size: int, memory: int) -> Features:
+    """Return the features at a cut: in memory where they take at most `memory` bytes, else rounded or computed again.
+
+    Memory: `memory` and one batch. Time of what does not fit: a forward pass in front of the cut for each epoch; of
     what fits rounded to bfloat16: one for each round of training.
     """
     slow = Recomputed(source, split, batch_size)
     size = sum(value[0].numel() * value.element_size() for value in slow.head.values()) * len(split)
-    if size <= budget:
+    if size <= memory:
         return Held(source.network, gathered(slow.batches(batch_size), len(split)))
-    if size // 2 > budget:
+    if size // 2 > memory:  # in bfloat16
         return slow
     return Recomputed(source, split, batch_size, gathered(slow.batches(batch_size), len(split), torch.bfloat16))
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from connectivity_hooks.paths import Weights
 from connectivity_hooks_theorem.certified.network.network import Network
-from connectivity_hooks_theorem.certified.network.running import Values
 from connectivity_hooks_theorem.certified.network.sides import random_orders
+from connectivity_hooks_theorem.certified.network.values import Values
 from connectivity_hooks_theorem.probes.least_squares import solve
 
 
@@ -113,7 +113,7 @@ IMPORTANCES: Mapping[str, type[Importance]] = {"important": ReadImportance, "pro
 
 
 def _normalised(shares: Tensor) -> Tensor:
-    return shares / shares.sum().clamp_min(1e-300)
+    return shares / shares.sum().clamp_min(1e-300)  # neurons that all say nothing share nothing
 
 
 def by_importance(network: Network, shares: Sequence[dict[int, Tensor]], seed: int) -> list[Tensor]:

@@ -7,40 +7,24 @@ ReLU: their odd part is linear. Whether it holds is found by computing it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from connectivity_hooks.paths import Weights
 from connectivity_hooks.structure import Step
 from connectivity_hooks_theorem.certified.network.network import Layer, Network
+from connectivity_hooks_theorem.certified.network.stretch import Stretch
+from connectivity_hooks_theorem.certified.search.output_layer import OutputLayer
 
 _GRID = torch.linspace(-50.0, 50.0, 4001, dtype=torch.float64)[:, None]
+"""Where an activation is tried: from |z| = 40 on, whatever is smooth has reached its limits in float64; and steps of
+1/40 find what bends in between."""
+
 _EXACT = 1e-10
+"""Largest deviation from g·z relative to the largest z: rounding of float64 with room for a few operations."""
+
 _IDLE = ("identity", "flatten")
-
-
-@dataclass(frozen=True)
-class Head:
-    """An affine map from the flattened features at a cut to the outputs.
-
-    Attributes:
-        weight: (C, F).
-        bias: (C,), or None.
-    """
-
-    weight: Tensor
-    bias: Tensor | None
-
-    def __call__(self, features: Tensor) -> Tensor:
-        """Return the outputs (N, C) for features (N, F)."""
-        return F.linear(features, self.weight, self.bias)
-
-    def scaled(self, factor: float) -> Head:
-        """Return the map whose outputs are larger by a factor."""
-        return Head(self.weight * factor, None if self.bias is None else self.bias * factor)
 
 
 def pair_gain(activations: Sequence[Step]) -> float | None:
@@ -63,7 +47,7 @@ def first_passable(network: Network) -> int:
 
 def _passable(network: Network, cut: int) -> bool:
     """Say whether pairs pass from one cut to the next, and the output layer reads single positions."""
-    steps = network.steps_between(cut, cut + 1)
+    steps = Stretch(network, cut, cut + 1).steps
     single = all(size == 1 for step in steps for size in step.shape[1:])
     known = all(step.kind in ("norm", "activation", *_IDLE) or step.dense or _is_idle(step, network) for step in steps)
     alone = len(network.cuts[cut].values) == 1 and sum(step.kind == "affine" for step in steps) == 1
@@ -84,27 +68,27 @@ def _activations(steps: Sequence[Step]) -> list[Step]:
     return [step for step in steps if step.kind == "activation"]
 
 
-def passed_on(network: Network, like: Weights, narrow: Weights, head: Head, cut: int) -> Weights:
-    """Return narrow weights whose outputs are those of `head` on the values at `cut`, carried on by pairs of neurons.
+def passed_on(narrow: Weights, output: OutputLayer, rest: Stretch, like: Weights) -> Weights:
+    """Return narrow weights whose outputs are those of an output layer, carried on by pairs of neurons.
 
     Args:
-        network: The network.
+        narrow: Weights of the layers before; kept as they are.
+        output: The output layer, on the values where `rest` begins.
+        rest: From there to the outputs; not before `first_passable`.
         like: Whole weights, for shapes.
-        narrow: Weights of the layers before `cut`; kept as they are.
-        head: What the outputs are.
-        cut: Not before `first_passable`.
     """
-    carried, mix = dict(narrow), head.weight
+    network, carried, mix = rest.network, dict(narrow), output.weight
     eye = torch.eye(len(mix)).to(mix)
-    for index in range(cut, len(network.cuts) - 1):
-        for layer in network.layers_between(index, index + 1):
+    for cut in range(rest.cut, len(network.cuts) - 1):
+        stretch = Stretch(network, cut, cut + 1)
+        for layer in stretch.layers:
             carried.update(_norm(layer, len(mix), mix) if layer.cols is None else _pairs(layer, mix, like))
-        gain = pair_gain(_activations(network.steps_between(index, index + 1)))
+        gain = pair_gain(_activations(stretch.steps))
         mix = torch.cat([eye, -eye], 1) / (gain or 1)
     names = network.output.step.weights
     carried[names["weight"]] = _shaped(mix, like[names["weight"]])
     if "bias" in names:
-        carried[names["bias"]] = torch.zeros(len(mix)).to(mix) if head.bias is None else head.bias
+        carried[names["bias"]] = torch.zeros(len(mix)).to(mix) if output.bias is None else output.bias
     return carried
 
 
@@ -120,7 +104,7 @@ def _norm(layer: Layer, classes: int, mix: Tensor) -> Weights:
     """Return the norm that changes nothing."""
     eps = layer.step.eps
     plain = {"mean": 0.0, "var": 1 - eps, "weight": 1.0, "bias": 0.0}
-    return {name: torch.full((2 * classes,), plain[role]).to(mix) for role, name in layer.step.weights.items()}
+    return {name: mix.new_full((2 * classes,), plain[role]) for role, name in layer.step.weights.items()}
 
 
 def _shaped(mix: Tensor, like: Tensor) -> Tensor:

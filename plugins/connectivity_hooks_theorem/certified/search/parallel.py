@@ -20,7 +20,7 @@ def in_turn(works: Sequence[Callable[[], Iterator[T]]]) -> Iterator[tuple[int, T
     return itertools.chain.from_iterable(((number, item) for item in work()) for number, work in enumerate(works))
 
 
-def together(works: Sequence[Callable[[], Iterator[T]]]) -> Iterator[tuple[int, T]]:
+def in_parallel(works: Sequence[Callable[[], Iterator[T]]]) -> Iterator[tuple[int, T]]:
     """Yield (number, item) as the works come by them, each in a thread of its own with its share of the cores.
 
     Small matrix products do not fill several cores; two of them side by side do, one core each where operations are

@@ -249,3 +249,45 @@ def test_a_path_built_on_a_gpu_is_proven_on_the_processor(case):
     path = certified(effort="quick").build(a, b, there)
     assert {tensor.device.type for tensor in path(0.5).values()} == {"cpu"}
     assert_proven(task, path, tolerance=1e-6)
+
+
+@pytest.mark.parametrize("subsets", ["random", "probe"])
+def test_other_subsets_are_proven_too(subsets):
+    task = vector_task(lambda: mlp(24, 24))
+    a, b = trained(task, 1), trained(task, 2)
+    path = certified(subsets=subsets, effort="quick").build(a, b, task)
+    assert_proven(task, path)
+    bounds = [exact(task, point, task.train)[1] for point in path.points()]
+    assert max(bounds) < 0.3
+
+
+def test_sub_networks_learn_targets_where_asked_to():
+    task = vector_task(lambda: mlp(24, 24))
+    a, b = trained(task, 1), trained(task, 2)
+    paths = [certified(learn=learn, effort="quick").build(a, b, task) for learn in ("outputs", "targets")]
+    for path in paths:
+        assert_proven(task, path, tolerance=1e-6)
+    mine, theirs = (path(0.5)["5.weight"] for path in paths)
+    assert not mine.equal(theirs)
+
+
+class Pairs(CachedSplit):
+    """A split whose model reads two named tensors."""
+
+    def batches(self, size):
+        for inputs, targets in super().batches(size):
+            yield {"left": inputs, "right": inputs[:, :4]}, targets
+
+    def head(self, count):
+        return Pairs(self.name, self.inputs[:count], self.targets()[:count])
+
+
+def test_a_model_of_several_inputs_is_refused_in_one_line(built):
+    task, a, b, _ = built
+    pairs = Pairs("train", task.train.inputs, task.train.targets())
+    with pytest.raises(InputError) as error:
+        certified().build(a, b, replace(task, train=pairs))
+    assert str(error.value) == (
+        "builder certified: the network reads left (10,), right (4,), expected one tensor; use --builder linear, whose "
+        "barrier is measured"
+    )

@@ -46,19 +46,19 @@ def read():
     task = image_task(network)
     weights = trained(task, 1, steps=5)
     net = read_task(weights, task)
-    slots = Sides.of(net.spaces, random_orders(net.spaces, 0)).slots(CUT, 0)
-    return task, net, weights, slots
+    neurons = Sides.of(net.spaces, random_orders(net.spaces, 0)).neurons(CUT, 0)
+    return task, net, weights, neurons
 
 
-def expected(weights, slots, space, x):
+def expected(weights, neurons, space, x):
     first = torch.relu(nn.functional.conv2d(x, weights["0.weight"], weights["0.bias"]))
     second = torch.relu(nn.functional.conv2d(first, weights["2.weight"], weights["2.bias"]))
-    return second.flatten(1)[:, torch.cat([torch.arange(16) + 16 * neuron for neuron in slots[space]])]
+    return second.flatten(1)[:, torch.cat([torch.arange(16) + 16 * neuron for neuron in neurons[space]])]
 
 
 def of(read, budget, split=None):
-    task, net, weights, slots = read
-    return features_at(Source(net, weights, CUT, slots), split or task.train, 50, budget)
+    task, net, weights, neurons = read
+    return features_at(Source(net, weights, CUT, neurons), split or task.train, 50, budget)
 
 
 BUDGETS = {"held": (10**9, 0.0), "rounded": (N * 48 * 2, 2**-8), "computed again": (10, 0.0)}
@@ -66,11 +66,11 @@ BUDGETS = {"held": (10**9, 0.0), "rounded": (N * 48 * 2, 2**-8), "computed again
 
 @pytest.mark.parametrize("case", BUDGETS)
 def test_every_budget_gives_the_same_samples_in_every_order(case, read):
-    task, net, weights, slots = read
+    task, net, weights, neurons = read
     budget, rounding = BUDGETS[case]
     features = of(read, budget)
     assert isinstance(features, Held if case == "held" else Recomputed)
-    wanted = expected(weights, slots, net.cut_spaces(CUT)[0], task.train.inputs)
+    wanted = expected(weights, neurons, net.cut_spaces(CUT)[0], task.train.inputs)
     in_order = torch.cat([value for values in features.batches(70) for value in values.values()])
     torch.testing.assert_close(in_order, wanted)
     drawn = list(features.shuffled(64, torch.Generator().manual_seed(1)))
@@ -82,7 +82,7 @@ def test_every_budget_gives_the_same_samples_in_every_order(case, read):
 
 
 def test_a_loader_too_large_for_memory_is_gone_through_in_its_own_order(read):
-    task, net, weights, slots = read
+    task, net, weights, neurons = read
     loader = DataLoader(TensorDataset(task.train.inputs, task.train.targets()), batch_size=60)
     split = StreamedSplit("train", loader, torch.device("cpu"), torch.float32)
     drawn = list(of(read, 10, split).shuffled(20, torch.Generator().manual_seed(1)))
@@ -90,22 +90,22 @@ def test_a_loader_too_large_for_memory_is_gone_through_in_its_own_order(read):
     assert (order // 60).equal(torch.arange(N) // 60)
     assert not order.equal(torch.arange(N))
     shuffled = torch.cat([value for _, values in drawn for value in values.values()])
-    wanted = expected(weights, slots, net.cut_spaces(CUT)[0], task.train.inputs)
+    wanted = expected(weights, neurons, net.cut_spaces(CUT)[0], task.train.inputs)
     torch.testing.assert_close(shuffled, wanted[order])
 
 
 def test_augmented_features_are_those_of_augmented_samples_and_measured_on_plain_ones(read):
-    task, net, weights, slots = read
-    features = Augmented(Source(net, weights, CUT, slots), task.train, 50, lambda x: x.flip(3), imitate=True)
+    task, net, weights, neurons = read
+    features = Augmented(Source(net, weights, CUT, neurons), task.train, 50, lambda x: x.flip(3), imitate=True)
     mirrored, space = task.train.inputs.flip(3), net.cut_spaces(CUT)[0]
     for chosen, values in features.shuffled(64, torch.Generator().manual_seed(1)):
         outputs = values.pop(OUTPUTS)
         (kept,) = values.values()
-        torch.testing.assert_close(kept, expected(weights, slots, space, mirrored[chosen]))
+        torch.testing.assert_close(kept, expected(weights, neurons, space, mirrored[chosen]))
         same = CachedSplit("train", mirrored[chosen], task.train.targets()[chosen])
         torch.testing.assert_close(outputs.double(), exact(task, weights, same)[0], rtol=1e-4, atol=1e-5)
     in_order = torch.cat([value for values in features.batches(70) for value in values.values()])
-    torch.testing.assert_close(in_order, expected(weights, slots, space, task.train.inputs))
+    torch.testing.assert_close(in_order, expected(weights, neurons, space, task.train.inputs))
 
 
 def test_sub_networks_learn_from_augmented_samples_and_the_bound_holds_on_plain_ones():

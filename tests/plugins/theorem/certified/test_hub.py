@@ -12,13 +12,14 @@ from connectivity_hooks.progress import SILENT
 from connectivity_hooks_theorem.certified.builder import read_task
 from connectivity_hooks_theorem.certified.hub import as_hub, train_hub
 from connectivity_hooks_theorem.certified.search.effort import EFFORTS
+from connectivity_hooks_theorem.certified.search.setting import Setting
 
 
 def write_hub(task, file, seed=0):
     model = task.model()
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     network = read_task(weights, task)
-    weights, loss, _ = train_hub(model, network, task, EFFORTS["quick"], 1e-3, seed, SILENT)
+    weights, loss, _ = train_hub(model, Setting(network, task, EFFORTS["quick"], seed), 1e-3, SILENT)
     model.load_state_dict(weights)
     ch.save(model, file)
     return weights, loss
@@ -36,9 +37,9 @@ def star(tmp_path_factory):
 def test_the_hub_is_a_checkpoint_of_the_model_with_half_of_the_neurons_silent(star):
     task, _, _, weights = star
     hub = as_hub(weights, read_task(weights, task), 0.0)
-    assert [len(mine) for mine, _ in hub.sides.cuts[1:-1]] == [12, 10, 12]
+    assert [len(mine) for mine, _ in hub.sides.by_space[1:-1]] == [12, 10, 12]
     cleared = {name: tensor.clone() for name, tensor in weights.items()}
-    for space, layer in zip(hub.sides.cuts[1:-1], ("1", "3", "5"), strict=True):
+    for space, layer in zip(hub.sides.by_space[1:-1], ("1", "3", "5"), strict=True):
         cleared[f"{layer}.weight"][space[1]] = 7.0
     torch.testing.assert_close(exact(task, cleared, task.test)[0], exact(task, weights, task.test)[0])
 
