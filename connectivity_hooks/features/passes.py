@@ -37,6 +37,7 @@ class Passes(Listener):
         self._model = model
         self._root = root
         self._store = store
+        self._problems = store.left_out.problems  # by layer, which is all that is asked in every pass
         self._every = every
         self._begun = False
         self._training = False
@@ -55,7 +56,7 @@ class Passes(Listener):
 
     def caught(self, layer: str, module: nn.Module, value: object) -> None:
         """Take what passes a layer; what cannot be taken leaves the layer out."""
-        if layer in self._store.left_out:
+        if layer in self._problems:
             return
         started = time.perf_counter()
         try:
@@ -90,7 +91,7 @@ class Passes(Listener):
         named: dict[str, Tensor] = {}
         for layer, tensors in calls.items():
             names = [layer] if len(tensors) == 1 else [f"{layer}[{index}]" for index in range(len(tensors))]
-            if layer not in self._store.left_out:
+            if layer not in self._problems:
                 named.update(zip(names, tensors, strict=True))
         return named
 
