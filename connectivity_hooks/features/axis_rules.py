@@ -134,6 +134,11 @@ def _product(known: Known, args: Sequence[Any], out: Tensor) -> Axes:
     return frozenset(batch | rows | ({column} if other.ndim - 1 in second else set()))
 
 
+def _same(axes: Axes, args: Sequence[Any], out: Tensor) -> Axes:
+    """Some of the neurons are left, or there are more of them."""
+    return frozenset(axis + out.ndim - args[0].ndim for axis in axes)
+
+
 def _axis(number: int) -> Rule:
     def rule(known: Known, args: Sequence[Any], out: Tensor) -> Axes | None:
         return frozenset({number % out.ndim}) if out.ndim > 1 else None
@@ -156,7 +161,9 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("transpose", "t", "swapaxes"), _of_first(_transpose)),
     **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min", "std", "var", "var_mean"), _of_first(_reduced)),
     **dict.fromkeys(("logsumexp", "norm", "linalg_vector_norm", "argmax", "select"), _of_first(_reduced)),
-    **dict.fromkeys(("unbind",), _of_first(_unbind)),
+    **dict.fromkeys(("slice", "split", "split_with_sizes", "chunk", "narrow", "index_select", "glu"), _of_first(_same)),
+    **dict.fromkeys(("repeat", "tile", "constant_pad_nd", "expand"), _of_first(_same)),
+    "unbind": _of_first(_unbind),
     "permute": _of_first(_permute),
     "unsqueeze": _of_first(_unsqueeze),
     "squeeze": _of_first(_squeeze),

@@ -12,7 +12,7 @@ from connectivity_hooks.errors import InputError
 from connectivity_hooks.features.axis_trace import AxisTrace
 from connectivity_hooks.features.calls import modules_of
 from connectivity_hooks.features.layout import Layout, Named
-from connectivity_hooks.features.module_axes import as_wide, made_by, no_samples, read_by, unclear
+from connectivity_hooks.features.module_axes import as_wide, hinted, made_by, no_samples, read_by, unclear
 from connectivity_hooks.features.outputs import tensor_in
 from connectivity_hooks.features.select import INPUT
 
@@ -86,12 +86,13 @@ def _neurons(model: nn.Module, name: str, feature: Tensor, trace: AxisTrace | No
     said = read_by(module, ndim) if name.endswith(INPUT) else made_by(module, ndim)
     if said is not None and said != rows:
         return (said,)
-    axes = frozenset() if trace is None else trace.axes(feature) or frozenset()
+    axes = frozenset() if trace is None else (trace.axes(feature) or frozenset()) - {rows}
     read = None if trace is None else trace.read(feature)
     if read is not None and read != rows and (not axes or read in axes):
         return (read,)
-    if axes - {rows}:
-        return tuple(sorted(axes - {rows}))
+    hint = hinted(module, ndim)
+    if axes:
+        return (hint,) if hint in axes else tuple(sorted(axes))
     wide = as_wide(model, name, feature.shape, rows)
     return () if wide is None else (wide,)
 

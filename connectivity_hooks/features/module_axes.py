@@ -40,6 +40,13 @@ def read_by(module: nn.Module, ndim: int) -> int | None:
     return None if isinstance(module, _NO_READERS) else made_by(module, ndim)
 
 
+def hinted(module: nn.Module, ndim: int) -> int | None:
+    """Return the axis that a module's kind says, though it may be derived from it and compute something else."""
+    if isinstance(module, _CHANNELS_FIRST):
+        return 1
+    return ndim - 1 if isinstance(module, _CHANNELS_LAST) else None
+
+
 def batch_first(model: nn.Module, layer: str) -> bool | None:
     """Return what a module, or one around it, or the first inside it, says of its samples; None where none does."""
     name = modules_of([layer])[0].removesuffix(INPUT)
