@@ -3,10 +3,11 @@
 python benchmarks/features_timm.py [--out docs/features-timm.md] [NAME ...]
 
 Of every module file of timm the model with the fewest parameters is made without pretrained weights, at the smallest
-image size it takes. Looked at are the layers that are proposed for it (stages and what enters the classifier), and
-every module that says its own channels, as it is entered and as it is left: convolutions, linear layers, norms and
-embeddings, and the stages and blocks of `feature_info`. A feature with another number of neurons is a fault, and the
-exit status is 1; a layer that cannot be measured is counted, and the reason given.
+image size it takes; of the few with more than 10^8 parameters two blocks. Looked at are the layers that are proposed
+for it (stages and what enters the classifier), and every module that says its own channels, as it is entered and as it
+is left: convolutions, linear layers, norms and embeddings, and the stages and blocks of `feature_info`. A feature with
+another number of neurons is a fault, and the exit status is 1; a layer that cannot be measured is counted, and the
+reason given.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import sys
 import time
 import warnings
 
+import timm
 import torch
 from structure_timm import made, smallest
 from timm.models import _registry
@@ -26,6 +28,7 @@ from connectivity_hooks.features.observation import Observation
 from connectivity_hooks.features.select import INPUT
 from connectivity_hooks.tasks import LOSSES, CachedSplit
 
+LARGE = 10**8  # parameters; what is larger is made of equal blocks, and two of them fit any machine
 _LEAVING = ("out_channels", "out_features", "num_features", "num_channels", "embedding_dim", "embed_dim")
 _ENTERING = ("in_channels", "in_features", "num_features", "num_channels")
 
@@ -61,7 +64,9 @@ def channels(model):
 def outcome(name):
     """Return the size of the images, how many layers were compared, and those that are wrong or left out."""
     torch.manual_seed(0)
-    model, images = made(name)
+    with torch.device("meta"):
+        large = sum(parameter.numel() for parameter in timm.create_model(name).parameters()) > LARGE
+    model, images = made(name, **({"depth": 2} if large else {}))
     split = CachedSplit("train", images[torch.arange(3) % len(images)], torch.arange(3))
     expected = channels(model)
     proposed = layers_of(model)
@@ -88,6 +93,33 @@ def outcome(name):
     }
 
 
+def shown(found):
+    """Return the cells of a row: the size, layers compared, proposed layers measured, and what is wrong or left out."""
+    reasons = collections.Counter(found["left"].values())
+    left = [f"{count} left out: {reason}" for reason, count in reasons.most_common(2)]
+    notes = "; ".join([*found["wrong"], *left]).replace("|", "\\|")
+    return found["size"], found["compared"] - len(found["wrong"]), f"{found['proposed']} of {found['of']}", notes
+
+
+def page(rows):
+    """Return the table as a page of the documentation."""
+    compared = sum(found["compared"] for *_, found in rows)
+    wrong = sum(len(found["wrong"]) for *_, found in rows)
+    lines = [
+        "# Neurons of timm's architectures\n",
+        f"Of each of timm {timm.__version__}'s {len(rows)} module files the model with the fewest parameters, at the "
+        f"smallest image size it takes (of those with more than 10^8 parameters two blocks). Of {compared} features of "
+        "convolutions, linear layers, norms and embeddings, as they are entered and left, and of stages, "
+        f"{compared - wrong} have as many neurons as the modules' own channels say, {wrong} have not. A layer that "
+        "cannot be measured is left out with the reason: most have a row for each window of a sample, or give several "
+        "tensors. Made by `python benchmarks/features_timm.py --out docs/features-timm.md`.\n",
+        "| file | model | image | as many neurons | proposed layers measured | wrong, or left out |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [f"| {file} | `{name}` | {' | '.join(map(str, shown(found)))} |" for file, name, found in rows]
+    return "\n".join(lines) + "\n"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="models; left out: the smallest of every module file")
@@ -101,14 +133,7 @@ def main():
         file = _registry._model_to_module[name].rpartition(".")[2]
         rows.append((file, name, found))
         seconds = time.perf_counter() - started
-        print(
-            f"{file:28} {name:32} {found['size']:4} {found['compared']:5} {found['proposed']}/{found['of']} {seconds:5.1f} s",
-            flush=True,
-        )
-        for line in found["wrong"]:
-            print("     WRONG", line, flush=True)
-        for reason, count in collections.Counter(found["left"].values()).items():
-            print("     left", count, next(l for l, r in found["left"].items() if r == reason), reason, flush=True)
+        print(f"{file:28} {name:32} {seconds:5.1f} s ", *shown(found), flush=True)
     if arguments.out:
         arguments.out.write_text(page(rows), encoding="utf-8")
     sys.exit(any(found["wrong"] for *_, found in rows))
