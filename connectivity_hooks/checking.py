@@ -102,9 +102,16 @@ def observe(
 
 def left_out(observation: Observation) -> str:
     """Return in a line which of the proposed layers cannot be looked at, and why; empty where there are none."""
-    reasons = [f"{layer} ({reason})" for layer, reason in observation.left_out.items()]
-    more = [f"and {len(reasons) - _NAMED} more"] if len(reasons) > _NAMED else []
-    return f"layers that cannot be looked at: {', '.join(reasons[:_NAMED] + more)}" if reasons else ""
+    by_reason: dict[str, list[str]] = {}
+    for layer, reason in observation.left_out.items():
+        by_reason.setdefault(reason, []).append(layer)
+    reasons = [f"{_listed(layers)} ({reason})" for reason, layers in by_reason.items()]
+    return f"layers that cannot be looked at: {_listed(reasons)}" if reasons else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = [f"and {len(names) - _NAMED} more"] if len(names) > _NAMED else []
+    return ", ".join([*names[:_NAMED], *more])
 
 
 def make_condition(

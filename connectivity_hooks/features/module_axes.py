@@ -11,7 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.features.calls import modules_of
 from connectivity_hooks.features.layout import Layout
-from connectivity_hooks.features.select import INPUT
+from connectivity_hooks.features.select import INPUT, own_weights
 
 _CHANNELS_FIRST = (_ConvNd, _NormBase, nn.GroupNorm)
 _CHANNELS_LAST = (
@@ -91,7 +91,7 @@ def layout_by_module(model: nn.Module, layer: str, shape: Sequence[int], samples
 def as_wide(model: nn.Module, name: str, shape: Sequence[int], rows: int) -> int | None:
     """Return the axis that is as long as the nearest weights are wide, of several the one their module's kind says."""
     for module in _before(model, name):
-        widths = {length for weight in module.parameters(recurse=False) for length in weight.shape}
+        widths = {length for weight in own_weights(module) for length in weight.shape}
         fitting = [axis for axis, length in enumerate(shape) if axis != rows and length in widths]
         if len(fitting) == 1:
             return fitting[0]
@@ -138,7 +138,7 @@ def _before(model: nn.Module, name: str) -> Iterator[nn.Module]:
     end = inside[0] if name.endswith(INPUT) else inside[-1] + 1
     for each in reversed(names[:end]):
         module = model.get_submodule(each)
-        if any(weight.ndim > 1 for weight in module.parameters(recurse=False)):
+        if any(weight.ndim > 1 for weight in own_weights(module)):
             yield module
 
 

@@ -69,7 +69,11 @@ def test_padding_on_the_left_is_padding_too(spatial):
     inputs, _ = next(iter(seen.split.batches(N)))
     values, mask = seen.model.embed(inputs["input_ids"]), inputs["attention_mask"].bool()
     rows = [value[kept] for value, kept in zip(values, mask, strict=True)]
-    wanted = {"pool": [row.mean(0) for row in rows], "first": [row[0] for row in rows], "last": [row[-1] for row in rows]}
+    wanted = {
+        "pool": [row.mean(0) for row in rows],
+        "first": [row[0] for row in rows],
+        "last": [row[-1] for row in rows],
+    }
     torch.testing.assert_close(seen.features("embed"), torch.stack(wanted[spatial]).detach())
 
 
@@ -80,7 +84,9 @@ def test_a_mask_of_padding_says_the_contrary():
         torch.testing.assert_close(found.features(layer), wanted.features(layer))
 
 
-@pytest.mark.parametrize("condition", ["separability", "feature-rank", "dropout-stability", "subnetwork", "memorization"])
+@pytest.mark.parametrize(
+    "condition", ["separability", "feature-rank", "dropout-stability", "subnetwork", "memorization"]
+)
 def test_the_verdicts_are_those_of_the_same_samples_padded_less(condition):
     short, long = (
         list(make_condition(condition, seed=0).check(observation(padded(length), layers=("body", "act"))))
