@@ -56,7 +56,7 @@ def channels(model):
                 found[name + suffix] = own
     names = dict(model.named_modules())
     for stage in getattr(model, "feature_info", None) or []:
-        if isinstance(stage, dict) and stage.get("module") in names:
+        if isinstance(stage, dict) and stage.get("module") and stage["module"] in names:
             found[stage["module"]] = stage["num_chs"]
     return found
 
@@ -95,10 +95,17 @@ def outcome(name):
 
 def shown(found):
     """Return the cells of a row: the size, layers compared, proposed layers measured, and what is wrong or left out."""
-    reasons = collections.Counter(found["left"].values())
-    left = [f"{count} left out: {reason}" for reason, count in reasons.most_common(2)]
-    notes = "; ".join([*found["wrong"], *left]).replace("|", "\\|")
-    return found["size"], found["compared"] - len(found["wrong"]), f"{found['proposed']} of {found['of']}", notes
+    kinds = collections.Counter(_kind(reason) for reason in found["left"].values())
+    notes = "; ".join([*found["wrong"], *(f"{count} {kind}" for kind, count in kinds.most_common())])
+    proposed = f"{found['proposed']} of {found['of']}"
+    return found["size"], found["compared"] - len(found["wrong"]), proposed, notes.replace("|", "\\|")
+
+
+def _kind(reason):
+    """Return a reason without the shapes, which differ from layer to layer."""
+    if reason.startswith("expected 3 rows"):
+        return "with no row for each sample"
+    return "of several tensors" if "tensors, expected one" in reason else reason
 
 
 def page(rows):
@@ -111,9 +118,9 @@ def page(rows):
         f"smallest image size it takes (of those with more than 10^8 parameters two blocks). Of {compared} features of "
         "convolutions, linear layers, norms and embeddings, as they are entered and left, and of stages, "
         f"{compared - wrong} have as many neurons as the modules' own channels say, {wrong} have not. A layer that "
-        "cannot be measured is left out with the reason: most have a row for each window of a sample, or give several "
+        "cannot be measured is left out with the reason: it has a row for each window of a sample, or gives several "
         "tensors. Made by `python benchmarks/features_timm.py --out docs/features-timm.md`.\n",
-        "| file | model | image | as many neurons | proposed layers measured | wrong, or left out |",
+        "| file | model | image | features as wide as said | proposed layers measured | wrong, or left out |",
         "|---|---|---|---|---|---|",
     ]
     lines += [f"| {file} | `{name}` | {' | '.join(map(str, shown(found)))} |" for file, name, found in rows]

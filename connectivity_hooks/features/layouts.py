@@ -93,6 +93,8 @@ def _neurons(model: nn.Module, name: str, feature: Tensor, trace: AxisTrace | No
     hint = hinted(module, ndim)
     if axes:
         return (hint,) if hint in axes else tuple(sorted(axes))
+    if hint == 1 != rows:
+        return (hint,)  # a convolution or batch norm of another library, on raw data
     wide = as_wide(model, name, feature.shape, rows)
     return () if wide is None else (wide,)
 

@@ -134,6 +134,19 @@ def observation(model, shape, layers, samples=N, **options):
     return Observation(model.eval(), split, LOSSES["cross-entropy"], layers, **options)
 
 
+class Standardised(nn.Conv2d):
+    """A convolution as timm's: derived from PyTorch's, with a forward of its own."""
+
+    def forward(self, x):
+        weight = self.weight / self.weight.std((1, 2, 3), keepdim=True)
+        return nn.functional.conv2d(x, weight, self.bias, self.stride)
+
+
+def test_a_convolution_of_another_library_on_raw_data():
+    model = nn.Sequential(Standardised(3, 4, 3), nn.ReLU(), Last(4, 0, 1))
+    assert observation(model, (3, 9, 9), ["0:input", "0", "1"]).widths() == {"0:input": 3, "0": 4, "1": 4}
+
+
 class Unclear(nn.Module):
     """Data that reaches no weights as tokens or maps: nothing says which axis is what."""
 
