@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.features.calls import modules_of
 from connectivity_hooks.features.layout import Layout, usual
-from connectivity_hooks_theorem.conditions.structures import with_first_feature
+from connectivity_hooks.features.outputs import Passed, tensor_in
+from connectivity_hooks_theorem.conditions.structures import with_tensors
 
 INPUT = ":input"
 
@@ -50,13 +51,22 @@ class Masking:
         """Begin a pass."""
         self.calls = {}
 
-    def reached(self, listened: str, value: Any) -> Any:
-        """Return what a layer gives with the dropped neurons at 0."""
+    def reached(self, listened: str, module: nn.Module, value: Any, entered: object = None) -> Any:
+        """Return what a layer gives with the dropped neurons of its feature at 0.
+
+        Args:
+            listened: Name of the layer.
+            module: Its module.
+            value: What it gives, or what enters it.
+            entered: Its first input, which tells the feature among several tensors.
+        """
         call = self.calls.get(listened, 0)
         self.calls[listened] = call + 1
         layer = listened if listened in self._layers else f"{listened}[{call}]"
         if layer in self.masks:
-            value = with_first_feature(value, lambda feature: self._masked(layer, feature))
+            feature = tensor_in(Passed(value, entered), module)  # the one that a capture takes
+            dropped = self._masked(layer, feature)
+            value = with_tensors(value, lambda tensor: dropped if tensor is feature else tensor)
         if self._seen is not None and layer in self._layers:
             self._seen(layer)
         return value
@@ -124,12 +134,17 @@ def listening(model: nn.Module, layers: Iterable[str], masking: Masking) -> Iter
 def _listened(model: nn.Module, name: str, masking: Masking) -> Any:
     module = model.get_submodule(name.removesuffix(INPUT))
     if not name.endswith(INPUT):
-        return module.register_forward_hook(lambda module, args, value: masking.reached(name, value))
+        return module.register_forward_hook(
+            lambda module, args, named, value: masking.reached(
+                name, module, value, next(iter((*args, *named.values())), None)
+            ),
+            with_kwargs=True,
+        )
 
     def entering(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
         if args:
-            return (masking.reached(name, args[0]), *args[1:]), named
+            return (masking.reached(name, module, args[0]), *args[1:]), named
         key = next(iter(named), None)  # as a capture: the first argument, by whatever way it is given
-        return (args, named) if key is None else (args, {**named, key: masking.reached(name, named[key])})
+        return (args, named) if key is None else (args, {**named, key: masking.reached(name, module, named[key])})
 
     return module.register_forward_pre_hook(entering, with_kwargs=True)

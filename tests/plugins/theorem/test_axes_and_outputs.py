@@ -133,6 +133,35 @@ def test_dropped_channels_of_a_channels_last_map_are_zero():
     assert dropped[[1, 3]].all()
 
 
+class Beside(nn.Module):
+    """A block that gives positions beside what it hands on, the positions first."""
+
+    def __init__(self, *, alone):
+        super().__init__()
+        self.fc, self.alone = nn.Linear(6, 6), alone
+
+    def forward(self, x):
+        y = self.fc(x).relu()
+        return y if self.alone else (x.new_ones(len(x), 9), y)
+
+
+class Stacked(nn.Module):
+    def __init__(self, *, alone):
+        super().__init__()
+        self.block, self.head, self.alone = Beside(alone=alone), nn.Linear(6, 3), alone
+
+    def forward(self, x):
+        y = self.block(x)
+        return self.head(y if self.alone else y[1])
+
+
+def test_the_tensor_that_is_dropped_from_is_the_one_that_is_measured():
+    alone, beside = twins(Stacked(alone=True), Stacked(alone=False))
+    found, wanted = (answers(model, split_of(6), ["block"], "dropout-stability") for model in (beside, alone))
+    assert_alike(found, wanted)
+    assert wanted["block"].details["neurons"] == 6
+
+
 @dataclass
 class Returned:
     hidden: Tensor
