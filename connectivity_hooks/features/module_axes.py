@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -14,11 +14,13 @@ from connectivity_hooks.features.layout import Layout
 from connectivity_hooks.features.select import INPUT, own_weights
 
 _CHANNELS_FIRST = (_ConvNd, _NormBase, nn.GroupNorm)
-_CHANNELS_LAST = (
-    *(nn.Linear, nn.Bilinear, nn.LayerNorm, nn.Embedding, nn.EmbeddingBag, nn.RNNBase, nn.MultiheadAttention),
+_TRANSFORMERS = (
     *(nn.Transformer, nn.TransformerEncoder, nn.TransformerEncoderLayer),
     *(nn.TransformerDecoder, nn.TransformerDecoderLayer),
-    nn.RMSNorm,
+)
+_CHANNELS_LAST = (
+    *(nn.Linear, nn.Bilinear, nn.LayerNorm, nn.Embedding, nn.EmbeddingBag, nn.RNNBase, nn.MultiheadAttention),
+    *(nn.RMSNorm, *_TRANSFORMERS),
 )
 _NO_READERS = (nn.Embedding, nn.EmbeddingBag)
 
@@ -48,23 +50,75 @@ def hinted(module: nn.Module, ndim: int) -> int | None:
 
 
 def batch_first(model: nn.Module, layer: str) -> bool | None:
-    """Return what a module, or one around it, or the first inside it, says of its samples; None where none does."""
+    """Return what a module, else the nearest around it, else the first inside it, says of its samples; None: nothing.
+
+    PyTorch's transformers leave it to their attention.
+    """
     name = modules_of([layer])[0].removesuffix(INPUT)
     parts = name.split(".")
-    around = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
-    for place in [model.get_submodule(each) for each in around] + list(model.get_submodule(name).modules()):
-        said = getattr(place, "batch_first", None)
-        if isinstance(said, bool):
+    for count in range(len(parts), 0, -1):
+        place = model.get_submodule(".".join(parts[:count]))
+        said = _first_said(place if isinstance(place, _TRANSFORMERS) else [place])
+        if said is not None:
             return said
-    return None
+    return _first_said(model.get_submodule(name))
+
+
+def _first_said(places: nn.Module | Iterable[nn.Module]) -> bool | None:
+    modules = places.modules() if isinstance(places, nn.Module) else places
+    found = (getattr(module, "batch_first", None) for module in modules)
+    return next((said for said in found if isinstance(said, bool)), None)
+
+
+class ModuleLayouts:
+    """Layouts told by the modules alone, where one batch is all that was seen, as in a training's own passes.
+
+    Args:
+        model: The module.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._found: dict[tuple[str, tuple[int, ...], int], Layout] = {}
+
+    def of(self, layer: str, shape: Sequence[int], rows: int = 0) -> Layout:
+        """Return the layout of a layer whose samples are on the axis `rows`.
+
+        The neurons are the axis that the kind of the module says, or for a module without weights or around others the
+        one that is as long as the weights before it are wide.
+
+        Args:
+            layer: Dotted name, ``NAME:input``, or a single call of either.
+            shape: Shape of its feature.
+            rows: Its axis of samples.
+
+        Raises:
+            InputError: It is not clear which are the neurons.
+        """
+        asked = (layer, tuple(shape), rows)
+        if asked not in self._found:  # every pass of a training asks
+            self._found[asked] = _told(self._model, modules_of([layer])[0], shape, rows)
+        return self._found[asked]
+
+
+def _told(model: nn.Module, name: str, shape: Sequence[int], rows: int) -> Layout:
+    ndim = len(shape)
+    if ndim == 2:
+        return Layout(rows, (1 - rows,))
+    module = model.get_submodule(name.removesuffix(INPUT))
+    axis = read_by(module, ndim) if name.endswith(INPUT) else made_by(module, ndim)
+    if axis is None or axis == rows:
+        axis = as_wide(model, name, shape, rows)
+    if axis is None:
+        raise InputError(unclear(shape))
+    return Layout(rows, (axis,))
 
 
 def layout_by_module(model: nn.Module, layer: str, shape: Sequence[int], samples: int) -> Layout:
     """Return the layout of a layer of which one batch alone was seen.
 
-    The samples are the axis that is as long as the batch, of several the one that ``batch_first`` says. The neurons are
-    the axis that the kind of the module says, or for a module without weights or around others the one that is as long
-    as the weights before it are wide.
+    The samples are the axis that is as long as the batch, of several the one that ``batch_first`` says; the neurons are
+    as `ModuleLayouts` says.
 
     Args:
         model: The module.
@@ -75,17 +129,7 @@ def layout_by_module(model: nn.Module, layer: str, shape: Sequence[int], samples
     Raises:
         InputError: No axis is as long as the batch, or it is not clear which are the neurons.
     """
-    ndim, rows = len(shape), _samples_axis(model, layer, shape, samples)
-    if ndim == 2:
-        return Layout(rows, (1 - rows,))
-    name = modules_of([layer])[0]
-    module = model.get_submodule(name.removesuffix(INPUT))
-    axis = read_by(module, ndim) if name.endswith(INPUT) else made_by(module, ndim)
-    if axis is None or axis == rows:
-        axis = as_wide(model, name, shape, rows)
-    if axis is None:
-        raise InputError(unclear(shape))
-    return Layout(rows, (axis,))
+    return ModuleLayouts(model).of(layer, shape, _samples_axis(model, layer, shape, samples))
 
 
 def as_wide(model: nn.Module, name: str, shape: Sequence[int], rows: int) -> int | None:

@@ -174,6 +174,7 @@ def test_a_layout_that_was_named_is_taken_against_what_was_read():
     assert "layout LNC was named for it, and axis 0 of its shape (3, 5, 8) counts the samples" in wrong.why_not("2")
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")  # of torch.jit
 def test_a_part_that_cannot_be_followed_is_told_by_its_weights():
     scripted = torch.jit.trace(nn.Sequential(nn.Conv1d(4, 8, 3), nn.ReLU()), torch.randn(2, 4, 20))
     model = nn.Sequential(scripted, nn.Identity(), nn.Conv1d(8, 6, 3), nn.ReLU(), Last(6, 0, 1))

@@ -52,7 +52,9 @@ def test_an_embedding_reads_no_neurons():
 class Encoder(nn.Module):
     def __init__(self, *, first):
         super().__init__()
-        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 12, batch_first=first), 1)
+        self.encoder = nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(8, 2, 12, batch_first=first), 1, enable_nested_tensor=False
+        )
         self.stem = nn.Sequential(nn.Conv1d(4, 8, 1), nn.BatchNorm1d(8), nn.ReLU())
         self.memory, self.head = nn.GRU(8, 6, batch_first=first), nn.Linear(6, 3)
 
@@ -60,7 +62,14 @@ class Encoder(nn.Module):
 @pytest.mark.parametrize("first", [True, False])
 def test_batch_first_is_asked_of_the_module_and_those_around_and_inside(first):
     model = Encoder(first=first)
-    for layer in ("memory", "encoder", "encoder.layers.0.self_attn", "encoder.layers.0", "memory:input", "encoder[0]"):
+    for layer in (
+        "memory",
+        "encoder",
+        "encoder.layers.0.self_attn",
+        "encoder.layers.0.linear1",
+        "memory:input",
+        "encoder[0]",
+    ):
         assert batch_first(model, layer) is first
     assert batch_first(model, "head") is None
 
@@ -77,6 +86,8 @@ CASES = [
     ("stem:input", (5, 4, 7), 5, None),
     ("stem.0:input", (5, 4, 7), 5, Layout(0, (1,))),
     ("encoder.layers.0.dropout", (9, 5, 12), 5, Layout(1, (2,))),
+    ("encoder.layers.0.dropout", (5, 5, 12), 5, Layout(1, (2,))),
+    ("encoder.layers.0.linear2:input", (5, 5, 12), 5, Layout(1, (2,))),
     ("head", (5, 3), 5, Layout(0, (1,))),
     ("head", (3, 5), 5, Layout(1, (0,))),
 ]
