@@ -35,10 +35,10 @@ def smallest():
     return [name for _, (_, name) in sorted(found.items())]
 
 
-def made(name):
-    """Return the model and two images of the smallest size it takes."""
+def made(name, **more):
+    """Return the model and two images of the smallest size it takes, made with `more` arguments."""
     for size in SIZES:
-        for arguments in ({"img_size": size}, {}):
+        for arguments in ({"img_size": size, **more}, more):
             try:
                 model = timm.create_model(name, num_classes=10, **arguments).eval()
                 images = torch.randn(2, model.pretrained_cfg["input_size"][0], size, size)

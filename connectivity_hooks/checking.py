@@ -15,14 +15,14 @@ from connectivity_hooks.checkpoints import Checkpoint, fit, read
 from connectivity_hooks.contracts.condition import Condition, Verdict
 from connectivity_hooks.contracts.options import make_options
 from connectivity_hooks.errors import ConnectivityError, UsageError, one_line
+from connectivity_hooks.features.layout import NamedLayouts
 from connectivity_hooks.features.observation import Observation
 from connectivity_hooks.features.select import feature_layers, proposed_layers, select
+from connectivity_hooks.features.view import Spatial
 from connectivity_hooks.model.weights import assign, weights_of
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks.task import Task
-
-Spatial = Literal["pool", "flatten"]
 
 _NAMED = 5  # layers left out that one line names; a large model may have dozens for one reason
 
@@ -63,6 +63,7 @@ def observe(
     split: Literal["train", "test"] = "train",
     samples: int | None = None,
     spatial: Spatial = "pool",
+    layout: NamedLayouts = None,
     seed: int = 0,
 ) -> Observation:
     """Look at the features of `model` on a split of the task's data.
@@ -76,7 +77,9 @@ def observe(
         layers: Names, globs, ``NAME:input`` or ``NAME[0]``; None for the default.
         split: ``train`` or ``test``.
         samples: Look at that many samples, drawn without replacement; None for all.
-        spatial: How feature maps become neurons: mean over space, or every position a neuron.
+        spatial: How positions become neurons: their mean, every position's, or of tokens the first or the last.
+        layout: Which axis is what, where it cannot be told: letters with N for the samples and C for the neurons, for
+            all layers of as many axes (``"TNC"``), or by layer or glob (``{"encoder.*": "TNC"}``).
         seed: Seed of the draw.
 
     Raises:
@@ -88,9 +91,10 @@ def observe(
     if samples is not None and samples < len(chosen):
         chosen = chosen.sample(samples, seed)
     wanted = layers_of(model, layers, calls=True)
-    observation = Observation(model, chosen, task.loss, wanted, task.batch_size, spatial).by_call(
-        proposed=layers is None
+    looked = Observation(
+        model, chosen, task.loss, wanted, task.batch_size, spatial, forward=task.forward, layout=layout
     )
+    observation = looked.by_call(proposed=layers is None)
     if not observation.layers:
         raise UsageError(f"{left_out(observation)}; name the layers to look at")
     return observation
@@ -98,9 +102,16 @@ def observe(
 
 def left_out(observation: Observation) -> str:
     """Return in a line which of the proposed layers cannot be looked at, and why; empty where there are none."""
-    reasons = [f"{layer} ({reason})" for layer, reason in observation.left_out.items()]
-    more = [f"and {len(reasons) - _NAMED} more"] if len(reasons) > _NAMED else []
-    return f"layers that cannot be looked at: {', '.join(reasons[:_NAMED] + more)}" if reasons else ""
+    by_reason: dict[str, list[str]] = {}
+    for layer, reason in observation.left_out.items():
+        by_reason.setdefault(reason, []).append(layer)
+    reasons = [f"{_listed(layers)} ({reason})" for reason, layers in by_reason.items()]
+    return f"layers that cannot be looked at: {_listed(reasons)}" if reasons else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = [f"and {len(names) - _NAMED} more"] if len(names) > _NAMED else []
+    return ", ".join([*names[:_NAMED], *more])
 
 
 def make_condition(
@@ -121,6 +132,7 @@ def check(
     split: Literal["train", "test"] = "train",
     samples: int | None = None,
     spatial: Spatial = "pool",
+    layout: NamedLayouts = None,
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> tuple[Verdict, ...]:
@@ -131,10 +143,11 @@ def check(
         task: Model, data and loss.
         condition: Name of the condition.
         options: The condition's options by name.
-        layers: See `observe`; so are `split`, `samples` and `spatial`.
+        layers: See `observe`; so are `split`, `samples`, `spatial` and `layout`.
         split: Split the features are computed on.
         samples: How many samples of it.
-        spatial: How feature maps become neurons.
+        spatial: How positions become neurons.
+        layout: Which axis is what.
         seed: Seed of every random choice.
         progress: Shows long work.
 
@@ -144,7 +157,9 @@ def check(
     """
     method = make_condition(condition, options, seed=seed, progress=progress)
     model = checkpoint if isinstance(checkpoint, nn.Module) else load_model(checkpoint, task)
-    observation = observe(model, task, layers=layers, split=split, samples=samples, spatial=spatial, seed=seed)
+    observation = observe(
+        model, task, layers=layers, split=split, samples=samples, spatial=spatial, layout=layout, seed=seed
+    )
     if observation.left_out:
         warnings.warn(f"check: {left_out(observation)}", stacklevel=2)
     return verdicts(method, observation, str(getattr(checkpoint, "name", checkpoint)))

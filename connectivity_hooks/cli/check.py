@@ -16,6 +16,7 @@ from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import NOT_MET, Display, print_json
 from connectivity_hooks.contracts import Condition
+from connectivity_hooks.features.view import SPATIAL
 from connectivity_hooks.registry import registry
 from connectivity_hooks.reports.report import verdict_json
 from connectivity_hooks.reports.tables import verdicts_table
@@ -57,10 +58,17 @@ The conditions that are installed: connectivity-hooks plugins
 @click.option("--samples", type=Count(1), metavar="N", help="Look at N samples drawn at random.")
 @click.option(
     "--spatial",
-    type=click.Choice(["pool", "flatten"]),
+    type=click.Choice(SPATIAL),
     default="pool",
     show_default=True,
-    help="Feature maps: mean over space, or every position a neuron.",
+    help="Pixels and tokens: their mean, each one's neurons, or of tokens the first or the last.",
+)
+@click.option(
+    "--layout",
+    multiple=True,
+    metavar="LETTERS",
+    help="Axes of layers where they cannot be told, N the samples and C the neurons: TNC, NHWC, or LAYER=TNC for one; "
+    "may be repeated.",
 )
 @json_option
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Seed of every random choice.")
@@ -75,7 +83,7 @@ def command(checkpoint: str, **given: Any) -> int:
     read_in = read(pathlib.Path(checkpoint))
     task = task_of(task_flags(given), [read_in], [checkpoint])
     model = load_model(read_in, task)
-    looks = {key: given[key] for key in ("split", "samples", "spatial", "seed")}
+    looks = {key: given[key] for key in ("split", "samples", "spatial", "layout", "seed")}
     observation = observe(model, task, layers=given["layers"] or None, **looks)
     if observation.left_out:
         display.say(left_out(observation))

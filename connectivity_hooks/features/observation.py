@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,12 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.features.axis_trace import AxisTrace
 from connectivity_hooks.features.calls import called, modules_of
 from connectivity_hooks.features.capture import Capture
+from connectivity_hooks.features.layout import Layout, Named, NamedLayouts
+from connectivity_hooks.features.layouts import SIZES, followed, layout_of
+from connectivity_hooks.features.module_axes import no_samples
 from connectivity_hooks.features.noting import noting_capture
+from connectivity_hooks.features.padding import Tokens
 from connectivity_hooks.features.view import neurons_last
 from connectivity_hooks.model.evaluation_mode import evaluation_mode
-from connectivity_hooks.model.running import forward
+from connectivity_hooks.model.inputs import Inputs, mapped
+from connectivity_hooks.model.running import PLAIN, Forward, forward
 from connectivity_hooks.strangers import Pass, guarded_call
 from connectivity_hooks.tasks.loss import Loss
 from connectivity_hooks.tasks.split import Split
@@ -29,9 +36,10 @@ class Observation:
     wide ones cost several instead of the memory: at most max(budget, one layer's 4·N·n bytes). A condition that streams
     uses `batches` and needs one batch's features only.
 
-    A layer that cannot be measured is left out of both, and `why_not` says why. Rows are compared with the samples of
-    every batch, and before the first in two small batches of different sizes: an axis that is as long as one batch by
-    chance is not as long as the other.
+    A layer that cannot be measured is left out of both, and `why_not` says why. Which axis of a layer is what is read
+    before the first batch from two small ones of different sizes (`connectivity_hooks.features.layouts`), and rows are
+    compared with the samples of every batch. Where the inputs have an attention mask, tokens that are padding are left
+    out of the features (`connectivity_hooks.features.padding`).
 
     Attributes:
         model: The module; a condition leaves it as it was.
@@ -40,7 +48,9 @@ class Observation:
         layers: Dotted names of the layers, or ``NAME:input``; ``NAME[0]``, ``NAME[1]`` … for the calls of a module that
             is called several times in one pass.
         batch_size: Samples of one forward pass.
-        spatial: How feature maps become neurons: ``pool`` (mean over space) or ``flatten``.
+        spatial: How positions become neurons: ``pool`` (their mean), ``flatten``, ``first`` or ``last`` (of tokens).
+        forward: How the model is run, and which of what it returns are its outputs.
+        layout: Which axis is what, for layers where it is to be named (`connectivity_hooks.features.layout`).
         budget: Bytes of features kept at once.
         left_out: Layers that were proposed and cannot be looked at, with the reason.
         problems: Layers that could not be measured so far, with the reason.
@@ -52,9 +62,12 @@ class Observation:
     layers: Sequence[str]
     batch_size: int = 512
     spatial: str = "pool"
+    forward: Forward = PLAIN
+    layout: NamedLayouts = None
     budget: int = 2 * 1024**3
     left_out: dict[str, str] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+    _layouts: dict[str, Layout] = field(default_factory=dict, init=False, repr=False)
     _widths: dict[str, int] = field(default_factory=dict, init=False, repr=False)
     _tried: bool = field(default=False, init=False, repr=False)
     _held: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
@@ -83,11 +96,15 @@ class Observation:
 
     def widths(self) -> dict[str, int]:
         """Return the neurons of each layer that can be measured, as far as two small batches say."""
+        self.layouts()
+        return {name: self._widths[name] for name in self.layers if name in self._widths.keys() - self.problems}
+
+    def layouts(self) -> dict[str, Layout]:
+        """Return which axis of each layer is what, for those that can be measured as far as two small batches say."""
         if not self._tried:
             self._tried = True
-            for _ in self._looked(self._small_batches(), self.layers):
-                pass
-        return {name: self._widths[name] for name in self.layers if name in self._widths.keys() - self.problems}
+            self._read_layouts()
+        return {name: self._layouts[name] for name in self.layers if name in self._layouts.keys() - self.problems}
 
     def by_call(self, *, proposed: bool) -> Observation:
         """Return the observation with a layer that is called several times replaced by its calls.
@@ -103,16 +120,44 @@ class Observation:
         return found
 
     def _fired(self) -> list[str]:
-        inputs, _ = next(self._small_batches())
-        seen, guard = noting_capture(self.model, modules_of(self.layers)), guarded_call(Pass(self.model, inputs))
-        with seen, evaluation_mode(self.model), torch.no_grad(), guard:
-            forward(self.model, inputs)
+        seen = noting_capture(self.model, modules_of(self.layers))
+        with seen, evaluation_mode(self.model):
+            self._run(self._few()[1])
         return list(seen)
 
-    def _small_batches(self) -> Iterator[tuple[Any, Tensor]]:
-        few = self.split.head(3)
-        for size in (3, 2):  # no axis but that of the samples is as long as both
-            yield next(iter(few.head(size).batches(size)))
+    def _run(self, inputs: Inputs) -> None:
+        with torch.no_grad(), guarded_call(Pass(self.model, inputs)):
+            forward(self.model, inputs)
+
+    def _few(self) -> list[Inputs]:
+        """Return the inputs of as many samples as `SIZES` says, of one batch, some twice where it has fewer."""
+        inputs, targets = next(iter(self.split.head(max(SIZES)).batches(max(SIZES))))
+        return [_taken(inputs, torch.arange(count) % len(targets), len(targets)) for count in SIZES]
+
+    def _read_layouts(self) -> None:
+        named, passes = Named(self.layout), []
+        for inputs in self._few():
+            seen = noting_capture(self.model, modules_of(self.layers))
+            with seen, evaluation_mode(self.model):
+                trace = self._followed(inputs)
+            passes.append(seen)
+        for layer in self.layers:
+            try:
+                features = [seen[layer] for seen in passes]
+                self._layouts[layer] = layout_of(self.model, layer, features, trace, named)
+                self._neurons(layer, features[1], Tokens(self.model, None), SIZES[1])
+            except KeyError:
+                self.problems[layer] = next(seen.why_not(layer) for seen in passes if layer not in seen)
+            except InputError as error:
+                self.problems[layer] = str(error)
+
+    def _followed(self, inputs: Inputs) -> AxisTrace | None:
+        """Run the model and follow the neurons; None where they cannot be followed and it is run plainly."""
+        with contextlib.suppress(Exception), followed(self.model) as trace:
+            self._run(inputs)
+            return trace
+        self._run(inputs)
+        return None
 
     def _looked(
         self, loader: Iterator[tuple[Any, Tensor]], layers: Sequence[str]
@@ -121,27 +166,32 @@ class Observation:
         seen = noting_capture(self.model, modules_of(layers))
         with seen, evaluation_mode(self.model):
             for inputs, targets in loader:
-                with torch.no_grad(), guarded_call(Pass(self.model, inputs)):
-                    forward(self.model, inputs)
-                found = {layer: self._neurons(layer, seen, len(targets)) for layer in layers}
+                self._run(inputs)
+                tokens = Tokens(self.model, inputs)
+                found = {layer: self._measured(layer, seen, tokens, len(targets)) for layer in layers}
                 yield {layer: value for layer, value in found.items() if value is not None}, targets
 
-    def _neurons(self, layer: str, seen: Capture, samples: int) -> Tensor | None:
+    def _measured(self, layer: str, seen: Capture, tokens: Tokens, samples: int) -> Tensor | None:
+        """Return the rows of a layer; None for one that cannot be measured, which is noted."""
         if layer in self.problems:
             return None
         try:
-            feature = neurons_last(_with_rows(seen[layer], samples), spatial=self.spatial)
+            return self._neurons(layer, seen[layer], tokens, samples)
         except KeyError:
             self.problems[layer] = seen.why_not(layer)
-            return None
         except InputError as error:
             self.problems[layer] = str(error)
-            return None
-        width = self._widths.setdefault(layer, feature.shape[1])
-        if width != feature.shape[1]:
-            self.problems[layer] = f"it has {width} neurons in one batch and {feature.shape[1]} in another"
-            return None
-        return feature
+        return None
+
+    def _neurons(self, layer: str, feature: Tensor, tokens: Tokens, samples: int) -> Tensor:
+        layout = self._layouts[layer]
+        if not layout.fits(feature.ndim) or feature.shape[layout.samples] != samples:
+            raise InputError(no_samples(feature.shape, samples))
+        neurons = neurons_last(feature, layout, spatial=self.spatial, tokens=tokens.of(layer))
+        width = self._widths.setdefault(layer, neurons.shape[1])
+        if width != neurons.shape[1]:
+            raise InputError(f"it has {width} neurons in one batch and {neurons.shape[1]} in another")
+        return neurons
 
     def _affordable(self, layer: str) -> list[str]:
         widths = self.widths()
@@ -167,10 +217,10 @@ class Observation:
         return {name: value for name, value in gathered.items() if name not in self.problems}
 
 
-def _with_rows(feature: Tensor, samples: int) -> Tensor:
-    if len(feature) != samples:
-        raise InputError(
-            f"expected {samples} rows for a batch of {samples} samples, found {len(feature)} in its shape "
-            f"{tuple(feature.shape)}; name a layer whose first axis is the samples"
-        )
-    return feature
+def _taken(inputs: Inputs, rows: Tensor, samples: int) -> Inputs:
+    """Return rows of the inputs of a batch; what has no row for each sample stays."""
+
+    def taken(value: Tensor) -> Tensor:
+        return value[rows.to(value.device)] if value.ndim and len(value) == samples else value
+
+    return mapped(taken, inputs)

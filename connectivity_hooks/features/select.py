@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import nn
 from torch.nn.modules import activation
+from torch.nn.utils.parametrize import is_parametrized
 
 from connectivity_hooks.errors import UsageError, near_matches
 from connectivity_hooks.features.calls import modules_of
@@ -21,6 +22,7 @@ _ACTIVATIONS = tuple(
     for kind in vars(activation).values()
     if isinstance(kind, type) and issubclass(kind, nn.Module) and kind not in (nn.Module, *_NOT_ELEMENTWISE)
 )
+_PARAMETRIZATIONS = "parametrizations"  # where PyTorch keeps what weights are computed from
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
@@ -128,17 +130,27 @@ def _groups(model: nn.Module) -> list[list[tuple[str, nn.Module]]]:
     groups: list[list[tuple[str, nn.Module]]] = []
     modules = dict(model.named_modules())
     for name, module in modules.items():
-        if any(True for _ in module.children()) and not isinstance(module, nn.MultiheadAttention):
+        if _has_parts(module) or _inside_attention(name, modules) or f".{_PARAMETRIZATIONS}" in f".{name}":
             continue
-        if _inside_attention(name, modules):
-            continue
-        if any(parameter.ndim > 1 for parameter in module.parameters(recurse=False)) and name:
+        if name and any(weight.ndim > 1 for weight in own_weights(module)):
             groups.append([(name, module)])
         elif groups:
             groups[-1].append((name, module))
     if len(groups) < 2:
         raise UsageError(f"{type(model).__name__} has no two modules with weights of their own; name the layers")
     return groups
+
+
+def own_weights(module: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters of a module itself: those that its weights are computed from, where they are."""
+    computed = getattr(module, _PARAMETRIZATIONS, None) if is_parametrized(module) else None
+    return [*module.parameters(recurse=False), *(computed.parameters() if computed is not None else ())]
+
+
+def _has_parts(module: nn.Module) -> bool:
+    """Say whether a module is made of others that have names of their own; what computes weights is no such part."""
+    parts = [name for name, _ in module.named_children() if name != _PARAMETRIZATIONS]
+    return bool(parts) and not isinstance(module, nn.MultiheadAttention)
 
 
 def _shown(group: list[tuple[str, nn.Module]]) -> tuple[str, bool]:

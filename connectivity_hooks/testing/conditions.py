@@ -30,16 +30,29 @@ class _Spoilt(nn.Module):
         return logits
 
 
-class _Turned(nn.Module):
-    """A model whose first layer puts out features with the samples on the second axis, as sequence-first modules do."""
+class _Merged(nn.Module):
+    """A model whose first layer puts out a row for each of two tokens, and none for each sample."""
 
     def __init__(self) -> None:
         super().__init__()
         self.act, self.act2, self.head = nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        tokens = self.act(torch.stack([x, x]))
-        logits: Tensor = self.head(self.act2(tokens.sum(0)))
+        tokens = self.act(torch.cat([x, x]))
+        logits: Tensor = self.head(self.act2(tokens.view(2, *x.shape).sum(0)))
+        return logits
+
+
+class _Turned(_Merged):
+    """A model whose first layer has the samples on another axis, as sequence-first modules do."""
+
+    def __init__(self, axis: int) -> None:
+        super().__init__()
+        self.axis = axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.act(torch.stack([x, 2 * x], 1 - self.axis))
+        logits: Tensor = self.head(self.act2(tokens.sum(1 - self.axis)))
         return logits
 
 
@@ -90,11 +103,22 @@ class ConditionSuite(MethodSuite):
                 assert verdict.reason
 
     def test_rows_that_are_no_samples_never_hold(self) -> None:
-        """A layer whose first axis is not the samples' is invalid, and no other is because of it."""
+        """A layer without an axis of samples is invalid, and no other is because of it."""
         with torch.random.fork_rng():
-            model = _Turned().eval()
+            model = _Merged().eval()
         for verdict in self._check(model):
             assert verdict.layer is None or (verdict.holds is None) == (verdict.layer == "act")
+
+    def test_samples_may_be_on_another_axis(self) -> None:
+        """A layer whose second axis is the samples' has the verdict of one whose first axis is."""
+        with torch.random.fork_rng():
+            first, second = _Turned(0).eval(), _Turned(1).eval()
+        second.load_state_dict(first.state_dict())
+        for verdict, turned in zip(self._check(first), self._check(second), strict=True):
+            assert (verdict.layer, verdict.holds) == (turned.layer, turned.holds)
+            if verdict.measured is not None:
+                assert turned.measured is not None
+                assert abs(verdict.measured - turned.measured) <= 1e-4 * (1 + abs(verdict.measured))
 
     def _check(self, model: nn.Module) -> Sequence[Verdict]:
         task = self.make_task()

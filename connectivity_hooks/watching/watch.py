@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from torch import nn
 
-from connectivity_hooks.checking import Spatial
 from connectivity_hooks.errors import UsageError
+from connectivity_hooks.features.view import Spatial
 from connectivity_hooks.model.wrappers import unwrapped
 from connectivity_hooks.processes import is_main_process
 from connectivity_hooks.tasks.loss import LOSSES, Loss, resolve_loss

@@ -14,15 +14,18 @@ N, TOKENS, WIDTH = 24, 5, 16
 
 
 class SequenceFirst(nn.Module):
-    """A default `nn.TransformerEncoder`, which wants (T, N, D), on samples (N, T, D)."""
+    """An `nn.TransformerEncoder`, which by default wants (T, N, D), on samples (N, T, D)."""
 
-    def __init__(self):
+    def __init__(self, batch_first=False):
         super().__init__()
-        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(WIDTH, 2, 32), 1, enable_nested_tensor=False)
+        self.batch_first = batch_first
+        layer = nn.TransformerEncoderLayer(WIDTH, 2, 32, batch_first=batch_first)
+        self.encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
         self.head = nn.Linear(WIDTH, 3)
 
     def forward(self, x):
-        return self.head(self.encoder(x.transpose(0, 1)).mean(0))
+        hidden = self.encoder(x if self.batch_first else x.transpose(0, 1))
+        return self.head(hidden.mean(1 if self.batch_first else 0))
 
 
 class Mixed(nn.Module):
@@ -89,15 +92,28 @@ def test_a_module_called_twice_is_looked_at_call_by_call():
         observe(model, task, layers="thrice[1]")
 
 
-@pytest.mark.parametrize("tokens", [TOKENS, N, 8, 3, 1])
-@pytest.mark.parametrize("layer", ["encoder.layers.0", "encoder.layers.0.linear1:input"])
-def test_rows_that_are_no_samples_are_never_measured(tokens, layer):
-    """N = 24 in batches of 8: as many tokens as samples, in all, in a batch, or in the small batch that is tried."""
-    seen = observation(SequenceFirst(), sequences(tokens), [layer, "head"], batch_size=8)
-    for features, targets in seen.batches():
-        assert set(features) == {"head"}
-        assert len(features["head"]) == len(targets)
-    assert "rows for a batch of" in seen.why_not(layer)
+@pytest.mark.parametrize("tokens", [TOKENS, N, 8, 3, 2, 1])
+@pytest.mark.parametrize("layer", ["encoder.layers.0", "encoder.layers.0.linear1:input", "encoder.layers.0.dropout"])
+def test_rows_are_the_samples_whichever_axis_they_are(tokens, layer):
+    """N = 24 in batches of 8: as many tokens as samples, in all, in a batch, or in the small batches that are tried."""
+    first, second = SequenceFirst(), SequenceFirst(batch_first=True)
+    second.load_state_dict(first.state_dict())
+    seen = observation(first, sequences(tokens), [layer, "head"], batch_size=8)
+    wanted = observation(second, sequences(tokens), [layer, "head"], batch_size=8)
+    for name in (layer, "head"):
+        torch.testing.assert_close(seen.features(name), wanted.features(name), rtol=1e-5, atol=1e-6)
+        assert len(seen.features(name)) == N
+
+
+def test_rows_that_are_no_samples_are_never_measured():
+    class Merged(SequenceFirst):
+        def forward(self, x):
+            self.head(x.flatten(0, 1))  # a row for each token
+            return super().forward(x)
+
+    seen = observation(Merged(), sequences(), ["head[0]", "head[1]"], batch_size=8)
+    assert set(seen.widths()) == {"head[1]"}
+    assert "expected 3 rows for a batch of 3 samples, found 15" in seen.why_not("head[0]")
 
 
 def test_a_width_that_changes_between_batches_is_a_reason():
@@ -132,7 +148,7 @@ def test_of_proposed_layers_those_that_cannot_be_measured_are_named_and_left_out
     seen = observe(Mixed().eval(), Task(Mixed, vectors()))
     assert list(seen.layers) == ["good:input", "twice[0]", "twice[1]", "head:input"]
     assert set(seen.left_out) == {"silent:input", "sometimes:input"}
-    assert "silent:input (never fired" in left_out(seen)
+    assert "silent:input, sometimes:input (never fired" in left_out(seen)
 
 
 def test_where_nothing_proposed_can_be_measured_names_are_asked_for():

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from connectivity_hooks.errors import UsageError
 from connectivity_hooks.features import capture
@@ -96,3 +97,16 @@ def test_single_calls_may_be_named_where_they_mean_something():
     for layers, calls in ((["2[1]"], False), (["99[1]"], True)):
         with pytest.raises(UsageError, match="no layer"):
             select(net, layers, calls=calls)
+
+
+def test_weights_that_are_computed_from_others_are_weights():
+    """As WaveNets and discriminators have them."""
+    plain, computed = convolutional(), convolutional()
+    for name in ("0", "4", "7"):
+        weight_norm(computed.get_submodule(name))
+    spectral_norm(computed[10])
+    assert default_layers(computed) == default_layers(plain)
+    assert feature_layers(computed) == feature_layers(plain)
+    with capture(computed, feature_layers(computed), strict=True) as features:
+        computed.eval()(torch.randn(2, 1, 8, 8))
+    assert {name: feature.shape[1] for name, feature in features.items()} == {"2": 4, "7:input": 8, "8": 6}

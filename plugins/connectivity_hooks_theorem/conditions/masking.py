@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from connectivity_hooks.errors import InputError
 from connectivity_hooks.features.calls import modules_of
-from connectivity_hooks_theorem.conditions.structures import with_first_feature
+from connectivity_hooks.features.layout import Layout, usual
+from connectivity_hooks.features.outputs import Passed, tensor_in
+from connectivity_hooks_theorem.conditions.structures import with_tensors
 
 INPUT = ":input"
 
@@ -20,6 +24,7 @@ class Masking:
 
     Args:
         layers: Layers, ``NAME:input``, or single calls of either, ``NAME[0]``, that are listened to.
+        layouts: Which axis of each layer is what; of one that is not among them as PyTorch's modules mostly have it.
         seen: Told the name of each when a pass reaches it.
 
     Attributes:
@@ -29,24 +34,39 @@ class Masking:
         calls: How often the pass has reached each module so far.
     """
 
-    def __init__(self, layers: Iterable[str], seen: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        layers: Iterable[str],
+        layouts: Mapping[str, Layout] | None = None,
+        seen: Callable[[str], None] | None = None,
+    ) -> None:
         self.masks: Mapping[str, Tensor] = {}
         self.spoilt: dict[str, Tensor] = {}
         self.calls: dict[str, int] = {}
         self._layers = set(layers)
+        self._layouts = layouts or {}
         self._seen = seen
 
     def begin(self) -> None:
         """Begin a pass."""
         self.calls = {}
 
-    def reached(self, listened: str, value: Any) -> Any:
-        """Return what a layer gives with the dropped neurons at 0."""
+    def reached(self, listened: str, module: nn.Module, value: Any, entered: object = None) -> Any:
+        """Return what a layer gives with the dropped neurons of its feature at 0.
+
+        Args:
+            listened: Name of the layer.
+            module: Its module.
+            value: What it gives, or what enters it.
+            entered: Its first input, which tells the feature among several tensors.
+        """
         call = self.calls.get(listened, 0)
         self.calls[listened] = call + 1
         layer = listened if listened in self._layers else f"{listened}[{call}]"
         if layer in self.masks:
-            value = with_first_feature(value, lambda feature: self._masked(layer, feature))
+            feature = tensor_in(Passed(value, entered), module)  # the one that a capture takes
+            dropped = self._masked(layer, feature)
+            value = with_tensors(value, lambda tensor: dropped if tensor is feature else tensor)
         if self._seen is not None and layer in self._layers:
             self._seen(layer)
         return value
@@ -54,22 +74,46 @@ class Masking:
     def _masked(self, layer: str, feature: Tensor) -> Tensor:
         bad = ~torch.isfinite(feature).all()
         self.spoilt[layer] = self.spoilt[layer] | bad if layer in self.spoilt else bad
-        mask = self.masks[layer]
-        rows = mask.to(feature).repeat_interleave(len(feature) // len(mask), 0)
-        if feature.ndim > 3:  # feature maps: channels first
-            return feature * rows.view(*rows.shape, *([1] * (feature.ndim - 2)))
-        return feature * (rows if feature.ndim == 2 else rows[:, None, :])
+        layout = self._layouts.get(layer) or usual(feature.ndim)
+        return feature * spread(self.masks[layer], feature.shape, layout).to(feature)
+
+
+def spread(mask: Tensor, shape: Sequence[int], layout: Layout) -> Tensor:
+    """Return masks of neurons (D, n) as a tensor that a feature of D·B samples is multiplied with.
+
+    Args:
+        mask: For each draw the neurons kept: n axes of neurons, or n of every position where positions are neurons.
+        shape: The feature's.
+        layout: Its axes.
+
+    Raises:
+        InputError: The feature has another number of neurons.
+    """
+    positions = layout.positions(len(shape))
+    neurons = [shape[axis] for axis in layout.neurons]
+    if mask.shape[1] == math.prod(neurons):
+        axes, lengths = [layout.samples, *layout.neurons, *positions], [*neurons, *(1 for _ in positions)]
+    else:
+        axes = [layout.samples, *(axis for axis in range(len(shape)) if axis != layout.samples)]
+        lengths = [shape[axis] for axis in axes[1:]]
+    if mask.shape[1] != math.prod(lengths):
+        raise InputError(f"masks of {mask.shape[1]} neurons are for another shape than {tuple(shape)}")
+    rows = mask.repeat_interleave(shape[layout.samples] // len(mask), 0)
+    return rows.reshape(-1, *lengths).permute([axes.index(axis) for axis in range(len(shape))])
 
 
 @contextmanager
-def masked(model: nn.Module, masks: Mapping[str, Tensor]) -> Iterator[Masking]:
+def masked(
+    model: nn.Module, masks: Mapping[str, Tensor], layouts: Mapping[str, Layout] | None = None
+) -> Iterator[Masking]:
     """Drop neurons in every forward pass inside the block.
 
     Args:
         model: The module; its hooks are as before when the block ends.
         masks: As `Masking.masks`.
+        layouts: As for `Masking`.
     """
-    masking = Masking(masks)
+    masking = Masking(masks, layouts)
     masking.masks = masks
     with listening(model, masks, masking):
         yield masking
@@ -90,12 +134,17 @@ def listening(model: nn.Module, layers: Iterable[str], masking: Masking) -> Iter
 def _listened(model: nn.Module, name: str, masking: Masking) -> Any:
     module = model.get_submodule(name.removesuffix(INPUT))
     if not name.endswith(INPUT):
-        return module.register_forward_hook(lambda module, args, value: masking.reached(name, value))
+        return module.register_forward_hook(
+            lambda module, args, named, value: masking.reached(
+                name, module, value, next(iter((*args, *named.values())), None)
+            ),
+            with_kwargs=True,
+        )
 
     def entering(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
         if args:
-            return (masking.reached(name, args[0]), *args[1:]), named
+            return (masking.reached(name, module, args[0]), *args[1:]), named
         key = next(iter(named), None)  # as a capture: the first argument, by whatever way it is given
-        return (args, named) if key is None else (args, {**named, key: masking.reached(name, named[key])})
+        return (args, named) if key is None else (args, {**named, key: masking.reached(name, module, named[key])})
 
     return module.register_forward_pre_hook(entering, with_kwargs=True)

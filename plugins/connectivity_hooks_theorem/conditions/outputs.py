@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,12 +11,9 @@ from torch import Tensor
 from connectivity_hooks.errors import InputError, one_line
 from connectivity_hooks.features.observation import Observation
 from connectivity_hooks.model.evaluation_mode import evaluation_mode
-from connectivity_hooks.model.running import forward
+from connectivity_hooks.model.inputs import Inputs, mapped
 from connectivity_hooks_theorem.conditions.masking import Masking, masked
 from connectivity_hooks_theorem.conditions.scaling import mean_losses
-from connectivity_hooks_theorem.conditions.structures import tensors_of, with_tensors
-
-_LOGITS = "logits"  # what Transformers' models call the outputs that their loss reads
 
 
 def own_outputs(observation: Observation) -> Tensor | str:
@@ -63,32 +59,29 @@ def outputs_under(observation: Observation, masks: Mapping[str, Tensor], draws: 
         draws: D.
 
     Raises:
-        InputError: The model returns something else than one tensor with a row for each sample.
+        InputError: No outputs can be picked of what the model returns, or they have not a row for each sample.
     """
     gathered: list[Tensor] = []
-    with evaluation_mode(observation.model), masked(observation.model, masks) as masking:
+    layouts = observation.layouts() if masks else {}
+    with evaluation_mode(observation.model), masked(observation.model, masks, layouts) as masking:
         for inputs, targets in observation.split.batches(max(1, observation.batch_size // draws)):
-            returned = forward(observation.model, repeated(inputs, draws, len(targets)))
-            gathered.append(by_draw(returned, draws, len(targets)))
+            outputs = observation.forward(observation.model, repeated(inputs, draws, len(targets)))
+            gathered.append(by_draw(outputs, draws, len(targets)))
     return joined(gathered), masking
 
 
-def repeated(inputs: Any, draws: int, samples: int) -> Any:
+def repeated(inputs: Inputs, draws: int, samples: int) -> Inputs:
     """Return a batch's inputs `draws` times after one another; what has no row for each sample stays."""
 
     def more(tensor: Tensor) -> Tensor:
         own = tensor.ndim == 0 or len(tensor) != samples
         return tensor if own or draws == 1 else tensor.repeat(draws, *([1] * (tensor.ndim - 1)))
 
-    return with_tensors(inputs, more)
+    return mapped(more, inputs)
 
 
-def by_draw(returned: Any, draws: int, samples: int) -> Tensor:
-    """Return the outputs (D, B, …) among what a model returned for D·B samples; raise `InputError` if there are none.
-
-    They are the tensor itself, the one named logits, or the only floating one.
-    """
-    outputs = _outputs_in(returned)
+def by_draw(outputs: Tensor, draws: int, samples: int) -> Tensor:
+    """Return a model's outputs for D·B samples as (D, B, …); raise `InputError` if they have no row for each."""
     if outputs.ndim == 0 or len(outputs) != draws * samples:
         raise InputError(
             f"the model returned outputs {tuple(outputs.shape)} for {draws * samples} samples; expected a row for each"
@@ -103,18 +96,3 @@ def joined(parts: list[Tensor]) -> Tensor:
         found = " and ".join(str(shape) for shape in sorted(shapes)[:2])
         raise InputError(f"the model returned outputs of different shapes for different batches, {found}")
     return torch.cat(parts, 1)
-
-
-def _outputs_in(returned: Any) -> Tensor:
-    if isinstance(returned, Tensor):
-        return returned
-    named = returned.get(_LOGITS) if isinstance(returned, Mapping) else getattr(returned, _LOGITS, None)
-    if isinstance(named, Tensor):
-        return named
-    tensors = [tensor for tensor in tensors_of(returned) if tensor.is_floating_point()]
-    if len(tensors) != 1:
-        raise InputError(
-            f"the model returned {type(returned).__name__} with {len(tensors)} tensors; expected one, or one named "
-            f"{_LOGITS}"
-        )
-    return tensors[0]

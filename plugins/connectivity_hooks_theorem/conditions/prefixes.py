@@ -53,7 +53,8 @@ def outputs_of_each(
         draws: D.
         size: Bytes of one question's outputs.
     """
-    replay = Replay(observation.model, {layer: None for masks in questions.values() for layer in masks})
+    layers = {layer: None for masks in questions.values() for layer in masks}
+    replay = Replay(observation.model, layers, observation.layouts(), observation.forward)
     starts = _starts(observation, replay, questions, draws)
     shared = list(starts)
     for layer in questions:

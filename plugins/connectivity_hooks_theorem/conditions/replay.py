@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from connectivity_hooks.model.running import forward
+from connectivity_hooks.features.layout import Layout
+from connectivity_hooks.model.inputs import Inputs
+from connectivity_hooks.model.running import PLAIN, Forward
 from connectivity_hooks.model.wrappers import is_compiled
 from connectivity_hooks_theorem.conditions.masking import Masking, listening
 from connectivity_hooks_theorem.conditions.structures import tensors_of, with_tensors
@@ -68,17 +70,26 @@ class Replay:
     Args:
         model: The module.
         layers: Layers that passes can be ended at, or that masks are for (`Masking`).
+        layouts: Which axis of each layer is what.
+        forward: How the model is run.
 
     Attributes:
         masking: Drops neurons in reruns.
         order: The layers, as the last pass that was learnt from reached them.
     """
 
-    def __init__(self, model: nn.Module, layers: Iterable[str]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Iterable[str],
+        layouts: Mapping[str, Layout] | None = None,
+        forward: Forward = PLAIN,
+    ) -> None:
         self.order: list[str] = []
         self._layers = tuple(layers)
-        self.masking = Masking(self._layers, self._seen)
+        self.masking = Masking(self._layers, layouts, self._seen)
         self._model = model
+        self._forward = forward
         self._shapes: dict[Place, list[tuple[int, list[torch.Size]]]] = {}
         self._kept: dict[Place, _Call] = {}
         self._settled: dict[str, dict[Place, bool]] = {}
@@ -105,8 +116,8 @@ class Replay:
                 module.forward = functools.partial(self._called, module, module.forward)
             yield
 
-    def learn(self, inputs: Any, samples: int) -> Any:
-        """Run a batch whole, take note of the shapes, and return what the model returns."""
+    def learn(self, inputs: Inputs, samples: int) -> Tensor:
+        """Run a batch whole, take note of the shapes, and return the model's outputs."""
         self._learnt = samples
         self.order = []
         return self._run(inputs, "learn")
@@ -115,7 +126,7 @@ class Replay:
         """Forget what is kept, before another batch."""
         self._kept = {}
 
-    def advance(self, inputs: Any, layer: str) -> None:
+    def advance(self, inputs: Inputs, layer: str) -> None:
         """Keep what a batch gives up to a layer, going on from what is kept of it already.
 
         Raises:
@@ -132,7 +143,7 @@ class Replay:
             return
         raise Diverged(f"{layer} is not reached")
 
-    def settle(self, inputs: Any, layer: str, agrees: Callable[[], bool]) -> bool:
+    def settle(self, inputs: Inputs, layer: str, agrees: Callable[[], bool]) -> bool:
         """Fix what is kept up to a layer: of what nobody holds any more when it is reached only that it was there.
 
         Args:
@@ -157,8 +168,8 @@ class Replay:
                     return True
         return False
 
-    def rerun(self, inputs: Any, draws: int) -> Any:
-        """Return what the model returns for a batch repeated `draws` times, from what is kept of the batch on.
+    def rerun(self, inputs: Inputs, draws: int) -> Tensor:
+        """Return the model's outputs for a batch repeated `draws` times, from what is kept of the batch on.
 
         Raises:
             Diverged: The pass does not go the way of the one that is kept.
@@ -172,11 +183,11 @@ class Replay:
             raise Diverged("calls are missing")
         return returned
 
-    def _run(self, inputs: Any, mode: str) -> Any:
+    def _run(self, inputs: Inputs, mode: str) -> Tensor:
         self._mode = mode
         self._frames = [_Frame((), self._model)]
         try:
-            return forward(self._model, inputs)
+            return self._forward(self._model, inputs)
         finally:
             self._frames = []
 

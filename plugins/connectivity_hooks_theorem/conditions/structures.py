@@ -27,20 +27,6 @@ def with_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return value
 
 
-def with_first_feature(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Return `value` with the first floating tensor of two axes or more changed: the one that a capture takes."""
-    changed = False
-
-    def once(tensor: Tensor) -> Tensor:
-        nonlocal changed
-        if changed or tensor.ndim < 2 or not tensor.is_floating_point():
-            return tensor
-        changed = True
-        return change(tensor)
-
-    return with_tensors(value, once)
-
-
 def tensors_of(value: Any) -> list[Tensor]:
     """Return the tensors in `value`, in order."""
     found: list[Tensor] = []

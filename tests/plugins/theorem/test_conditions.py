@@ -98,16 +98,17 @@ QUICK = {"subnetwork": {"epochs": 1}, "separability": {"iterations": 5}}
 
 
 class SequenceFirst(nn.Module):
-    """A default `nn.TransformerEncoder`, sequence first, on samples (N, T, D)."""
+    """An `nn.TransformerEncoder`, by default sequence first, on samples (N, T, D)."""
 
-    def __init__(self):
+    def __init__(self, batch_first=False):
         super().__init__()
-        layer = nn.TransformerEncoderLayer(16, 2, 32)
+        self.first = 0 if batch_first else 1
+        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=batch_first)
         self.encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
         self.hidden, self.head = nn.Linear(16, 12), nn.Linear(12, 3)
 
     def forward(self, x):
-        return self.head(self.hidden(self.encoder(x.transpose(0, 1)).mean(0)).relu())
+        return self.head(self.hidden(self.encoder(x.transpose(0, self.first)).mean(1 - self.first)).relu())
 
 
 class Named(nn.Module):
@@ -149,37 +150,51 @@ def test_one_bad_layer_is_one_invalid_verdict(task, condition):
 
 @pytest.mark.parametrize("condition", CONDITIONS)
 @pytest.mark.parametrize("tokens", [10, 64])
-def test_rows_that_are_no_samples_get_the_same_invalid_verdict_every_time(condition, tokens):
+def test_sequence_first_modules_are_measured_as_batch_first_ones(condition, tokens):
     x = torch.randn(64, tokens, 16, generator=torch.Generator().manual_seed(0))
+    models = SequenceFirst().eval(), SequenceFirst(batch_first=True).eval()
+    models[1].load_state_dict(models[0].state_dict())
     task = Task(SequenceFirst, CachedSplit("train", x, torch.arange(64) % 3), batch_size=64)
-    model = task.model()
     layers = ["encoder.layers.0", "encoder.layers.0.self_attn.out_proj", "hidden"]
-    runs = [ch.check(model, task, condition, layers=layers, options=QUICK.get(condition)) for _ in range(3)]
-    assert runs[0] == runs[1] == runs[2]
-    rows, silent, hidden = runs[0]
-    assert (rows.layer, rows.status) == ("encoder.layers.0", "invalid")
-    assert f"expected 3 rows for a batch of 3 samples, found {tokens}" in rows.reason or tokens == 3
-    assert "attention uses its weights directly; capture encoder.layers.0.self_attn" in silent.reason
-    assert hidden.holds is not None
+    first, again, wanted = (
+        ch.check(model, task, condition, layers=layers, options=QUICK.get(condition))
+        for model in (models[0], models[0], models[1])
+    )
+    assert first == again
+    for found, expected in zip(first, wanted, strict=True):
+        assert (found.layer, found.holds) == (expected.layer, expected.holds)
+        if found.measured is not None:
+            assert found.measured == pytest.approx(expected.measured, rel=1e-4, abs=1e-5)
+    assert "attention uses its weights directly; capture encoder.layers.0.self_attn" in first[1].reason
+    assert all(found.holds is not None for found in (first[0], first[2]))
 
 
-def test_a_layer_of_its_own_on_as_many_tokens_as_samples():
-    layer = nn.TransformerEncoderLayer(16, 2).eval()
-    for samples, tokens in ((64, 10), (10, 10)):
-        inputs = torch.randn(samples, tokens, 16, generator=torch.Generator().manual_seed(0))
+class Pooled(nn.Module):
+    """One layer alone, then the mean over its tokens."""
 
-        class Pooled(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.layer = layer
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.first = layer, 0 if layer.self_attn.batch_first else 1
 
-            def forward(self, x):
-                return self.layer(x.transpose(0, 1)).mean(0)
+    def forward(self, x):
+        return self.layer(x.transpose(0, self.first)).mean(1 - self.first)
 
-        split = CachedSplit("train", inputs, torch.arange(samples) % 3)
-        for condition in ("separability", "feature-rank"):
-            found = verdicts(condition, Observation(Pooled().eval(), split, LOSSES["cross-entropy"], ["layer"]))
-            assert "expected 3 rows" in found["layer"].reason
+
+@pytest.mark.parametrize("samples", [64, 10])
+@pytest.mark.parametrize("condition", ["separability", "feature-rank"])
+def test_a_layer_of_its_own_on_as_many_tokens_as_samples(samples, condition):
+    layer, twin = nn.TransformerEncoderLayer(16, 2).eval(), nn.TransformerEncoderLayer(16, 2, batch_first=True).eval()
+    twin.load_state_dict(layer.state_dict())
+    x = torch.randn(samples, 10, 16, generator=torch.Generator().manual_seed(0))
+    split = CachedSplit("train", x, torch.arange(samples) % 3)
+    found, wanted = (
+        verdicts(condition, Observation(Pooled(each).eval(), split, LOSSES["cross-entropy"], ["layer"]))["layer"]
+        for each in (layer, twin)
+    )
+    assert found.holds == wanted.holds
+    assert found.holds is not None
+    assert found.measured == pytest.approx(wanted.measured, rel=1e-6)
+    assert found.details["neurons"] == 16
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
@@ -220,8 +235,11 @@ def test_inputs_by_name_and_in_a_row_are_measured_alike(condition, by_name):
 
 
 RETURNED = {
-    "two tensors": (lambda logits, hidden: (logits, hidden), "tuple with 2 tensors"),
-    "no tensor": (lambda logits, hidden: "none", "str with 0 tensors"),
+    "two tensors": (
+        lambda logits, hidden: (logits, hidden),
+        "tuple; say which are the outputs: --output takes one of 0, 1",
+    ),
+    "no tensor": (lambda logits, hidden: "none", "returns a str; .* takes one of none"),
     "rows that are no samples": (lambda logits, hidden: logits.T, r"outputs \(3, .*expected a row for each"),
     "another number of classes": (lambda logits, hidden: logits[:, :1].sum(1), "cross-entropy"),
     "NaN": (lambda logits, hidden: logits * torch.nan, "loss is nan"),
