@@ -128,8 +128,9 @@ def page(rows):
         f"smallest image size it takes (of those with more than 10^8 parameters two blocks). Of {compared} features of "
         "convolutions, linear layers, norms and embeddings, as they are entered and left, and of stages, "
         f"{compared - wrong} have as many neurons as the modules' own channels say, {wrong} have not. A layer that "
-        "cannot be measured is left out with the reason: it has a row for each window of a sample, or gives several "
-        "tensors. Made by `python benchmarks/features_timm.py --out docs/features-timm.md`.\n",
+        "cannot be measured is left out with the reason: it has a row for each window of a sample, is computed from "
+        "positions alone, or gives several tensors. Made by `python benchmarks/features_timm.py --out "
+        "docs/features-timm.md`.\n",
         "| file | model | image | features as wide as said | proposed layers measured | wrong, or left out |",
         "|---|---|---|---|---|---|",
     ]
