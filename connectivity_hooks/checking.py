@@ -63,7 +63,7 @@ def observe(
     split: Literal["train", "test"] = "train",
     samples: int | None = None,
     spatial: Spatial = "pool",
-    layout: NamedLayouts = None,
+    axes: NamedLayouts = None,
     seed: int = 0,
 ) -> Observation:
     """Look at the features of `model` on a split of the task's data.
@@ -78,7 +78,7 @@ def observe(
         split: ``train`` or ``test``.
         samples: Look at that many samples, drawn without replacement; None for all.
         spatial: How positions become neurons: their mean, every position's, or of tokens the first or the last.
-        layout: Which axis is what, where it cannot be told: letters with N for the samples and C for the neurons, for
+        axes: Which axis is what, where it cannot be told: letters with N for the samples and C for the neurons, for
             all layers of as many axes (``"TNC"``), or by layer or glob (``{"encoder.*": "TNC"}``).
         seed: Seed of the draw.
 
@@ -91,9 +91,7 @@ def observe(
     if samples is not None and samples < len(chosen):
         chosen = chosen.sample(samples, seed)
     wanted = layers_of(model, layers, calls=True)
-    looked = Observation(
-        model, chosen, task.loss, wanted, task.batch_size, spatial, forward=task.forward, layout=layout
-    )
+    looked = Observation(model, chosen, task.loss, wanted, task.batch_size, spatial, forward=task.forward, axes=axes)
     observation = looked.by_call(proposed=layers is None)
     if not observation.layers:
         raise UsageError(f"{left_out(observation)}; name the layers to look at")
@@ -132,7 +130,7 @@ def check(
     split: Literal["train", "test"] = "train",
     samples: int | None = None,
     spatial: Spatial = "pool",
-    layout: NamedLayouts = None,
+    axes: NamedLayouts = None,
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> tuple[Verdict, ...]:
@@ -143,11 +141,11 @@ def check(
         task: Model, data and loss.
         condition: Name of the condition.
         options: The condition's options by name.
-        layers: See `observe`; so are `split`, `samples`, `spatial` and `layout`.
+        layers: See `observe`; so are `split`, `samples`, `spatial` and `axes`.
         split: Split the features are computed on.
         samples: How many samples of it.
         spatial: How positions become neurons.
-        layout: Which axis is what.
+        axes: Which axis is what.
         seed: Seed of every random choice.
         progress: Shows long work.
 
@@ -158,7 +156,7 @@ def check(
     method = make_condition(condition, options, seed=seed, progress=progress)
     model = checkpoint if isinstance(checkpoint, nn.Module) else load_model(checkpoint, task)
     observation = observe(
-        model, task, layers=layers, split=split, samples=samples, spatial=spatial, layout=layout, seed=seed
+        model, task, layers=layers, split=split, samples=samples, spatial=spatial, axes=axes, seed=seed
     )
     if observation.left_out:
         warnings.warn(f"check: {left_out(observation)}", stacklevel=2)

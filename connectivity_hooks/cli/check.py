@@ -64,7 +64,7 @@ The conditions that are installed: connectivity-hooks plugins
     help="Pixels and tokens: their mean, each one's neurons, or of tokens the first or the last.",
 )
 @click.option(
-    "--layout",
+    "--axes",
     multiple=True,
     metavar="LETTERS",
     help="Axes of layers where they cannot be told, N the samples and C the neurons: TNC, NHWC, or LAYER=TNC for one; "
@@ -83,7 +83,7 @@ def command(checkpoint: str, **given: Any) -> int:
     read_in = read(pathlib.Path(checkpoint))
     task = task_of(task_flags(given), [read_in], [checkpoint])
     model = load_model(read_in, task)
-    looks = {key: given[key] for key in ("split", "samples", "spatial", "layout", "seed")}
+    looks = {key: given[key] for key in ("split", "samples", "spatial", "axes", "seed")}
     observation = observe(model, task, layers=given["layers"] or None, **looks)
     if observation.left_out:
         display.say(left_out(observation))

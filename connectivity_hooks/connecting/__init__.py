@@ -6,8 +6,27 @@ pair to its evaluation, that tells the plugins; `connect` and `evaluate` are its
 interrupted run left is in `work`, a builder's own state in `state_file`, and `subject` says whose it is.
 """
 
+from connectivity_hooks.connecting.build import built_with, still_connects
 from connectivity_hooks.connecting.connect import connect
 from connectivity_hooks.connecting.evaluate import evaluate
+from connectivity_hooks.connecting.measured_pair import measured_pair, told
+from connectivity_hooks.connecting.methods import Connecting
 from connectivity_hooks.connecting.pair import Pair, load_pair
+from connectivity_hooks.connecting.subject import data_digest
+from connectivity_hooks.connecting.work import PairWork, path_at, path_file
 
-__all__ = ["Pair", "connect", "evaluate", "load_pair"]
+__all__ = [
+    "Connecting",
+    "Pair",
+    "PairWork",
+    "built_with",
+    "connect",
+    "data_digest",
+    "evaluate",
+    "load_pair",
+    "measured_pair",
+    "path_at",
+    "path_file",
+    "still_connects",
+    "told",
+]

@@ -3,8 +3,20 @@
 from connectivity_hooks.evaluation.barriers import Barriers
 from connectivity_hooks.evaluation.evaluate import evaluate
 from connectivity_hooks.evaluation.evaluation import Evaluation
-from connectivity_hooks.evaluation.measurement import Measurement
+from connectivity_hooks.evaluation.measurement import Measurement, score, summarise
+from connectivity_hooks.evaluation.measuring import Measuring
 from connectivity_hooks.evaluation.model_on_path import ModelOnPath
 from connectivity_hooks.evaluation.running_statistics import statistics_of, tracked_norms
 
-__all__ = ["Barriers", "Evaluation", "Measurement", "ModelOnPath", "evaluate", "statistics_of", "tracked_norms"]
+__all__ = [
+    "Barriers",
+    "Evaluation",
+    "Measurement",
+    "Measuring",
+    "ModelOnPath",
+    "evaluate",
+    "score",
+    "statistics_of",
+    "summarise",
+    "tracked_norms",
+]

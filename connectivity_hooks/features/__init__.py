@@ -9,8 +9,22 @@ what goes wrong. `select` proposes layers; `outputs` and `rows` say which tensor
 from connectivity_hooks.features.calls import modules_of
 from connectivity_hooks.features.capture import Capture, capture
 from connectivity_hooks.features.hooks import eager
+from connectivity_hooks.features.layout import Layout, usual
 from connectivity_hooks.features.observation import Observation
+from connectivity_hooks.features.outputs import Passed, tensor_in
 from connectivity_hooks.features.stream import stream
 from connectivity_hooks.features.view import neurons_last
 
-__all__ = ["Capture", "Observation", "capture", "eager", "modules_of", "neurons_last", "stream"]
+__all__ = [
+    "Capture",
+    "Layout",
+    "Observation",
+    "Passed",
+    "capture",
+    "eager",
+    "modules_of",
+    "neurons_last",
+    "stream",
+    "tensor_in",
+    "usual",
+]

@@ -50,7 +50,7 @@ class Observation:
         batch_size: Samples of one forward pass.
         spatial: How positions become neurons: ``pool`` (their mean), ``flatten``, ``first`` or ``last`` (of tokens).
         forward: How the model is run, and which of what it returns are its outputs.
-        layout: Which axis is what, for layers where it is to be named (`connectivity_hooks.features.layout`).
+        axes: Which axis is what, for layers where it is to be named (`connectivity_hooks.features.layout`).
         budget: Bytes of features kept at once.
         left_out: Layers that were proposed and cannot be looked at, with the reason.
         problems: Layers that could not be measured so far, with the reason.
@@ -63,7 +63,7 @@ class Observation:
     batch_size: int = 512
     spatial: str = "pool"
     forward: Forward = PLAIN
-    layout: NamedLayouts = None
+    axes: NamedLayouts = None
     budget: int = 2 * 1024**3
     left_out: dict[str, str] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict, init=False, repr=False)
@@ -135,7 +135,7 @@ class Observation:
         return [_taken(inputs, torch.arange(count) % len(targets), len(targets)) for count in SIZES]
 
     def _read_layouts(self) -> None:
-        named, passes = Named(self.layout), []
+        named, passes = Named(self.axes), []
         for inputs in self._few():
             seen = noting_capture(self.model, modules_of(self.layers))
             with seen, evaluation_mode(self.model):

@@ -10,14 +10,14 @@ from connectivity_hooks.errors import InputError
 from connectivity_hooks.features.calls import modules_of
 from connectivity_hooks.features.select import INPUT
 
-Rows: TypeAlias = Literal["samples", "unsure"]
+Rows: TypeAlias = Literal["first", "second", "unsure"]
 
 _LAYERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 _STACKS = (nn.TransformerEncoder, nn.TransformerDecoder)
 
 _DECLARED = (
-    "it takes tokens first (batch_first=False), so that its rows are not the samples; build it with batch_first=True, "
-    "or watch with a probe"
+    "it takes tokens first (batch_first=False), and the second axis of its output {} is not as long as the batch; "
+    "watch with a probe"
 )
 _ALIKE = (
     "its output {} has as many tokens as samples, in a model that works with tokens first (batch_first=False): which "
@@ -26,7 +26,7 @@ _ALIKE = (
 
 
 class SequenceFirst:
-    """Says what the first axis of a feature is, as far as the modules tell.
+    """Says whether the axis of a feature that is as long as the batch is its samples, as far as the modules tell.
 
     PyTorch's attention, recurrent and transformer modules take (T, N, n) unless they are made with ``batch_first``;
     what lies between two of them does not say.
@@ -40,20 +40,25 @@ class SequenceFirst:
         self._said = {name: value for name, value in said.items() if value is not None}
         self._possible = False in self._said.values()
 
-    def rows(self, layer: str, tensor: Tensor) -> Rows:
-        """Return ``samples``, or ``unsure`` where only targets can tell whether the first axis counts them.
+    def rows(self, layer: str, tensor: Tensor, samples: int) -> Rows:
+        """Return which axis counts the samples, or ``unsure`` where only targets tell whether one as long does.
+
+        Args:
+            layer: Dotted name, ``NAME:input``, or a single call of either.
+            tensor: Its feature.
+            samples: The first axis of what the model was given.
 
         Raises:
-            InputError: It does not, or nothing can tell.
+            InputError: None is as long, or nothing can tell.
         """
         if not self._possible or tensor.ndim < 3:
-            return "samples"
+            return "first"
         first = self._of(modules_of([layer])[0].removesuffix(INPUT))
         if first is None and tensor.size(0) == tensor.size(1):
             raise InputError(_ALIKE.format(tuple(tensor.shape)))
-        if first is False:
-            raise InputError(_DECLARED)
-        return "unsure" if first is None else "samples"
+        if first is False and tensor.size(1) != samples:
+            raise InputError(_DECLARED.format(tuple(tensor.shape)))
+        return "unsure" if first is None else "first" if first else "second"
 
     def _of(self, name: str) -> bool | None:
         """Return what a module or the nearest around it says; None where they say nothing."""

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from connectivity_hooks.errors import InputError, one_line
+from connectivity_hooks.features.layout import Layout
 from connectivity_hooks.features.left_out import LeftOut
+from connectivity_hooks.features.module_axes import layout_by_module
 from connectivity_hooks.features.reservoir import Reservoir
 from connectivity_hooks.features.rows import first_axes, require_plain
 from connectivity_hooks.features.sampled import aligned, kept_rows, sample_rows
@@ -57,6 +59,9 @@ class Window(Store):
         super().__init__(left_out)
         self._sequence_first = SequenceFirst(model)
         self._unsure: set[str] = set()
+        self._model = model
+        self._given = 0
+        self._layouts: dict[tuple[str, tuple[int, ...], int], Layout] = {}
         self._spatial = spatial
         self._samples = samples
         self._seed = seed
@@ -76,6 +81,7 @@ class Window(Store):
 
     def listens(self, given: list[Any], *, training: bool) -> bool:
         """Say whether a pass is the training's, and those that wait leave room for it."""
+        self._given = next(iter(first_axes(given)), 0)
         return training and self.waiting < self._samples
 
     def taken(self, layer: str, module: nn.Module, tensor: Tensor) -> Tensor:
@@ -83,11 +89,22 @@ class Window(Store):
         require_plain(tensor)
         if hasattr(tensor, "full_tensor"):
             raise InputError("its output is a DTensor, which one process cannot gather alone; capture another layer")
-        if self._sequence_first.rows(layer, tensor) == "unsure":
-            self._unsure.add(layer)
-        neurons = neurons_last(tensor.detach(), spatial=self._spatial)
+        neurons = neurons_last(tensor.detach(), self._layout(layer, tensor), spatial=self._spatial)
         self.heard = True
         return neurons.clone() if neurons.data_ptr() == tensor.data_ptr() else neurons
+
+    def _layout(self, layer: str, tensor: Tensor) -> Layout | None:
+        """Return which axis is what; the usual where nothing is to be told apart or the batch's length is not known."""
+        if tensor.ndim < 3 or not self._given:
+            return None
+        key = (layer, tuple(tensor.shape), self._given)
+        if key not in self._layouts:
+            rows = self._sequence_first.rows(layer, tensor, self._given)
+            if rows == "unsure":
+                self._unsure.add(layer)
+            by_module = layout_by_module(self._model, layer, tensor.shape, self._given)
+            self._layouts[key] = Layout(1, (2,)) if rows == "second" and tensor.ndim == 3 else by_module
+        return self._layouts[key]
 
     def keep(self, passed: CaughtPass) -> None:
         """Let a pass wait for its targets."""

@@ -1,17 +1,28 @@
 """A module as it is: its weights, its wrappers, and the one place where it is run on a batch."""
 
 from connectivity_hooks.model.evaluation_mode import evaluation_mode
-from connectivity_hooks.model.inputs import Inputs, mapped, named_tensors, placed, rows_of, shapes_of, taken
+from connectivity_hooks.model.inputs import (
+    Inputs,
+    concatenated,
+    mapped,
+    named_tensors,
+    placed,
+    rows_of,
+    shapes_of,
+    taken,
+)
 from connectivity_hooks.model.outputs import picked
-from connectivity_hooks.model.running import Forward, forward
+from connectivity_hooks.model.running import PLAIN, Forward, forward
 from connectivity_hooks.model.weights import Weights, assign, same, weights_of
 from connectivity_hooks.model.wrappers import is_compiled, unwrapped
 
 __all__ = [
+    "PLAIN",
     "Forward",
     "Inputs",
     "Weights",
     "assign",
+    "concatenated",
     "evaluation_mode",
     "forward",
     "is_compiled",

@@ -10,11 +10,14 @@ from connectivity_hooks.structure import causes
 from connectivity_hooks.structure.causes import cause
 from connectivity_hooks.structure.program import INPUT, Program, Step, input_values, run_step
 from connectivity_hooks.structure.reading import read_program
-from connectivity_hooks.structure.spaces import Space, Spaces, read_spaces
+from connectivity_hooks.structure.spaces import INPUTS, OUTPUTS, Axis, Space, Spaces, leading, read_spaces
 from connectivity_hooks.structure.task_program import first_inputs, task_program
 
 __all__ = [
     "INPUT",
+    "INPUTS",
+    "OUTPUTS",
+    "Axis",
     "Program",
     "Space",
     "Spaces",
@@ -23,6 +26,7 @@ __all__ = [
     "causes",
     "first_inputs",
     "input_values",
+    "leading",
     "read_program",
     "read_spaces",
     "run_step",

@@ -17,11 +17,12 @@ from connectivity_hooks.errors import InputError, one_line
 from connectivity_hooks.features.calls import called
 from connectivity_hooks.features.capture import Capture, capture
 from connectivity_hooks.features.hooks import prepare
+from connectivity_hooks.features.layout import NamedLayouts
 from connectivity_hooks.features.left_out import LeftOut
 from connectivity_hooks.features.observation import Observation
 from connectivity_hooks.features.window import TARGETS, Window
 from connectivity_hooks.model.inputs import mapped, named_tensors
-from connectivity_hooks.model.running import forward
+from connectivity_hooks.model.running import PLAIN, Forward, forward
 from connectivity_hooks.model.wrappers import unwrapped
 from connectivity_hooks.processes import refuse_sharded
 from connectivity_hooks.tasks.batched import BatchedSplit
@@ -87,6 +88,8 @@ class ProbeLook(Look):
         layers: Names, globs, or None for the default.
         batch_size: Samples of one forward pass.
         spatial: How feature maps become neurons.
+        forward: How the model is run, and which of what it returns are its outputs.
+        axes: Which axis is what, where it cannot be told, see `observe`.
     """
 
     def __init__(
@@ -98,6 +101,8 @@ class ProbeLook(Look):
         *,
         batch_size: int,
         spatial: str,
+        forward: Forward = PLAIN,
+        axes: NamedLayouts = None,
     ) -> None:
         prepare()
         self.model = unwrapped(model)
@@ -106,6 +111,7 @@ class ProbeLook(Look):
         self._loss = loss
         self._batch_size = batch_size
         self._spatial = spatial
+        self._forward, self._axes = forward, axes
 
     def observation(self) -> Observation:
         """Return the module and the probe, where the module is now."""
@@ -113,7 +119,16 @@ class ProbeLook(Look):
         for name, parameter in self.model.named_parameters():
             if isinstance(parameter, UninitializedParameter):
                 raise InputError(f"{name} is not initialised yet; run the model once before it is watched")
-        return Observation(self.model, self._placed(), self._loss, self.layers, self._batch_size, self._spatial)
+        return Observation(
+            self.model,
+            self._placed(),
+            self._loss,
+            self.layers,
+            self._batch_size,
+            self._spatial,
+            forward=self._forward,
+            axes=self._axes,
+        )
 
     def first_faults(self) -> list[str]:
         """Run two samples, and name what does not fit and what never fires."""

@@ -11,7 +11,10 @@ from typing import Any, Literal
 from torch import nn
 
 from connectivity_hooks.errors import UsageError
+from connectivity_hooks.features.layout import NamedLayouts
 from connectivity_hooks.features.view import Spatial
+from connectivity_hooks.model.outputs import Pick
+from connectivity_hooks.model.running import Forward
 from connectivity_hooks.model.wrappers import unwrapped
 from connectivity_hooks.processes import is_main_process
 from connectivity_hooks.tasks.loss import LOSSES, Loss, resolve_loss
@@ -47,6 +50,8 @@ def watch(
     samples: int = 1024,
     batch_size: int = 256,
     spatial: Spatial = "pool",
+    axes: NamedLayouts = None,
+    output: Pick = None,
     seed: int = 0,
     ema: nn.Module | None = None,
     capture_every: int = 10,
@@ -82,7 +87,10 @@ def watch(
         samples: N. Of a probe, as many are drawn; of 1024 a share is known within 3 % (95 %). In mode ``training`` as
             many are kept from one check to the next, which bounds the memory, and a check that is due waits for them.
         batch_size: Samples of one probe forward at most; it takes its memory beside the training's.
-        spatial: How feature maps become neurons: ``pool`` (mean over space) or ``flatten``.
+        spatial: How feature maps become neurons: ``pool`` (mean over space), ``flatten``, or of tokens the
+            ``first`` or the ``last``.
+        axes: Of a probe: which axis of a layer is what, where it cannot be told, see `check`.
+        output: Of a probe: name or index of the outputs among what the model returns; a `Task` says it itself.
         seed: Seed of every random choice, the same at every check.
         ema: Look at, and save, this average of the weights instead of `model`.
         capture_every: In mode ``training``: listen to the passes of one optimizer step in so many, which divides
@@ -106,6 +114,8 @@ def watch(
     """
     _check_arguments(mode, probe, ema, at_start=at_start, numbers=(samples, batch_size, capture_every))
     _check_saving(save, save_every, on_change)
+    if mode == "training" and (axes is not None or output is not None):
+        raise UsageError("watch: axes= and output= are for a probe; leave them out in mode 'training'")
     asked, schedule, sinks = make_conditions(conditions, seed), parse_schedule(every), loggers(log)
     if not asked:
         warnings.warn(_NOTHING_ASKED, stacklevel=2)
@@ -116,7 +126,10 @@ def watch(
     if is_main_process() and probe is not None:
         with random_states_kept(model):
             split = read_probe(probe, samples, seed)
-        look = ProbeLook(looked_at, split, criterion, layers, batch_size=batch_size, spatial=spatial)
+        forward = probe.forward if isinstance(probe, Task) else Forward(output)
+        look = ProbeLook(
+            looked_at, split, criterion, layers, batch_size=batch_size, spatial=spatial, forward=forward, axes=axes
+        )
     elif is_main_process():
         kept = Kept(every=capture_every, samples=samples, spatial=spatial, seed=seed, strict=strict)
         look = TrainingLook(model, criterion, layers, kept)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from connectivity_hooks.contracts.correction import Correction
-from connectivity_hooks.contracts.hookspecs import hookimpl
+from connectivity_hooks.contracts import Correction, hookimpl
 
 
 @hookimpl

@@ -14,8 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from connectivity_hooks.contracts import Correction, Prepared, option
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation import ModelOnPath, statistics_of, tracked_norms
-from connectivity_hooks.model.inputs import Inputs, concatenated, named_tensors, taken
-from connectivity_hooks.model.running import forward
+from connectivity_hooks.model import Inputs, concatenated, forward, named_tensors, taken
 from connectivity_hooks.tasks import CachedSplit, Split
 
 SAMPLES = 16384

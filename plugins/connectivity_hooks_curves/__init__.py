@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from connectivity_hooks.contracts.builder import Builder
-from connectivity_hooks.contracts.hookspecs import hookimpl
+from connectivity_hooks.contracts import Builder, hookimpl
 
 
 @hookimpl

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from connectivity_hooks.contracts import Builder
 from connectivity_hooks.paths import Path, Weights
-from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.tasks import Task
 
 
 class Linear(Builder):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from connectivity_hooks.contracts.builder import Builder
-from connectivity_hooks.contracts.command import Command
-from connectivity_hooks.contracts.condition import Condition
-from connectivity_hooks.contracts.hookspecs import hookimpl
+from connectivity_hooks.contracts import Builder, Command, Condition, hookimpl
 
 
 @hookimpl

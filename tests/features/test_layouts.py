@@ -163,13 +163,13 @@ def test_where_nothing_tells_the_neurons_a_layout_is_asked_for():
     assert set(seen.widths()) == {"head"}
     assert "which axis of its output (3, 5, 4) are the neurons cannot be told; name it: --layout" in seen.why_not("raw")
     for named, width in (("NTC", 4), ("NCT", 5), (["raw=NCC"], 20), ({"r*": "NTC"}, 4)):
-        assert observation(Unclear(), (5, 4), ["raw", "head"], layout=named).widths()["raw"] == width
+        assert observation(Unclear(), (5, 4), ["raw", "head"], axes=named).widths()["raw"] == width
 
 
 def test_a_layout_that_was_named_is_taken_against_what_was_read():
     model = CASES["tokens"][0]
-    assert observation(model, (5, 4), ["2"], layout="NCT").widths() == {"2": 5}
-    wrong = observation(model, (5, 4), ["2"], layout={"2": "TNC"})
+    assert observation(model, (5, 4), ["2"], axes="NCT").widths() == {"2": 5}
+    wrong = observation(model, (5, 4), ["2"], axes={"2": "TNC"})
     assert not wrong.widths()
     assert "layout LNC was named for it, and axis 0 of its shape (3, 5, 8) counts the samples" in wrong.why_not("2")
 

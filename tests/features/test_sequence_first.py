@@ -75,15 +75,38 @@ def test_every_row_kept_is_its_sample(samples, tokens, given_tokens_first):
 
 
 def test_layers_whose_rows_may_be_tokens_are_left_out():
-    sure = {"embed", "head", TARGETS}
-    assert passed(Encoded(), torch.randint(0, 20, (12, 5)), torch.arange(12)).keys() == sure
-    assert passed(Encoded(), torch.randint(0, 20, (9, 9)), torch.arange(9)).keys() == {"head", TARGETS}
+    assert passed(Encoded(), torch.randint(0, 20, (12, 5)), torch.arange(12)).keys() == {*LAYERS, TARGETS}
+    declared = {"encoder", "encoder.layers.0.linear1", "head", TARGETS}
+    assert passed(Encoded(), torch.randint(0, 20, (9, 9)), torch.arange(9)).keys() == declared
 
 
-def test_without_targets_only_what_has_no_tokens_is_kept():
+def test_without_targets_what_may_be_tokens_is_not_kept():
+    declared = {"encoder", "encoder.layers.0.linear1", "head"}
     for given_tokens_first in (False, True):
         model = Encoded(given_tokens_first=given_tokens_first)
-        assert passed(model, torch.randint(0, 20, (12, 5)), None).keys() <= {"head"}
+        found = passed(model, torch.randint(0, 20, (12, 5)), None).keys()
+        assert found <= ({"head"} if given_tokens_first else declared)
+
+
+def test_channels_last_maps_have_their_own_channels_for_neurons():
+    class Patches(nn.Module):
+        """Takes (N, C, H, W), and works on (N, H, W, n), as Swin does."""
+
+        def __init__(self):
+            super().__init__()
+            self.embed, self.norm, self.head = nn.Conv2d(3, 6, 2, 2), nn.LayerNorm(6), nn.Linear(6, 2)
+
+        def forward(self, x):
+            return self.head(self.norm(self.embed(x).permute(0, 2, 3, 1)).mean((1, 2)))
+
+    model, x = Patches(), torch.randn(5, 3, 8, 8)
+    window = Window(model, samples=100, left_out=LeftOut("warn"))
+    with Capture(model, ["embed", "norm"], window) as features:
+        model(x)
+        window.pair(torch.arange(5))
+    maps = model.embed(x)
+    torch.testing.assert_close(features["embed"], maps.mean((2, 3)))
+    torch.testing.assert_close(features["norm"], model.norm(maps.permute(0, 2, 3, 1)).mean((1, 2)))
 
 
 def test_batch_first_modules_lose_nothing():
@@ -97,15 +120,14 @@ def test_batch_first_modules_lose_nothing():
 def test_recurrent_layers_of_pytorchs_default_are_left_out(kind):
     for batch_first in (False, True):
         said = SequenceFirst(nn.Sequential(kind(4, 8, batch_first=batch_first)))
-        if batch_first:
-            assert said.rows("0", torch.zeros(6, 6, 8)) == "samples"
-        else:
+        assert said.rows("0", torch.zeros(6, 6, 8), 6) == ("first" if batch_first else "second")
+        if not batch_first:
             with pytest.raises(InputError, match="batch_first"):
-                said.rows("0", torch.zeros(5, 6, 8))
+                said.rows("0", torch.zeros(5, 6, 8), 5)
 
 
 def test_models_without_such_modules_are_not_asked():
-    assert SequenceFirst(nn.Sequential(nn.Conv2d(3, 3, 1))).rows("0", torch.zeros(3, 3, 3, 3)) == "samples"
+    assert SequenceFirst(nn.Sequential(nn.Conv2d(3, 3, 1))).rows("0", torch.zeros(3, 3, 3, 3), 3) == "first"
 
 
 def test_a_watched_training_is_told_once_and_goes_on(recwarn):
@@ -118,5 +140,6 @@ def test_a_watched_training_is_told_once_and_goes_on(recwarn):
             model(torch.randint(0, 20, (9, 9))).square().mean().backward()
             optimizer.step()
             watch.step(targets=torch.arange(9) % 3)
-    assert len([each for each in recwarn if "encoder is left out" in str(each.message)]) == 1
-    assert {row.layer for row in watch.history if row.status != "invalid"} == {"head"}
+    assert len([each for each in recwarn if "mix is left out" in str(each.message)]) == 1
+    measured = {row.layer for row in watch.history if row.status != "invalid"}
+    assert measured == {"encoder", "encoder.layers.0.linear1", "head"}

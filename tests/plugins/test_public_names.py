@@ -9,7 +9,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 # Source roots, each a folder of packages that import the core as a stranger would.
-ROOTS = ("integrations", "tests/third_party")
+ROOTS = ("plugins", "integrations", "tests/third_party")
 CORE = "connectivity_hooks"
 
 

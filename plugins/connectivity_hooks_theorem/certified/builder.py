@@ -13,12 +13,11 @@ from torch import Tensor
 from connectivity_hooks.checkpoints import fit, read
 from connectivity_hooks.contracts import Builder, option
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.model.inputs import shapes_of
+from connectivity_hooks.model import shapes_of
 from connectivity_hooks.parallel import kept_whole
-from connectivity_hooks.paths import CONSTANT, Path, Weights
-from connectivity_hooks.paths.edits import edits_between
+from connectivity_hooks.paths import CONSTANT, Path, Weights, edits_between
 from connectivity_hooks.structure import first_inputs, task_program
-from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.tasks import Task
 from connectivity_hooks_theorem.certified.ends import End, read_end
 from connectivity_hooks_theorem.certified.half_path import MEETING, HalfPath, meeting
 from connectivity_hooks_theorem.certified.hub import Hub, as_hub

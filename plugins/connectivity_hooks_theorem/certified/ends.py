@@ -9,8 +9,7 @@ from torch import Tensor
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.paths import Weights
-from connectivity_hooks.tasks.loss import IGNORED, Loss
-from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.tasks import IGNORED, Loss, Task
 from connectivity_hooks_theorem.certified.network.network import Network
 from connectivity_hooks_theorem.certified.network.stretch import Stretch
 from connectivity_hooks_theorem.certified.network.values import inputs

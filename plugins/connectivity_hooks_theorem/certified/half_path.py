@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from connectivity_hooks.errors import ConnectivityError
-from connectivity_hooks.paths import CONSTANT, CONVEX, Edit, Weights
-from connectivity_hooks.paths.edits import edits_between
-from connectivity_hooks.paths.path import Guarantee
+from connectivity_hooks.paths import CONSTANT, CONVEX, Edit, Guarantee, Weights, edits_between
 from connectivity_hooks_theorem.certified.network.blocks import neurons_read, write_blocks
 from connectivity_hooks_theorem.certified.network.network import Network
 from connectivity_hooks_theorem.certified.network.stretch import Stretch

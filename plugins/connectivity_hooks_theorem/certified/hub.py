@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.model.weights import same, weights_of
+from connectivity_hooks.model import same, weights_of
 from connectivity_hooks.parallel import kept_whole
 from connectivity_hooks.paths import Weights
 from connectivity_hooks.progress import Progress

@@ -10,17 +10,22 @@ import click
 import torch
 from torch import nn
 
-from connectivity_hooks.checkpoints import write_tensors
-from connectivity_hooks.checkpoints.atomic import require_target
-from connectivity_hooks.cli.json_option import json_option
-from connectivity_hooks.cli.numbers import Amount, Seed
-from connectivity_hooks.cli.plugin_options import plugin_options
-from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
-from connectivity_hooks.cli.terminal import Display, print_json
-from connectivity_hooks.evaluation.measurement import score, summarise
-from connectivity_hooks.model.weights import assign, weights_of
-from connectivity_hooks.tasks import Task
-from connectivity_hooks.tasks.split import Split
+from connectivity_hooks.checkpoints import require_target, write_tensors
+from connectivity_hooks.cli.toolkit import (
+    Amount,
+    Display,
+    Seed,
+    augment_option,
+    json_option,
+    plugin_options,
+    print_json,
+    task_flags,
+    task_of,
+    task_options,
+)
+from connectivity_hooks.evaluation import score, summarise
+from connectivity_hooks.model import assign, weights_of
+from connectivity_hooks.tasks import Split, Task
 from connectivity_hooks_theorem.certified.builder import read_task
 from connectivity_hooks_theorem.certified.hub import train_hub
 from connectivity_hooks_theorem.certified.search.effort import EFFORTS

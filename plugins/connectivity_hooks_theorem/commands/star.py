@@ -11,22 +11,35 @@ from typing import Any
 import click
 
 from connectivity_hooks.checkpoints import read, require_outlines
-from connectivity_hooks.cli.folder import OutputFolder
-from connectivity_hooks.cli.json_option import json_option
-from connectivity_hooks.cli.numbers import Seed
-from connectivity_hooks.cli.plugin_options import plugin_options
-from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
-from connectivity_hooks.cli.terminal import Display, plain, print_json
-from connectivity_hooks.connecting.build import built_with, still_connects
-from connectivity_hooks.connecting.measured_pair import measured_pair, told
-from connectivity_hooks.connecting.methods import Connecting
-from connectivity_hooks.connecting.pair import Pair, load_pair
-from connectivity_hooks.connecting.subject import data_digest
-from connectivity_hooks.connecting.work import PairWork, path_at, path_file
-from connectivity_hooks.contracts.options import make_options
-from connectivity_hooks.evaluation import Evaluation, evaluate
-from connectivity_hooks.evaluation.measuring import Measuring
-from connectivity_hooks.paths.joining import joined
+from connectivity_hooks.cli.toolkit import (
+    Display,
+    OutputFolder,
+    Seed,
+    augment_option,
+    json_option,
+    plain,
+    plugin_options,
+    print_json,
+    task_flags,
+    task_of,
+    task_options,
+)
+from connectivity_hooks.connecting import (
+    Connecting,
+    Pair,
+    PairWork,
+    built_with,
+    data_digest,
+    load_pair,
+    measured_pair,
+    path_at,
+    path_file,
+    still_connects,
+    told,
+)
+from connectivity_hooks.contracts import make_options
+from connectivity_hooks.evaluation import Evaluation, Measuring, evaluate
+from connectivity_hooks.paths import joined
 from connectivity_hooks.tasks import Task
 from connectivity_hooks_theorem.certified.builder import Certified
 from connectivity_hooks_theorem.certified.search.effort import EFFORTS

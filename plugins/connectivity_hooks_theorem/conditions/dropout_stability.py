@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.contracts import Condition, Verdict, option
-from connectivity_hooks.features.observation import Observation
+from connectivity_hooks.features import Observation
 from connectivity_hooks_theorem.conditions.outputs import own_loss, own_outputs
 from connectivity_hooks_theorem.conditions.prefixes import Masked, outputs_of_each
 from connectivity_hooks_theorem.conditions.scaling import best_scale, mean_losses, wrong

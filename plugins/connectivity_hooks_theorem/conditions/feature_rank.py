@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from connectivity_hooks.contracts import Condition, Verdict, option
-from connectivity_hooks.features.observation import Observation
+from connectivity_hooks.features import Observation
 from connectivity_hooks_theorem.conditions.rank import Covariance, ranks
 
 UNIT = "share of directions"

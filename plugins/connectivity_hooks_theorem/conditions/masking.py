@@ -11,9 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.features.calls import modules_of
-from connectivity_hooks.features.layout import Layout, usual
-from connectivity_hooks.features.outputs import Passed, tensor_in
+from connectivity_hooks.features import Layout, Passed, modules_of, tensor_in, usual
 from connectivity_hooks_theorem.conditions.structures import with_tensors
 
 INPUT = ":input"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.contracts import Condition, Verdict, option
-from connectivity_hooks.features.observation import Observation
+from connectivity_hooks.features import Observation
 from connectivity_hooks_theorem.conditions.genericity import closest, collisions
 from connectivity_hooks_theorem.conditions.outputs import own_outputs, samples_that_count
 from connectivity_hooks_theorem.conditions.rank import Covariance, ranks

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.errors import InputError, one_line
-from connectivity_hooks.features.observation import Observation
-from connectivity_hooks.model.evaluation_mode import evaluation_mode
-from connectivity_hooks.model.inputs import Inputs, mapped
+from connectivity_hooks.features import Observation
+from connectivity_hooks.model import Inputs, evaluation_mode, mapped
 from connectivity_hooks_theorem.conditions.masking import Masking, masked
 from connectivity_hooks_theorem.conditions.scaling import mean_losses
 

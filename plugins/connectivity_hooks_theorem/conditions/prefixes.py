@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from connectivity_hooks.features.observation import Observation
-from connectivity_hooks.model.evaluation_mode import evaluation_mode
+from connectivity_hooks.features import Observation
+from connectivity_hooks.model import evaluation_mode
 from connectivity_hooks_theorem.conditions.outputs import by_draw, joined, outputs_under, repeated
 from connectivity_hooks_theorem.conditions.replay import Diverged, Replay
 

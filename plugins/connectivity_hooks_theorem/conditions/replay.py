@@ -12,10 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from connectivity_hooks.features.layout import Layout
-from connectivity_hooks.model.inputs import Inputs
-from connectivity_hooks.model.running import PLAIN, Forward
-from connectivity_hooks.model.wrappers import is_compiled
+from connectivity_hooks.features import Layout
+from connectivity_hooks.model import PLAIN, Forward, Inputs, is_compiled
 from connectivity_hooks_theorem.conditions.masking import Masking, listening
 from connectivity_hooks_theorem.conditions.structures import tensors_of, with_tensors
 

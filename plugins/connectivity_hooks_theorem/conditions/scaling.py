@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from connectivity_hooks.tasks.loss import Loss
+from connectivity_hooks.tasks import Loss
 
 _GOLDEN = (5**0.5 - 1) / 2
 _POWERS = 10.0

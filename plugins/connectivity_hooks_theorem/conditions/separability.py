@@ -11,8 +11,8 @@ from torch import Tensor
 
 from connectivity_hooks.contracts import Condition, Verdict, option
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.features.observation import Observation
-from connectivity_hooks.tasks.loss import IGNORED
+from connectivity_hooks.features import Observation
+from connectivity_hooks.tasks import IGNORED
 from connectivity_hooks_theorem.conditions.usable import usable_features
 from connectivity_hooks_theorem.probes.logistic import LogisticFit, fit_logistic
 

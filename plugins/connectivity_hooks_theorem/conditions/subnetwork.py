@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.contracts import Condition, Verdict, option
-from connectivity_hooks.features.observation import Observation
+from connectivity_hooks.features import Observation
 from connectivity_hooks_theorem.conditions.outputs import own_loss, own_outputs
 from connectivity_hooks_theorem.conditions.scaling import mean_losses, wrong
 from connectivity_hooks_theorem.conditions.usable import usable_features

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from connectivity_hooks.features.observation import Observation
+from connectivity_hooks.features import Observation
 
 
 def usable_features(observation: Observation, layer: str) -> Tensor | str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from connectivity_hooks.tasks.loss import Loss
+from connectivity_hooks.tasks import Loss
 
 BATCHES = 100
 """Steps of an epoch at least, where there are samples enough: with fewer an epoch of a small set hardly moves."""

@@ -230,5 +230,5 @@ def test_a_layout_on_the_command_of_python_reaches_the_condition():
     task = Task(Raw, split_of(4, 5))
     (invalid,) = ch.check(task.model(), task, "feature-rank", layers="raw")
     assert "name it: --layout" in invalid.reason
-    (found,) = ch.check(task.model(), task, "feature-rank", layers="raw", layout="NCT")
+    (found,) = ch.check(task.model(), task, "feature-rank", layers="raw", axes="NCT")
     assert found.details["neurons"] == 4

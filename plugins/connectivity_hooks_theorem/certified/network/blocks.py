@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.paths import Weights
-from connectivity_hooks.structure.spaces import Axis
+from connectivity_hooks.structure import Axis
 from connectivity_hooks_theorem.certified.network.network import Layer, Network
 from connectivity_hooks_theorem.certified.network.sides import Neurons
 

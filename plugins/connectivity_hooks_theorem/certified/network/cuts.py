@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from connectivity_hooks.structure import Step
-from connectivity_hooks.structure.program import INPUT
+from connectivity_hooks.structure import INPUT, Step
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from connectivity_hooks.structure import Program, Step
-from connectivity_hooks.structure.spaces import Axis, Space
+from connectivity_hooks.structure import Axis, Program, Space, Step
 from connectivity_hooks_theorem.certified.network.cuts import Cut
 
 

@@ -6,10 +6,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.structure import Program, Step, causes
-from connectivity_hooks.structure.causes import cause
-from connectivity_hooks.structure.program import INPUT
-from connectivity_hooks.structure.spaces import INPUTS, OUTPUTS, Axis, Space, Spaces, leading, read_spaces
+from connectivity_hooks.structure import (
+    INPUT,
+    INPUTS,
+    OUTPUTS,
+    Axis,
+    Program,
+    Space,
+    Spaces,
+    Step,
+    cause,
+    causes,
+    leading,
+    read_spaces,
+)
 from connectivity_hooks_theorem.certified.network.cuts import find_cuts
 from connectivity_hooks_theorem.certified.network.network import Layer, Network
 

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from connectivity_hooks.structure.spaces import Space
+from connectivity_hooks.structure import Space
 
 Neurons: TypeAlias = Mapping[int, Tensor]
 """Some neurons of each space, ascending: those that a sub-network reads or lives in."""

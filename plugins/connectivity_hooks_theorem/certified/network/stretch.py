@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from connectivity_hooks.structure import Step
-from connectivity_hooks.structure.program import run_step
+from connectivity_hooks.structure import Step, run_step
 from connectivity_hooks_theorem.certified.network.network import Layer, Network
 from connectivity_hooks_theorem.certified.network.values import Values, gathered
 

@@ -8,9 +8,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from connectivity_hooks.structure.program import INPUT
-from connectivity_hooks.structure.spaces import Axis
-from connectivity_hooks.tasks.split import Split
+from connectivity_hooks.structure import INPUT, Axis
+from connectivity_hooks.tasks import Split
 from connectivity_hooks_theorem.certified.network.network import Network
 from connectivity_hooks_theorem.certified.network.sides import Neurons
 

@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.paths import Weights
-from connectivity_hooks.structure.program import INPUT
-from connectivity_hooks.tasks.augmenting import Augment
-from connectivity_hooks.tasks.split import CachedSplit, Split
-from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.structure import INPUT
+from connectivity_hooks.tasks import Augment, CachedSplit, Split, Task
 from connectivity_hooks_theorem.certified.network.network import Network
 from connectivity_hooks_theorem.certified.network.sides import Neurons
 from connectivity_hooks_theorem.certified.network.stretch import Stretch

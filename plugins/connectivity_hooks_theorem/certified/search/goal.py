@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 from torch.nn import functional as F
 
-from connectivity_hooks.tasks.loss import Loss
+from connectivity_hooks.tasks import Loss
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.tasks import Task
 from connectivity_hooks_theorem.certified.network.network import Network
 from connectivity_hooks_theorem.certified.search.effort import Effort
 
