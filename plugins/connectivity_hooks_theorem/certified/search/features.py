@@ -12,7 +12,7 @@ from torch import Tensor
 
 from connectivity_hooks.paths import Weights
 from connectivity_hooks.structure import INPUT
-from connectivity_hooks.tasks import Augment, CachedSplit, Split, Task
+from connectivity_hooks.tasks import Augment, Split, Task
 from connectivity_hooks_theorem.certified.network.network import Network
 from connectivity_hooks_theorem.certified.network.sides import Neurons
 from connectivity_hooks_theorem.certified.network.stretch import Stretch
@@ -141,7 +141,7 @@ class Recomputed(Features):
             for chosen, values in Held(self._source.network, self._rounded).shuffled(size, generator):
                 yield chosen, {name: value.to(self.head[name].dtype) for name, value in values.items()}
         else:
-            for chosen, x in _drawn(self._split, self._batch_size, size, generator):
+            for chosen, x, _ in self._split.shuffled(size, generator):
                 yield chosen, self._source.kept(x)
 
     def batches(self, size: int) -> Iterable[Values]:
@@ -167,7 +167,7 @@ class Augmented(Recomputed):
 
     def shuffled(self, size: int, generator: torch.Generator) -> Drawn:
         """Yield all samples once, `size` at a time; the augmentation draws from PyTorch's global generator."""
-        for chosen, x in _drawn(self._split, self._batch_size, size, generator):
+        for chosen, x, _ in self._split.shuffled(size, generator):
             yield chosen, self._compute(self._augment(x))
 
 
@@ -198,20 +198,3 @@ def features_at(source: Source, split: Split, batch_size: int, memory: int) -> F
     if size // 2 > memory:  # in bfloat16
         return slow
     return Recomputed(source, split, batch_size, gathered(slow.batches(batch_size), len(split), torch.bfloat16))
-
-
-def _drawn(split: Split, batch_size: int, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield indices of some samples and their inputs, until all were drawn.
-
-    The order is drawn anew, except from a loader that is gone through in its own: there only within its batches.
-    """
-    if isinstance(split, CachedSplit):
-        for chosen in torch.randperm(len(split), generator=generator).split(size):
-            indices = chosen.to(split.inputs.device)
-            yield indices, split.inputs[indices]
-        return
-    first = 0
-    for x, _ in split.batches(batch_size):
-        for chosen in torch.randperm(len(x), generator=generator).to(x.device).split(size):
-            yield chosen + first, x[chosen]
-        first += len(x)
