@@ -22,7 +22,7 @@ from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.results import show
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import NOT_MET, Display
-from connectivity_hooks.connecting.measured_pair import measured_pair
+from connectivity_hooks.connecting.measured import measured_pair
 from connectivity_hooks.connecting.methods import Connecting
 from connectivity_hooks.connecting.pair import Pair, load_pair
 from connectivity_hooks.connecting.subject import data_digest

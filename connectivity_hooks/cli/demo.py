@@ -13,7 +13,7 @@ from connectivity_hooks.cli.folder import OutputFolder
 from connectivity_hooks.cli.json_option import json_option
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.terminal import print_json
-from connectivity_hooks.connecting.measured_pair import measured_pair
+from connectivity_hooks.connecting.measured import measured_pair
 from connectivity_hooks.connecting.methods import Connecting, make_builder
 from connectivity_hooks.connecting.pair import Pair, load_pair
 from connectivity_hooks.connecting.work import path_file

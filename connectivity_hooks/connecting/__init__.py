@@ -1,7 +1,7 @@
 """Connecting a pair of checkpoints: read, align, build, keep, evaluate, tell; once, for every command and for Python.
 
 In reading order: `pair` reads two checkpoints and fits them to a model; `methods` says how they are connected and
-measured; `alignment` and `build` make the path and check what came back; `measured_pair` is the one procedure, from a
+measured; `alignment` and `build` make the path and check what came back; `measured` is the one procedure, from a
 pair to its evaluation, that tells the plugins; `connect` and `evaluate` are its two halves in Python. What an
 interrupted run left is in `work`, a builder's own state in `state_file`, and `subject` says whose it is.
 """
@@ -9,7 +9,7 @@ interrupted run left is in `work`, a builder's own state in `state_file`, and `s
 from connectivity_hooks.connecting.build import built_with, still_connects
 from connectivity_hooks.connecting.connect import connect
 from connectivity_hooks.connecting.evaluate import evaluate
-from connectivity_hooks.connecting.measured_pair import measured_pair, told
+from connectivity_hooks.connecting.measured import measured_pair, told
 from connectivity_hooks.connecting.methods import Connecting
 from connectivity_hooks.connecting.pair import Pair, load_pair
 from connectivity_hooks.connecting.subject import data_digest

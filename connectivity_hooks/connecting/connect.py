@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from connectivity_hooks.checkpoints import Checkpoint
 from connectivity_hooks.checkpoints.atomic import make_folder
-from connectivity_hooks.connecting.measured_pair import connected_pair
+from connectivity_hooks.connecting.measured import connected_pair
 from connectivity_hooks.connecting.methods import Connecting, make_aligner, make_builder
 from connectivity_hooks.connecting.pair import File, Pair, load_pair
 from connectivity_hooks.connecting.subject import data_digest

@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Mapping
 
 from connectivity_hooks.checkpoints.atomic import make_folder
-from connectivity_hooks.connecting.measured_pair import measured_path
+from connectivity_hooks.connecting.measured import measured_path
 from connectivity_hooks.connecting.subject import code_of, data_digest, tensors_digest
 from connectivity_hooks.connecting.work import digest_of
 from connectivity_hooks.contracts.correction import Correction

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from connectivity_hooks.connecting.measured_pair import measured_pair
+from connectivity_hooks.connecting.measured import measured_pair
 from connectivity_hooks.connecting.methods import Connecting, make_aligner, make_builder
 from connectivity_hooks.connecting.pair import Pair, load_pair
 from connectivity_hooks.connecting.subject import data_digest

@@ -53,19 +53,19 @@ def test_layouts_and_tokens_may_be_named(run, words):
     words += ["--condition", "feature-rank", "--layers", "encoder.layers.0", "--json"]
     answers = [
         json.loads(run(*words, *more)[1])["conditions"][0]
-        for more in ([], ["--layout", "TNC"], ["--layout", "CNT"], ["--spatial", "last"], ["--spatial", "flatten"])
+        for more in ([], ["--axes", "TNC"], ["--axes", "CNT"], ["--spatial", "last"], ["--spatial", "flatten"])
     ]
     assert [answer["details"]["neurons"] for answer in answers] == [16, 16, 10, 16, 160]
     assert answers[0] == answers[1]
     assert answers[3]["details"]["effective_rank"] != answers[0]["details"]["effective_rank"]
-    status, out, _ = run(*words, "--layout", "encoder.*=NTC")
+    status, out, _ = run(*words, "--axes", "encoder.*=NTC")
     assert status == 4
     assert "axis 1 of its shape (10, 3, 16) counts the samples" in out
 
 
 @pytest.mark.parametrize("letters", ["NTD", "tnc", "encoder.layers.0="])
 def test_letters_that_are_no_layout_are_refused(run, words, letters):
-    status, out, err = run(*words, "--condition", "feature-rank", "--layout", letters)
+    status, out, err = run(*words, "--condition", "feature-rank", "--axes", letters)
     assert (status, out) == (2, "")
     assert "N for the samples and C for the neurons" in err
     assert len(err.splitlines()) == 1

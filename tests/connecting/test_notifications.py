@@ -50,9 +50,9 @@ def test_connect_and_evaluate_tell_once(heard, task, ends, tmp_path):
 
 
 def test_of_several_processes_the_first_tells(heard, task, ends, monkeypatch):
-    from connectivity_hooks.connecting import measured_pair
+    from connectivity_hooks.connecting import measured as procedure
 
-    monkeypatch.setattr(measured_pair, "is_main_process", lambda: False)
+    monkeypatch.setattr(procedure, "is_main_process", lambda: False)
     ch.evaluate(ch.connect(*ends, task), task, points=2, refine=0)
     assert heard() == []
 

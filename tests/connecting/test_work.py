@@ -11,7 +11,7 @@ from connectivity_hooks.connecting.work import BUILDER, PairWork, path_at, path_
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.paths import EndPoint, Path
 
-SUBJECT = {"ends": ["0" * 64, "1" * 64], "builder": ["linear", {}], "batch_norm": "stored"}
+SUBJECT = {"ends": ["0" * 64, "1" * 64], "builder": ["linear", {}], "correction": None}
 
 
 class Told:
@@ -44,7 +44,7 @@ def test_what_an_interrupted_run_built_is_found_again(tmp_path):
 
 def test_a_path_does_not_depend_on_how_it_is_measured_and_its_measurements_do(tmp_path):
     PairWork(tmp_path, "linear", SUBJECT).keep(a_path(), 0.0)
-    other = PairWork(tmp_path, "linear", {**SUBJECT, "batch_norm": "re-estimated"})
+    other = PairWork(tmp_path, "linear", {**SUBJECT, "correction": ["batch-norm", {}]})
     assert other.path() is not None
     for _ in range(2):
         with other.journal() as journal:

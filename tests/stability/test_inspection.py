@@ -77,7 +77,7 @@ BAD = {
 
 @pytest.mark.parametrize("harm", BAD, ids=lambda harm: harm.__name__)
 def test_copies_that_cannot_be_compared_are_refused_before_anything_is_computed(training, runs, monkeypatch, harm):
-    called = "connectivity_hooks.connecting.measured_pair.evaluate"
+    called = "connectivity_hooks.connecting.measured.evaluate"
     monkeypatch.setattr(called, lambda *a, **k: pytest.fail("evaluated"))
     harm(runs / "k_00000040")
     with pytest.raises(InputError, match=BAD[harm]) as found:

@@ -128,11 +128,11 @@ def test_what_was_done_to_a_checkpoint_is_noted_once(training, runs):
 
 
 def test_finished_pairs_are_found_again_and_only_new_ones_are_measured(training, finished, tmp_path, monkeypatch):
-    from connectivity_hooks.connecting import measured_pair
+    from connectivity_hooks.connecting import measured as procedure
 
     measured = []
-    evaluate = measured_pair.evaluate
-    monkeypatch.setattr(measured_pair, "evaluate", lambda *a, **k: measured.append(a) or evaluate(*a, **k))
+    evaluate = procedure.evaluate
+    monkeypatch.setattr(procedure, "evaluate", lambda *a, **k: measured.append(a) or evaluate(*a, **k))
     how = {"points": 3, "refine": 0, "keep": tmp_path / "kept"}
     first = ch.stability_of(finished, training.task, k=40, **how)
     assert len(measured) == 3

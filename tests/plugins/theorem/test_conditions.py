@@ -239,7 +239,7 @@ RETURNED = {
         lambda logits, hidden: (logits, hidden),
         "tuple; say which are the outputs: --output takes one of 0, 1",
     ),
-    "no tensor": (lambda logits, hidden: "none", "returns a str; .* takes one of none"),
+    "no tensor": (lambda logits, hidden: "none", "returned a str without tensors"),
     "rows that are no samples": (lambda logits, hidden: logits.T, r"outputs \(3, .*expected a row for each"),
     "another number of classes": (lambda logits, hidden: logits[:, :1].sum(1), "cross-entropy"),
     "NaN": (lambda logits, hidden: logits * torch.nan, "loss is nan"),

@@ -9,7 +9,7 @@ from certified_parts import NETWORKS, read
 from connectivity_hooks_theorem.certified.network.network import Space
 from connectivity_hooks_theorem.certified.network.sides import Sides, all_but, random_orders
 
-SPACES = (Space("the input", 4, whole=True), Space("a", 7), Space("b", 6), Space("c", 3, whole=True))
+SPACES = (Space("the input", 4, pins=("the input",)), Space("a", 7), Space("b", 6), Space("c", 3, pins=("the input",)))
 
 
 def test_the_first_of_an_order_are_on_side_0_the_last_on_side_1_and_the_middle_on_none():

@@ -79,5 +79,5 @@ def test_values_at_the_end_are_all_that_is_handed_back_and_what_was_given_stays(
 
 
 def shape_of(network, name):
-    shapes = {INPUT: network.program.input_shape, **{step.name: step.shape for step in network.program.steps}}
+    shapes = {INPUT: network.program.shapes[INPUT], **{step.name: step.shape for step in network.program.steps}}
     return shapes[name]
