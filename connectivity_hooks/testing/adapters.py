@@ -13,6 +13,7 @@ from torch import nn
 from connectivity_hooks.contracts import Adapter
 from connectivity_hooks.errors import UsageError
 from connectivity_hooks.features import capture
+from connectivity_hooks.model.running import forward
 
 
 class AdapterSuite:
@@ -44,7 +45,7 @@ class AdapterSuite:
         layers = self.adapter().layers(model)
         assert layers
         with torch.no_grad(), capture(model, layers) as features:
-            model(torch.zeros(2, *self.shape))
+            forward(model, torch.zeros(2, *self.shape))
         assert not features.never_fired
         assert not features.problems
 
