@@ -43,9 +43,10 @@ def connect(
         align_options: The aligner's options by name.
         keep: Folder where the path is kept and found again, and until it is done the state of a builder that works
             long: the same call, made again after a kill, goes on where it stopped, to the same path. Same are the
-            checkpoints, the data (one pass tells), the options, and files that model, data and loss are named by; code
-            of your own that is handed over as an object is not looked into. One folder may serve any number of pairs
-            and processes.
+            checkpoints, the data (one pass tells), the options with the files they name, and your code: the files it is
+            in, those of modules loaded from beside them, and the plain values it holds. Files that such code opens by
+            itself, and modules from elsewhere, are not known of. One folder may serve any number of pairs and
+            processes.
         seed: Seed of every random choice.
         progress: Shows long work.
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from connectivity_hooks.checkpoints.atomic import make_folder
 from connectivity_hooks.connecting.measured import measured_path
-from connectivity_hooks.connecting.subject import code_of, data_digest, tensors_digest
+from connectivity_hooks.connecting.subject import code_of, data_digest, method_of, tensors_digest
 from connectivity_hooks.connecting.work import digest_of
 from connectivity_hooks.contracts.correction import Correction
 from connectivity_hooks.evaluation.evaluation import Evaluation
@@ -68,7 +68,7 @@ def _journal(
         "path": _digest(path),
         "task": task.describe(),
         "code": code_of(task),
-        "correction": [correction.name, correction.used_options()] if correction else None,
+        "correction": method_of(correction),
         "data": data_digest(task),
     }
     return Journal(pathlib.Path(keep) / f"evaluation.{digest_of(what)}.jsonl", what, progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 
 import torch
@@ -77,7 +78,7 @@ def _guarded(function: Augment, spec: str) -> Augment:
             _require_like(given[name], tensor, f"--augment {spec}: gives" + (f" {name} as" if name else ""))
         return found
 
-    return augment
+    return functools.update_wrapper(augment, function, assigned=(), updated=())  # its code is the user's
 
 
 def _shapes(inputs: Inputs) -> str:

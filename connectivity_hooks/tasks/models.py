@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 
 from torch import nn
@@ -36,7 +37,8 @@ def model_factory(spec: str) -> ModelFactory:
             )
         return model
 
-    return make
+    # Whoever asks where the model comes from asks the function itself.
+    return functools.update_wrapper(make, function, assigned=(), updated=())
 
 
 def _is_module(name: str) -> bool:

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from connectivity_hooks.errors import InputError, UsageError, near_matches, one_line
+from connectivity_hooks.errors import ConnectivityError, InputError, UsageError, near_matches, one_line
+from connectivity_hooks.sources import remember
 from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.untrusted import parse_literal
 
@@ -67,6 +68,7 @@ def resolve(reference: Reference) -> Callable[..., Any]:
         UsageError: It has nothing callable of that name.
     """
     module = _import_file(reference.home) if reference.home.endswith(".py") else _import_module(reference.home)
+    remember(module)
     with guarded_call(f"{reference.home}:{reference.name} fails"):  # a module may look names up by code of its own
         found = getattr(module, reference.name, None)
     if found is None:
@@ -76,6 +78,15 @@ def resolve(reference: Reference) -> Callable[..., Any]:
         raise UsageError(f"{reference.home}:{reference.name} is a {type(found).__name__}, expected a function or class")
     function: Callable[..., Any] = found
     return function
+
+
+def loaded(spec: str) -> types.ModuleType | None:
+    """Return the module that a reference names, where it names one and was resolved before."""
+    try:
+        home = parse(spec).home
+    except ConnectivityError:
+        return None
+    return sys.modules.get(_name_of(pathlib.Path(home)) if home.endswith(".py") else home)
 
 
 def call(reference: Reference, function: Callable[..., Any]) -> Any:
@@ -107,7 +118,7 @@ def _import_file(file: str) -> types.ModuleType:
         raise InputError(f"{_shown(file)}: cannot be read: {error.strerror}; give FILE.py:callable") from None
     if not there:
         raise InputError(f"{file}: no such file; give FILE.py:callable")
-    name = f"_connectivity_hooks_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    name = _name_of(path)
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
@@ -126,6 +137,10 @@ def _import_file(file: str) -> types.ModuleType:
         with contextlib.suppress(ValueError):  # the file itself may have taken it away
             sys.path.remove(str(path.resolve().parent))
     return module
+
+
+def _name_of(path: pathlib.Path) -> str:
+    return f"_connectivity_hooks_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
 
 
 def _import_module(name: str) -> types.ModuleType:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.held_values import module_digest
 from connectivity_hooks.model.running import PLAIN, Forward
 from connectivity_hooks.model.wrappers import unwrapped
 from connectivity_hooks.strangers import guarded_call
@@ -54,6 +55,7 @@ class Task:
     augment_name: str = ""
     notes: tuple[str, ...] = ()
     _waiting: list[nn.Module] = field(default_factory=list, init=False, repr=False, compare=False)
+    _made: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def model(self) -> nn.Module:
         """Make the module on the task's device and dtype, in evaluation mode; the global random state is kept.
@@ -84,6 +86,12 @@ class Task:
         except IndexError:
             return self.model()
 
+    def made(self) -> str:
+        """Return a digest of the module, see `module_digest`; asked for once, since passes may leave values behind."""
+        if not self._made:
+            self._made.append(module_digest(self.structure()))
+        return self._made[0]
+
     def on(self, train: Split, test: Split | None, notes: Iterable[str] = ()) -> Task:
         """Return the task on other data, with the module that `structure` keeps."""
         return self._sharing(replace(self, train=train, test=test, notes=tuple(notes)))
@@ -109,6 +117,7 @@ class Task:
             "output": self.forward.pick,
             "loss": self.loss.name,
             "loss_is_convex": self.loss.convex,
+            "batch_size": self.batch_size,
             "samples": {split.name: len(split) for split in self.splits()},
             "device": str(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -56,6 +57,7 @@ def custom_loss(name: str, function: Callable[[Tensor, Tensor], Any], *, convex:
         _require_values(name, found, len(targets))
         return Terms(mean_over_rest(found), torch.ones(len(targets), dtype=found.dtype, device=found.device))
 
+    functools.update_wrapper(terms, function, assigned=(), updated=())  # its code is the user's
     return Loss(name, terms, None, convex)
 
 
