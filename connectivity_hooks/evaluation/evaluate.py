@@ -81,12 +81,11 @@ def evaluate(
     if points < 2 or refine < 0:
         raise UsageError(f"evaluate: expected points ≥ 2 and refine ≥ 0, found {points} and {refine}")
     correction = make_correction(correct, correct_options)
-    voided = correction is not None and correction.everywhere
     started = time.perf_counter()
     with Passes(path, task, correction) as passes:
         passes.require_faithful((path.start, path.end))
         task, readings = _read(passes, task)
-        relied = _nothing(path) if voided else reliance(path, task, passes)
+        relied = _nothing(path) if passes.voided else reliance(path, task, passes)
         trusted = replace(path, guarantees=relied.guarantees)
         measured = _Curve(trusted, task, passes, record).measure(points, refine, progress)
         ts = sorted(measured)
@@ -108,7 +107,7 @@ def evaluate(
             untrue=relied.refuted,
             seen=_seen(curves),
             dtype=task.dtype,
-            voided_by=correction.name if correction is not None and voided else None,
+            voided_by=correction.name if correction is not None and passes.voided else None,
         ),
         seconds=time.perf_counter() - started,
         guessing={split.name: guess(task.loss, split) for split in task.splits()},

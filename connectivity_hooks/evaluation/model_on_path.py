@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from connectivity_hooks.contracts.correction import Correction, Prepared
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.evaluation.left_behind import Surroundings
 from connectivity_hooks.evaluation.spectral_norm import norms_inside, recompute, spectral_norms
 from connectivity_hooks.model.weights import Weights, assign, weights_of
 from connectivity_hooks.paths.path import MEASURED, Path
@@ -68,17 +69,20 @@ class Corrected:
     Attributes:
         left: Names of modules that the correction cannot correct, see `Prepared`.
         notes: What a person should know of it.
+        everywhere: Whether it is applied at every t, see `Correction`; asked once, so that it stays what it was.
 
     Raises:
-        InputError: The correction cannot be used with this model or these data, or its code fails.
+        InputError: The correction cannot be used with this model or these data, its code fails, or it leaves something
+            behind on model, data or path.
     """
 
     def __init__(self, moving: ModelOnPath, correction: Correction | None) -> None:
         self._moving, self._correction = moving, correction
         self._prepared: Prepared | None = None
+        self.everywhere = False
+        self._applied = False
         if correction is not None:
-            with guarded_call(f"correction {correction.name}: preparing"):
-                self._prepared = correction.prepare(moving)
+            self._prepare(correction)
         self.left = tuple(self._prepared.left) if self._prepared else ()
         self.notes = tuple(self._prepared.notes) if self._prepared else ()
 
@@ -90,11 +94,29 @@ class Corrected:
             with guarded_call(doing):
                 self._prepared.apply(t)
             self._moving.require_own(doing)
+            # Data and path are compared once: what changes them does so at any t.
+            _require(doing, self._surroundings.change_of_module() if self._applied else self._surroundings.change())
+            self._applied = True
 
     def corrects(self, t: float) -> bool:
         """Say whether the weights at `t` are corrected, see `Correction.everywhere`."""
-        if self._correction is None or self._correction.everywhere:
+        if self._correction is None or self.everywhere:
             return self._correction is not None
         path, (segment, share) = self._moving.path, self._moving.path.segment(t)
         beside = path.guarantees[max(0, segment - (share == 0)) : segment + 1]
         return 0 < t < 1 and set(beside) == {MEASURED}
+
+    def _prepare(self, correction: Correction) -> None:
+        doing, moving = f"correction {correction.name}: preparing", self._moving
+        self.everywhere = bool(correction.everywhere)
+        self._surroundings = Surroundings(moving.model, moving.path, moving.task)
+        with guarded_call(doing):
+            self._prepared = correction.prepare(moving)
+        moving.require_own(doing)
+        _require(doing, self._surroundings.change())
+
+
+def _require(doing: str, changed: str | None) -> None:
+    """Refuse a correction that changed anything but weights."""
+    if changed is not None:
+        raise InputError(f"{doing}: it changed more than weights ({changed}); put it back before it returns")

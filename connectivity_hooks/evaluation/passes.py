@@ -50,6 +50,11 @@ class Passes:
         self._t: float | None = None
 
     @property
+    def voided(self) -> bool:
+        """Whether a correction is applied at every t, so that no guarantee is about what is measured."""
+        return self._corrected.everywhere
+
+    @property
     def threads(self) -> int:
         """How many threads compute."""
         return self._side_by_side.count

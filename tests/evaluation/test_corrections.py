@@ -199,3 +199,86 @@ def test_names_and_options_are_checked():
         make_correction("batch-norm", {"samples": 1})
     with pytest.raises(UsageError, match=r"options of a correction are given \(samples\)"):
         ch.evaluate(Path.from_points(ends()), task(), correct_options={"samples": 3})
+
+
+def _hooked(moving):
+    moving.model[0].register_forward_hook(lambda module, given, outputs: outputs * 3)
+
+
+def _training(moving):
+    moving.model.train()
+
+
+def _attribute(moving):
+    moving.model[1].inplace = True
+
+
+def _module(moving):
+    moving.model[1] = nn.Tanh()
+
+
+def _forward(moving):
+    moving.model.forward = lambda x: torch.zeros(len(x), 3)
+
+
+def _data(moving):
+    moving.task.train.inputs.mul_(3)
+
+
+def _path(moving):
+    moving.path.start["0.weight"].mul_(2)
+
+
+@pytest.mark.parametrize("when", ["preparing", "at t = 0.5"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_hooked, "0, its hooks: _forward_hooks"),
+        (_training, "its attribute training"),
+        (_attribute, "1, its attribute inplace"),
+        (_module, "its modules"),
+        (_forward, "its attribute forward"),
+        (_data, "the train data (inputs)"),
+        (_path, "the path's point 0, 0.weight"),
+    ],
+)
+def test_a_correction_that_changes_more_than_weights_is_named_with_what(when, change, words):
+    class Leaving(Prepared):
+        def __init__(self, moving):
+            self.moving = moving
+
+        def apply(self, t):
+            if when != "preparing":
+                change(self.moving)
+
+    class Leaves(Repair):
+        """Leaves something behind."""
+
+        def prepare(self, moving):
+            if when == "preparing":
+                change(moving)
+            return Leaving(moving)
+
+    with pytest.raises(InputError) as caught:
+        ch.evaluate(Path.from_points(ends()), task(), points=3, refine=0, correct=Leaves())
+    start = (
+        f"correction repair-first{':' if when == 'preparing' else ''} {when}: it changed more than weights ({words})"
+    )
+    assert str(caught.value).startswith(start)
+
+
+def test_where_a_correction_is_applied_is_asked_once():
+    class Turning(Repair):
+        """Says one thing first and another then."""
+
+        asked = 0
+
+        @property
+        def everywhere(self):
+            self.asked += 1
+            return self.asked > 1
+
+    path = Path.from_points(outer(ends())[:2], guarantees=["convex"])
+    plain, found = ch.evaluate(path, task()), ch.evaluate(path, task(), correct=Turning())
+    assert found.curves == plain.curves
+    assert found.bound == plain.bound
