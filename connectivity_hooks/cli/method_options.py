@@ -62,7 +62,8 @@ def refuse_stray_options(given: Mapping[str, Any], chosen: Sequence[str]) -> Non
         spoken, separator, field = key.partition(_SEPARATOR)
         if separator and value is not None and spoken not in used:
             method = spoken.replace("_", "-")
-            raise UsageError(f"--{method}.{field} is given, but {method} is not used; chosen: {', '.join(chosen)}")
+            instead = f"chosen: {', '.join(chosen)}" if chosen else f"choose {method}, or leave it out"
+            raise UsageError(f"--{method}.{field} is given, but {method} is not used; {instead}")
 
 
 def single(*names: str | None) -> list[str]:

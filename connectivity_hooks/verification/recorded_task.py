@@ -16,6 +16,7 @@ _COMPARED = {
     "model": "another model",
     "data": "other data",
     "loss": "another loss",
+    "output": "other outputs",
     "samples": "another number of samples",
 }
 """What a bound is about. Device, type and augmentation change no figure beyond rounding."""
@@ -33,11 +34,11 @@ def differences(file: pathlib.Path, path: Path, task: Mapping[str, object]) -> t
         task: The task it is verified with, see `Task.describe`.
     """
     there = _recorded(file.parent / REPORT, path)
-    found = {key: (_bare(there[key]), _bare(task.get(key))) for key in _COMPARED if there.get(key)}
+    found = {key: (_words(key, there), _words(key, task)) for key in _COMPARED}
     return tuple(
         f"the report beside the file is of {_COMPARED[key]}: {old} there, {new} here"
         for key, (old, new) in found.items()
-        if new and old != new
+        if old and new and not _alike(old, new)
     )
 
 
@@ -58,9 +59,19 @@ def _table(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _bare(value: object) -> str:
-    """Return a name without the folders, which depend on where a command was run; sizes of splits as text."""
+def _words(key: str, task: Mapping[str, Any]) -> str:
+    """Return an entry as text, sizes of splits too; empty where a task does not say."""
+    value = task.get(key)
+    if key == "output" and key in task:
+        return "none picked" if value is None else str(value)
     if isinstance(value, Mapping):
         return ", ".join(f"{count} {name}" for name, count in sorted(value.items()))
-    name, mark, arguments = str(value or "").partition("?")
-    return pathlib.PurePath(name).name + mark + arguments
+    return str(value or "")
+
+
+def _alike(old: str, new: str) -> bool:
+    """Say whether two names may be of one file: how much of the folders is in them depends on where one stood."""
+    (first, *more), (second, *others) = old.partition("?"), new.partition("?")
+    parts = [[part for part in pathlib.PurePath(name).parts if part != ".."] for name in (first, second)]
+    count = min(map(len, parts))
+    return more == others and parts[0][len(parts[0]) - count :] == parts[1][len(parts[1]) - count :]

@@ -41,6 +41,8 @@ def test_options_of_a_method_that_is_not_used_are_refused():
     refuse_stray_options(given, ["two-words"])
     with pytest.raises(UsageError, match=r"--two-words\.rate is given, but two-words is not used; chosen: linear"):
         refuse_stray_options(given, ["linear"])
+    with pytest.raises(UsageError, match=r"two-words is not used; choose two-words, or leave it out$"):
+        refuse_stray_options(given, [])
 
 
 def test_none_is_no_method():

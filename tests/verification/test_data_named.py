@@ -70,6 +70,20 @@ def test_a_report_of_other_data_is_pointed_out(tmp_path):
     )
 
 
+def test_other_outputs_and_a_file_of_another_folder_are_pointed_out(tmp_path):
+    def of(task, **recorded):
+        report(tmp_path, **recorded)
+        return noted(tmp_path, {**TASK, **task})
+
+    beside = "the report beside the file is of"
+    assert of({"output": "aux"}, output="main") == (f"{beside} other outputs: main there, aux here",)
+    assert of({"output": 1}, output=None) == (f"{beside} other outputs: none picked there, 1 here",)
+    assert of({"output": None}, output=0) == (f"{beside} other outputs: 0 there, none picked here",)
+    assert of({"output": None}, output=None) == of({"output": "main"}) == ()
+    assert of({"data": "b/d.npz"}, data="a/d.npz") == (f"{beside} other data: a/d.npz there, b/d.npz here",)
+    assert of({"data": "../x/a/d.npz"}, data="/home/x/a/d.npz") == of({"data": "d.npz"}, data="a/d.npz") == ()
+
+
 def test_a_report_that_is_of_other_checkpoints_or_damaged_says_nothing(tmp_path):
     report(tmp_path, ends=(ENDS[1], ENDS[0]), data="digits")
     assert noted(tmp_path) == ()
