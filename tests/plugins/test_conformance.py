@@ -113,13 +113,13 @@ def suite_of(apply, **attributes):
 
 def test_the_suite_catches_a_correction_that_leaves_a_hook():
     suite = suite_of(lambda model, t: model.norm.register_forward_hook(print))
-    with pytest.raises(InputError, match="changed more than weights .norm, its hooks"):
+    with pytest.raises(InputError, match="its hooks: _forward_hooks"):
         suite.test_nothing_is_left_behind()
 
 
 def test_the_suite_catches_a_correction_that_leaves_a_module_in_training():
     suite = suite_of(lambda model, t: model.norm.train())
-    with pytest.raises(InputError, match="changed more than weights .norm, its attribute training"):
+    with pytest.raises(InputError, match="norm, its attribute training"):
         suite.test_nothing_is_left_behind()
 
 
