@@ -30,8 +30,8 @@ class Prepared(ABC):
     def apply(self, t: float) -> None:
         """Correct, in place, the weights at `t`, which the module holds.
 
-        Whatever was applied at other t before makes no difference. Nothing else stays on the module: no hook, no
-        training flag.
+        Whatever was applied at other t before makes no difference. Nothing else stays on the module, no hook and no
+        training flag, and data and path are only read; the core compares, and refuses a correction that changed them.
         """
 
 
