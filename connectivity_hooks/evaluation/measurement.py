@@ -14,6 +14,7 @@ from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation.intervals import half_width
 from connectivity_hooks.evaluation.weighted_means import COUNT, WEIGHT, moments
 from connectivity_hooks.tasks.loss import CHANGING_WEIGHTS, Loss, Terms, joined
+from connectivity_hooks.verification.convexity import rounding_of_mean
 
 Source = Literal["forward", "outputs", "constant"]
 
@@ -47,6 +48,7 @@ class Measurement:
             segment's other end.
         bend: Inside a convex segment the largest amount by which a sample's loss lies above the line between its values
             at the segment's ends, beyond rounding: anything but 0 shows that the loss is not convex in the outputs.
+        blur: Likewise by how much rounding moves the mean loss, in the type that the loss came in.
     """
 
     t: float
@@ -67,15 +69,17 @@ class Measurement:
     error_climb_interval: float | None
     source: Source
     bend: float | None = None
+    blur: float | None = None
 
 
 @dataclass(frozen=True)
 class SampleScores:
-    """Of every sample, on the device: terms of the losses and of the errors, and bends (N,), see `Measurement.bend`."""
+    """Of every sample, on the device: terms of losses and of errors; bends and rounding (N,), see `convexity`."""
 
     losses: Terms
     errors: Terms | None
     bends: Tensor | None = None
+    rounding: Tensor | None = None
 
 
 @torch.no_grad()
@@ -116,7 +120,8 @@ def summarise(
         figures |= _figures(list(group.columns), found[:size], f"{split}: loss {loss}")
         found = found[size:]
     bend = None if scores.bends is None else float(scores.bends.max())
-    return Measurement(t=t, split=split, source=source, bend=bend, **figures)
+    blur = None if scores.rounding is None else float(rounding_of_mean(scores.rounding, scores.losses.weights))
+    return Measurement(t=t, split=split, source=source, bend=bend, blur=blur, **figures)
 
 
 @dataclass(frozen=True)
