@@ -49,6 +49,7 @@ class Measurement:
         bend: Inside a convex segment the largest amount by which a sample's loss lies above the line between its values
             at the segment's ends, beyond rounding: anything but 0 shows that the loss is not convex in the outputs.
         blur: Likewise by how much rounding moves the mean loss, in the type that the loss came in.
+        samples: Of which something counts.
     """
 
     t: float
@@ -70,6 +71,7 @@ class Measurement:
     source: Source
     bend: float | None = None
     blur: float | None = None
+    samples: int | None = None
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,9 @@ def summarise(
         figures |= _figures(list(group.columns), found[:size], f"{split}: loss {loss}")
         found = found[size:]
     bend = None if scores.bends is None else float(scores.bends.max())
+    samples = int((scores.losses.weights > 0).sum())
     blur = None if scores.rounding is None else float(rounding_of_mean(scores.rounding, scores.losses.weights))
-    return Measurement(t=t, split=split, source=source, bend=bend, blur=blur, **figures)
+    return Measurement(t=t, split=split, source=source, bend=bend, blur=blur, samples=samples, **figures)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from connectivity_hooks.paths.path import CONSTANT, CONVEX, MEASURED, Path
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.structure import Program, task_program
 from connectivity_hooks.structure.untouched import Attributes, pristine, require_forgetful
-from connectivity_hooks.tasks.loss import joined
+from connectivity_hooks.tasks.loss import joined, read_targets
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.verification.convexity import between, rounding_of_mean
@@ -117,6 +117,7 @@ class _Verifier:
             return self._check(progress)
 
     def _check(self, progress: Progress) -> Verification:
+        self._settle()
         self.program = self._program()
         count = min(_PROBED, len(self.task.train))
         self.probed = self.task.train.sample(count, self.seed)
@@ -143,6 +144,16 @@ class _Verifier:
             ends.words,
             self.task.describe(),
         )
+
+    @torch.no_grad()
+    def _settle(self) -> None:
+        """Let the first samples say how the loss reads targets, so that every batch is read in the same way."""
+        self._write(self.path.start)
+        for split in self.task.splits():
+            outputs, targets = next(iter(self.side_by_side.outputs(split.head(2).batches(2))))
+            where = f"{self.task.data_name or 'data'}: {split.name}"
+            loss, _ = read_targets(self.task.loss, outputs, targets, split.targets(), where)
+            self.task = self.task.read_as(loss, self.task.notes)
 
     def _say(self, kind: Kind, where: str, reason: str) -> None:
         self.findings.append(Finding(kind, where, reason))

@@ -126,7 +126,9 @@ def test_every_figure_is_paired_by_sample():
         mean = sums.sum() / weights.sum()
         assert getattr(found, name) == pytest.approx(mean, rel=1e-12)
         squares = ((sums - mean * weights) ** 2 / (1 - weights / weights.sum())).sum() / weights.sum() ** 2
-        step = round(count) / weights.sum() if "error" in name else 0.0
+        shares = [abs(s) / w for s, w in zip(sums, weights, strict=True) if s]
+        squared = (1 + len(shares) * max(shares, default=0) ** 2) / (len(shares) + 1)
+        step = math.sqrt(squared) if "error" in name else 0.0
         half = half_width(mean, squares * count, round(count), step)
         assert getattr(found, f"{name}_interval") == pytest.approx(half, rel=1e-12)
 
