@@ -55,8 +55,9 @@ def _check(loss: Loss, outputs: Tensor, few: Tensor, targets: Tensor, where: str
     if loss.name == "cross-entropy" and few.is_floating_point():
         _check_axis(few, where)
     if loss.name not in LOSSES:
-        _check_weights(loss, outputs, few)
-        _check_each(loss, outputs, few)
+        with torch.random.fork_rng():  # it may draw, which is refused, or move a training's state
+            _check_weights(loss, outputs, few)
+            _check_each(loss, outputs, few)
 
 
 def check_probabilities(loss: str, targets: Tensor, where: str) -> None:
@@ -136,10 +137,9 @@ def _check_weights(loss: Loss, outputs: Tensor, targets: Tensor) -> None:
 def _check_each(loss: Loss, outputs: Tensor, targets: Tensor) -> None:
     """Refuse a loss that is random, or whose value of a sample depends on the others beside it."""
     more = [*range(len(outputs)), 0]  # among others: as many samples and one again, whatever data there is
-    with torch.random.fork_rng():
-        alone, again = (loss.measure(outputs, targets) for _ in range(2))
-        beside = loss.measure(outputs[more], targets[more])
-        few, many = (_rest(loss, outputs[rows], targets[rows]) for rows in (more[:-1], more))
+    alone, again = (loss.measure(outputs, targets) for _ in range(2))
+    beside = loss.measure(outputs[more], targets[more])
+    few, many = (_rest(loss, outputs[rows], targets[rows]) for rows in (more[:-1], more))
     if few != many:
         raise InputError(
             f"loss {loss.name}: returns {(len(outputs), *few)} for outputs {tuple(outputs.shape)} and targets "

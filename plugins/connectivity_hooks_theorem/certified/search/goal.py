@@ -53,6 +53,8 @@ class Goal:
     def _outputs_of_targets(self) -> Tensor:
         """Return outputs (N, C) like the targets, to begin from: 0 where a loss of the user's own takes other ones."""
         count, integers = len(self.targets), not self.targets.is_floating_point()
+        if not integers and self.targets.shape == (count, self.classes):
+            return self.targets
         if self.targets.numel() == count * self.classes:
             return self.targets.reshape(count, self.classes).float()
         if integers and self.targets.numel() == count and self.targets.min() >= 0 and self.targets.max() < self.classes:
