@@ -72,7 +72,7 @@ def _undecided(evaluation: Evaluation, split: str, found: Finding, path: str) ->
     if found.loss.t is None:
         return f"Undecided: nothing was measured between the ends of {path}; measure more points."
     counts = evaluation.task.get("samples")
-    count = counts.get(split) if isinstance(counts, Mapping) else None
+    count = evaluation.curves[split][0].samples or (counts.get(split) if isinstance(counts, Mapping) else None)
     samples = f"{split} samples" if count is None else f"{count} {split} sample{'s' if count != 1 else ''}"
     return f"Too few samples to tell {unclear(found, path, samples)}"
 

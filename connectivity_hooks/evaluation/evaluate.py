@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
+
+import torch
 
 from connectivity_hooks.contracts.correction import Correction
 from connectivity_hooks.errors import UsageError
@@ -84,7 +87,7 @@ def evaluate(
     started = time.perf_counter()
     with Passes(path, task, correction) as passes:
         passes.require_faithful((path.start, path.end))
-        task, readings = _read(passes, task)
+        task, readings, loss_dtype = _read(passes, task)
         relied = _nothing(path) if passes.voided else reliance(path, task, passes)
         trusted = replace(path, guarantees=relied.guarantees)
         measured = _Curve(trusted, task, passes, record).measure(points, refine, progress)
@@ -105,8 +108,9 @@ def evaluate(
             path,
             task.loss,
             untrue=relied.refuted,
-            seen=_seen(curves),
+            seen=_seen(trusted, curves),
             dtype=task.dtype,
+            loss_dtype=loss_dtype,
             voided_by=correction.name if correction is not None and passes.voided else None,
         ),
         seconds=time.perf_counter() - started,
@@ -121,11 +125,12 @@ def _nothing(path: Path) -> Reliance:
     return Reliance((MEASURED,) * len(path.guarantees), (), ())
 
 
-def _read(passes: Passes, task: Task) -> tuple[Task, list[str]]:
+def _read(passes: Passes, task: Task) -> tuple[Task, list[str], torch.dtype]:
     """Check all targets against the outputs of a few samples.
 
     Returns:
-        The task with a loss that reads all targets as it reads these, and how that is, where there is more to say.
+        The task with a loss that reads all targets as it reads these, how that is, where there is more to say, and the
+        type that the loss comes back in.
     """
     notes: dict[str, None] = {}
     for split in task.splits():
@@ -135,15 +140,18 @@ def _read(passes: Passes, task: Task) -> tuple[Task, list[str]]:
         task = task.read_as(loss, task.notes)
         if note is not None and note not in task.notes:
             notes[note] = None
-    return task, list(notes)
+    return task, list(notes), task.loss.measure(outputs, targets).sums.dtype
 
 
-def _seen(curves: Mapping[str, Sequence[Measurement]]) -> list[Seen]:
-    return [
-        Seen(f"at t = {point.t:.4g} on {split}", point.loss, point.bend)
-        for split, curve in curves.items()
-        for point in curve
-    ]
+def _seen(path: Path, curves: Mapping[str, Sequence[Measurement]]) -> list[Seen]:
+    seen = []
+    for split, curve in curves.items():
+        losses = {point.t: point.loss for point in curve}
+        for point in curve:
+            ends = [] if point.blur is None else [losses[t] for t in path.interval(path.segment(point.t)[0])]
+            where = f"at t = {point.t:.4g} on {split}"
+            seen.append(Seen(where, point.loss, point.bend, point.blur, max(ends, default=math.inf)))
+    return seen
 
 
 class _Curve:

@@ -25,7 +25,7 @@ def half_width(mean: float, variance: float, count: int, step: float = 0.0) -> f
         mean: Mean of the values.
         variance: Their variance, with N - 1 below the line.
         count: N.
-        step: What one prediction that changes adds to a sample's value, a sample being 1/N of all weight; 0 for losses,
+        step: How much of a sample has to be reckoned to change at once, 1 where it is one prediction; 0 for losses,
             which have no such step.
     """
     if count < 2:

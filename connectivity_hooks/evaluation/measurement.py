@@ -14,6 +14,7 @@ from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation.intervals import half_width
 from connectivity_hooks.evaluation.weighted_means import COUNT, WEIGHT, moments
 from connectivity_hooks.tasks.loss import CHANGING_WEIGHTS, Loss, Terms, joined
+from connectivity_hooks.verification.convexity import rounding_of_mean
 
 Source = Literal["forward", "outputs", "constant"]
 
@@ -47,6 +48,8 @@ class Measurement:
             segment's other end.
         bend: Inside a convex segment the largest amount by which a sample's loss lies above the line between its values
             at the segment's ends, beyond rounding: anything but 0 shows that the loss is not convex in the outputs.
+        blur: Likewise by how much rounding moves the mean loss, in the type that the loss came in.
+        samples: Of which something counts.
     """
 
     t: float
@@ -67,15 +70,18 @@ class Measurement:
     error_climb_interval: float | None
     source: Source
     bend: float | None = None
+    blur: float | None = None
+    samples: int | None = None
 
 
 @dataclass(frozen=True)
 class SampleScores:
-    """Of every sample, on the device: terms of the losses and of the errors, and bends (N,), see `Measurement.bend`."""
+    """Of every sample, on the device: terms of losses and of errors; bends and rounding (N,), see `convexity`."""
 
     losses: Terms
     errors: Terms | None
     bends: Tensor | None = None
+    rounding: Tensor | None = None
 
 
 @torch.no_grad()
@@ -112,40 +118,42 @@ def summarise(
     found = torch.cat([_summed(group) for group in groups]).tolist()
     figures: dict[str, Any] = dict.fromkeys(f"{name}{end}" for name in _ERRORS for end in ("", "_interval"))
     for group in groups:
-        size = 2 * len(group.columns) + 3
+        size = 3 * len(group.columns) + 3
         figures |= _figures(list(group.columns), found[:size], f"{split}: loss {loss}")
         found = found[size:]
     bend = None if scores.bends is None else float(scores.bends.max())
-    return Measurement(t=t, split=split, source=source, bend=bend, **figures)
+    samples = int((scores.losses.weights > 0).sum())
+    blur = None if scores.rounding is None else float(rounding_of_mean(scores.rounding, scores.losses.weights))
+    return Measurement(t=t, split=split, source=source, bend=bend, blur=blur, samples=samples, **figures)
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Sums (N,) by figure, the weights (N,) of all of them, and whether these are the same at the ends."""
+    """Sums (N,) by figure, the weights (N,) of all of them, whether these are the same at the ends, and steps."""
 
     columns: dict[str, Tensor]
     weights: Tensor
     same: Tensor
+    steps: Tensor
 
 
 def _summed(group: _Group) -> Tensor:
-    """Return all that is needed of a group in one tensor, the last of it whether weights are the same."""
+    """Return all that is needed of a group in one tensor, the last of it steps and whether weights are the same."""
     found = moments(torch.stack(list(group.columns.values())), group.weights)
-    return torch.cat([found, group.same[None].to(found)])
+    return torch.cat([found, group.steps, group.same[None].to(found)])
 
 
 def _figures(names: Sequence[str], found: Sequence[float], where: str) -> dict[str, float]:
     """Return each figure with the half-width of its interval."""
     *found, same = found
+    found, steps = found[: -len(names)], found[-len(names) :]
     if not same:
         raise InputError(f"{where}: {CHANGING_WEIGHTS}")
     if not found[WEIGHT]:
         raise InputError(f"{where}: no target counts, nothing is left to measure")
     count = round(found[COUNT]) if math.isfinite(found[COUNT]) else 1
     figures = {}
-    for name, mean, variance in zip(names, found, found[len(names) :], strict=False):
-        # one prediction that changes adds 1 of all the weight, as if each of `count` samples held as much of it
-        step = count / found[WEIGHT] if name in _ERRORS else 0.0
+    for name, mean, variance, step in zip(names, found, found[len(names) :], steps, strict=False):
         figures[name] = _number(mean)
         figures[f"{name}_interval"] = half_width(mean, variance, count, step)
     return figures
@@ -159,13 +167,32 @@ def _of_losses(losses: Terms, ends: tuple[Terms, Terms], t: float) -> _Group:
         "rise": here - (a + b) / 2,
         "climb": here - _worse(a, b),
     }
-    return _Group(columns, losses.weights.double(), _same(losses, ends))
+    return _Group(columns, losses.weights.double(), _same(losses, ends), here.new_zeros(len(columns)))
 
 
 def _of_errors(errors: Terms, ends: tuple[Terms, Terms]) -> _Group:
     here, a, b = (terms.sums.double() for terms in (errors, *ends))
     columns = {"error": here, "error_rise": here - (a + b) / 2, "error_climb": here - _worse(a, b)}
-    return _Group(columns, errors.weights.double(), _same(errors, ends))
+    weights = errors.weights.double()
+    return _Group(columns, weights, _same(errors, ends), _steps(torch.stack(list(columns.values())), weights))
+
+
+def _steps(sums: Tensor, weights: Tensor) -> Tensor:
+    """Return for K figures what share of a sample has to be reckoned to change in those that were not drawn.
+
+    Of one prediction all of it. Of a sequence any share: tokens that are wrong together are one event, and where none
+    is, the next may be a whole sequence. Of k samples that changed and one more, each is as likely the one that changed
+    most, so that with a chance of 1/(k + 1) it is the next; a whole sample is then assumed, or else the largest share
+    seen. The root of the mean square of both is what a variance needs.
+
+    Args:
+        sums: (K, N), float64.
+        weights: (N,), the predictions of each sample that count.
+    """
+    shares = (sums / torch.where(weights > 0, weights, 1)).abs()
+    changed = (shares > 0).sum(1)
+    steps = ((1 + changed * shares.amax(1).square()) / (changed + 1)).sqrt()
+    return torch.where(weights.amax() > 1, steps, torch.ones_like(steps))
 
 
 def _same(here: Terms, ends: tuple[Terms, Terms]) -> Tensor:

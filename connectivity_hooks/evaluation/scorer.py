@@ -69,11 +69,11 @@ class Scorer:
 
     def _between(self, left: Batches, right: Batches, share: float) -> SampleScores:
         """Score the outputs on the straight line between two, and see whether the loss is convex along it."""
-        loss, losses, bends, errors = self._task.loss, [], [], []
+        loss, found, errors = self._task.loss, [], []
         for (a, targets), (b, _) in zip(left, right, strict=True):
-            outputs, there, bent = between(loss, a, b, targets, share)
-            losses.append(there)
-            bends.append(bent)
+            outputs, *rest = between(loss, a, b, targets, share)
+            found.append(rest)
             if loss.errors is not None:
                 errors.append(loss.errors(outputs, targets))
-        return SampleScores(joined(losses), joined(errors) if errors else None, torch.cat(bends))
+        losses, bends, rounding = zip(*found, strict=True)
+        return SampleScores(joined(losses), joined(errors) if errors else None, torch.cat(bends), torch.cat(rounding))

@@ -63,10 +63,13 @@ def _of_labels(targets: Tensor) -> Guess | None:
 
 
 def _of_probabilities(targets: Tensor) -> Guess:
-    """Score the mean probabilities on targets (N, C, …)."""
+    """Score the mean probabilities on targets (N, C, …), brought to the sum 1 where they are weights of another sum."""
     classes = targets.movedim(1, -1).flatten(0, -2)
     counts = torch.bincount(classes.argmax(1), minlength=classes.shape[1])
-    return Guess(float(torch.special.entr(classes.mean(0)).sum()), float(1 - counts.max() / len(classes)))
+    weights = classes.mean(0)
+    total = weights.sum()
+    loss = torch.special.entr(weights).sum() + torch.special.xlogy(total, total)  # Σ w·log(total / w)
+    return Guess(float(loss), float(1 - counts.max() / len(classes)))
 
 
 def _of_switches(targets: Tensor) -> Guess:

@@ -21,15 +21,15 @@ from connectivity_hooks.paths.path import CONSTANT, CONVEX, MEASURED, Path
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.structure import Program, task_program
 from connectivity_hooks.structure.untouched import Attributes, pristine, require_forgetful
-from connectivity_hooks.tasks.loss import joined
+from connectivity_hooks.tasks.loss import joined, read_targets
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
-from connectivity_hooks.verification.convexity import between
+from connectivity_hooks.verification.convexity import between, rounding_of_mean
 from connectivity_hooks.verification.ends import EndsFound, compare_ends
 from connectivity_hooks.verification.findings import Finding, Kind, Verification
 from connectivity_hooks.verification.guarantees import segment_faults
 from connectivity_hooks.verification.outputs import outputs_of
-from connectivity_hooks.verification.proof import Seen, not_convex
+from connectivity_hooks.verification.proof import Seen, coarse_loss, not_convex
 from connectivity_hooks.verification.reading import mixed, reading_fault
 from connectivity_hooks.verification.recorded_task import differences
 from connectivity_hooks.verification.rounding import PRECISE, outputs_tolerance, relative_deviation
@@ -42,6 +42,10 @@ _HELD = 1 << 30
 
 _SHARES = (0.25, 0.5, 0.75)
 """Of a convex segment, on every sample: outputs are interpolated, so that none of these costs a pass."""
+
+_VISIBLE = 1e-2
+"""Of the loss at the larger end: what rounding in the passes, 2.4e-4 of the outputs at most, may add inside a segment.
+What is computed there beyond that is above the bound, whatever explains it."""
 
 _PROBED = 512
 """Samples whose outputs are computed inside every segment: a batch or two, for one segment costs several passes."""
@@ -99,6 +103,7 @@ class _Verifier:
     held: dict[str, list[_Batch]] = field(default_factory=dict)
     excess: float = float("-inf")
     deviation: float = 0.0
+    coarse: list[str] = field(default_factory=list)
 
     def run(self, progress: Progress) -> Verification:
         self.model = self.task.blank()
@@ -112,6 +117,7 @@ class _Verifier:
             return self._check(progress)
 
     def _check(self, progress: Progress) -> Verification:
+        self._settle()
         self.program = self._program()
         count = min(_PROBED, len(self.task.train))
         self.probed = self.task.train.sample(count, self.seed)
@@ -139,11 +145,21 @@ class _Verifier:
             self.task.describe(),
         )
 
+    @torch.no_grad()
+    def _settle(self) -> None:
+        """Let the first samples say how the loss reads targets, so that every batch is read in the same way."""
+        self._write(self.path.start)
+        for split in self.task.splits():
+            outputs, targets = next(iter(self.side_by_side.outputs(split.head(2).batches(2))))
+            where = f"{self.task.data_name or 'data'}: {split.name}"
+            loss, _ = read_targets(self.task.loss, outputs, targets, split.targets(), where)
+            self.task = self.task.read_as(loss, self.task.notes)
+
     def _say(self, kind: Kind, where: str, reason: str) -> None:
         self.findings.append(Finding(kind, where, reason))
 
     def _bound(self, largest: float) -> float | None:
-        return None if self.findings or MEASURED in self.path.guarantees else largest
+        return None if self.findings or self.coarse or MEASURED in self.path.guarantees else largest
 
     def _program(self) -> Program | None:
         if set(self.path.guarantees) <= {MEASURED}:
@@ -202,7 +218,9 @@ class _Verifier:
             held = [*held, (outputs, targets)] if size <= _HELD and CONVEX in self.path.guarantees else []
         if held:
             self.held[split.name] = held
-        return float(joined(terms).double().mean())
+        found = joined(terms)
+        self.coarse = self.coarse or coarse_loss(self.task.loss, found.sums.dtype)
+        return float(found.double().mean())
 
     @torch.no_grad()
     def _check_reading(self, where: str, weights: Weights | None, splits: Iterable[Split]) -> None:
@@ -225,7 +243,7 @@ class _Verifier:
         if guarantee == MEASURED:
             return
         if guarantee == CONVEX:
-            for words in not_convex(self.task.loss, []):
+            for words in not_convex(self.task.loss, []) + self.coarse:
                 self._say("convex", f"segment {segment} (convex)", words)
         if self.program is not None:
             self.findings += segment_faults(segment, guarantee, before, after, self.program)
@@ -236,12 +254,19 @@ class _Verifier:
         guarantee, tolerance = self.path.guarantees[segment], outputs_tolerance(self.task.dtype)
         first, last = self._outputs(before), self._outputs(after)
         limit = max(self._mean(first), self._mean(last))
+        targets = self.probed.targets().to(first.device)
         worst = relative_deviation(last, first) if guarantee == CONSTANT else 0.0
         for t in self._inside():
             found = self._outputs(self._between(before, after, t))
             expected = first if guarantee == CONSTANT else torch.lerp(first, last, t)
             worst = max(worst, relative_deviation(found, expected))
-            self.excess = max(self.excess, self._mean(found) / limit - 1 if limit > 0 else 0.0)
+            mean = self._mean(found)
+            self.excess = max(self.excess, mean / limit - 1 if limit > 0 else 0.0)
+            if not mean <= limit + _VISIBLE * abs(limit) + torch.finfo(self.task.dtype).eps:
+                where = f"segment {segment} ({guarantee})"
+                self._say(guarantee, where, f"the loss is {mean:.6g} inside, above {limit:.6g} at the larger end")
+            if guarantee == CONVEX and self.task.loss.convex:
+                self._bend(segment, t, "the samples looked at", [((first, targets), (last, targets))])
         self.deviation = max(self.deviation, worst)
         if not worst <= tolerance:
             where = f"segment {segment} ({guarantee})"
@@ -257,10 +282,21 @@ class _Verifier:
                     self._bend(segment, t, split.name, zip(earlier[split.name], self.held[split.name], strict=True))
 
     def _bend(self, segment: int, t: float, split: str, ends: Iterable[tuple[_Batch, _Batch]]) -> None:
-        bends = torch.cat([between(self.task.loss, a, b, targets, t)[2] for (a, targets), (b, _) in ends])
-        seen = Seen(f"{t:.3f} of the way on {split}", 0.0, float(bends.max()))
-        for words in not_convex(self.task.loss, [seen]):
+        loss = self.task.loss
+        batches = list(ends)
+        found = [between(loss, a, b, targets, t) for (a, targets), (b, _) in batches]
+        larger = max(self._mean_of(side) for side in zip(*batches, strict=True))
+        terms = joined([one.terms for one in found])
+        blur = rounding_of_mean(torch.cat([one.rounding for one in found]), terms.weights)
+        bend = max(float(one.bends.max()) for one in found)
+        where = f"{t:.3f} of the way on {split}"
+        seen = Seen(where, float(terms.double().mean()), bend, float(blur), larger)
+        for words in not_convex(loss, [seen]):
             self._say("convex", f"segment {segment} (convex)", words)
+
+    def _mean_of(self, batches: Iterable[_Batch]) -> float:
+        found = joined([self.task.loss.measure(outputs, targets) for outputs, targets in batches])
+        return float(found.double().mean())
 
     def _inside(self) -> Iterator[float]:
         yield from torch.rand(self.interior, generator=self.generator, dtype=torch.float64).tolist()
@@ -278,5 +314,4 @@ class _Verifier:
         return outputs_of(self.model, self.task, self.probed).double()
 
     def _mean(self, outputs: Tensor) -> float:
-        targets = self.probed.targets().to(outputs.device)
-        return float(self.task.loss.measure(outputs, targets).double().mean())
+        return self._mean_of([(outputs, self.probed.targets().to(outputs.device))])

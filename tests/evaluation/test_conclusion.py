@@ -8,10 +8,12 @@ import pytest
 import torch
 from report_cases import CASES, half, logits, product, split
 
+import connectivity_hooks as ch
 from connectivity_hooks.evaluation.climb import climb_of_error, climb_of_loss
 from connectivity_hooks.evaluation.measurement import Measurement
 from connectivity_hooks.reports.html import render_html
 from connectivity_hooks.reports.report import Report, Saved
+from connectivity_hooks.tasks import CachedSplit, Task
 from connectivity_hooks.tasks.guessing import Guess
 
 WORDS = {"proven", "connected", "undecided", "barrier"}
@@ -107,3 +109,13 @@ def test_a_proven_bound_decides_on_the_loss_and_the_error_is_judged_beside_it():
     unknown = replace(evaluation, curves={**evaluation.curves, "train": few}).conclusion
     assert unknown.verdict == "proven"
     assert unknown.headline.endswith("; too few samples to tell whether the error rises.")
+
+
+def test_samples_of_which_nothing_counts_are_not_counted_in_words():
+    labels = torch.full((60,), -100)
+    labels[:1] = 1
+    task = Task(lambda: torch.nn.Linear(4, 3), CachedSplit("train", torch.randn(60, 4), labels))
+    ends = [{"weight": torch.randn(3, 4), "bias": torch.zeros(3)}] * 2
+    ends[1] = {name: 1.01 * tensor for name, tensor in ends[0].items()}
+    found = ch.evaluate(ch.Path.from_points(ends), task)
+    assert "on 1 train sample " in found.conclusion.headline

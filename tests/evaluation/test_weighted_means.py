@@ -126,7 +126,9 @@ def test_every_figure_is_paired_by_sample():
         mean = sums.sum() / weights.sum()
         assert getattr(found, name) == pytest.approx(mean, rel=1e-12)
         squares = ((sums - mean * weights) ** 2 / (1 - weights / weights.sum())).sum() / weights.sum() ** 2
-        step = round(count) / weights.sum() if "error" in name else 0.0
+        shares = [abs(s) / w for s, w in zip(sums, weights, strict=True) if s]
+        squared = (1 + len(shares) * max(shares, default=0) ** 2) / (len(shares) + 1)
+        step = math.sqrt(squared) if "error" in name else 0.0
         half = half_width(mean, squares * count, round(count), step)
         assert getattr(found, f"{name}_interval") == pytest.approx(half, rel=1e-12)
 
@@ -141,3 +143,47 @@ def test_a_split_that_weighs_nothing_is_refused():
     nothing = scores([0.0, 0.0], [0.0, 0.0])
     with pytest.raises(InputError, match="train: loss own: no target counts"):
         summarise(0.5, "train", nothing, (nothing, nothing), "forward", "own")
+
+
+def of_errors(wrong, each):
+    """Return the measurement of errors (N,) of samples that hold `each` predictions, with ends that have none."""
+    weights = torch.full((len(wrong),), float(each))
+    ends = Terms(torch.zeros(len(wrong)), weights)
+    losses = Terms(torch.zeros(len(wrong)), torch.ones(len(wrong)))
+    scores = SampleScores(losses, Terms(torch.tensor(wrong, dtype=torch.float32), weights))
+    return summarise(0.5, "train", scores, (SampleScores(losses, ends),) * 2, "forward")
+
+
+DRAWS = {
+    "whole sequences": (lambda g, n, t: (g.random(n) < 0.01) * t, 0.01, 50, 20),
+    "whole sequences of many": (lambda g, n, t: (g.random(n) < 0.01) * t, 0.01, 140, 20),
+    "whole long sequences": (lambda g, n, t: (g.random(n) < 0.032) * t, 0.032, 30, 50),
+    "half sequences": (lambda g, n, t: (g.random(n) < 0.02) * g.binomial(t, 0.5, n), 0.01, 50, 20),
+    "single tokens": (lambda g, n, t: g.binomial(t, 0.01, n), 0.01, 50, 20),
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_intervals_of_errors_hold_the_truth_where_tokens_are_wrong_together(name):
+    draw, truth, count, tokens = DRAWS[name]
+    generator = np.random.default_rng(0)
+    points = [of_errors(draw(generator, count, tokens), tokens) for _ in range(400)]
+    for value, half in (("error", "error_interval"), ("error_climb", "error_climb_interval")):
+        held = [abs(getattr(point, value) - truth) <= getattr(point, half) for point in points]
+        assert np.mean(held) >= 0.93
+
+
+def test_two_long_sequences_without_an_error_say_little():
+    assert of_errors(np.zeros(2), 500).error_interval > 0.5
+    assert of_errors(np.zeros(2), 500).error_interval == of_errors(np.zeros(2), 1).error_interval
+
+
+def test_tokens_that_are_wrong_alone_in_many_sequences_make_narrow_intervals():
+    generator = np.random.default_rng(1)
+    assert of_errors(generator.binomial(500, 0.1, 100), 500).error_interval < 0.01
+
+
+@pytest.mark.parametrize("wrong", [0, 3])
+def test_errors_of_one_prediction_each_are_thought_in_as_ever(wrong):
+    values = np.r_[np.ones(wrong), np.zeros(40 - wrong)]
+    assert of_errors(values, 1).error_interval == half_width(values.mean(), values.var(ddof=1), 40, 1.0)

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import scipy.optimize
 import scipy.stats
 import torch
 from torch import nn
@@ -85,3 +86,22 @@ def test_many_targets_are_thinned_out_evenly(monkeypatch):
     monkeypatch.setattr("connectivity_hooks.tasks.guessing._MOST", 100)
     targets = torch.linspace(-1, 1, 1000)[:, None]
     assert guess(LOSSES["mse"], split(targets)).loss == pytest.approx(targets.var().item(), rel=0.05)
+
+
+@pytest.mark.parametrize("factor", [0.2, 1.0, 5.0])
+def test_weights_of_classes_need_not_sum_to_one(factor):
+    """The best constant answer is what scipy finds for the loss itself, in float64."""
+    generator = torch.Generator().manual_seed(3)
+    for targets in (
+        factor * torch.rand(60, 4, generator=generator).softmax(1),
+        factor * torch.rand(60, 4, generator=generator),
+        factor * torch.rand(20, 4, 3, generator=generator),
+    ):
+        wide = targets.double()
+
+        def cost(logits, wide=wide):
+            answer = torch.tensor(logits).view(1, 4, *[1] * (wide.ndim - 2)).expand_as(wide)
+            return float(cross_entropy(answer, wide))
+
+        best = scipy.optimize.minimize(cost, [0.0] * 4, tol=1e-12)
+        assert guess(LOSSES["cross-entropy"], split(targets)).loss == pytest.approx(best.fun, rel=1e-6)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.tasks import LOSSES, CachedSplit, Task, custom_loss
-from connectivity_hooks.tasks.loss import IGNORED, Terms, joined, resolve_loss, settled
+from connectivity_hooks.tasks.loss import IGNORED, Terms, joined, read_targets, resolve_loss, settled
 from connectivity_hooks.tasks.making import check_task
 
 N, C = 9, 4
@@ -182,7 +182,7 @@ def test_a_batch_with_as_many_positions_as_classes_is_read_like_the_first():
         ("cross-entropy", (3,), torch.zeros(3, dtype=torch.long), r"expected outputs \(samples, classes, …\)"),
         ("cross-entropy", (3, 2), torch.zeros(3, 2, dtype=torch.long), r"labels \(3, 2\) do not fit outputs \(3, 2\)"),
         ("cross-entropy", (3, 2), torch.zeros(3, 4), r"probabilities \(3, 4\) do not fit outputs \(3, 2\)"),
-        ("cross-entropy", (3, 2), torch.zeros(3), r"labels \(3,\) are of type float32; store them as int64"),
+        ("cross-entropy", (3, 2), torch.zeros(3), r"labels \(3,\) are floating numbers; store them as integers"),
         ("cross-entropy", (3, 1), torch.zeros(3, dtype=torch.long), "--loss bce"),
         ("cross-entropy", (3, 1), torch.zeros(3, 1), "--loss bce"),
         ("cross-entropy", (3, 5, 1), torch.zeros(3, 5, dtype=torch.long), "--loss bce"),
@@ -321,3 +321,45 @@ def test_sums_in_bfloat16_have_exact_weights():
     terms = LOSSES["cross-entropy"].terms(torch.zeros(1, C, 257, dtype=torch.bfloat16), torch.zeros(1, 257).long())
     assert terms.weights.tolist() == [257]
     assert dataclasses.astuple(joined([Terms(torch.ones(2), torch.ones(2))] * 2))[0].tolist() == [1] * 4
+
+
+TWO_PARTS = torch.tensor([1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda o, y: (o[:, :1] - y) ** 2, "a value for each pair of samples"),
+        (lambda o, y: ((o[:, :1] - y) ** 2, torch.ones(len(y), len(y))), "a value for each pair of samples"),
+        (lambda o, y: F.cross_entropy(o, y, reduction="none") / len(y), "another value in a batch of 3 than of 2"),
+        (lambda o, y: ((o - o.mean(0)) ** 2).sum(1), "another value in a batch of 3 than of 2"),
+        (lambda o, y: (o[:, 0], torch.full_like(o[:, 0], 1 / len(y))), "another value in a batch of 3 than of 2"),
+        (lambda o, y: o[:, 0] * torch.rand(len(o)), "other values when it is called again"),
+    ],
+)
+def test_a_loss_of_ones_own_gives_each_sample_its_own_value(function, said):
+    outputs, labels = (
+        torch.randn(9, 3),
+        torch.ones(9, dtype=torch.int64),
+    )  # equal: broadcasting shows in no value
+    own = custom_loss("own", function, convex=False)
+    state = torch.get_rng_state()
+    with pytest.raises(InputError, match=said):
+        read_targets(own, outputs[:2], labels[:2], labels, "data: train")
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda o, y: F.cross_entropy(o, y, reduction="none"),
+        lambda o, y: F.cross_entropy(o, y, reduction="none").float(),
+        lambda o, y: F.cross_entropy(o, y, reduction="none")[:, None] * TWO_PARTS,
+        lambda o, y: (o - o.logsumexp(1, keepdim=True)) ** 2,
+    ],
+)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_loss_of_ones_own_may_give_as_many_values_as_there_are_samples(function, count):
+    outputs, labels = 100 * torch.randn(9, 3), torch.arange(9) % 3
+    own = custom_loss("own", function, convex=False)
+    read_targets(own, outputs[:count], labels[:count], labels, "data: train")

@@ -88,7 +88,7 @@ def test_classes_may_stand_in_a_column(made, dtype, column):
             np.arange(N) / 1.0,
             "three",
             "cross-entropy",
-            r"targets are \(24,\); .* of type float32; store them as int64",
+            r"targets are \(24,\); .* are floating numbers; store them as integers",
         ),
         (np.zeros((N, 2)), "three", "mse", r"targets are \(24, 2\); loss mse: outputs have shape \(2, 3\)"),
         (np.arange(N) % 4, "three", "cross-entropy", r"labels lie in \[0, 3\], the model has 3 outputs"),

@@ -15,6 +15,7 @@ from connectivity_hooks.paths import EndPoint, Path
 from connectivity_hooks.tasks import LOSSES, CachedSplit, Task
 from connectivity_hooks.tasks.loss import custom_loss
 from connectivity_hooks.verification.convexity import between as between_outputs
+from connectivity_hooks.verification.proof import Seen, prove
 from connectivity_hooks.verification.rounding import outputs_tolerance
 
 
@@ -272,7 +273,7 @@ def test_no_convex_loss_is_ever_seen_to_bend(name, scale):
     if name != "cross-entropy":
         targets = torch.rand(500, 7, generator=generator) * (1 if name == "bce" else scale)
     for share in (0.001, 0.25, 0.5, 0.9):
-        outputs, losses, bends = between_outputs(LOSSES[name], left, right, targets, share)
+        outputs, losses, bends, _ = between_outputs(LOSSES[name], left, right, targets, share)
         assert float(bends.max()) == 0
         expected = (1 - share) * left.double() + share * right.double()
         torch.testing.assert_close(outputs, expected)
@@ -283,7 +284,7 @@ def test_one_bent_sample_of_many_is_seen():
     left, right = torch.zeros(1000, 1), torch.zeros(1000, 1)
     right[321] = 5.0
     own = custom_loss("own", lambda o, y: o.squeeze(1).sqrt(), convex=True)
-    _, _, bends = between_outputs(own, left, right, torch.zeros(1000), 0.5)
+    _, _, bends, _ = between_outputs(own, left, right, torch.zeros(1000), 0.5)
     assert bends.nonzero().flatten().tolist() == [321]
     assert float(bends[321]) == pytest.approx(2.5**0.5 - 5**0.5 / 2)
 
@@ -307,3 +308,84 @@ def test_honest_paths_keep_their_bound(proven):
         Path.from_points([trained(proven.task, 5), trained(proven.task, 6)], guarantees=["convex"]), proven.task
     )
     assert not other.proven
+
+
+def hill(width, dtype):
+    """Return a loss that is low at both ends of a segment through 0, and 300 times as high in between."""
+    return lambda outputs, targets: (3 * torch.exp(-(outputs / width).pow(2).mean(1)) + 0.01).to(dtype)
+
+
+def through_zero(scale):
+    start = between(scale).start
+    return Path.from_points([start, {name: -tensor for name, tensor in start.items()}], guarantees=["convex"])
+
+
+@pytest.mark.parametrize(
+    ("scale", "width", "dtype"),
+    [
+        (30.0, 1.0, torch.bfloat16),
+        (30.0, 1.0, torch.float16),
+        (30.0, 1.0, torch.float32),
+        (3e6, 1e5, torch.float32),
+        (3e20, 1e19, torch.float64),
+    ],
+)
+def test_no_bound_stands_beside_a_measured_loss_above_it(task, tmp_path, scale, width, dtype):
+    """Whatever the type that the loss comes back in, and however large the outputs are that it comes from."""
+    path, own = through_zero(scale), custom_loss("own", hill(width, dtype), convex=True)
+    declared = replace(task, loss=own)
+    evaluation = ch.evaluate(path, declared)
+    curve = evaluation.curves["train"]
+    assert max(point.loss for point in curve) > 50 * max(curve[0].loss, curve[-1].loss)
+    assert evaluation.bound["train"] is None
+    path.save(tmp_path / "p.path.safetensors")
+    found = ch.verify(tmp_path / "p.path.safetensors", declared)
+    assert not found.holds
+    assert found.bound["train"] is None
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_loss_in_a_coarse_type_has_no_bound_and_is_named(task, tmp_path, dtype):
+    own = custom_loss("own", lambda o, y: cross_entropy(o, y, reduction="none").to(dtype), convex=True)
+    declared = replace(task, loss=own)
+    constant = Path.from_points([between(1.0).start] * 2, guarantees=["constant"])
+    for path in (between(1.0), constant):
+        evaluation = ch.evaluate(path, declared)
+        assert evaluation.bound["train"] is None
+        assert "let it return float32 or float64" in " ".join(evaluation.proof.gaps)
+        path.save(tmp_path / "p.path.safetensors")
+        assert ch.verify(tmp_path / "p.path.safetensors", declared).bound["train"] is None
+
+
+def test_a_loss_that_float32_cannot_show_to_be_convex_has_no_bound(task):
+    """Outputs of size 1e5 are known to 0.01 in float32: nobody sees whether a loss of 0.01 is convex."""
+    own = custom_loss("own", lambda o, y: (1e-3 + 0 * o.sum(1)).float(), convex=True)
+    for scale, proven in ((1.0, False), (1e5, False)):
+        assert ch.evaluate(between(scale), replace(task, loss=own)).proven is proven
+    exact = custom_loss("own", lambda o, y: 1e-3 + 0 * o.sum(1), convex=True)
+    assert ch.evaluate(between(1e5), replace(task, loss=exact)).proven
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [0.1, 3.0, 1e4])
+def test_an_honest_loss_keeps_its_bound_in_either_type(task, tmp_path, dtype, scale):
+    for function in (
+        lambda o, y: cross_entropy(o.to(dtype), y, reduction="none"),
+        lambda o, y: o.to(dtype).square().mean(1),
+        lambda o, y: (o.to(dtype) - 1e3).square().mean(1),
+        lambda o, y: (1 - o.to(dtype)).relu().mean(1),
+    ):
+        declared = replace(task, loss=custom_loss("own", function, convex=True))
+        path = between(scale)
+        evaluation = ch.evaluate(path, declared)
+        assert evaluation.proven, evaluation.proof.gaps
+        path.save(tmp_path / "p.path.safetensors")
+        found = ch.verify(tmp_path / "p.path.safetensors", declared)
+        assert found.holds, found.findings
+
+
+def test_a_mean_above_the_larger_end_refutes_whatever_samples_show():
+    seen = Seen("there", 1.01, 0.0, 0.5, 1.0)
+    path, own = between(1.0), custom_loss("own", bent, convex=True)
+    assert not prove(path, own, untrue=(), seen=[seen], dtype=torch.float32).holds
+    assert prove(path, own, untrue=(), seen=[replace(seen, loss=0.99, blur=1e-6)], dtype=torch.float32).holds

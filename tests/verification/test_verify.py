@@ -9,7 +9,8 @@ from small_networks import exact, trained
 import connectivity_hooks as ch
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.paths import Path
-from connectivity_hooks.tasks import LOSSES, CachedSplit
+from connectivity_hooks.tasks import LOSSES, CachedSplit, Task
+from connectivity_hooks.tasks.batched import BatchedSplit
 
 
 def test_a_good_file_holds_and_its_bound_is_that_of_plain_passes(proven):
@@ -180,3 +181,37 @@ def test_training_noise_between_two_ends_is_no_proven_path(proven, tampered):
     found = ch.verify(tampered(change), proven.task)
     refuted = {finding.where.split(" (")[0] for finding in found.findings}
     assert {f"segment {index}" for index in range(len(proven.path.guarantees))} <= refuted
+
+
+class Trimmed(BatchedSplit):
+    """Sequences trimmed to the longest of their batch, whose labels are padded where all are asked for."""
+
+    def targets(self):
+        return torch.cat([torch.nn.functional.pad(y, (0, 5 - y.shape[1]), value=-100) for _, y in self._batches])
+
+
+class LastAxis(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(2, 3)
+
+    def forward(self, x):
+        return self.head(x)
+
+
+def test_classes_are_found_on_the_same_axis_in_every_batch(tmp_path):
+    """They are last in every batch; the second has as many positions as there are classes, and fits both ways."""
+    generator = torch.Generator().manual_seed(0)
+    batches = [
+        (torch.randn(4, t, 2, generator=generator), torch.randint(0, 3, (4, t), generator=generator)) for t in (5, 3)
+    ]
+    first = {"head.weight": torch.randn(3, 2, generator=generator), "head.bias": torch.zeros(3)}
+    points = [first, {name: 2 * tensor for name, tensor in first.items()}]
+    Path.from_points(points).save(tmp_path / "p.path.safetensors")
+    found = ch.verify(tmp_path / "p.path.safetensors", Task(LastAxis, Trimmed("train", batches)))
+
+    def loss(point):
+        parts = [((x.double() @ point["head.weight"].double().T).flatten(0, 1), y.flatten()) for x, y in batches]
+        return float(torch.nn.functional.cross_entropy(*(torch.cat(part) for part in zip(*parts, strict=True))))
+
+    assert found.largest["train"][0] == pytest.approx(max(map(loss, points)), rel=1e-5)

@@ -11,9 +11,12 @@ from connectivity_hooks.errors import InputError
 from connectivity_hooks.tasks.loss.loss import Loss
 from connectivity_hooks.tasks.loss.named import IGNORED, LOSSES, cross_entropy, out_of_range
 from connectivity_hooks.tasks.loss.shapes import axes
+from connectivity_hooks.tasks.loss.terms import Terms
 
 CHANGING_WEIGHTS = "its weights change with the outputs; expected them to depend on the targets alone"
 
+_ROUNDED = 64
+"""Units in the last place by which a sample's loss may differ in batches of other sizes, summed in another order."""
 
 _SUMS_TO_ONE = 1e-3
 """How near to 1 probabilities sum that were rounded to bfloat16 or written with three digits."""
@@ -52,7 +55,9 @@ def _check(loss: Loss, outputs: Tensor, few: Tensor, targets: Tensor, where: str
     if loss.name == "cross-entropy" and few.is_floating_point():
         _check_axis(few, where)
     if loss.name not in LOSSES:
-        _check_weights(loss, outputs, few)
+        with torch.random.fork_rng():  # it may draw, which is refused, or move a training's state
+            _check_weights(loss, outputs, few)
+            _check_each(loss, outputs, few)
 
 
 def check_probabilities(loss: str, targets: Tensor, where: str) -> None:
@@ -126,6 +131,41 @@ def _check_weights(loss: Loss, outputs: Tensor, targets: Tensor) -> None:
     """Refuse weights that change with the outputs: means of two models would not be over the same data."""
     if not torch.equal(loss.terms(outputs, targets).weights, loss.terms(1 - outputs, targets).weights):
         raise InputError(f"loss {loss.name}: {CHANGING_WEIGHTS}")
+
+
+@torch.no_grad()
+def _check_each(loss: Loss, outputs: Tensor, targets: Tensor) -> None:
+    """Refuse a loss that is random, or whose value of a sample depends on the others beside it."""
+    more = [*range(len(outputs)), 0]  # among others: as many samples and one again, whatever data there is
+    alone, again = (loss.measure(outputs, targets) for _ in range(2))
+    beside = loss.measure(outputs[more], targets[more])
+    few, many = (_rest(loss, outputs[rows], targets[rows]) for rows in (more[:-1], more))
+    if few != many:
+        raise InputError(
+            f"loss {loss.name}: returns {(len(outputs), *few)} for outputs {tuple(outputs.shape)} and targets "
+            f"{tuple(targets.shape)}, a value for each pair of samples; reshape (N,) and (N, 1) one like the other"
+        )
+    if _differ(alone, again, outputs):
+        raise InputError(f"loss {loss.name}: gives other values when it is called again; take out what is random")
+    if _differ(Terms(alone.sums[more], alone.weights[more]), beside, outputs):
+        raise InputError(
+            f"loss {loss.name}: gives a sample another value in a batch of {len(more)} than of {len(outputs)}; "
+            "expected values that do not depend on the other samples or their number, and no (N, 1) beside (N,)"
+        )
+
+
+def _rest(loss: Loss, outputs: Tensor, targets: Tensor) -> tuple[int, ...]:
+    """Return the axes behind the samples' of what a user's own function returns."""
+    return () if loss.shape is None else loss.shape(outputs, targets)[1:]
+
+
+def _differ(first: Terms, second: Terms, outputs: Tensor) -> bool:
+    """Return whether terms differ by more than rounding, which is relative to the outputs too."""
+    eps = torch.finfo(first.sums.dtype).eps
+    size = max(float(outputs.nan_to_num(0).abs().max()), 1.0)
+    pairs = ((first.sums, second.sums), (first.weights, second.weights))
+    near = _ROUNDED * eps
+    return not all(torch.allclose(a, b, rtol=near, atol=near * size, equal_nan=True) for a, b in pairs)
 
 
 def _shape(tensor: Tensor) -> str:

@@ -29,6 +29,7 @@ class Loss:
         scalar: The mean of the terms in fewer operations, for training; None takes it from the terms.
         fit: Returns outputs and targets in the shapes they are compared in, or raises `InputError` where they do not
             fit; None where any shapes may.
+        shape: Returns the shape of what a user's own function makes of them, before it is averaged over the rest.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Loss:
     convex: bool
     scalar: Callable[[Tensor, Tensor], Tensor] | None = None
     fit: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    shape: Callable[[Tensor, Tensor], tuple[int, ...]] | None = None
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss, a scalar that can be differentiated."""

@@ -49,20 +49,27 @@ def custom_loss(name: str, function: Callable[[Tensor, Tensor], Any], *, convex:
         InputError: On the first call, when the function fails or returns anything else.
     """
 
-    def terms(outputs: Tensor, targets: Tensor) -> Terms:
+    def returned(outputs: Tensor, targets: Tensor) -> Any:
         with guarded_call(Failing(name, outputs, targets)):
-            found = function(outputs.clone(), targets.clone())  # copies: it may write to them
+            return function(outputs.clone(), targets.clone())  # copies: it may write to them
+
+    def shape(outputs: Tensor, targets: Tensor) -> tuple[int, ...]:
+        found = returned(outputs, targets)
+        return tuple((found[0] if isinstance(found, (tuple, list)) else found).shape)
+
+    def terms(outputs: Tensor, targets: Tensor) -> Terms:
+        found = returned(outputs, targets)
         if isinstance(found, (tuple, list)) and len(found) == 2:
-            return _of_pair(name, found[0], found[1], len(targets))
+            _require_values(name, found[0], len(targets))
+            return _of_pair(name, found[0], found[1])
         _require_values(name, found, len(targets))
         return Terms(mean_over_rest(found), torch.ones(len(targets), dtype=found.dtype, device=found.device))
 
     functools.update_wrapper(terms, function, assigned=(), updated=())  # its code is the user's
-    return Loss(name, terms, None, convex)
+    return Loss(name, terms, None, convex, shape=shape)
 
 
-def _of_pair(name: str, sums: Any, weights: Any, count: int) -> Terms:
-    _require_values(name, sums, count)
+def _of_pair(name: str, sums: Tensor, weights: Any) -> Terms:
     unlike = unlike_plain(weights)
     if unlike is not None or weights.is_complex() or weights.shape != sums.shape:
         found = unlike or f"{tuple(weights.shape)} of {str(weights.dtype).removeprefix('torch.')}"

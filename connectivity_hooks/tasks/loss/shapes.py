@@ -79,7 +79,7 @@ def _probabilities(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return outputs, targets
     if axes(outputs, targets):
         raise InputError(
-            f"loss cross-entropy: labels {tuple(targets.shape)} are of type {_name(targets)}; store them as int64"
+            f"loss cross-entropy: labels {tuple(targets.shape)} are floating numbers; store them as integers"
         )
     raise InputError(f"loss cross-entropy: class probabilities {tuple(targets.shape)} do not fit outputs {shape}")
 
@@ -108,7 +108,3 @@ def _long(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _look_like_labels(outputs: Tensor, targets: Tensor) -> bool:
     return outputs.ndim > 1 and not targets.is_floating_point() and bool(axes(outputs, targets))
-
-
-def _name(targets: Tensor) -> str:
-    return str(targets.dtype).removeprefix("torch.")

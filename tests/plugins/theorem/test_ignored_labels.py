@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 import connectivity_hooks as ch
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.tasks import CachedSplit, Task
+from connectivity_hooks.tasks import CachedSplit, Task, custom_loss
 from tests.support.small_networks import certified, mlp, trained, vector_task
 
 N, IGNORED = 240, -100
@@ -82,3 +82,12 @@ def test_one_logit_takes_labels_of_any_kind():
         losses.add(found.details["loss_own"])
     assert len(losses) == 1
     assert cross_entropy(torch.cat([torch.zeros(60, 1), model(x)], 1), labels).item() == pytest.approx(losses.pop())
+
+
+def test_a_loss_of_ones_own_on_labels_is_learnt_from_the_labels():
+    task = vector_task(lambda: mlp(16, 16))
+    ends = [trained(task, seed, steps=60) for seed in (1, 2)]
+    own = custom_loss("own", lambda o, y: 2 * cross_entropy(o, y, reduction="none"), convex=True)
+    task = replace(task, loss=own)
+    path = certified(learn="targets", effort="quick").build(*ends, task)
+    assert ch.evaluate(path, task).proven

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -46,8 +47,19 @@ class Goal:
     def wished(self) -> Tensor:
         """Return outputs (N, C) worth imitating: the end's own up to a shift of all classes, or else the targets."""
         if self.outputs is None:
-            return F.one_hot(self.targets, self.classes).float() if self.classifies else self.targets
+            return self._outputs_of_targets()
         return self.outputs - self.outputs.mean(1, keepdim=True) if self.classifies else self.outputs
+
+    def _outputs_of_targets(self) -> Tensor:
+        """Return outputs (N, C) like the targets, to begin from: 0 where a loss of the user's own takes other ones."""
+        count, integers = len(self.targets), not self.targets.is_floating_point()
+        if not integers and self.targets.shape == (count, self.classes):
+            return self.targets
+        if self.targets.numel() == count * self.classes:
+            return self.targets.reshape(count, self.classes).float()
+        if integers and self.targets.numel() == count and self.targets.min() >= 0 and self.targets.max() < self.classes:
+            return F.one_hot(self.targets.reshape(count).long(), self.classes).float()
+        return torch.zeros(count, self.classes, device=self.targets.device)
 
     def measure(self, outputs: Tensor) -> float:
         """Return the mean loss of outputs (N, C), in float64."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.special import logsumexp
 
-from connectivity_hooks.tasks import LOSSES
+from connectivity_hooks.tasks import LOSSES, custom_loss
 from connectivity_hooks_theorem.certified.search.goal import Goal
 
 LABELS = torch.tensor([0, 2, 1, 2])
@@ -64,3 +64,30 @@ def test_a_goal_on_some_samples_has_theirs_alone():
     assert part.outputs.equal(OUTPUTS[1:3])
     assert part.target == GOAL.target
     assert replace(GOAL, outputs=None).of(slice(2)).outputs is None
+
+
+def own(outputs, targets):
+    return (outputs - outputs.mean(1, keepdim=True)).square().mean(1)
+
+
+OWN = custom_loss("own", own, convex=True)
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets", "classes", "expected"),
+    [
+        (OWN, torch.tensor([0, 2, 1]), 3, [[1, 0, 0], [0, 0, 1], [0, 1, 0]]),  # labels
+        (OWN, torch.tensor([[0], [2], [1]]), 3, [[1, 0, 0], [0, 0, 1], [0, 1, 0]]),
+        (OWN, torch.tensor([0, 5, 1]), 3, [[0, 0, 0]] * 3),  # what cannot be labels
+        (OWN, torch.tensor([0, -100, 1]), 3, [[0, 0, 0]] * 3),
+        (OWN, torch.tensor([0.5, 1, 2]), 3, [[0, 0, 0]] * 3),
+        (OWN, torch.ones(3, 2, 2), 3, [[0, 0, 0]] * 3),
+        (OWN, torch.tensor([0, 2, 1]), 1, [[0], [2], [1]]),
+        (LOSSES["mse"], torch.tensor([0.5, 1, 2]), 1, [[0.5], [1], [2]]),
+        (LOSSES["bce"], torch.tensor([[True], [False], [True]]), 1, [[1], [0], [1]]),
+    ],
+)
+def test_what_is_learnt_without_outputs_has_their_shape(loss, targets, classes, expected):
+    found = Goal(targets, loss, classes, None, 0.1).wished()
+    assert found.dtype == torch.float32
+    assert found.tolist() == expected
