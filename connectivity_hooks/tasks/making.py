@@ -23,6 +23,7 @@ from connectivity_hooks.tasks.data.layout import AUTO
 from connectivity_hooks.tasks.data.loading import Placement, load_data
 from connectivity_hooks.tasks.loss import read_targets, resolve_loss
 from connectivity_hooks.tasks.models import model_factory
+from connectivity_hooks.tasks.own_loss import compare_own_loss
 from connectivity_hooks.tasks.skeleton import check_size
 from connectivity_hooks.tasks.split import CachedSplit
 from connectivity_hooks.tasks.task import Task
@@ -137,7 +138,8 @@ def check_task(task: Task, model: nn.Module) -> Task:
         The task with a loss that reads all targets as it reads these, and with notes on how that is.
 
     Raises:
-        InputError: Inputs do not fit the model, outputs do not fit the loss, or labels are out of range.
+        InputError: Inputs do not fit the model, outputs do not fit the loss, labels are out of range, or they are those
+            of a language model that moves them by one position itself.
     """
     notes = dict.fromkeys(task.notes)
     for split in task.splits():
@@ -150,7 +152,8 @@ def check_task(task: Task, model: nn.Module) -> Task:
             terms = task.loss.terms(outputs, targets)
         if bool(outputs.isfinite().all()) and bool(terms.sums.isnan().any()):
             raise InputError(f"loss {task.loss.name}: is NaN for finite outputs of two samples; mend it")
-        notes |= dict.fromkeys(filter(None, [note]))
+        other = compare_own_loss(model, task.loss, inputs, outputs, targets, where)
+        notes |= dict.fromkeys(filter(None, [note, other]))
     return task.read_as(task.loss, tuple(notes))
 
 
