@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -17,12 +17,13 @@ from connectivity_hooks.model.batches import LABELS
 from connectivity_hooks.model.inputs import Inputs, placed, shapes_of
 from connectivity_hooks.model.running import Forward
 from connectivity_hooks.strangers import guarded_call
-from connectivity_hooks.tasks.arguments import misfit, names_argument
+from connectivity_hooks.tasks.arguments import misfit
 from connectivity_hooks.tasks.augmenting import check_augment, resolve_augment
 from connectivity_hooks.tasks.data.layout import AUTO
 from connectivity_hooks.tasks.data.loading import Placement, load_data
 from connectivity_hooks.tasks.loss import read_targets, resolve_loss
 from connectivity_hooks.tasks.models import model_factory
+from connectivity_hooks.tasks.needed_labels import needs_labels
 from connectivity_hooks.tasks.own_loss import compare_own_loss
 from connectivity_hooks.tasks.skeleton import check_size
 from connectivity_hooks.tasks.split import CachedSplit
@@ -117,18 +118,13 @@ def _takes(task: Task, inputs: Inputs) -> bool:
 def with_needed_labels(task: Task) -> Task:
     """Return the task; where its model cannot be run without its targets, they are passed to it as ``labels`` too.
 
-    Tried on two samples, once: models that make the decoder's inputs of the labels, such as T5 and Whisper, fail
-    without. Every other model is not given its targets, whether it takes them or not.
+    See `needs_labels`; where the model fails with them too, what it lacks without is said when the task is checked.
     """
-    inputs = next(iter(task.train.head(2).batches(2)))[0]
-    if not isinstance(inputs, Mapping) or LABELS in inputs or not names_argument(task.structure(), LABELS):
-        return task
-    if _takes(task, inputs):
+    few = next(iter(task.train.head(2).batches(2)))
+    if not needs_labels(task.structure(), few, partial(_takes, task)):
         return task
     train, test = task.train.labelled(), None if task.test is None else task.test.labelled()
-    labelled = task.on(train, test, [*task.notes, f"the model needs {LABELS!r}: it is given the targets too"])
-    # Where it fails with them too, what it lacks without is said when the task is checked.
-    return labelled if _takes(labelled, next(iter(train.head(2).batches(2)))[0]) else task
+    return task.on(train, test, [*task.notes, f"the model needs {LABELS!r}: it is given the targets too"])
 
 
 def check_task(task: Task, model: nn.Module) -> Task:
