@@ -133,7 +133,8 @@ def _read(passes: Passes, task: Task) -> tuple[Task, list[str]]:
     notes: dict[str, None] = {}
     for split in task.splits():
         few = split.head(2)
-        (inputs, targets), (outputs, _) = next(iter(few.batches(2))), next(iter(passes.scored(0.0, few)))
+        outputs, targets = next(iter(passes.scored(0.0, few)))
+        inputs = next(iter(few.batches(task.batch_size)))[0]
         where = f"{task.data_name or 'data'}: {split.name}"
         loss, note = read_targets(task.loss, outputs, targets, split.targets(), where)
         task = task.read_as(loss, task.notes)

@@ -32,7 +32,7 @@ from connectivity_hooks.tasks.needed_labels import needs_labels
 from connectivity_hooks.watching.training_observation import PassedObservation, PassedSplit
 from connectivity_hooks.watching.undisturbed import undisturbed
 
-_UNPAIRED = "it needs targets, and {} of {} rows came without; give them to every watch.step(targets=...)"
+_UNPAIRED = "{} of {} rows came without targets; where there are any, give them to every watch.step(targets=...)"
 _OTHER_TARGETS = "it needs targets, and those of one pass cannot be put beside those of another ({})"
 _UNPAIRABLE = "the targets given to watch.step(targets=...) fitted none of the passes since the last check"
 _NOTHING = (

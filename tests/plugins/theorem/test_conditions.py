@@ -9,7 +9,7 @@ from torch import nn
 import connectivity_hooks as ch
 from connectivity_hooks.checking import make_condition, observe
 from connectivity_hooks.checking import verdicts as checking_verdicts
-from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.errors import UsageError
 from connectivity_hooks.features.observation import Observation
 from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks import LOSSES, CachedSplit, Task
@@ -72,8 +72,11 @@ def test_separability_never_says_that_nan_or_silent_features_hold(task):
 
 def test_separability_wants_classes(task):
     targets = torch.randn(N, 3)
-    with pytest.raises(InputError, match="not class labels"):
-        found(Task(Known, CachedSplit("train", task.train.inputs, targets)), "separability", ["noise"])
+    real = Task(Known, CachedSplit("train", task.train.inputs, targets))
+    (verdict,) = ch.check(Known(), real, "separability", layers=["noise"])
+    assert (verdict.status, verdict.layer) == ("invalid", None)
+    assert "needs class labels" in verdict.reason
+    assert found(real, "feature-rank", ["noise"])["noise"].status != "invalid"
 
 
 def test_one_seed_gives_one_answer(task):
