@@ -157,7 +157,7 @@ def _run(model: nn.Module, inputs: Inputs, task: Task) -> Tensor:
     name = task.model_name or type(model).__name__
     unfit = f"{task.data_name or 'data'}: inputs of shape {shapes_of(inputs)} do not fit the model {name}"
     if task.data_name.endswith((".npz", ".safetensors")) and isinstance(inputs, Tensor) and inputs.ndim > 2:
-        unfit += " (--layout says where an array has its channels)"
+        unfit += "; layout= (--layout) says where an array has its channels"
     words = misfit(model, inputs)
     if words:
         raise InputError(f"{unfit}: {words}")

@@ -56,13 +56,13 @@ def test_what_is_meant_or_named_is_picked(returned: Any, pick: str | int | None)
 @pytest.mark.parametrize(
     ("returned", "pick", "words"),
     [
-        ((X, X + 1), None, "returns a tuple; say which are the outputs: --output takes one of 0, 1$"),
-        ({"a": X, "b": X}, None, "returns a dict; .* --output takes one of a, b$"),
-        ({"a": X, "b": X}, "c", "has no entry 'c' that is a tensor: --output takes one of a, b$"),
-        (Answer(0.5, X), "loss", "has no entry 'loss' that is a tensor: --output takes one of logits$"),
+        ((X, X + 1), None, r"returns a tuple; say which are the outputs: output= \(--output\) takes one of 0, 1$"),
+        ({"a": X, "b": X}, None, r"returns a dict; .* output= \(--output\) takes one of a, b$"),
+        ({"a": X, "b": X}, "c", r"has no entry 'c' that is a tensor: output= \(--output\) takes one of a, b$"),
+        (Answer(0.5, X), "loss", r"has no entry 'loss' that is a tensor: output= \(--output\) takes one of logits$"),
         (Pair(X, X), 2, "no entry 2 .* one of scores, features$"),
         ((IDS, IDS), None, "one of 0, 1$"),
-        (X, 0, "returns one tensor, and no entry 0; leave --output out$"),
+        (X, 0, r"returns one tensor, and no entry 0; leave output= \(--output\) out$"),
         ({X}, None, "a set without tensors"),
         (None, None, "a NoneType without tensors"),
         ((), "a", "a tuple without tensors"),

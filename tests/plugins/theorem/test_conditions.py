@@ -240,7 +240,7 @@ def test_inputs_by_name_and_in_a_row_are_measured_alike(condition, by_name):
 RETURNED = {
     "two tensors": (
         lambda logits, hidden: (logits, hidden),
-        "tuple; say which are the outputs: --output takes one of 0, 1",
+        r"tuple; say which are the outputs: output= \(--output\) takes one of 0, 1",
     ),
     "no tensor": (lambda logits, hidden: "none", "returned a str without tensors"),
     "rows that are no samples": (lambda logits, hidden: logits.T, r"outputs \(3, .*expected a row for each"),
