@@ -44,6 +44,16 @@ def picked(returned: Any, pick: Pick = None) -> Tensor:
     return entries[chosen]
 
 
+def choice(returned: Any, pick: Pick = None) -> str | None:
+    """Return in words which outputs `picked` takes where nobody said so and there were several to take, else None."""
+    entries = {} if isinstance(returned, Tensor) else entries_of(returned)
+    floating = [name for name, value in entries.items() if value.is_floating_point()]
+    if pick is not None or len(floating) < 2:
+        return None
+    taken = f"{_key(entries)!r} is taken for its outputs"
+    return f"the model returns {', '.join(entries)}: {taken}; output= (--output) says otherwise"
+
+
 def entries_of(returned: Any) -> dict[str, Tensor]:
     """Return the tensors among what a model returned by name, or by index where they have none."""
     if isinstance(returned, Mapping):

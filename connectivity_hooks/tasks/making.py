@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,8 @@ from connectivity_hooks.checkpoints import Checkpoint
 from connectivity_hooks.errors import InputError, UsageError, near_matches, one_line
 from connectivity_hooks.model.batches import LABELS
 from connectivity_hooks.model.inputs import Inputs, placed, shapes_of
-from connectivity_hooks.model.running import Forward
+from connectivity_hooks.model.outputs import choice, picked
+from connectivity_hooks.model.running import Forward, forward
 from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks.arguments import misfit
 from connectivity_hooks.tasks.augmenting import check_augment, resolve_augment
@@ -108,7 +110,7 @@ def make_task(
 def _takes(task: Task, inputs: Inputs) -> bool:
     """Say whether the model can be run on inputs; a module that failed is not used again."""
     try:
-        _run(task.structure(), placed(inputs, task.device, task.dtype), task)
+        picked(_returned(task.structure(), placed(inputs, task.device, task.dtype), task), task.forward.pick)
     except InputError:
         task.blank()  # a pass that ended early may have left anything behind in it
         return False
@@ -140,7 +142,8 @@ def check_task(task: Task, model: nn.Module) -> Task:
     notes = dict.fromkeys(task.notes)
     for split in task.splits():
         inputs, targets = next(iter(split.head(2).batches(2)))
-        outputs = _run(model, inputs, task)
+        returned = _returned(model, inputs, task)
+        outputs = picked(returned, task.forward.pick)
         where = f"{task.data_name or 'data'}: {split.name}"
         loss, note = read_targets(task.loss, outputs, targets, split.targets(), where)
         task = task.read_as(loss)
@@ -149,11 +152,11 @@ def check_task(task: Task, model: nn.Module) -> Task:
         if bool(outputs.isfinite().all()) and bool(terms.sums.isnan().any()):
             raise InputError(f"loss {task.loss.name}: is NaN for finite outputs of two samples; mend it")
         other = compare_own_loss(model, task.loss, inputs, outputs, targets, where)
-        notes |= dict.fromkeys(filter(None, [note, other]))
+        notes |= dict.fromkeys(filter(None, [choice(returned, task.forward.pick), note, other]))
     return task.read_as(task.loss, tuple(notes))
 
 
-def _run(model: nn.Module, inputs: Inputs, task: Task) -> Tensor:
+def _returned(model: nn.Module, inputs: Inputs, task: Task) -> Any:
     name = task.model_name or type(model).__name__
     unfit = f"{task.data_name or 'data'}: inputs of shape {shapes_of(inputs)} do not fit the model {name}"
     if task.data_name.endswith((".npz", ".safetensors")) and isinstance(inputs, Tensor) and inputs.ndim > 2:
@@ -162,7 +165,7 @@ def _run(model: nn.Module, inputs: Inputs, task: Task) -> Tensor:
     if words:
         raise InputError(f"{unfit}: {words}")
     with torch.no_grad(), torch.random.fork_rng(), guarded_call(unfit):
-        return task.forward(model, inputs)
+        return forward(model, inputs)
 
 
 def _device(name: str) -> torch.device:
