@@ -14,7 +14,7 @@ from torch import nn
 from connectivity_hooks.checkpoints import Checkpoint, fit, read
 from connectivity_hooks.contracts.condition import Condition, Verdict
 from connectivity_hooks.contracts.options import make_options
-from connectivity_hooks.errors import ConnectivityError, UsageError, one_line
+from connectivity_hooks.errors import UsageError, one_line
 from connectivity_hooks.features.layout import NamedLayouts
 from connectivity_hooks.features.observation import Observation
 from connectivity_hooks.features.select import feature_layers, proposed_layers, select
@@ -168,8 +168,9 @@ def verdicts(
 ) -> tuple[Verdict, ...]:
     """Run a condition and tell the plugins.
 
-    What a condition raises ends it with an invalid verdict, after those it gave; the other conditions are still asked.
-    Errors of this package, which say what was asked wrongly, and a device's memory that ran out are raised.
+    What a condition raises, a refusal of the data included, ends it with an invalid verdict, after those it gave; the
+    other conditions are still asked. Errors that say what was asked wrongly (`UsageError`), and a device's memory that
+    ran out are raised.
 
     Args:
         condition: The condition.
@@ -181,7 +182,7 @@ def verdicts(
     try:
         found.extend(condition.check(observation))
     except Exception as error:
-        if strict or isinstance(error, (ConnectivityError, torch.OutOfMemoryError)):
+        if strict or isinstance(error, (UsageError, torch.OutOfMemoryError)):
             raise
         found.append(Verdict.invalid(condition.name, None, one_line(error)))
     registry().notify("condition_checked", checkpoint=checkpoint, verdicts=tuple(found))

@@ -285,14 +285,14 @@ def test_a_decoder_gets_the_labels_that_it_needs(tmp_path: pathlib.Path) -> None
 @pytest.mark.parametrize(
     ("model", "data", "more", "words"),
     [
-        ("Tuples", "tuples", [], "say which are the outputs: --output takes one of 0, 1"),
+        ("Tuples", "tuples", [], "say which are the outputs: output= (--output) takes one of 0, 1"),
         (
             "Named",
             "named",
             ["--output", "logit"],
-            "no entry 'logit' that is a tensor: --output takes one of hidden, logits",
+            "no entry 'logit' that is a tensor: output= (--output) takes one of hidden, logits",
         ),
-        ("Auto", "auto", ["--output", "0"], "returns one tensor, and no entry '0'; leave --output out"),
+        ("Auto", "auto", ["--output", "0"], "returns one tensor, and no entry '0'; leave output= (--output) out"),
         ("Tuples", "named", [], "the batch has 'left', 'right', and Tuples.forward takes 'a', 'b'"),
         ("Named", "auto", ["--loss", "mse"], "do not fit the model"),
         ("Auto", "tuples", [], "the batch has 2 inputs, and Auto.forward takes"),

@@ -1,6 +1,7 @@
 """The documentation says what the code does."""
 
 import importlib.util
+import inspect
 import pathlib
 import re
 
@@ -8,10 +9,11 @@ import click
 import pytest
 import torch
 
+import connectivity_hooks as ch
 from connectivity_hooks.evaluation.sampling import corrected_sample
 from connectivity_hooks.paths import Path
 from connectivity_hooks.registry import registry
-from connectivity_hooks.tasks import CachedSplit, Task
+from connectivity_hooks.tasks import LOSSES, CachedSplit, Task, custom_loss
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -89,3 +91,25 @@ class Model(torch.nn.Module):
 
     def forward(self, x):
         return self.fc(x)
+
+
+def test_the_page_on_watching_names_every_argument():
+    page = (ROOT / "docs" / "watching.md").read_text(encoding="utf-8")
+    names = [name for name in inspect.signature(ch.watch).parameters if name != "model"]
+    assert [name for name in names if not re.search(rf"`{name}[`=]", page)] == []
+
+
+def test_the_recipes_for_ignored_pixels_give_the_mean_over_the_others():
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    names = {"torch": torch}
+    for block in re.findall(r"```python\n(def (?:collate|loss).*?)```", page, re.DOTALL):
+        exec(block, names)
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.randn(4, 3, 2, 5, generator=generator)
+    marked = torch.randint(3, (4, 2, 5), generator=generator)
+    marked[torch.rand(marked.shape, generator=generator) < 0.4] = 255
+    wanted = torch.nn.functional.cross_entropy(outputs.double(), marked, ignore_index=255)
+    own = custom_loss("loss", names["loss"], convex=True)
+    assert float(own.measure(outputs, marked).mean()) == pytest.approx(float(wanted), rel=1e-12)
+    _, targets = names["collate"]([(outputs[row], marked[row].clone()) for row in range(4)])
+    assert float(LOSSES["cross-entropy"].measure(outputs, targets).mean()) == pytest.approx(float(wanted), rel=1e-12)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
+from torch import nn
 
 from connectivity_hooks.checking import left_out, load_model, observe, verdicts
 from connectivity_hooks.checkpoints import Checkpoint, read
@@ -28,6 +29,7 @@ from connectivity_hooks.connecting.pair import Pair, load_pair
 from connectivity_hooks.connecting.subject import data_digest
 from connectivity_hooks.connecting.work import PairWork
 from connectivity_hooks.contracts import Aligner, Builder, Condition, Reporter, Verdict
+from connectivity_hooks.errors import ConnectivityError, one_line
 from connectivity_hooks.evaluation import Evaluation
 from connectivity_hooks.evaluation.measuring import Measuring
 from connectivity_hooks.registry import registry
@@ -146,12 +148,22 @@ def _check_conditions(
     checked: dict[str, list[Verdict]] = {}
     for side, checkpoint in zip("AB", ends, strict=True):
         if conditions:
-            observation = observe(load_model(checkpoint, task), task)
             name = f"{side}: {checkpoint.file.name}"
-            if observation.left_out:
-                display.say(f"{name}: {left_out(observation)}")
-            checked[name] = [verdict for condition in conditions for verdict in verdicts(condition, observation, name)]
+            checked[name] = _verdicts_on(load_model(checkpoint, task), conditions, task, name, display)
     return checked
+
+
+def _verdicts_on(
+    model: nn.Module, conditions: Sequence[Condition], task: Task, name: str, display: Display
+) -> list[Verdict]:
+    """Ask the conditions of one end; what cannot be looked at is no reason to leave the pair unconnected."""
+    try:
+        observation = observe(model, task)
+    except ConnectivityError as error:
+        return [Verdict.invalid(condition.name, None, one_line(error)) for condition in conditions]
+    if observation.left_out:
+        display.say(f"{name}: {left_out(observation)}")
+    return [verdict for condition in conditions for verdict in verdicts(condition, observation, name)]
 
 
 def _works(

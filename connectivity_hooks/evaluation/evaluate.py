@@ -26,6 +26,7 @@ from connectivity_hooks.paths.path import MEASURED, Path
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.tasks.guessing import guess
 from connectivity_hooks.tasks.loss import read_targets
+from connectivity_hooks.tasks.own_loss import compare_own_loss, said_before
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.verification.proof import Seen, prove
@@ -78,7 +79,8 @@ def evaluate(
         progress: Shows how far it is.
 
     Raises:
-        InputError: The path does not fit the model, or targets do not fit its outputs or the loss.
+        InputError: The path does not fit the model, targets do not fit its outputs or the loss, or labels are those of
+            a language model that moves them by one position itself.
         UsageError: Fewer than two points, a negative number of rounds, or an unknown correction or option.
     """
     if points < 2 or refine < 0:
@@ -134,12 +136,14 @@ def _read(passes: Passes, task: Task) -> tuple[Task, list[str], torch.dtype]:
     """
     notes: dict[str, None] = {}
     for split in task.splits():
-        outputs, targets = next(iter(passes.scored(0.0, split.head(2))))
+        few = split.head(2)
+        outputs, targets = next(iter(passes.scored(0.0, few)))
+        inputs = next(iter(few.batches(task.batch_size)))[0]
         where = f"{task.data_name or 'data'}: {split.name}"
         loss, note = read_targets(task.loss, outputs, targets, split.targets(), where)
         task = task.read_as(loss, task.notes)
-        if note is not None and note not in task.notes:
-            notes[note] = None
+        other = compare_own_loss(passes.model, loss, inputs, outputs, targets, where)
+        notes |= {new: None for new in (note, other) if new is not None and not said_before(new, task.notes)}
     return task, list(notes), task.loss.measure(outputs, targets).sums.dtype
 
 

@@ -148,8 +148,8 @@ def as_wide(model: nn.Module, name: str, shape: Sequence[int], rows: int) -> int
 def unclear(shape: Sequence[int]) -> str:
     """Return why the neurons of a feature of that shape are not known."""
     return (
-        f"which axis of its output {tuple(shape)} are the neurons cannot be told; name it: --layout LAYER=NTC "
-        "(layout=), N for the samples, C for the neurons, another letter for positions"
+        f"which axis of its output {tuple(shape)} are the neurons cannot be told; name it: axes= (--axes "
+        "LAYER=NTC), N for the samples, C for the neurons, another letter for positions"
     )
 
 

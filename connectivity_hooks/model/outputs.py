@@ -30,7 +30,7 @@ def picked(returned: Any, pick: Pick = None) -> Tensor:
     """
     if isinstance(returned, Tensor):
         if pick is not None:
-            raise InputError(f"the model returns one tensor, and no entry {pick!r}; leave --output out")
+            raise InputError(f"the model returns one tensor, and no entry {pick!r}; leave output= (--output) out")
         return returned
     entries = entries_of(returned)
     if not entries:
@@ -39,8 +39,19 @@ def picked(returned: Any, pick: Pick = None) -> Tensor:
     if chosen not in entries:
         choices = ", ".join(entries)
         wanted = "say which are the outputs" if pick is None else f"it has no entry {pick!r} that is a tensor"
-        raise InputError(f"the model returns a {type(returned).__name__}; {wanted}: --output takes one of {choices}")
+        kind = type(returned).__name__
+        raise InputError(f"the model returns a {kind}; {wanted}: output= (--output) takes one of {choices}")
     return entries[chosen]
+
+
+def choice(returned: Any, pick: Pick = None) -> str | None:
+    """Return in words which outputs `picked` takes where nobody said so and there were several to take, else None."""
+    entries = {} if isinstance(returned, Tensor) else entries_of(returned)
+    floating = [name for name, value in entries.items() if value.is_floating_point()]
+    if pick is not None or len(floating) < 2:
+        return None
+    taken = f"{_key(entries)!r} is taken for its outputs"
+    return f"the model returns {', '.join(entries)}: {taken}; output= (--output) says otherwise"
 
 
 def entries_of(returned: Any) -> dict[str, Tensor]:

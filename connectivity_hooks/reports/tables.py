@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from connectivity_hooks.evaluation.evaluation import Evaluation
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_NO_ERRORS = "errors are counted under the losses cross-entropy and bce only"
 
 
 def figures_table(evaluations: Sequence[Evaluation]) -> str:
@@ -34,7 +35,8 @@ def figures_table(evaluations: Sequence[Evaluation]) -> str:
                     _percent(figures.error_climb_interval),
                 ]
             )
-    return aligned(head, lines)
+    counted = any(figures.error_max is not None for each in evaluations for figures in each.barriers.values())
+    return aligned(head, lines) + ("" if counted else f"\n{_NO_ERRORS}")
 
 
 def _percent(share: float | None) -> str:
@@ -45,7 +47,7 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> str:
     """Return a line for each layer: verdict, measured figure, threshold, and the details or the reason."""
     lines = []
     for verdict in verdicts:
-        details = ", ".join(f"{name} {short(value)}" for name, value in verdict.details.items())
+        details = ", ".join(f"{name} {short(value) or 'none'}" for name, value in verdict.details.items())
         layer = "whole network" if verdict.layer is None else verdict.layer
         measured = "" if verdict.measured is None else f"{short(verdict.measured)} {verdict.unit}"
         lines.append(

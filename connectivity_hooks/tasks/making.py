@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +16,17 @@ from connectivity_hooks.checkpoints import Checkpoint
 from connectivity_hooks.errors import InputError, UsageError, near_matches, one_line
 from connectivity_hooks.model.batches import LABELS
 from connectivity_hooks.model.inputs import Inputs, placed, shapes_of
-from connectivity_hooks.model.running import Forward
+from connectivity_hooks.model.outputs import choice, picked
+from connectivity_hooks.model.running import Forward, forward
 from connectivity_hooks.strangers import guarded_call
-from connectivity_hooks.tasks.arguments import misfit, names_argument
+from connectivity_hooks.tasks.arguments import misfit
 from connectivity_hooks.tasks.augmenting import check_augment, resolve_augment
 from connectivity_hooks.tasks.data.layout import AUTO
 from connectivity_hooks.tasks.data.loading import Placement, load_data
 from connectivity_hooks.tasks.loss import read_targets, resolve_loss
 from connectivity_hooks.tasks.models import model_factory
+from connectivity_hooks.tasks.needed_labels import needs_labels
+from connectivity_hooks.tasks.own_loss import compare_own_loss
 from connectivity_hooks.tasks.skeleton import check_size
 from connectivity_hooks.tasks.split import CachedSplit
 from connectivity_hooks.tasks.task import Task
@@ -106,7 +110,7 @@ def make_task(
 def _takes(task: Task, inputs: Inputs) -> bool:
     """Say whether the model can be run on inputs; a module that failed is not used again."""
     try:
-        _run(task.structure(), placed(inputs, task.device, task.dtype), task)
+        picked(_returned(task.structure(), placed(inputs, task.device, task.dtype), task), task.forward.pick)
     except InputError:
         task.blank()  # a pass that ended early may have left anything behind in it
         return False
@@ -116,18 +120,13 @@ def _takes(task: Task, inputs: Inputs) -> bool:
 def with_needed_labels(task: Task) -> Task:
     """Return the task; where its model cannot be run without its targets, they are passed to it as ``labels`` too.
 
-    Tried on two samples, once: models that make the decoder's inputs of the labels, such as T5 and Whisper, fail
-    without. Every other model is not given its targets, whether it takes them or not.
+    See `needs_labels`; where the model fails with them too, what it lacks without is said when the task is checked.
     """
-    inputs = next(iter(task.train.head(2).batches(2)))[0]
-    if not isinstance(inputs, Mapping) or LABELS in inputs or not names_argument(task.structure(), LABELS):
-        return task
-    if _takes(task, inputs):
+    few = next(iter(task.train.head(2).batches(2)))
+    if not needs_labels(task.structure(), few, partial(_takes, task)):
         return task
     train, test = task.train.labelled(), None if task.test is None else task.test.labelled()
-    labelled = task.on(train, test, [*task.notes, f"the model needs {LABELS!r}: it is given the targets too"])
-    # Where it fails with them too, what it lacks without is said when the task is checked.
-    return labelled if _takes(labelled, next(iter(train.head(2).batches(2)))[0]) else task
+    return task.on(train, test, [*task.notes, f"the model needs {LABELS!r}: it is given the targets too"])
 
 
 def check_task(task: Task, model: nn.Module) -> Task:
@@ -137,12 +136,14 @@ def check_task(task: Task, model: nn.Module) -> Task:
         The task with a loss that reads all targets as it reads these, and with notes on how that is.
 
     Raises:
-        InputError: Inputs do not fit the model, outputs do not fit the loss, or labels are out of range.
+        InputError: Inputs do not fit the model, outputs do not fit the loss, labels are out of range, or they are those
+            of a language model that moves them by one position itself.
     """
     notes = dict.fromkeys(task.notes)
     for split in task.splits():
         inputs, targets = next(iter(split.head(2).batches(2)))
-        outputs = _run(model, inputs, task)
+        returned = _returned(model, inputs, task)
+        outputs = picked(returned, task.forward.pick)
         where = f"{task.data_name or 'data'}: {split.name}"
         loss, note = read_targets(task.loss, outputs, targets, split.targets(), where)
         task = task.read_as(loss)
@@ -150,20 +151,21 @@ def check_task(task: Task, model: nn.Module) -> Task:
             terms = task.loss.terms(outputs, targets)
         if bool(outputs.isfinite().all()) and bool(terms.sums.isnan().any()):
             raise InputError(f"loss {task.loss.name}: is NaN for finite outputs of two samples; mend it")
-        notes |= dict.fromkeys(filter(None, [note]))
+        other = compare_own_loss(model, task.loss, inputs, outputs, targets, where)
+        notes |= dict.fromkeys(filter(None, [choice(returned, task.forward.pick), note, other]))
     return task.read_as(task.loss, tuple(notes))
 
 
-def _run(model: nn.Module, inputs: Inputs, task: Task) -> Tensor:
+def _returned(model: nn.Module, inputs: Inputs, task: Task) -> Any:
     name = task.model_name or type(model).__name__
     unfit = f"{task.data_name or 'data'}: inputs of shape {shapes_of(inputs)} do not fit the model {name}"
     if task.data_name.endswith((".npz", ".safetensors")) and isinstance(inputs, Tensor) and inputs.ndim > 2:
-        unfit += " (--layout says where an array has its channels)"
+        unfit += "; layout= (--layout) says where an array has its channels"
     words = misfit(model, inputs)
     if words:
         raise InputError(f"{unfit}: {words}")
     with torch.no_grad(), torch.random.fork_rng(), guarded_call(unfit):
-        return task.forward(model, inputs)
+        return forward(model, inputs)
 
 
 def _device(name: str) -> torch.device:

@@ -174,7 +174,7 @@ def moved(values: Inputs, device: torch.device, dtype: torch.dtype, name: str) -
         there = tensor.to(device, dtype)
         if bool(tensor.isfinite().all()) and not bool(there.isfinite().all()):
             short = str(dtype).removeprefix("torch.")
-            raise InputError(f"data: {name} holds numbers too large for {short}; scale them, or take --dtype float64")
+            raise InputError(f"data: {name} holds numbers too large for {short}; scale them, or take float64 (--dtype)")
         return there
 
     return mapped(place, values)

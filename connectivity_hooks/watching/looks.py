@@ -21,16 +21,18 @@ from connectivity_hooks.features.layout import NamedLayouts
 from connectivity_hooks.features.left_out import LeftOut
 from connectivity_hooks.features.observation import Observation
 from connectivity_hooks.features.window import TARGETS, Window
-from connectivity_hooks.model.inputs import mapped, named_tensors
+from connectivity_hooks.model.batches import with_labels
+from connectivity_hooks.model.inputs import Inputs, mapped, named_tensors
 from connectivity_hooks.model.running import PLAIN, Forward, forward
 from connectivity_hooks.model.wrappers import unwrapped
 from connectivity_hooks.processes import refuse_sharded
 from connectivity_hooks.tasks.batched import BatchedSplit
 from connectivity_hooks.tasks.loss import Loss
+from connectivity_hooks.tasks.needed_labels import needs_labels
 from connectivity_hooks.watching.training_observation import PassedObservation, PassedSplit
 from connectivity_hooks.watching.undisturbed import undisturbed
 
-_UNPAIRED = "it needs targets, and {} of {} rows came without; give them to every watch.step(targets=...)"
+_UNPAIRED = "{} of {} rows came without targets; where there are any, give them to every watch.step(targets=...)"
 _OTHER_TARGETS = "it needs targets, and those of one pass cannot be put beside those of another ({})"
 _UNPAIRABLE = "the targets given to watch.step(targets=...) fitted none of the passes since the last check"
 _NOTHING = (
@@ -131,11 +133,13 @@ class ProbeLook(Look):
         )
 
     def first_faults(self) -> list[str]:
-        """Run two samples, and name what does not fit and what never fires."""
+        """Run two samples, and name what does not fit and what never fires; `needs_labels` is settled by them too."""
         try:
             batch = next(iter(self.observation().split.head(2).batches(2)))
         except Exception as error:
             return [one_line(error)]
+        if needs_labels(self.model, batch, self._runs):
+            self._split, batch = self._split.labelled(), with_labels(batch)
         with undisturbed(self.model), warnings.catch_warnings(), capture(self.model, self.layers) as features:
             warnings.simplefilter("ignore")  # what the capture warns of is returned here
             try:
@@ -146,6 +150,16 @@ class ProbeLook(Look):
                 return [unfit + (_BYTES if _has_bytes(batch[0]) else "")]
         self.layers = called(self.layers, features)
         return [_missing(features, layer) for layer in self.layers if layer not in features]
+
+    def _runs(self, inputs: Inputs) -> bool:
+        with undisturbed(self.model), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                with torch.no_grad():
+                    forward(self.model, inputs)
+            except Exception:  # what it lacks is named by the pass whose features are looked at
+                return False
+        return True
 
     def _placed(self) -> BatchedSplit:
         for parameter in self.model.parameters():

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import connectivity_hooks as ch
+from connectivity_hooks.errors import UsageError
 
 
 def test_connect_writes_path_report_and_figures(run, ends, workspace, tmp_path):
@@ -75,6 +77,48 @@ def test_conditions_of_both_ends_come_into_the_report(run, ends):
     report = json.loads(run(*ends, "--json", "--condition", "separability", "--separability.draws", "2")[1])
     assert list(report["conditions"]) == ["A: a.safetensors", "B: b.safetensors"]
     assert report["conditions"]["A: a.safetensors"][0]["layer"] == "3"
+
+
+@pytest.fixture
+def masks(workspace, tmp_path):
+    """Return options of a task with three real targets for each sample."""
+    with np.load(workspace / "data.npz") as data:
+        arrays = {name: np.eye(3, dtype=np.float32)[y] if name[0] == "y" else y for name, y in data.items()}
+    np.savez(tmp_path / "masks.npz", **arrays)
+    return ["--model", f"{workspace}/net.py:make", "--data", tmp_path / "masks.npz", "--loss", "bce"]
+
+
+def test_a_condition_that_cannot_be_measured_spoils_no_other(run, workspace, masks):
+    asked = ["--condition", "separability", "--condition", "feature-rank"]
+    status, out, err = run("check", workspace / "a.safetensors", *masks, *asked, "--json")
+    verdicts = json.loads(out)["conditions"]
+    assert (status, err) == (4, "")
+    assert (verdicts[0]["condition"], verdicts[0]["status"]) == ("separability", "invalid")
+    assert "class labels" in verdicts[0]["reason"]
+    assert {verdict["condition"] for verdict in verdicts[1:]} == {"feature-rank"}
+    assert all(verdict["measured"] is not None for verdict in verdicts[1:])
+
+    status, out, err = run(
+        "connect", workspace / "a.safetensors", workspace / "b.safetensors", *masks, *asked, "--json"
+    )
+    report = json.loads(out)
+    assert (status, err) == (0, "")
+    assert "linear" in report["builders"]
+    for verdicts in report["conditions"].values():
+        assert [verdict["status"] == "invalid" for verdict in verdicts] == [True] + [False] * (len(verdicts) - 1)
+
+
+def test_ends_of_which_no_layer_can_be_looked_at_are_connected_all_the_same(run, ends, monkeypatch):
+    def nothing(*_, **__):
+        raise UsageError("layers that cannot be looked at: all")
+
+    monkeypatch.setattr("connectivity_hooks.cli.connect.observe", nothing)
+    status, out, _ = run(*ends, "--json", "--condition", "separability")
+    assert status == 0
+    for verdicts in json.loads(out)["conditions"].values():
+        assert [(verdict["status"], verdict["reason"]) for verdict in verdicts] == [
+            ("invalid", "layers that cannot be looked at: all")
+        ]
 
 
 def test_batch_norm_can_be_re_estimated(run, ends):

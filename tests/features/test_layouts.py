@@ -161,7 +161,10 @@ class Unclear(nn.Module):
 def test_where_nothing_tells_the_neurons_a_layout_is_asked_for():
     seen = observation(Unclear(), (5, 4), ["raw", "head"])
     assert set(seen.widths()) == {"head"}
-    assert "which axis of its output (3, 5, 4) are the neurons cannot be told; name it: --layout" in seen.why_not("raw")
+    assert (
+        "which axis of its output (3, 5, 4) are the neurons cannot be told; name it: axes= (--axes LAYER=NTC)"
+        in seen.why_not("raw")
+    )
     for named, width in (("NTC", 4), ("NCT", 5), (["raw=NCC"], 20), ({"r*": "NTC"}, 4)):
         assert observation(Unclear(), (5, 4), ["raw", "head"], axes=named).widths()["raw"] == width
 

@@ -97,7 +97,7 @@ CASES = [
 def test_one_batch_alone_tells_the_axes_or_is_refused(layer, shape, samples, layout):
     model = Encoder(first=False)
     if layout is None:
-        with pytest.raises(InputError, match=r"which axis .* cannot be told; name it: --layout"):
+        with pytest.raises(InputError, match=r"which axis .* cannot be told; name it: axes= \(--axes"):
             layout_by_module(model, layer, shape, samples)
     else:
         assert layout_by_module(model, layer, shape, samples) == layout

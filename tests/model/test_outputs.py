@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.model.outputs import picked
+from connectivity_hooks.model.outputs import choice, picked
 from connectivity_hooks.model.running import Forward
+from connectivity_hooks.tasks import CachedSplit, Task
+from connectivity_hooks.tasks.making import check_task
 
 X = torch.arange(6.0).view(2, 3)
 IDS = torch.arange(6).view(2, 3)
@@ -56,13 +58,13 @@ def test_what_is_meant_or_named_is_picked(returned: Any, pick: str | int | None)
 @pytest.mark.parametrize(
     ("returned", "pick", "words"),
     [
-        ((X, X + 1), None, "returns a tuple; say which are the outputs: --output takes one of 0, 1$"),
-        ({"a": X, "b": X}, None, "returns a dict; .* --output takes one of a, b$"),
-        ({"a": X, "b": X}, "c", "has no entry 'c' that is a tensor: --output takes one of a, b$"),
-        (Answer(0.5, X), "loss", "has no entry 'loss' that is a tensor: --output takes one of logits$"),
+        ((X, X + 1), None, r"returns a tuple; say which are the outputs: output= \(--output\) takes one of 0, 1$"),
+        ({"a": X, "b": X}, None, r"returns a dict; .* output= \(--output\) takes one of a, b$"),
+        ({"a": X, "b": X}, "c", r"has no entry 'c' that is a tensor: output= \(--output\) takes one of a, b$"),
+        (Answer(0.5, X), "loss", r"has no entry 'loss' that is a tensor: output= \(--output\) takes one of logits$"),
         (Pair(X, X), 2, "no entry 2 .* one of scores, features$"),
         ((IDS, IDS), None, "one of 0, 1$"),
-        (X, 0, "returns one tensor, and no entry 0; leave --output out$"),
+        (X, 0, r"returns one tensor, and no entry 0; leave output= \(--output\) out$"),
         ({X}, None, "a set without tensors"),
         (None, None, "a NoneType without tensors"),
         ((), "a", "a tuple without tensors"),
@@ -100,3 +102,24 @@ def test_a_module_is_run_under_its_own_and_under_other_weights_alike() -> None:
     for inputs in ((X, X), {"x": X, "y": X}, [X, X, 1]):
         assert torch.allclose(run.under(model, weights, inputs), expected)
     assert torch.equal(run(model, {"x": X, "y": X, "sign": -1}), model.a(X) - model.b(X))
+
+
+def test_what_was_picked_among_several_is_said() -> None:
+    assert choice({"hidden": X, "logits": X}) == (
+        "the model returns hidden, logits: 'logits' is taken for its outputs; output= (--output) says otherwise"
+    )
+    for returned, pick in ((X, None), ({"logits": X}, None), ({"hidden": X, "logits": X}, "hidden"), ("none", None)):
+        assert choice(returned, pick) is None
+
+
+def test_a_task_notes_what_was_picked() -> None:
+    class Two(nn.Linear):
+        def forward(self, x: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+            return {"hidden": x, "logits": super().forward(x)}
+
+    task = Task(lambda: Two(3, 2), CachedSplit("train", torch.randn(4, 3), torch.arange(4) % 2))
+    checked = check_task(task, task.model())
+    assert any("'logits' is taken" in note for note in checked.notes)
+    assert checked.describe()["notes"] == list(checked.notes)
+    named = dataclasses.replace(task, forward=Forward("logits"))
+    assert check_task(named, named.model()).notes == ()

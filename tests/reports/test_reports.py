@@ -142,6 +142,19 @@ def test_reports_without_errors_test_split_or_barrier_are_whole(tmp_path, kind):
     assert "<svg" in html
 
 
+def test_errors_are_named_only_where_they_are_counted(tmp_path):
+    without, counted = evaluation(errors=False), evaluation()
+    assert figures_table([without]).endswith("errors are counted under the losses cross-entropy and bce only")
+    assert "counted" not in figures_table([counted])
+    assert "Loss and error" not in saved(tmp_path / "without", Report.of([without], checkpoints=ENDS))[1]
+    assert "Loss and error along the path." in saved(tmp_path / "counted", Report.of([counted], checkpoints=ENDS))[1]
+
+
+def test_a_detail_that_is_empty_is_said_to_be_none():
+    verdict = Verdict("c", "fc", True, 1.0, 1.0, "nats", details={"dead": "", "scale": None, "errors": 0})
+    assert "dead none, scale none, errors 0" in verdicts_table([verdict])
+
+
 def test_a_proven_bound_is_told_from_a_measured_path(tmp_path):
     proven = evaluation("certified", top=0.0, errors=False, guarantees=("convex",))
     content, html = saved(tmp_path, Report.of([proven, evaluation("linear")], checkpoints=ENDS))

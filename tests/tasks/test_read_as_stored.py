@@ -81,9 +81,9 @@ def test_classes_may_stand_in_a_column(made, dtype, column):
             np.arange(N) % 3,
             "three",
             "bce",
-            r"train targets are \(24,\); loss bce: .*--loss cross-entropy",
+            r"train targets are \(24,\); loss bce: .*\(--loss\) cross-entropy",
         ),
-        (np.arange(N) % 2, "one", "cross-entropy", "--loss bce"),
+        (np.arange(N) % 2, "one", "cross-entropy", r"\(--loss\) bce"),
         (
             np.arange(N) / 1.0,
             "three",

@@ -135,7 +135,7 @@ def test_a_condition_that_runs_the_model_is_refused_in_training_mode(net, condit
 def test_a_condition_that_needs_targets_says_how_to_give_them(net):
     watch = ch.watch(net, mode="training", samples=32, capture_every=1, conditions="separability")
     with (
-        pytest.warns(UserWarning, match=r"needs targets, and 32 of 32 rows came without; .*watch.step\(targets="),
+        pytest.warns(UserWarning, match=r"class labels: 32 of 32 rows came without targets; .*watch.step\(targets="),
         watch,
     ):
         steps(net, 2, watch)
@@ -143,6 +143,14 @@ def test_a_condition_that_needs_targets_says_how_to_give_them(net):
     with ch.watch(net, mode="training", samples=32, capture_every=1, conditions="feature-rank", strict=True) as watch:
         steps(net, 2, watch)
     assert watch.verdicts[0].holds is not None
+
+
+def test_targets_that_are_no_classes_are_not_asked_for_again(net):
+    """An autoencoder's, say: what the condition needs is said."""
+    watch = ch.watch(net, mode="training", samples=32, capture_every=1, conditions="separability")
+    with pytest.warns(UserWarning, match=r"needs class labels \(N,\), found targets \(32, 3\) of float32"), watch:
+        watch.step(targets=net(X[:32]).detach())
+    assert "step(targets" not in watch.verdicts[0].reason
 
 
 def test_targets_of_another_number_are_named_once(net):

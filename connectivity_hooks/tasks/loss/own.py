@@ -30,7 +30,7 @@ def resolve_loss(spec: str, convex: bool | None = None) -> Loss:
     """
     if spec in LOSSES:
         if convex is False:
-            raise UsageError(f"--loss {spec} is convex in the outputs; leave --loss-is-not-convex out")
+            raise UsageError(f"loss {spec} is convex; leave loss_is_convex=False (--loss-is-not-convex) out")
         return LOSSES[spec]
     if ":" not in spec:
         raise UsageError(f"unknown loss {spec!r}; {near_matches(spec, LOSSES)}; or FILE.py:callable")

@@ -23,7 +23,8 @@ def elements(loss: str, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tenso
         return outputs, targets
     if outputs.ndim and _long(outputs.shape) == _long(targets.shape):
         return outputs, targets.reshape(outputs.shape)
-    labels = "; for labels of several classes give --loss cross-entropy" if _look_like_labels(outputs, targets) else ""
+    several = _look_like_labels(outputs, targets)
+    labels = "; for labels of several classes give loss= (--loss) cross-entropy" if several else ""
     raise InputError(
         f"loss {loss}: outputs have shape {tuple(outputs.shape)}, targets {tuple(targets.shape)}; expected a target "
         f"for each output, of the same shape{labels}"
@@ -65,7 +66,7 @@ def _require_classes(outputs: Tensor) -> None:
     if outputs.ndim < 2:
         raise InputError(
             f"loss cross-entropy: expected outputs (samples, classes, …), found {tuple(outputs.shape)}; for one logit "
-            "give --loss bce, for real targets --loss mse"
+            "give loss= (--loss) bce, for real targets mse"
         )
     if outputs.ndim == 2 and outputs.shape[1] < 2:
         raise InputError(_one_class(outputs))
@@ -87,7 +88,7 @@ def _probabilities(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 def _one_class(outputs: Tensor) -> str:
     return (
         f"loss cross-entropy: outputs {tuple(outputs.shape)} have one class, for which it is always 0; for one logit "
-        "or a mask give --loss bce, for real targets --loss mse"
+        "or a mask give loss= (--loss) bce, for real targets mse"
     )
 
 

@@ -30,7 +30,7 @@ def own_loss(observation: Observation, outputs: Tensor) -> float | str:
     """Return the mean loss of the network's own outputs (N, …), or the reason of an invalid verdict."""
     try:
         targets = observation.targets().to(outputs.device)
-        observation.loss.check(outputs, targets)
+        observation.require_loss(outputs)
         loss = float(mean_losses(outputs[None], targets, observation.loss)[0])
     except Exception as error:  # the loss may be a stranger's
         return one_line(error)

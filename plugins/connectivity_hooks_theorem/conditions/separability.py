@@ -116,10 +116,12 @@ class Separability(Condition):
 
 
 def _labels(observation: Observation) -> Tensor:
-    labels = observation.targets()
+    try:
+        labels = observation.targets()
+    except InputError as error:
+        raise InputError(f"separability needs class labels: {error}") from None
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.is_floating_point() or labels.ndim != 1:
-        raise InputError(
-            f"condition separability: targets {tuple(labels.shape)} of type {labels.dtype} are not class labels"
-        )
+        kind = str(labels.dtype).removeprefix("torch.")
+        raise InputError(f"separability needs class labels (N,), found targets {tuple(labels.shape)} of {kind}")
     return labels

@@ -205,7 +205,7 @@ def test_without_a_pick_the_choices_are_named():
     model = Picked(RETURNED["a tuple"][0]).eval()
     (found,) = answers(model, split_of(12), ["act"], "memorization").values()
     assert found.holds is None
-    assert "--output takes one of 0, 1" in found.reason
+    assert "output= (--output) takes one of 0, 1" in found.reason
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
@@ -229,6 +229,6 @@ def test_a_layout_on_the_command_of_python_reaches_the_condition():
 
     task = Task(Raw, split_of(4, 5))
     (invalid,) = ch.check(task.model(), task, "feature-rank", layers="raw")
-    assert "name it: --layout" in invalid.reason
+    assert "name it: axes= (--axes" in invalid.reason
     (found,) = ch.check(task.model(), task, "feature-rank", layers="raw", axes="NCT")
     assert found.details["neurons"] == 4

@@ -9,7 +9,7 @@ from torch import nn
 import connectivity_hooks as ch
 from connectivity_hooks.checking import make_condition, observe
 from connectivity_hooks.checking import verdicts as checking_verdicts
-from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.errors import UsageError
 from connectivity_hooks.features.observation import Observation
 from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks import LOSSES, CachedSplit, Task
@@ -72,8 +72,11 @@ def test_separability_never_says_that_nan_or_silent_features_hold(task):
 
 def test_separability_wants_classes(task):
     targets = torch.randn(N, 3)
-    with pytest.raises(InputError, match="not class labels"):
-        found(Task(Known, CachedSplit("train", task.train.inputs, targets)), "separability", ["noise"])
+    real = Task(Known, CachedSplit("train", task.train.inputs, targets))
+    (verdict,) = ch.check(Known(), real, "separability", layers=["noise"])
+    assert (verdict.status, verdict.layer) == ("invalid", None)
+    assert "needs class labels" in verdict.reason
+    assert found(real, "feature-rank", ["noise"])["noise"].status != "invalid"
 
 
 def test_one_seed_gives_one_answer(task):
@@ -237,7 +240,7 @@ def test_inputs_by_name_and_in_a_row_are_measured_alike(condition, by_name):
 RETURNED = {
     "two tensors": (
         lambda logits, hidden: (logits, hidden),
-        "tuple; say which are the outputs: --output takes one of 0, 1",
+        r"tuple; say which are the outputs: output= \(--output\) takes one of 0, 1",
     ),
     "no tensor": (lambda logits, hidden: "none", "returned a str without tensors"),
     "rows that are no samples": (lambda logits, hidden: logits.T, r"outputs \(3, .*expected a row for each"),
