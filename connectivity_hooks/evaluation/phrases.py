@@ -37,7 +37,7 @@ def limits(least: float, most: float, of: Figure) -> tuple[str, str]:
     decimals = 1 - math.floor(math.log10(width)) if 0 < width < math.inf else 0
     # six decimals are what a reader counts; figures that need more, or have no width, come in two digits
     form = f".{max(decimals, 0)}f" if decimals <= 6 and width > 0 else ".2g"
-    return f"{low:{form}}", f"{high:{form}}"
+    return f"{low:{form}}" if low else "0", f"{high:{form}}"
 
 
 def has_interval(height: float, least: float, most: float) -> bool:

@@ -132,7 +132,12 @@ def test_words_and_table_have_one_interval_of_a_rise(name):
 
 @pytest.mark.parametrize(
     ("least", "most", "words"),
-    [(-0.13, 0.2163, "0.00 to 0.22"), (1.1781, 1.1884, "1.178 to 1.188"), (31.2, 45.71, "31 to 46")],
+    [
+        (-0.13, 0.2163, "0 to 0.22"),
+        (-1e-5, 2.2e-4, "0 to 0.00022"),
+        (1.1781, 1.1884, "1.178 to 1.188"),
+        (31.2, 45.71, "31 to 46"),
+    ],
 )
 def test_limits_have_the_digits_that_their_distance_has(least, most, words):
     assert " to ".join(limits(least, most, "loss")) == words
