@@ -39,16 +39,17 @@ class Climb:
             ``low`` where the interval of every t lies below it, or nothing rises at all and it lies below `UNSEEN`
             times as much; ``undecided`` otherwise.
         height: The largest climb above the worse end measured strictly between the ends; below 0 where it stays below.
-        interval: Half-width of its 95 % interval at `t`, paired by sample.
         t: Where it is largest; None where nothing was measured between the ends.
-        least: Lower limit of the climb, widened for the choice of t.
-        most: The largest upper limit of all t.
+        least: Lower limit of the 95 % interval of the largest climb: the highest of the lower limits of all t, each
+            widened for the choice of t. What is above the worse end is above both, and the samples need not show which
+            is worse: it is no higher than that above the other end.
+        most: Its upper limit: the highest of the upper limits of all t, each the lower of that above the worse end and
+            that above a mean of both.
         counts_from: The threshold.
     """
 
     state: State
     height: float
-    interval: float
     t: float | None
     least: float
     most: float
@@ -119,12 +120,12 @@ def _judge(inside: Sequence[_Point], counts_from: float) -> Climb:
     all are low is one claim about each, and each interval stands for itself.
     """
     if not inside:
-        return Climb("undecided", 0.0, math.inf, None, -math.inf, math.inf, counts_from)
+        return Climb("undecided", 0.0, None, -math.inf, math.inf, counts_from)
     highest = max(inside, key=lambda point: point.height)
     if not math.isfinite(highest.height):
-        return Climb("rises", highest.height, highest.half, highest.t, highest.height, highest.height, counts_from)
+        return Climb("rises", highest.height, highest.t, highest.height, highest.height, counts_from)
     wide = widening(len(inside))
     least = max(point.height - wide * point.half for point in inside)
     most = max(point.upper for point in inside)
     state = state_of(highest.height, least, most, counts_from)
-    return Climb(state, highest.height, highest.half, highest.t, least, most, counts_from)
+    return Climb(state, highest.height, highest.t, least, most, counts_from)

@@ -20,6 +20,8 @@ Source = Literal["forward", "outputs", "constant"]
 
 _ERRORS = ("error", "error_rise", "error_climb")
 
+_OTHER = "_of_other"  # of a climb: the same above the end that is not the worse
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -41,9 +43,10 @@ class Measurement:
         error_rise_interval: Half-width of its 95 % confidence interval, paired by sample.
         climb: loss - max(L_A, L_B), from the same samples: how far it is above the worse end. Other than the two above
             it does not depend on how the path is parametrised, and is 0 at the worse end and below 0 at the other.
-        climb_interval: Half-width of its 95 % confidence interval, paired by sample.
+        climb_interval: Half-width of its 95 % confidence interval, paired by sample with the worse end; wider where the
+            other end may be the worse one, so that the interval begins no higher than that above the other.
         error_climb: The climb of the error above the end with more errors; None where the loss has no errors.
-        error_climb_interval: Half-width of its 95 % confidence interval, paired by sample.
+        error_climb_interval: Half-width of its 95 % confidence interval, likewise.
         source: ``forward`` pass, interpolated ``outputs`` of a convex segment's ends, or the value of the ``constant``
             segment's other end.
         bend: Inside a convex segment the largest amount by which a sample's loss lies above the line between its values
@@ -156,6 +159,18 @@ def _figures(names: Sequence[str], found: Sequence[float], where: str) -> dict[s
     for name, mean, variance, step in zip(names, found, found[len(names) :], steps, strict=False):
         figures[name] = _number(mean)
         figures[f"{name}_interval"] = half_width(mean, variance, count, step)
+    return _above_either_end(figures, next(name for name in names if name.endswith("climb")))
+
+
+def _above_either_end(figures: dict[str, float], climb: str) -> dict[str, float]:
+    """Return figures in which the interval of a climb reaches down to that above the other end.
+
+    The samples say which end is worse, and may be wrong: what is shown to be above the worse end is above both.
+    """
+    other, half = figures.pop(f"{climb}{_OTHER}"), figures.pop(f"{climb}{_OTHER}_interval")
+    down = figures[climb] - (other - half)
+    if math.isfinite(down):
+        figures[f"{climb}_interval"] = max(figures[f"{climb}_interval"], down)
     return figures
 
 
@@ -166,6 +181,7 @@ def _of_losses(losses: Terms, ends: tuple[Terms, Terms], t: float) -> _Group:
         "excess": here - torch.lerp(a, b, t),
         "rise": here - (a + b) / 2,
         "climb": here - _worse(a, b),
+        f"climb{_OTHER}": here - _better(a, b),
     }
     return _Group(columns, losses.weights.double(), _same(losses, ends), here.new_zeros(len(columns)))
 
@@ -173,6 +189,7 @@ def _of_losses(losses: Terms, ends: tuple[Terms, Terms], t: float) -> _Group:
 def _of_errors(errors: Terms, ends: tuple[Terms, Terms]) -> _Group:
     here, a, b = (terms.sums.double() for terms in (errors, *ends))
     columns = {"error": here, "error_rise": here - (a + b) / 2, "error_climb": here - _worse(a, b)}
+    columns[f"error_climb{_OTHER}"] = here - _better(a, b)
     weights = errors.weights.double()
     return _Group(columns, weights, _same(errors, ends), _steps(torch.stack(list(columns.values())), weights))
 
@@ -203,6 +220,11 @@ def _same(here: Terms, ends: tuple[Terms, Terms]) -> Tensor:
 def _worse(a: Tensor, b: Tensor) -> Tensor:
     """Return the sums (N,) of the end whose mean is larger, chosen without waiting for the device."""
     return torch.where(a.mean() >= b.mean(), a, b)
+
+
+def _better(a: Tensor, b: Tensor) -> Tensor:
+    """Return the sums (N,) of the other end."""
+    return torch.where(a.mean() >= b.mean(), b, a)
 
 
 def _number(value: float) -> float:

@@ -20,9 +20,42 @@ def with_interval(value: float, half: float, of: Figure) -> str:
     return f"{value:.4g} ± {half:.2g}" if math.isfinite(half) else f"{value:.4g}"
 
 
-def limit(value: float, of: Figure) -> str:
-    """Return a limit of a climb, errors in points."""
+def threshold(value: float, of: Figure) -> str:
+    """Return what a rise counts from, errors in points."""
     return f"{100 * value:.4g} points" if of == "error" else f"{value:.2g}"
+
+
+def limits(least: float, most: float, of: Figure) -> tuple[str, str]:
+    """Return both limits of a rise's interval, errors in points, with two digits of what lies between them.
+
+    The ends are part of the path and no rise, so that the largest rise is never below 0.
+    """
+    low, high = max(least, 0.0), max(most, 0.0)
+    if of == "error":
+        return f"{100 * low:.2f}", f"{100 * high:.2f}"
+    width = high - low
+    decimals = 1 - math.floor(math.log10(width)) if 0 < width < math.inf else 0
+    # six decimals are what a reader counts; figures that need more, or have no width, come in two digits
+    form = f".{max(decimals, 0)}f" if decimals <= 6 and width > 0 else ".2g"
+    return f"{low:{form}}" if low else "0", f"{high:{form}}"
+
+
+def has_interval(height: float, least: float, most: float) -> bool:
+    """Say whether an interval tells anything: not of one sample, nor where it is narrower than the digits shown."""
+    return math.isfinite(most) and math.isfinite(height) and most - max(least, 0.0) > 1e-5 * abs(height)
+
+
+def rise(climb: Climb, of: Figure) -> str:
+    """Return the largest rise with its interval: one meaning in the words and in the tables, see `Climb`."""
+    height = f"{100 * climb.height:.2f} points" if of == "error" else f"{climb.height:.4g}"
+    if not has_interval(climb.height, climb.least, climb.most):
+        return height
+    return f"{height} (95 % interval {' to '.join(limits(climb.least, climb.most, of))})"
+
+
+def at_most(climb: Climb, of: Figure) -> str:
+    """Return the upper limit of a rise."""
+    return limits(climb.least, climb.most, of)[1] + (" points" if of == "error" else "")
 
 
 def rises(split: str, found: Finding) -> str:
@@ -32,14 +65,14 @@ def rises(split: str, found: Finding) -> str:
         return f"the {split} loss is not a finite number at t = {loss.t:.3f}"
     lost = loss.state == "rises" and not found.loss_is_low
     if error is None:
-        return f"the {split} loss rises {_amount(loss, 'loss')} above the worse end's"
+        return f"the {split} loss rises {rise(loss, 'loss')} above the worse end's"
     if lost and error.state == "rises":
-        amounts = f"{_amount(loss, 'loss')} and the error {_amount(error, 'error')}"
+        amounts = f"{rise(loss, 'loss')} and the error {rise(error, 'error')}"
         return f"the {split} loss rises {amounts} above the worse end's"
     if lost:
-        return f"the {split} loss rises {_amount(loss, 'loss')} above the worse end's{_but(error, 'error')}"
+        return f"the {split} loss rises {rise(loss, 'loss')} above the worse end's{_but(error, 'error')}"
     but = "" if found.loss_is_low else _but(loss, "loss")
-    return f"the {split} error rises {_amount(error, 'error')} above the worse end's{but}"
+    return f"the {split} error rises {rise(error, 'error')} above the worse end's{but}"
 
 
 def stays(split: str, found: Finding) -> str:
@@ -73,20 +106,16 @@ def unclear(found: Finding, path: str, samples: str) -> str:
     return f"whether the {of} rises along {path}: on {samples} it {_seen(climbs[of], of)}.{rest}"
 
 
-def _amount(climb: Climb, of: Figure) -> str:
-    return with_interval(climb.height, climb.interval, of)
-
-
 def _little(climb: Climb, of: Figure) -> str:
-    return "does not rise" if climb.is_flat else f"rises no more than {limit(climb.most, of)}"
+    return "does not rise" if climb.is_flat else f"rises no more than {at_most(climb, of)}"
 
 
 def _seen(climb: Climb, of: Figure) -> str:
-    return "does not rise" if climb.is_flat else f"rises {_amount(climb, of)} above the worse end's"
+    return "does not rise" if climb.is_flat else f"rises {rise(climb, of)} above the worse end's"
 
 
 def _but(climb: Climb, of: Figure) -> str:
     """Say what the other figure does, where one rises."""
     if climb.state == "undecided":
         return f"; too few samples to tell whether the {of} does"
-    return f", the {of} does not" if climb.is_flat else f", the {of} no more than {limit(climb.most, of)}"
+    return f", the {of} does not" if climb.is_flat else f", the {of} no more than {at_most(climb, of)}"

@@ -10,7 +10,7 @@ from connectivity_hooks.contracts.correction import NONE
 from connectivity_hooks.evaluation.climb import GUESS_THRESHOLD, LOSS_THRESHOLD, Climb
 from connectivity_hooks.evaluation.finding import Finding
 from connectivity_hooks.evaluation.measurement import Measurement
-from connectivity_hooks.evaluation.phrases import Figure, limit, with_interval
+from connectivity_hooks.evaluation.phrases import Figure, at_most, rise, threshold, with_interval
 from connectivity_hooks.paths.path import MEASURED
 from connectivity_hooks.tasks.guessing import Guess
 
@@ -105,23 +105,17 @@ def _between(climb: Climb, highest: str, of: Figure, reason: str) -> str:
         return f", and not a finite number at t = {climb.t:.3f}"
     text = ", and no higher in between"
     if not climb.is_flat:
-        rise = with_interval(climb.height, climb.interval, of)
-        text = f", and at most {highest} in between, at t = {climb.t:.3f}: {rise} above the worse end"
-    threshold = limit(climb.counts_from, of)
-    if climb.state == "undecided":
-        return f"{text}; {_range(climb, of)}, and a rise counts from {threshold}{reason}"
-    if climb.is_flat:
-        return text if climb.most <= climb.counts_from else f"{text}; {_range(climb, of)}"
-    return f"{text}, {'more' if climb.state == 'rises' else 'less'} than the {threshold} that count{reason}"
-
-
-def _range(climb: Climb, of: Figure) -> str:
+        text = f", and at most {highest} in between, at t = {climb.t:.3f}: {rise(climb, of)} above the worse end"
+    counts = threshold(climb.counts_from, of)
     if not math.isfinite(climb.most):
-        return "of so few samples there is no confidence interval"
+        text += "; of so few samples there is no confidence interval"
+    elif climb.is_flat and climb.most > climb.counts_from:
+        text += f"; the 95 % interval reaches {at_most(climb, of)}"
+    if climb.state == "undecided":
+        return f"{text}, and a rise counts from {counts}{reason}"
     if climb.is_flat:
-        return f"the 95 % interval reaches {limit(climb.most, of)}"
-    lower = f"{100 * climb.least:.4g}" if of == "error" else limit(climb.least, of)
-    return f"the 95 % interval is {lower} to {limit(climb.most, of)}"
+        return text
+    return f"{text}, {'more' if climb.state == 'rises' else 'less'} than the {counts} that count{reason}"
 
 
 def _reason(climb: Climb, guess: Guess | None) -> str:

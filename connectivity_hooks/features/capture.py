@@ -39,15 +39,16 @@ def capture(
             from proposes (timm: the stages and the input of the classifier), else every module whose output is an
             activation that feeds further weights (`connectivity_hooks.features.select.default_layers`).
         every: Capture every so many forward passes, the first one included; the others cost next to nothing.
-        samples: Keep that many samples, drawn uniformly from all that pass; None keeps the last captured pass whole. A
-            layer is left out when it has not one row for each sample of a batch, rows of another shape than before, or
-            is not reached by every pass.
+        samples: Keep that many samples, drawn uniformly from all that pass, samples first, also of what sequence-first
+            modules put out, (T, N, n). A layer is left out when it has not one row for each sample of a batch, or it
+            cannot be told whether its rows are samples or tokens, rows of another shape than before, or is not reached
+            by every pass. None keeps the last captured pass whole, every tensor with its axes as they came.
         seed: Seed of that draw.
         strict: Raise what goes wrong in a hook, instead of leaving the layer out with one warning.
 
     Returns:
-        The `Capture`: a mapping from layer to tensor, (N, n) or (N, C, H, W), and a context manager that removes the
-        hooks.
+        The `Capture`: a mapping from layer to tensor, (N, n) or (N, C, H, W), (T, N, n) where the module
+        works so, and a context manager that removes the hooks.
 
     Raises:
         UsageError: A layer is unknown or compiled by torch.jit, or `every` or `samples` is less than 1.
@@ -58,7 +59,7 @@ def capture(
     if every < 1 or (samples is not None and samples < 1):
         raise UsageError(f"capture: expected every ≥ 1 and samples ≥ 1, found {every} and {samples}")
     left_out = LeftOut("raise" if strict else "warn")
-    store = LastPass(left_out) if samples is None else Sampled(samples, seed, left_out)
+    store = LastPass(left_out) if samples is None else Sampled(unwrapped(model), samples, seed, left_out)
     return Capture(model, layers, store, every=every)
 
 

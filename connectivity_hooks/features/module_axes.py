@@ -52,20 +52,21 @@ def hinted(module: nn.Module, ndim: int) -> int | None:
 def batch_first(model: nn.Module, layer: str) -> bool | None:
     """Return what a module, else the nearest around it, else the first inside it, says of its samples; None: nothing.
 
-    PyTorch's transformers leave it to their attention.
+    The model itself is around all of its layers.
     """
     name = modules_of([layer])[0].removesuffix(INPUT)
     parts = name.split(".")
-    for count in range(len(parts), 0, -1):
-        place = model.get_submodule(".".join(parts[:count]))
-        said = _first_said(place if isinstance(place, _TRANSFORMERS) else [place])
-        if said is not None:
-            return said
-    return _first_said(model.get_submodule(name))
+    around = (model.get_submodule(".".join(parts[:count])) for count in range(len(parts), -1, -1))
+    said = next((said for said in map(says_batch_first, around) if said is not None), None)
+    return _first_said(model.get_submodule(name).modules()) if said is None else said
 
 
-def _first_said(places: nn.Module | Iterable[nn.Module]) -> bool | None:
-    modules = places.modules() if isinstance(places, nn.Module) else places
+def says_batch_first(module: nn.Module) -> bool | None:
+    """Return what a module itself says of its first axis; PyTorch's transformers leave it to their attention."""
+    return _first_said(module.modules() if isinstance(module, _TRANSFORMERS) else [module])
+
+
+def _first_said(modules: Iterable[nn.Module]) -> bool | None:
     found = (getattr(module, "batch_first", None) for module in modules)
     return next((said for said in found if isinstance(said, bool)), None)
 

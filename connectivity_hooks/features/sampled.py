@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import final
+from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.features.left_out import LeftOut
 from connectivity_hooks.features.reservoir import Reservoir
-from connectivity_hooks.features.rows import samples_of_pass
+from connectivity_hooks.features.rows import first_axes, samples_of_pass
+from connectivity_hooks.features.sequence_first import SequenceFirst
 from connectivity_hooks.features.store import CaughtPass, Store
 
 _NOT_ALWAYS = (
     "some passes reach it and others do not, or call it another number of times: its rows would be of other samples"
+)
+
+_IMAGES = 4
+"""Axes of a batch of images, whose first is the samples; what comes with tokens first has two or three."""
+
+_UNSURE = (
+    "in a model that works with tokens first (batch_first=False), nothing tells whether its rows are samples; capture "
+    "one of the sequence-first modules beside it, or no samples=, which keeps the pass whole"
 )
 
 
@@ -23,14 +32,22 @@ _NOT_ALWAYS = (
 class Sampled(Store):
     """Keeps `samples` rows, drawn uniformly from all that pass, of every layer the same ones.
 
+    What a sequence-first module puts out, (T, N, n), is turned to (N, T, n), and tells of the other layers whether
+    their rows are samples; a layer whose rows may be tokens is left out (`connectivity_hooks.features.sequence_first`).
+
     Args:
+        model: The module listened to.
         samples: Rows kept.
         seed: Seed of the draw.
         left_out: As for every `Store`.
     """
 
-    def __init__(self, samples: int, seed: int, left_out: LeftOut) -> None:
+    def __init__(self, model: nn.Module, samples: int, seed: int, left_out: LeftOut) -> None:
         super().__init__(left_out)
+        self._sequence_first = SequenceFirst(model)
+        self._given = 0
+        self._images = self._given_samples = False
+        self._unsure: set[str] = set()
         self._reservoir = Reservoir(samples, seed)
 
     @property
@@ -38,8 +55,30 @@ class Sampled(Store):
         """Positions in the stream, counted from 0, of the rows kept, (K,) int64."""
         return self._reservoir.indices
 
+    def listens(self, given: list[Any], *, training: bool) -> bool:
+        """Listen to every pass, knowing how many samples it has."""
+        self._given = next(iter(first_axes(given)), 0)
+        self._unsure.clear()
+        self._images = any(isinstance(value, Tensor) and value.ndim == _IMAGES for value in given)
+        return True
+
+    def taken(self, layer: str, module: nn.Module, tensor: Tensor) -> Tensor:
+        """Return a copy whose first axis is the samples."""
+        found = super().taken(layer, module, tensor)
+        if found.is_nested or (self._images and found.ndim == _IMAGES):
+            return found
+        rows = self._sequence_first.rows(layer, found, self._given)
+        if rows == "unsure":
+            self._unsure.add(layer)
+        # its second axis is the samples: where that is as long as the first axis given, that one is no tokens
+        self._given_samples |= rows == "second" and found.size(0) != found.size(1)
+        return found.transpose(0, 1) if rows == "second" else found
+
     def keep(self, passed: CaughtPass) -> None:
         """Take the rows of a pass into the sample."""
+        if not (self._images or self._given_samples):
+            for layer in sorted(self._unsure - self.left_out.problems.keys()):
+                self.leave_out(layer, InputError(_UNSURE))
         caught, rows = aligned(self, passed, self.features)
         if caught:
             sample_rows(self, caught, self._reservoir.offer(rows))

@@ -8,12 +8,10 @@ from torch import Tensor, nn
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.features.calls import modules_of
+from connectivity_hooks.features.module_axes import says_batch_first
 from connectivity_hooks.features.select import INPUT
 
 Rows: TypeAlias = Literal["first", "second", "unsure"]
-
-_LAYERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
-_STACKS = (nn.TransformerEncoder, nn.TransformerDecoder)
 
 _DECLARED = (
     "it takes tokens first (batch_first=False), and the second axis of its output {} is not as long as the batch; "
@@ -36,7 +34,7 @@ class SequenceFirst:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        said = {name: _batch_first(module) for name, module in model.named_modules()}
+        said = {name: says_batch_first(module) for name, module in model.named_modules()}
         self._said = {name: value for name, value in said.items() if value is not None}
         self._possible = False in self._said.values()
 
@@ -65,13 +63,3 @@ class SequenceFirst:
         parts = name.split(".")
         around = (".".join(parts[:count]) for count in range(len(parts), -1, -1))
         return next((self._said[each] for each in around if each in self._said), None)
-
-
-def _batch_first(module: nn.Module) -> bool | None:
-    """Return what a module says of its first axis; those of `nn.Transformer` leave it to their attention."""
-    said = getattr(module, "batch_first", None)
-    if isinstance(said, bool):
-        return said
-    if isinstance(module, _LAYERS):
-        return bool(module.self_attn.batch_first)
-    return _batch_first(module.layers[0]) if isinstance(module, _STACKS) and len(module.layers) else None

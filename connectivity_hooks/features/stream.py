@@ -21,7 +21,9 @@ def stream(
 ) -> Iterator[tuple[dict[str, Tensor], B]]:
     """Yield ({layer: feature}, batch) for every batch, in evaluation mode and without gradients.
 
-    Every module's training flag is as before when the iteration ends, also when it ends early; so are the hooks.
+    Tensors keep their axes as they came: of a sequence-first module, (T, N, n), the first is the tokens, which is not
+    refused where a batch has as many samples as tokens. Every module's training flag is as before when the iteration
+    ends, also when it ends early; so are the hooks.
 
     Args:
         model: The module.

@@ -99,11 +99,9 @@ class Window(Store):
             return None
         key = (layer, tuple(tensor.shape), self._given)
         if key not in self._layouts:
-            rows = self._sequence_first.rows(layer, tensor, self._given)
-            if rows == "unsure":
+            if self._sequence_first.rows(layer, tensor, self._given) == "unsure":
                 self._unsure.add(layer)
-            by_module = layout_by_module(self._model, layer, tensor.shape, self._given)
-            self._layouts[key] = Layout(1, (2,)) if rows == "second" and tensor.ndim == 3 else by_module
+            self._layouts[key] = layout_by_module(self._model, layer, tensor.shape, self._given)
         return self._layouts[key]
 
     def keep(self, passed: CaughtPass) -> None:

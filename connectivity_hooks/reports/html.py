@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import pathlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from connectivity_hooks.checkpoints.atomic import atomic_text
 from connectivity_hooks.errors import ConnectivityError, InputError
+from connectivity_hooks.evaluation.phrases import Figure, has_interval, limits
 from connectivity_hooks.reports.plots import as_svg, figure_of, inline
 
 if TYPE_CHECKING:
@@ -120,6 +121,19 @@ def _half(form: str, scale: int = 1) -> Callable[[Any], str]:
     return lambda value: "" if value is None or isinstance(value, jinja2.Undefined) else f" ± {show(value)}"
 
 
+def _rise(of: Figure) -> Callable[[Any], str]:
+    """Return a filter for the interval of a rise, to stand behind it; nothing where there is none."""
+
+    def show(climb: Any) -> str:
+        found = [climb.get(name) for name in ("height", "least", "most")] if isinstance(climb, Mapping) else []
+        numbers = [value for value in found if isinstance(value, (int, float))]
+        if len(numbers) < 3 or not has_interval(*numbers):
+            return ""
+        return f" ({' to '.join(limits(numbers[1], numbers[2], of))})"
+
+    return show
+
+
 _FILTERS: dict[str, Callable[[Any], str]] = {
     "fact": _fact,
     "figure": _figure,
@@ -128,6 +142,8 @@ _FILTERS: dict[str, Callable[[Any], str]] = {
     "percent": _shown("{:.2f} %", 100),
     "points": _shown("{:.2f}", 100),
     "position": _shown("{:.3f}"),
+    "rise": _rise("loss"),
+    "rise_points": _rise("error"),
     "seconds": _shown("{:.1f} s"),
     "unbroken": _unbroken,
 }

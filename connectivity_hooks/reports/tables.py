@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from connectivity_hooks.contracts.condition import Verdict
+from connectivity_hooks.evaluation.climb import Climb
+from connectivity_hooks.evaluation.phrases import Figure, has_interval, limits
 
 if TYPE_CHECKING:
     from connectivity_hooks.evaluation.evaluation import Evaluation
@@ -17,10 +19,11 @@ _NO_ERRORS = "errors are counted under the losses cross-entropy and bce only"
 
 def figures_table(evaluations: Sequence[Evaluation]) -> str:
     """Return a line for each builder and split: loss at the ends and at most, its climb above them, error likewise."""
-    head = ["builder", "split", "loss A", "loss B", "loss max", "rise", "± 95 %", "barrier", "bound"]
-    head += ["error max", "rise", "± 95 %"]
+    head = ["builder", "split", "loss A", "loss B", "loss max", "rise", "95 % interval", "barrier", "bound"]
+    head += ["error max", "rise", "95 % interval"]
     lines = []
     for evaluation in evaluations:
+        findings = evaluation.conclusion.findings
         for split, figures in evaluation.barriers.items():
             bound = evaluation.bound[split]
             lines.append(
@@ -28,15 +31,21 @@ def figures_table(evaluations: Sequence[Evaluation]) -> str:
                     evaluation.path.builder or "path",
                     split,
                     *(f"{loss:.4g}" for loss in (*figures.loss_ends, figures.loss_max, figures.climb)),
-                    f"{figures.climb_interval:.2g}",
+                    _interval(findings[split].loss, "loss"),
                     f"{figures.barrier_entezari:.4g}",
                     "not proven" if bound is None else f"{bound:.4g}",
                     *(_percent(error) for error in (figures.error_max, figures.error_climb)),
-                    _percent(figures.error_climb_interval),
+                    _interval(findings[split].error, "error"),
                 ]
             )
     counted = any(figures.error_max is not None for each in evaluations for figures in each.barriers.values())
     return aligned(head, lines) + ("" if counted else f"\n{_NO_ERRORS}")
+
+
+def _interval(climb: Climb | None, of: Figure) -> str:
+    if climb is None or not has_interval(climb.height, climb.least, climb.most):
+        return ""
+    return " to ".join(limits(climb.least, climb.most, of)) + (" %" if of == "error" else "")
 
 
 def _percent(share: float | None) -> str:

@@ -36,6 +36,14 @@ def half_width_of_counts(values):
     return scipy.stats.t.ppf(0.975, len(more) - 1) * more.std(correction=0).item() / len(more) ** 0.5
 
 
+def half_above_both(values, ends, half_of):
+    """Return the half-width of what is above the worse end, reaching down to the lower limit above either."""
+    above = [values - end for end in ends]
+    least = min(each.mean().item() - half_of(each) for each in above)
+    height = min(each.mean().item() for each in above)
+    return max(height - least, half_of(min(above, key=torch.mean)))
+
+
 def between(a, b, t):
     return {k: (1 - t) * a[k].double() + t * b[k].double() if a[k].is_floating_point() else a[k] for k in a}
 
@@ -53,19 +61,21 @@ def test_every_figure_of_a_linear_path_agrees_with_the_reference(setting):
             assert point.excess == pytest.approx(excess.mean().item(), abs=1e-5)
             assert point.excess_interval == pytest.approx(half_width(excess), rel=1e-3, abs=1e-6)
             worse = [max((end[index] for end in ends), key=torch.mean) for index in (0, 1)]
-            for found, half, expected in (
-                (point.rise, point.rise_interval, losses - (ends[0][0] + ends[1][0]) / 2),
-                (point.climb, point.climb_interval, losses - worse[0]),
-            ):
-                assert found == pytest.approx(expected.mean().item(), abs=1e-5)
-                assert half == pytest.approx(half_width(expected), rel=1e-3, abs=1e-6)
+            rise = losses - (ends[0][0] + ends[1][0]) / 2
+            assert point.rise == pytest.approx(rise.mean().item(), abs=1e-5)
+            assert point.rise_interval == pytest.approx(half_width(rise), rel=1e-3, abs=1e-6)
+            assert point.climb == pytest.approx((losses - worse[0]).mean().item(), abs=1e-5)
+            reach = half_above_both(losses, [end[0] for end in ends], half_width)
+            assert point.climb_interval == pytest.approx(reach, rel=1e-3, abs=1e-5)
             for found, half, expected in (
                 (point.error, point.error_interval, errors),
                 (point.error_rise, point.error_rise_interval, errors - (ends[0][1] + ends[1][1]) / 2),
-                (point.error_climb, point.error_climb_interval, errors - worse[1]),
             ):
                 assert found == pytest.approx(expected.mean().item(), abs=1e-9)
                 assert half == pytest.approx(half_width_of_counts(expected), rel=1e-3)
+            assert point.error_climb == pytest.approx((errors - worse[1]).mean().item(), abs=1e-9)
+            reach = half_above_both(errors, [end[1] for end in ends], half_width_of_counts)
+            assert point.error_climb_interval == pytest.approx(reach, rel=1e-3)
         curve, figures = evaluation.curves[name], evaluation.barriers[name]
         assert figures.barrier_entezari == max(point.excess for point in curve)
         assert figures.barrier_frankle == figures.loss_max - (curve[0].loss + curve[-1].loss) / 2

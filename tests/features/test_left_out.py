@@ -99,17 +99,34 @@ class SequenceFirst(nn.Module):
         return self.head(self.encoder(self.embed(x).transpose(0, 1)).mean(0))
 
 
+class Flattened(nn.Module):
+    """Takes (N, T, 4), works on (N·T, 4) inside, and gives (N, 3)."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.mix, self.head = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.mix(self.embed(x).flatten(0, 1)).unflatten(0, x.shape[:2]).mean(1))
+
+
 def test_rows_that_are_no_samples_are_left_out_and_the_message_has_both_numbers():
-    model = SequenceFirst()
+    model = Flattened()
     features = one_warning(
-        "encoder",
-        [lambda: model(torch.randint(0, 20, (12, 5)))],
-        model,
-        layers=["embed", "encoder", "head"],
-        samples=30,
+        "mix", [lambda: model(torch.randn(12, 5, 4))], model, layers=["embed", "mix", "head"], samples=30
     )
-    assert "has 5 rows, expected 12" in features.problems["encoder"]
+    assert "has 60 rows, expected 12" in features.problems["mix"]
     assert (len(features["embed"]), len(features["head"])) == (12, 12)
+
+
+def test_rows_of_a_sequence_first_layer_are_turned_to_samples():
+    model = SequenceFirst().eval()
+    x = torch.randint(0, 20, (12, 5))
+    with capture(model, ["embed", "encoder", "head"], samples=30) as features:
+        model(x)
+    assert features["encoder"].shape == (12, 5, 8)
+    torch.testing.assert_close(features["encoder"].mean(1) @ model.head.weight.T + model.head.bias, features["head"])
+    assert torch.equal(features["embed"], model.embed(x))
 
 
 def test_a_stream_names_the_layer_and_both_numbers():
@@ -159,7 +176,7 @@ def test_a_layer_that_not_every_pass_reaches_would_hold_rows_of_other_samples(fi
     ("model", "layer", "batches", "error"),
     [
         (Tokens(), "mix", [torch.randn(5, 6, 4), torch.randn(5, 9, 4)], RuntimeError),
-        (SequenceFirst(), "encoder", [torch.zeros(12, 5, dtype=torch.long)], InputError),
+        (Flattened(), "mix", [torch.zeros(12, 5, 4)], InputError),
     ],
 )
 def test_strict_raises_them_in_the_forward_and_takes_the_hooks_off(model, layer, batches, error):

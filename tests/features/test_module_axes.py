@@ -74,6 +74,13 @@ def test_batch_first_is_asked_of_the_module_and_those_around_and_inside(first):
     assert batch_first(model, "head") is None
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_batch_first_is_asked_of_the_model_itself(first):
+    model = nn.TransformerEncoderLayer(8, 2, 12, batch_first=first)
+    assert batch_first(model, "linear1") is first
+    assert layout_by_module(model, "linear1", (5, 5, 12), 5) == Layout(0 if first else 1, (2,))
+
+
 CASES = [
     ("encoder.layers.0", (5, 4, 8), 4, Layout(1, (2,))),
     ("encoder.layers.0", (5, 5, 8), 5, Layout(1, (2,))),

@@ -130,6 +130,63 @@ def test_models_without_such_modules_are_not_asked():
     assert SequenceFirst(nn.Sequential(nn.Conv2d(3, 3, 1))).rows("0", torch.zeros(3, 3, 3, 3), 3) == "first"
 
 
+@pytest.mark.parametrize(("samples", "tokens"), [(12, 5), (9, 9)])
+def test_every_row_of_a_sample_of_the_stream_is_its_sample(samples, tokens, recwarn):
+    model, x = Encoded(), torch.randint(0, 20, (2 * samples, tokens))
+    warnings.simplefilter("always")
+    with ch.capture(model, [*LAYERS, "encoder.layers.0.linear1:input"], samples=7) as features:
+        for batch in x.split(samples):
+            model(batch)
+    inside = {"encoder", "encoder.layers.0.linear1"}
+    unclear = {"embed", "mix"} if samples == tokens else {"mix"}  # `mix` puts out tokens first, and does not say
+    assert set(features) == {*LAYERS, "encoder.layers.0.linear1:input"} - unclear
+    for layer in sorted(inside | {"embed"} - unclear):
+        for row, sample in enumerate(features.indices):
+            alone = of_one_sample(model, layer, x[sample : sample + 1])
+            torch.testing.assert_close(features[layer][row].mean(0), alone)
+    for left_out in unclear:
+        assert len([each for each in recwarn if f"{left_out} is left out" in str(each.message)]) == 1
+
+
+def test_where_nothing_tells_samples_from_tokens_the_layer_is_left_out():
+    model, x = Encoded(given_tokens_first=True), torch.randint(0, 20, (5, 12))
+    reason = "embed is left out: .* nothing tells whether its rows are samples"
+    with ch.capture(model, ["embed"], samples=7) as features:
+        with pytest.warns(UserWarning, match=reason):
+            model(x)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model(x)
+    assert len(features) == 0
+
+
+def test_a_pass_that_is_kept_whole_keeps_its_axes():
+    model, x = Encoded(), torch.randint(0, 20, (9, 9))
+    with ch.capture(model, ["encoder"]) as features:
+        model(x)
+    torch.testing.assert_close(features["encoder"], model.encoder(model.embed(x).transpose(0, 1)))
+
+
+@pytest.mark.parametrize("samples", [6, 7])
+def test_images_that_are_read_in_lines_keep_their_maps(samples):
+    class Read(nn.Module):
+        """Convolutions whose columns a sequence-first LSTM reads, as in text recognition."""
+
+        def __init__(self):
+            super().__init__()
+            self.conv, self.act, self.lstm = nn.Conv2d(1, 6, 3), nn.ReLU(), nn.LSTM(6, 5)
+            self.head = nn.Linear(5, 2)
+
+        def forward(self, x):
+            return self.head(self.lstm(self.act(self.conv(x)).mean(2).permute(2, 0, 1))[0].mean(0))
+
+    model, x = Read(), torch.randn(samples, 1, 8, 9)
+    with ch.capture(model, ["act", "head"], samples=samples) as features:
+        model(x)
+    torch.testing.assert_close(features["act"], model.act(model.conv(x)))
+    assert features["head"].shape == (samples, 2)
+
+
 def test_a_watched_training_is_told_once_and_goes_on(recwarn):
     model = Encoded()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)

@@ -12,6 +12,7 @@ from report_cases import CASES
 from connectivity_hooks.contracts import Verdict
 from connectivity_hooks.evaluation import Evaluation, Measurement
 from connectivity_hooks.evaluation.barriers import barriers
+from connectivity_hooks.evaluation.phrases import limits
 from connectivity_hooks.paths import MEASURED, EndPoint, Path
 from connectivity_hooks.reports.html import draw, render_html
 from connectivity_hooks.reports.report import Report, load_saved
@@ -206,6 +207,11 @@ def test_every_figure_of_a_verdict_stands_in_the_tables(tmp_path):
     one = evaluation()
     _, html = saved(tmp_path, Report.of([one], checkpoints=ENDS))
     page = Page(html).words
-    for figure in ("1 ± 0.01", "12.50 ± 0.20"):  # rise of the loss, and of the error in points
-        assert figure in page
-        assert figure.partition(" ")[0] in one.table()
+    for of in ("loss", "error"):
+        climb = getattr(one.conclusion.findings["train"], of)
+        height = f"{climb.height:.4g}" if of == "loss" else f"{100 * climb.height:.2f}"
+        interval = " to ".join(limits(climb.least, climb.most, of))
+        assert f"{height} ({interval})" in page
+        assert height in one.table()
+        assert interval in one.table()
+        assert any(interval in sentence for sentence in one.conclusion.sentences)

@@ -257,12 +257,13 @@ CASES = {
         small_toy,
         "connected",
         "neither the train loss nor the error rises above the worse end's.",
-        "and no higher in between; the 95 % interval reaches 6.8 points.",
+        "and no higher in between; the 95 % interval reaches 6.80 points.",
     ),
     "tiny-data": Case(
         tiny_table,
         "undecided",
-        "Too few samples to tell whether the error rises along the linear path: on 40 train samples it rises 5.00 ±",
+        "Too few samples to tell whether the error rises along the linear path: on 40 train samples it rises 5.00 "
+        "points (95 % interval 0.00 to 13.20) above the worse end's.",
         "and no higher in between. It never rises above the straight line",
     ),
     "two-samples": Case(
@@ -281,12 +282,13 @@ CASES = {
     "loss-barrier-without-errors": Case(
         lambda: product(split("train", logits(1.0), logits(0.05), half())),
         "barrier",
-        "Not connected by the linear path: the train loss rises 0.6683 ± 0 above the worse end's, the error does not.",
+        "Not connected by the linear path: the train loss rises 0.6683 above the worse end's, the error does not.",
     ),
     "errors-without-loss-barrier": Case(
         lambda: product(split("train", logits(0.001), logits(-0.002), half())),
         "barrier",
-        "the train error rises 100.00 ± 0.65 points above the worse end's, the loss no more than",
+        "the train error rises 100.00 points (95 % interval 98.95 to 100.00) above the worse end's, the loss no "
+        "more than",
     ),
     "worse-than-guessing": Case(
         ten_classes,
@@ -314,14 +316,14 @@ CASES = {
     "one-logit": Case(
         lambda: product(split("train", logits(1.0), 0.0, half())),
         "barrier",
-        "the train loss rises 0.693 ± 0 and the error 50.00 ±",
+        "the train loss rises 0.693 and the error 50.00 points (95 % interval 43.52 to 54.03) above",
     ),
     "a-loss-of-ones-own": Case(
         lambda: product(
             split("train", 1.0, 0.0, 9.0), None, custom_loss("own", lambda o, y: (o - y).abs()[:, 0] - 100, convex=True)
         ),
         "barrier",
-        "the train loss rises 9 ± 0 above the worse end's.",
+        "the train loss rises 9 above the worse end's.",
     ),
     "infinite-in-the-middle": Case(
         infinite_in_the_middle,
@@ -342,7 +344,7 @@ CASES = {
         lambda: product(split("train", 0.0, logits(3.0), half()), split("test", logits(0.5), logits(-0.5), half())),
         "connected",
         "neither the train loss nor the error rises above the worse end's. Other than on train, the test loss rises "
-        "0.9559 ± 0 and the error 100.00 ± 0.65 points above the worse end's.",
+        "0.9559 and the error 100.00 points (95 % interval 98.96 to 100.00) above the worse end's.",
     ),
     "batch-norm-re-estimated": Case(batch_norm, "barrier", "Not connected by the linear path: the train loss rises"),
     "several-builders": Case(several_builders, "barrier", "Not connected by the linear path: the train loss rises"),

@@ -12,7 +12,7 @@ from torch import Tensor
 from connectivity_hooks.contracts import Condition, Verdict, option
 from connectivity_hooks.features import Observation
 from connectivity_hooks_theorem.conditions.genericity import closest, collisions
-from connectivity_hooks_theorem.conditions.outputs import own_outputs, samples_that_count
+from connectivity_hooks_theorem.conditions.outputs import not_one_answer, own_outputs, samples_that_count
 from connectivity_hooks_theorem.conditions.rank import Covariance, ranks
 from connectivity_hooks_theorem.conditions.usable import usable_features
 
@@ -43,7 +43,8 @@ class Memorization(Condition):
       3.1).
 
     These are sufficient, not necessary, and blind to the structure of the labels, which separability and sub-networks
-    use. The details give ``parameters``, (m + 1)·m' for the two best layers, which must be of order N.
+    use. The details give ``parameters``, (m + 1)·m' for the two best layers, which must be of order N. They count one
+    answer for each sample: of outputs at positions (segmentation, tokens) nothing is said.
 
     Time: N·n² a layer for the rank, N·log N for collisions; memory: the layer's features.
     """
@@ -52,10 +53,11 @@ class Memorization(Condition):
     Options = Options
 
     def check(self, observation: Observation) -> Iterator[Verdict]:
-        """Yield a verdict for every layer, or one for the network where it has no outputs."""
+        """Yield a verdict for every layer, or one for the network where it has no outputs (N,) or (N, C)."""
         outputs = own_outputs(observation)
-        if isinstance(outputs, str):
-            yield Verdict.invalid(self.name, None, outputs)
+        reason = outputs if isinstance(outputs, str) else not_one_answer(outputs)
+        if isinstance(outputs, str) or reason is not None:
+            yield Verdict.invalid(self.name, None, str(reason))
             return
         counted = samples_that_count(observation, outputs)
         classes, targets = outputs[0].numel(), observation.targets()[counted]

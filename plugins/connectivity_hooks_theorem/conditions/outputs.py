@@ -37,6 +37,17 @@ def own_loss(observation: Observation, outputs: Tensor) -> float | str:
     return loss if math.isfinite(loss) else f"the network's own loss is {loss:g}"
 
 
+def not_one_answer(outputs: Tensor) -> str | None:
+    """Return why outputs are not one answer (N, C) for each sample, which what is proven of neurons speaks of.
+
+    Answers at positions come of one output layer used at each: N samples of T positions are up to N·T labels for it,
+    and features that are averaged over positions say nothing of them.
+    """
+    if outputs.ndim <= 2:
+        return None
+    return f"outputs (N, C) are needed, one answer for each sample, found {tuple(outputs.shape)}, answers at positions"
+
+
 @torch.no_grad()
 def samples_that_count(observation: Observation, outputs: Tensor) -> Tensor:
     """Return which samples (N,) weigh anything in the loss, on the device of the targets; all where it does not fit."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from connectivity_hooks.contracts import Condition, Verdict, option
 from connectivity_hooks.features import Observation
-from connectivity_hooks_theorem.conditions.outputs import own_loss, own_outputs
+from connectivity_hooks_theorem.conditions.outputs import not_one_answer, own_loss, own_outputs
 from connectivity_hooks_theorem.conditions.scaling import mean_losses, wrong
 from connectivity_hooks_theorem.conditions.usable import usable_features
 from connectivity_hooks_theorem.probes.networks import NetworkFit, fit_networks
@@ -56,7 +56,8 @@ class SubnetworkCondition(Condition):
             yield Verdict.invalid(self.name, None, str(own))
             return
         if outputs.ndim != 2:
-            yield Verdict.invalid(self.name, None, f"outputs (N, C) are needed, found {tuple(outputs.shape)}")
+            reason = not_one_answer(outputs) or f"outputs (N, C) are needed, found {tuple(outputs.shape)}"
+            yield Verdict.invalid(self.name, None, reason)
             return
         layers, widths = list(observation.layers), observation.widths()
         generator = torch.Generator().manual_seed(self.seed)

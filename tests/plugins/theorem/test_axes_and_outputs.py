@@ -208,6 +208,34 @@ def test_without_a_pick_the_choices_are_named():
     assert "output= (--output) takes one of 0, 1" in found.reason
 
 
+class Segmenting(nn.Module):
+    """A label for each pixel (N, 2, H, W), or with `tokens` for each of H·W tokens (N, H·W, 2)."""
+
+    def __init__(self, *, tokens=False):
+        super().__init__()
+        self.conv, self.act, self.head = nn.Conv2d(1, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 2, 1)
+        self.tokens = tokens
+
+    def forward(self, x):
+        maps = self.head(self.act(self.conv(x)))
+        return maps.flatten(2).transpose(1, 2) if self.tokens else maps
+
+
+@pytest.mark.parametrize("condition", ["memorization", "subnetwork"])
+@pytest.mark.parametrize(("tokens", "found"), [(False, (N, 2, 8, 8)), (True, (N, 64, 2))])
+def test_what_counts_one_answer_for_each_sample_says_nothing_of_outputs_at_positions(condition, tokens, found):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 2, (N, 64) if tokens else (N, 8, 8), generator=generator)
+    split = CachedSplit("train", torch.randn(N, 1, 8, 8, generator=generator), labels)
+    task = Task(lambda: Segmenting(tokens=tokens), split, batch_size=8)
+    (verdict,) = ch.check(task.model(), task, condition, layers="act")
+    assert (verdict.layer, verdict.status) == (None, "invalid")
+    assert f"found {found}" in verdict.reason
+    # features and the network's own loss under masks mean the same wherever the answers are
+    for other in ("feature-rank", "dropout-stability"):
+        assert ch.check(task.model(), task, other, layers="act")[0].status != "invalid"
+
+
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_inputs_in_a_tuple_and_by_name_are_measured_as_one_tensor(condition):
     model = Picked(lambda logits, hidden: logits).eval()
