@@ -85,8 +85,10 @@ def _row(record: Mapping[str, str]) -> Row:
     return row
 
 
-def _value(text: str, kind: Any) -> float | str | None:
+def _value(text: str, kind: Any) -> float | int | str | None:
     """Return a cell as what its column holds: a number, nothing, or text."""
+    if int in get_args(kind):
+        return None if text == "" else int(text)
     if kind is float or float in get_args(kind):
         return None if text == "" and kind is not float else float(text)
     return text.removeprefix(_FLAGGED)
