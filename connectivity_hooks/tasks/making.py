@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from connectivity_hooks.checkpoints import Checkpoint
 from connectivity_hooks.errors import InputError, UsageError, near_matches, one_line
 from connectivity_hooks.model.batches import ITS_OWN, LABELS
-from connectivity_hooks.model.inputs import Inputs, placed, shapes_of
+from connectivity_hooks.model.inputs import Inputs, named_tensors, placed, shapes_of
 from connectivity_hooks.model.running import Forward
 from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks.arguments import misfit, names_argument
@@ -169,6 +169,9 @@ def _run(model: nn.Module, inputs: Inputs, task: Task) -> Tensor:
     unfit = f"{task.data_name or 'data'}: inputs of shape {shapes_of(inputs)} do not fit the model {name}"
     if task.data_name.endswith((".npz", ".safetensors")) and isinstance(inputs, Tensor) and inputs.ndim > 2:
         unfit += " (--layout says where an array has its channels)"
+    whole = {str(t.dtype).removeprefix("torch.") for _, t in named_tensors(inputs) if not t.is_floating_point()}
+    if whole:
+        unfit += f" (they are of type {' and '.join(sorted(whole))}: store as float32 what the model computes with)"
     words = misfit(model, inputs)
     if words:
         raise InputError(f"{unfit}: {words}")

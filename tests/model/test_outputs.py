@@ -47,6 +47,12 @@ class Answer:
         (Answer(0.5, X + 1, X), "hidden"),
         (collections.OrderedDict(a=X + 1, b=X), "b"),
         (collections.UserDict(logits=X, loss=X + 1), None),
+        ({"a": {"logits": X, "h": X + 1}, "b": [X + 2]}, "a.logits"),
+        ({"a": {"logits": X + 1}, "b": [X + 2, X]}, "b.1"),
+        ({"a": {"logits": X}}, None),
+        ((Answer(0.5, X + 1, X),), "0.hidden"),
+        ({"main": X, "states": (X + 1, X + 2)}, None),
+        ({"a.b": X, "a": {"b": X + 1}}, "a.b"),
     ],
 )
 def test_what_is_meant_or_named_is_picked(returned: Any, pick: str | int | None) -> None:
@@ -57,6 +63,10 @@ def test_what_is_meant_or_named_is_picked(returned: Any, pick: str | int | None)
     ("returned", "pick", "words"),
     [
         ((X, X + 1), None, "returns a tuple; say which are the outputs: --output takes one of 0, 1$"),
+        ({"a": {"logits": X, "h": X}, "b": [X]}, None, "--output takes one of a.logits, a.h, b.0$"),
+        ({"a": {"logits": X, "h": X}}, "logits", "no entry 'logits' .* --output takes one of a.logits, a.h$"),
+        ({"all": [X] * 50, "x": X}, "y", "one of x, all.0, .*, all.18 and 31 more$"),
+        ({"a.b": X, "c": X}, None, "--output takes one of a.b, c$"),
         ({"a": X, "b": X}, None, "returns a dict; .* --output takes one of a, b$"),
         ({"a": X, "b": X}, "c", "has no entry 'c' that is a tensor: --output takes one of a, b$"),
         (Answer(0.5, X), "loss", "has no entry 'loss' that is a tensor: --output takes one of logits$"),
@@ -100,3 +110,9 @@ def test_a_module_is_run_under_its_own_and_under_other_weights_alike() -> None:
     for inputs in ((X, X), {"x": X, "y": X}, [X, X, 1]):
         assert torch.allclose(run.under(model, weights, inputs), expected)
     assert torch.equal(run(model, {"x": X, "y": X, "sign": -1}), model.a(X) - model.b(X))
+
+
+def test_what_a_model_returns_may_hold_itself() -> None:
+    returned: dict[str, Any] = {"x": X}
+    returned["again"] = returned
+    assert picked(returned) is X
