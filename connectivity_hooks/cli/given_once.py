@@ -10,7 +10,6 @@ import click
 
 from connectivity_hooks.errors import UsageError
 
-
 _HELD: weakref.WeakSet[click.Command] = weakref.WeakSet()
 """Commands that refuse already; one that is asked for again is not wrapped again."""
 

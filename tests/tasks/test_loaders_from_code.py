@@ -115,3 +115,25 @@ def test_data_without_targets_is_said_to_be_its_own(tmp_path: pathlib.Path) -> N
         with pytest.raises(InputError, match=r"train \(no targets are given, .* targets are \(40, 6\); loss cross"):
             ch.make_task(model=lambda: Net(3), data=data)
     assert ch.make_task(model=Net, data=TRAIN).notes == ()
+
+
+@pytest.mark.parametrize("layout", ["gray", "channels-last"])
+def test_a_layout_that_does_nothing_is_said(layout: str, tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "flat.npz"
+    np.savez(file, x_train=X.numpy(), y_train=Y.numpy())
+    for data, name in (TRAIN, "data"), (file, str(file)):
+        (note,) = ch.make_task(model=Net, data=data, layout=layout).notes
+        assert note.startswith(f"{name}: --layout {layout} does nothing to these inputs: (N, ")
+    maps = [(torch.arange(40 * 27.0).view(40, 3, 3, 3), Y)]  # which keep their shape, and not their order
+
+    def make() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(27, 3))
+
+    assert any("does nothing" in note for note in ch.make_task(model=make, data=maps, layout=layout).notes) == (
+        layout == "gray"
+    )
+
+
+def test_a_layout_for_a_layer_that_is_not_there_is_refused_before_a_training() -> None:
+    with pytest.raises(UsageError, match="layout nope=NC: no layer 'nope' in Net"):
+        ch.watch(Net(), probe=TRAIN, axes="nope=NC", log=None)

@@ -43,12 +43,12 @@ def _split(file: pathlib.Path, arrays: Mapping[str, Tensor], split: str) -> Batc
     entries = _entries(arrays, x)
     if not entries:
         raise InputError(f"{file}: has no array {x!r}; {near_matches(x, arrays)}")
+    if f"{x}." in entries:
+        raise InputError(f"{file}: {x + '.'!r} names no argument; expected {x} alone, {x}.NAME, or {x}.0, {x}.1 …")
     if x in entries and len(entries) > 1:
         raise InputError(
             f"{file}: has {' and '.join(sorted(entries)[:2])}; expected one array {x}, or each by its name"
         )
-    if f"{x}." in entries:
-        raise InputError(f"{file}: {x + '.'!r} names no argument; expected {x} alone, {x}.NAME, or {x}.0, {x}.1 …")
     if y not in arrays and any(not name.startswith("x_") for name in arrays):
         raise InputError(f"{file}: has no array {y!r}; {near_matches(y, arrays)}")
     _require_rows(file, {**entries, **({y: arrays[y]} if y in arrays else {})})

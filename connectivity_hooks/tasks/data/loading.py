@@ -21,13 +21,14 @@ from connectivity_hooks.tasks.data.layout import (
     FIRST,
     GRAY,
     LAST,
+    LAYOUTS,
     Takes,
     arranged,
     check_layout,
     other,
     settled,
 )
-from connectivity_hooks.tasks.data.preparing import Prepared, Treatment, parse_normalize, prepare, say_scaling
+from connectivity_hooks.tasks.data.preparing import Prepared, Treatment, moves, parse_normalize, prepare, say_scaling
 from connectivity_hooks.tasks.data.raw import RawData, Source
 from connectivity_hooks.tasks.split import CachedSplit, Split, moved
 from connectivity_hooks.tasks.streamed import StreamedSplit
@@ -78,6 +79,8 @@ def load_data(
     spec = name_of(data)
     raw = _raw(data, spec, placement.cache_limit, image_size)
     treatment = Treatment(numbers, loss, _layout(raw, spec, layout, takes, say))
+    if layout in (LAST, GRAY) and not moves(raw.train, layout):
+        say(f"{spec}: --layout {layout} does nothing to these inputs: {LAYOUTS[layout]}")
     if raw.its_own:
         say(note_of_own_targets(spec))
     if raw.own:
