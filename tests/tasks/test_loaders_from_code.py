@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import connectivity_hooks as ch
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.tasks import CachedSplit
+from connectivity_hooks.tasks.data.loading import Placement, load_data
+from connectivity_hooks.tasks.streamed import StreamedSplit
 
 X = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(40) % 3
@@ -98,6 +100,18 @@ def test_a_later_batch_without_targets_is_not_given_its_own_inputs(batches: Any)
         ch.make_task(model=lambda: Net(6), data=batches, loss="mse")
     with pytest.raises(InputError, match=r"^probe: batch 2 has no targets, batch 1 has;"):
         ch.watch(Net(6), probe=batches, log=None)
+
+
+def test_a_stream_is_read_by_one_rule_too() -> None:
+    nothing_held = Placement(torch.device("cpu"), torch.float32, 1)
+    batches = [(X[:20], X[20:]), (X[:20], X[20:]), (X[20:],)]
+    with pytest.raises(InputError, match=r"^data: batch 3 has no targets, batch 1 has;"):
+        load_data((batches, None), nothing_held)
+    said: list[str] = []
+    train, _ = load_data(([(X[:20],), (X[20:],)], None), nothing_held, say=said.append)
+    assert isinstance(train, StreamedSplit)
+    assert torch.equal(train.targets(), X)
+    assert any("taken for their own" in note for note in said)
 
 
 def test_a_test_loader_has_targets_where_the_training_loader_has() -> None:
