@@ -465,8 +465,11 @@ def test_a_streamed_loader_that_augments_at_random_is_refused_at_the_next_pass()
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"x_train": 40, "y_train": 30}, r"arrays have not as many rows each \(x_train: 40, y_train: 30\)"),
-        ({"x_train.a": 40, "x_train.b": 10, "y_train": 40}, r"\(x_train.a: 40, x_train.b: 10, y_train: 40\)"),
+        ({"x_train": 40, "y_train": 30}, r"has 40 inputs and 30 targets \(x_train: 40, y_train: 30\)"),
+        (
+            {"x_train.a": 40, "x_train.b": 10, "y_train": 40},
+            r"unequal numbers of rows \(x_train.a: 40, x_train.b: 10, y_train: 40\)",
+        ),
         ({"x_train": 0, "y_train": 0}, "x_train and y_train have no rows"),
         ({"x_train": 4, "y_train": 4, "x_test": 0, "y_test": 0}, "x_test and y_test have no rows"),
         ({"x_train.": 4, "y_train": 4}, "'x_train.' names no argument; expected x_train alone, x_train.NAME"),

@@ -67,10 +67,14 @@ def _require_rows(file: pathlib.Path, arrays: Mapping[str, Tensor]) -> None:
             raise InputError(f"{file}: {name} is a single number; expected an array of as many rows as samples")
     rows = {name: len(array) for name, array in arrays.items()}
     if len(set(rows.values())) > 1:
-        found = ", ".join(f"{name}: {count}" for name, count in rows.items())
-        raise InputError(f"{file}: arrays have not as many rows each ({found}); expected one for each sample")
+        x, y = next(iter(rows)), next(reversed(rows))
+        listed = ", ".join(f"{name}: {count}" for name, count in rows.items())
+        found = (
+            f"{rows[x]} inputs and {rows[y]} targets" if len(rows) == 2 and y[0] == "y" else "unequal numbers of rows"
+        )
+        raise InputError(f"{file}: has {found} ({listed}); expected one row for each sample")
     if not all(rows.values()):
-        raise InputError(f"{file}: {' and '.join(rows)} have no rows; expected one for each sample")
+        raise InputError(f"{file}: has no samples, {' and '.join(rows)} have no rows")
 
 
 def _entries(arrays: Mapping[str, Tensor], x: str) -> dict[str, Tensor]:
