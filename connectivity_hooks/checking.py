@@ -15,7 +15,7 @@ from connectivity_hooks.checkpoints import Checkpoint, fit, read
 from connectivity_hooks.contracts.condition import Condition, Verdict
 from connectivity_hooks.contracts.options import make_options
 from connectivity_hooks.errors import UsageError, one_line
-from connectivity_hooks.features.layout import NamedLayouts
+from connectivity_hooks.features.layout import NamedLayouts, check_layers
 from connectivity_hooks.features.observation import Observation
 from connectivity_hooks.features.select import feature_layers, proposed_layers, select
 from connectivity_hooks.features.view import Spatial
@@ -83,18 +83,22 @@ def observe(
         seed: Seed of the draw.
 
     Raises:
-        UsageError: A layer is unknown, none of those proposed can be measured, or the task has no such split.
+        UsageError: A layer is unknown, a layout is named for none that is looked at, none of the layers proposed can be
+            measured, or the task has no such split.
     """
     chosen = task.train if split == "train" else task.test
     if chosen is None:
         raise UsageError("the task has no test split; look at train")
     if samples is not None and samples < len(chosen):
         chosen = chosen.sample(samples, seed)
+    check_layers(axes, [name for name, _ in model.named_modules() if name], type(model).__name__)
     wanted = layers_of(model, layers, calls=True)
     looked = Observation(model, chosen, task.loss, wanted, task.batch_size, spatial, forward=task.forward, axes=axes)
     observation = looked.by_call(proposed=layers is None)
     if not observation.layers:
         raise UsageError(f"{left_out(observation)}; name the layers to look at")
+    if axes and observation.unused_axes():
+        raise UsageError(f"layout {observation.unused_axes()[0]}; leave it out")
     return observation
 
 

@@ -16,8 +16,9 @@ from typing import NoReturn
 import click
 
 from connectivity_hooks.cli import descriptors, interruption
+from connectivity_hooks.cli.given_once import options_once
 from connectivity_hooks.cli.terminal import say_error
-from connectivity_hooks.errors import ConnectivityError, InputError, UsageError
+from connectivity_hooks.errors import ConnectivityError, InputError, UsageError, near_matches
 from connectivity_hooks.untrusted import require_utf8
 
 _STATUS: tuple[tuple[tuple[type[BaseException], ...], int], ...] = (
@@ -72,7 +73,7 @@ def exit_status(program: str, command: Callable[[], click.Command], arguments: S
     try:
         for argument in arguments:
             require_utf8(argument, "argument")
-        result = command().main(list(arguments), program, standalone_mode=False)
+        result = options_once(command()).main(list(arguments), program, standalone_mode=False)
         with contextlib.suppress(ValueError):  # code that was run closed it
             sys.stdout.flush()
         return int(result or 0)
@@ -104,12 +105,27 @@ def _say(message: object, status: int) -> int:
 
 
 def _block_plugins(arguments: Sequence[str]) -> None:
-    """Read ``--no-plugins`` and ``--block`` before anything else: they decide which other options there are."""
+    """Read ``--no-plugins`` and ``--block`` before anything else: they decide which other options there are.
+
+    Raises:
+        UsageError: No plugin has the name, which would then be left in.
+    """
     from connectivity_hooks.registry.registry import BLOCKED
 
     names = [value.removeprefix("--block=") for value in arguments if value.startswith("--block=")]
     names += [after for flag, after in itertools.pairwise(arguments) if flag == "--block"]
+    if names:
+        _require_installed(names)
     if "--no-plugins" in arguments:
         os.environ[BLOCKED] = "1"
     elif names:
         os.environ[BLOCKED] = ",".join([*filter(None, os.environ.get(BLOCKED, "").split(",")), *names])
+
+
+def _require_installed(names: Sequence[str]) -> None:
+    from connectivity_hooks.registry.loading import installed
+
+    known = {entry.name for entry in installed()}
+    for name in (each.strip() for given in names for each in given.split(",")):
+        if name not in known:
+            raise UsageError(f"--block {name}: no plugin of that name is installed; {near_matches(name, known)}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from connectivity_hooks.cli.given_once import options_once
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.version import __version__
 
@@ -36,9 +37,9 @@ class _Lazy(click.Group):
         if name in COMMANDS:
             module = importlib.import_module(f"connectivity_hooks.cli.{name}")
             command: click.Command = module.command
-            return command
+            return options_once(command)
         offered = _of_plugins().get(name)
-        return offered().command() if offered else None
+        return options_once(offered().command()) if offered else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

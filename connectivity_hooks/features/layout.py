@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import TypeAlias
 
-from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.errors import InputError, UsageError, near_matches
+from connectivity_hooks.features.calls import modules_of
+from connectivity_hooks.features.select import INPUT
 
 NamedLayouts: TypeAlias = "str | Sequence[str] | Mapping[str, str] | None"
 """Letters for all layers (``TNC``), ``LAYER=LETTERS`` in a list, or a mapping from layer or glob to letters."""
@@ -57,12 +59,18 @@ class Named:
         layouts: See `NamedLayouts`.
 
     Raises:
-        UsageError: One is no layout.
+        UsageError: One is no layout, or two are for the same layers.
     """
 
     def __init__(self, layouts: NamedLayouts = None) -> None:
         self._pairs = _pairs(layouts)
-        for _, letters in self._pairs:
+        self._used: set[tuple[str, str]] = set()
+        seen: set[str | int] = set()
+        for layer, letters in self._pairs:
+            key = layer or len(letters)
+            if key in seen:
+                raise UsageError(f"layout {letters!r}: another is named for {layer or f'layers of {key} axes'} already")
+            seen.add(key)
             if not _LETTERS.fullmatch(letters) or letters.count("N") != 1 or "C" not in letters:
                 raise UsageError(f"layout {letters!r}: {_EXPECTED}; for one layer NAME=LETTERS")
 
@@ -76,10 +84,44 @@ class Named:
         """
         for pattern, letters in self._pairs:
             if pattern and (layer == pattern or fnmatch(layer, pattern)):
+                self._used.add((pattern, letters))
                 if len(letters) != ndim:
                     raise InputError(f"layout {letters} was named for it, and its output has {ndim} axes")
                 return _layout(letters)
-        return next((_layout(each) for name, each in self._pairs if not name and len(each) == ndim), None)
+        fitting = next((each for name, each in self._pairs if not name and len(each) == ndim), None)
+        if fitting is None:
+            return None
+        self._used.add(("", fitting))
+        return _layout(fitting)
+
+    def unused(self) -> list[str]:
+        """Return in words those that were asked for by no layer so far."""
+        return [
+            f"{layer}={letters}: {layer} is not among the layers that are looked at"
+            if layer
+            else f"{letters}: no layer that is looked at has {len(letters)} axes"
+            for layer, letters in self._pairs
+            if (layer, letters) not in self._used
+        ]
+
+
+def check_layers(layouts: NamedLayouts, names: Sequence[str], model: str) -> None:
+    """Raise `UsageError` where a layout is named for a layer that no module has.
+
+    Args:
+        layouts: See `NamedLayouts`.
+        names: Of all modules.
+        model: What the model is called.
+    """
+    for layer, letters in _pairs(layouts):
+        bare = _bare(layer)
+        if layer and not any(name == bare or fnmatch(name, bare) or fnmatch(name, layer) for name in names):
+            raise UsageError(f"layout {layer}={letters}: no layer {bare!r} in {model}; {near_matches(bare, names)}")
+
+
+def _bare(layer: str) -> str:
+    """Return the module that ``NAME:input``, ``NAME[0]`` or both are of."""
+    return modules_of([layer])[0].removesuffix(INPUT)
 
 
 def _pairs(layouts: NamedLayouts) -> list[tuple[str, str]]:
@@ -87,7 +129,11 @@ def _pairs(layouts: NamedLayouts) -> list[tuple[str, str]]:
     if isinstance(layouts, Mapping):
         return list(layouts.items())
     given = [layouts] if isinstance(layouts, str) else layouts or []
-    return [(layer, letters) for layer, _, letters in (each.rpartition("=") for each in given)]
+    parted = [each.rpartition("=") for each in given]
+    for layer, equals, letters in parted:
+        if equals and not layer:
+            raise UsageError(f"layout '={letters}': names no layer before the =; {_EXPECTED}")
+    return [(layer, letters) for layer, _, letters in parted]
 
 
 def _layout(letters: str) -> Layout:

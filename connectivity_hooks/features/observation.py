@@ -70,6 +70,7 @@ class Observation:
     problems: dict[str, str] = field(default_factory=dict, init=False, repr=False)
     _layouts: dict[str, Layout] = field(default_factory=dict, init=False, repr=False)
     _widths: dict[str, int] = field(default_factory=dict, init=False, repr=False)
+    _unused: list[str] = field(default_factory=list, init=False, repr=False)
     _tried: bool = field(default=False, init=False, repr=False)
     _held: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
@@ -119,6 +120,11 @@ class Observation:
             self._read_layouts()
         return {name: self._layouts[name] for name in self.layers if name in self._layouts.keys() - self.problems}
 
+    def unused_axes(self) -> list[str]:
+        """Return in words which of `axes` no layer asks for: they would do nothing."""
+        self.layouts()
+        return self._unused
+
     def by_call(self, *, proposed: bool) -> Observation:
         """Return the observation with a layer that is called several times replaced by its calls.
 
@@ -163,6 +169,7 @@ class Observation:
                 self.problems[layer] = next(seen.why_not(layer) for seen in passes if layer not in seen)
             except InputError as error:
                 self.problems[layer] = str(error)
+        self._unused = named.unused()
 
     def _followed(self, inputs: Inputs) -> AxisTrace | None:
         """Run the model and follow the neurons; None where they cannot be followed and it is run plainly."""

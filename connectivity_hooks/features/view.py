@@ -30,13 +30,15 @@ def neurons_last(
             those of them, and ``flatten`` puts zeros for the others. It is for features of one axis of T positions.
 
     Raises:
-        InputError: The feature has no axis of neurons.
+        InputError: The feature has no axis of neurons, or complex numbers.
         UsageError: `spatial` is something else.
     """
     if spatial not in SPATIAL:
         raise UsageError(f"spatial: expected one of {', '.join(SPATIAL)}, found {spatial!r}")
     if feature.ndim < 2:
         raise InputError(f"a feature of shape {tuple(feature.shape)} has no neurons; expected (N, n) or more axes")
+    if feature.is_complex():
+        raise InputError(f"a feature of type {str(feature.dtype).removeprefix('torch.')}; expected real numbers")
     layout = layout or usual(feature.ndim)
     wide = feature.to(torch.promote_types(feature.dtype, torch.float32))
     positions = layout.positions(wide.ndim)

@@ -23,6 +23,49 @@ LABELS = "labels"
 _EXPECTED = f"expected (inputs, targets), or a dict with {LABELS!r}"
 
 
+ITS_OWN = "no targets are given, so the inputs are taken for their own, as an autoencoder's"
+"""What a person is told of batches without targets."""
+
+_PAIR, _LABELLED, _ITSELF = "is a pair (inputs, targets)", f"is a dict with {LABELS!r}", "has no targets"
+
+
+class BatchReader:
+    """Reads the batches of one loader by one rule: its first says whether they have targets, and where.
+
+    A batch without labels among others would else have its own inputs for targets, and no word of it.
+
+    Args:
+        where: The first words of a message.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._form: str | None = None
+
+    @property
+    def its_own(self) -> bool:
+        """Whether the batches have no targets, and their inputs are taken for them."""
+        return self._form == _ITSELF
+
+    def read(self, batch: Any, number: int) -> Batch:
+        """Return the inputs and targets of a batch, see `read_batch`.
+
+        Args:
+            batch: What a loader gave.
+            number: Its place among the loader's batches, from 0.
+
+        Raises:
+            InputError: It is no batch, or has another form than the first.
+        """
+        inputs, targets, form = _parted(batch, self._where)
+        if self._form is None:
+            self._form = form
+        if form != self._form:
+            first = "has" if form == _ITSELF else self._form
+            raise InputError(f"{self._where}: batch {number + 1} {form}, batch 1 {first}; expected one form of all")
+        return _checked(inputs, targets, self._where)
+
+
 def read_batch(batch: Any, where: str) -> Batch:
     """Return the inputs and targets of a batch, as they are: nothing is copied, moved or converted.
 
@@ -38,8 +81,12 @@ def read_batch(batch: Any, where: str) -> Batch:
     Raises:
         InputError: It is none of these, its tensors are not plain, or they have not one number of rows.
     """
-    inputs, targets = _parted(batch, where)
-    named = dict(named_tensors(inputs))
+    inputs, targets, _ = _parted(batch, where)
+    return _checked(inputs, targets, where)
+
+
+def _checked(inputs: Inputs, targets: Tensor | None, where: str) -> Batch:
+    named = _named(inputs, where)
     _require_plain([*named.values(), *([] if targets is None else [targets])], where)
     targets = _itself(named, where) if targets is None else targets
     _require_rows(named, targets, where)
@@ -53,14 +100,17 @@ def with_labels(batch: Batch) -> Batch:
     return {**inputs, LABELS: targets.clone()}, targets  # a model may write to its own
 
 
-def _parted(batch: Any, where: str) -> tuple[Inputs, Tensor | None]:
+def _parted(batch: Any, where: str) -> tuple[Inputs, Tensor | None, str]:
+    """Return inputs, targets, and the form the batch has."""
     if isinstance(batch, (tuple, list)) and len(batch) == 1:
         batch = batch[0]
     if isinstance(batch, Tensor):
-        return batch, None
+        return batch, None, _ITSELF
     if isinstance(batch, Mapping):
         inputs = {str(name): value for name, value in batch.items() if name != LABELS}
-        return inputs, _targets(batch[LABELS], f"{LABELS!r} is", where) if LABELS in batch else None
+        if LABELS not in batch:
+            return inputs, None, _ITSELF
+        return inputs, _targets(batch[LABELS], f"{LABELS!r} is", where), _LABELLED
     if not isinstance(batch, (tuple, list)):
         raise InputError(f"{where}: a batch is a {type(batch).__name__}, {_EXPECTED}")
     if len(batch) != 2:
@@ -69,7 +119,33 @@ def _parted(batch: Any, where: str) -> tuple[Inputs, Tensor | None]:
             "((first, second), targets)"
         )
     inputs, targets = batch
-    return inputs, None if targets is None else _targets(targets, "targets are", where)
+    if targets is None:
+        return inputs, None, _ITSELF
+    return inputs, _targets(targets, "targets are", where), _PAIR
+
+
+def _named(inputs: Inputs, where: str) -> dict[str, Tensor]:
+    """Return the tensors among the inputs by dotted name."""
+    try:
+        named = dict(named_tensors(inputs))
+    except InputError as error:
+        raise InputError(f"{where}: in a batch, {error}") from None
+    if not named:
+        raise InputError(
+            f"{where}: in a batch, inputs are {_described(inputs)}; expected a tensor, a tuple of arguments, or a dict "
+            "of named ones"
+        )
+    return named
+
+
+def _described(value: Any) -> str:
+    """Return in words what inputs without a tensor are."""
+    if isinstance(value, Mapping):
+        entries = ", ".join(f"{name!r}: a {type(each).__name__}" for name, each in value.items())
+        return f"a dict of {entries}" if entries else f"a dict without any entry but {LABELS!r}"
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {type(value[0]).__name__ if value else 'nothing'}"
+    return f"a {type(value).__name__}"
 
 
 def _targets(targets: Any, what: str, where: str) -> Tensor:
@@ -81,7 +157,7 @@ def _targets(targets: Any, what: str, where: str) -> Tensor:
 def _itself(named: Mapping[str, Tensor], where: str) -> Tensor:
     """Return the only tensor of the inputs, which is its own target."""
     if len(named) != 1:
-        entries = ", ".join(named) or "no tensor"
+        entries = ", ".join(named)
         raise InputError(
             f"{where}: a batch has no targets, and its inputs are not one tensor that could be its own ({entries}); "
             f"{_EXPECTED}"
@@ -92,17 +168,18 @@ def _itself(named: Mapping[str, Tensor], where: str) -> Tensor:
 def _require_rows(named: Mapping[str, Tensor], targets: Tensor, where: str) -> None:
     found = {name or "inputs": len(tensor) if tensor.ndim else None for name, tensor in named.items()}
     rows = len(targets) if targets.ndim else None
-    if rows is None or not found or any(count != rows for count in found.values()):
+    if rows is None or any(count != rows for count in found.values()):
         listed = ", ".join(f"{name}: {'a single number' if count is None else count}" for name, count in found.items())
         raise InputError(
             f"{where}: a batch has {'a single number as' if rows is None else rows} targets and inputs of other rows "
-            f"({listed or 'no tensor'}); expected as many of each, along the first axis"
+            f"({listed}); expected as many of each, along the first axis"
         )
 
 
 def _require_tensors(inputs: Inputs, rows: int, where: str) -> None:
     """Refuse what holds a text or a number for each sample; it cannot be cut into batches as tensors are."""
-    for name, value in inputs.items() if isinstance(inputs, Mapping) else ():
+    in_order = enumerate(inputs) if isinstance(inputs, (tuple, list)) else ()
+    for name, value in inputs.items() if isinstance(inputs, Mapping) else in_order:
         if isinstance(value, (list, tuple)) and len(value) == rows and not dict(named_tensors(value)):
             kind = type(value[0]).__name__ if rows else "nothing"
             raise InputError(

@@ -18,13 +18,26 @@ Inputs: TypeAlias = Any
 """A tensor (N, …), a tuple of arguments, or a mapping of named ones; nested."""
 
 
+_DEEPEST = 64
+"""Arguments of real models are nested a few deep; Python itself gives up at some hundreds, with a traceback."""
+
+
 def mapped(function: Callable[[Tensor], Any], inputs: Inputs) -> Inputs:
-    """Apply a function to the tensors among a model's inputs."""
+    """Apply a function to the tensors among a model's inputs.
+
+    Raises:
+        InputError: They are nested too deep, or hold themselves.
+    """
+    return _mapped(function, inputs, 0)
+
+
+def _mapped(function: Callable[[Tensor], Any], inputs: Inputs, depth: int) -> Inputs:
     if isinstance(inputs, Tensor):
         return function(inputs)
+    _require_depth(depth)
     if isinstance(inputs, Mapping):
-        return {name: mapped(function, value) for name, value in inputs.items()}
-    return tuple(mapped(function, value) for value in inputs) if isinstance(inputs, (tuple, list)) else inputs
+        return {name: _mapped(function, value, depth + 1) for name, value in inputs.items()}
+    return tuple(_mapped(function, value, depth + 1) for value in inputs) if _in_a_row(inputs) else inputs
 
 
 def taken(inputs: Inputs, rows: slice | Tensor) -> Inputs:
@@ -37,14 +50,28 @@ def placed(inputs: Inputs, device: torch.device | None = None, dtype: torch.dtyp
     return mapped(lambda value: value.to(device, dtype if value.is_floating_point() else None), inputs)
 
 
-def named_tensors(inputs: Inputs, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors among a model's inputs by dotted name; the name of one tensor alone is empty."""
+def named_tensors(inputs: Inputs) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors among a model's inputs by dotted name; the name of one tensor alone is empty.
+
+    Raises:
+        InputError: They are nested too deep, or hold themselves.
+    """
+    yield from _named_tensors(inputs, "", 0)
+
+
+def _named_tensors(inputs: Inputs, name: str, depth: int) -> Iterator[tuple[str, Tensor]]:
     if isinstance(inputs, Tensor):
         yield name, inputs
         return
+    _require_depth(depth)
     entries = inputs.items() if isinstance(inputs, Mapping) else enumerate(inputs) if _in_a_row(inputs) else ()
     for key, value in entries:
-        yield from named_tensors(value, f"{name}.{key}" if name else str(key))
+        yield from _named_tensors(value, f"{name}.{key}" if name else str(key), depth + 1)
+
+
+def _require_depth(depth: int) -> None:
+    if depth > _DEEPEST:
+        raise InputError(f"inputs are nested more than {_DEEPEST} deep, or hold themselves; expected a few levels")
 
 
 def rows_of(inputs: Inputs) -> int:
@@ -66,6 +93,10 @@ def concatenated(parts: Sequence[Inputs]) -> Inputs:
     Raises:
         InputError: They have not the same entries, or tensors of other shapes.
     """
+    return _concatenated(parts, 0)
+
+
+def _concatenated(parts: Sequence[Inputs], depth: int) -> Inputs:
     first = parts[0]
     if isinstance(first, Tensor):
         for part in parts:
@@ -75,16 +106,17 @@ def concatenated(parts: Sequence[Inputs]) -> Inputs:
         if len(shapes) > 1:
             raise InputError(f"batches have samples of the shapes {', '.join(map(str, shapes[:4]))}; expected one")
         return torch.cat(list(parts))
+    _require_depth(depth)
     if isinstance(first, Mapping):
         for part in parts:
             if not isinstance(part, Mapping) or part.keys() != first.keys():
                 raise InputError(f"batches have unequal entries: {_keys(first)} and {_keys(part)}; expected the same")
-        return {name: concatenated([part[name] for part in parts]) for name in first}
+        return {name: _concatenated([part[name] for part in parts], depth + 1) for name in first}
     if not _in_a_row(first):
         return first
     if any(not _in_a_row(part) or len(part) != len(first) for part in parts):
         raise InputError("batches have unequal numbers of arguments; expected the same")
-    return tuple(concatenated(column) for column in zip(*parts, strict=True))
+    return tuple(_concatenated(column, depth + 1) for column in zip(*parts, strict=True))
 
 
 def shapes_of(inputs: Inputs) -> str:

@@ -40,7 +40,9 @@ def misfit(model: nn.Module, inputs: Inputs) -> str:
 
 def _of_names(model: nn.Module, unknown: Sequence[str], missing: Sequence[str], takes: Sequence[str]) -> str:
     if unknown:
-        return f"the batch has {_listed(unknown)}, and {_forward(model)} takes {_listed(takes)}"
+        text = f"the batch has {_listed(unknown)}, and {_forward(model)} takes {_listed(takes)}"
+        # A model of one argument often takes a whole dict in it; nobody but the model's author can tell.
+        return f"{text}; if that is to be a dict, give {{{takes[0]!r}: {{…}}}}" if len(takes) == 1 else text
     return f"the batch lacks {_listed(missing)}, and {_forward(model)} takes {_listed(takes)}" if missing else ""
 
 

@@ -14,22 +14,22 @@ from torch import Tensor, nn
 
 from connectivity_hooks.checkpoints import Checkpoint
 from connectivity_hooks.errors import InputError, UsageError, near_matches, one_line
-from connectivity_hooks.model.batches import LABELS
-from connectivity_hooks.model.inputs import Inputs, placed, shapes_of
+from connectivity_hooks.model.batches import ITS_OWN, LABELS
+from connectivity_hooks.model.inputs import Inputs, named_tensors, placed, shapes_of
 from connectivity_hooks.model.outputs import choice, picked
 from connectivity_hooks.model.running import Forward, forward
 from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks.arguments import misfit
 from connectivity_hooks.tasks.augmenting import check_augment, resolve_augment
 from connectivity_hooks.tasks.data.layout import AUTO
-from connectivity_hooks.tasks.data.loading import Placement, load_data
+from connectivity_hooks.tasks.data.loading import Placement, load_data, note_of_own_targets
 from connectivity_hooks.tasks.loss import read_targets, resolve_loss
 from connectivity_hooks.tasks.models import model_factory
 from connectivity_hooks.tasks.needed_labels import needs_labels
 from connectivity_hooks.tasks.own_loss import compare_own_loss
 from connectivity_hooks.tasks.skeleton import check_size
 from connectivity_hooks.tasks.split import CachedSplit
-from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.tasks.task import ModelFactory, Task
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
@@ -40,8 +40,8 @@ _NO_DATA = CachedSplit("train", torch.zeros(1), torch.zeros(1))
 
 def make_task(
     *,
-    model: str,
-    data: str,
+    model: str | ModelFactory,
+    data: object,
     loss: str = "cross-entropy",
     loss_is_convex: bool | None = None,
     normalize: str | None = None,
@@ -57,10 +57,12 @@ def make_task(
     """Make a task and check it on two samples.
 
     Args:
-        model: ``timm:NAME?arg=value``, ``FILE.py:callable`` or ``package.module:callable``.
-        data: ``digits``, a ``.npz`` or ``.safetensors`` file, an image folder, or ``FILE.py:callable``. Held in memory,
-            on the device, where each split takes at most a quarter of what is free there; else gone through at every
-            pass.
+        model: ``timm:NAME?arg=value``, ``FILE.py:callable`` or ``package.module:callable``; or a function or a class
+            that makes a new module each time.
+        data: ``digits``, a ``.npz`` or ``.safetensors`` file, an image folder, or ``FILE.py:callable``; or what such a
+            callable returns: a pair of a training and a test loader, data set or split, a dict of both, one alone, or a
+            function that returns them. Held in memory, on the device, where each split takes at most a quarter of what
+            is free there; else gone through at every pass.
         loss: ``cross-entropy``, ``bce``, ``mse``, ``l1``, ``huber``, or ``FILE.py:callable``.
         loss_is_convex: Declares a loss of your own convex in the outputs, or not.
         normalize: ``mean,std`` after scaling to [0, 1], or per channel.
@@ -86,9 +88,11 @@ def make_task(
         raise UsageError(f"unknown dtype {dtype!r}; {near_matches(dtype, DTYPES)}")
     augmentation = resolve_augment(augment)
     criterion, factory = resolve_loss(loss, loss_is_convex), model_factory(model)
-    check_size(model, checkpoints)
+    named = model if isinstance(model, str) else ""
+    if named:
+        check_size(named, checkpoints)
     task = Task(factory, _NO_DATA, None, criterion, where, DTYPES[dtype], batch_size, augmentation, Forward(output))
-    task = replace(task, model_name=model, data_name=data, augment_name=augment or "")
+    task = replace(task, model_name=named, data_name=_typed(data), augment_name=augment or "")
     said: list[str] = []
     splits = load_data(
         data,
@@ -105,6 +109,11 @@ def make_task(
     if augmentation is not None:
         check_augment(augmentation, next(iter(task.train.head(4).batches(4)))[0], str(augment))
     return task
+
+
+def _typed(data: object) -> str:
+    """Return the data as somebody types it; empty for loaders and functions from code, which have no name."""
+    return str(data) if isinstance(data, (str, os.PathLike)) else ""
 
 
 def _takes(task: Task, inputs: Inputs) -> bool:
@@ -145,6 +154,7 @@ def check_task(task: Task, model: nn.Module) -> Task:
         returned = _returned(model, inputs, task)
         outputs = picked(returned, task.forward.pick)
         where = f"{task.data_name or 'data'}: {split.name}"
+        where += f" ({ITS_OWN})" if note_of_own_targets(task.data_name or "data") in notes else ""
         loss, note = read_targets(task.loss, outputs, targets, split.targets(), where)
         task = task.read_as(loss)
         with guarded_call(f"loss {task.loss.name}: fails on two samples"):
@@ -161,6 +171,9 @@ def _returned(model: nn.Module, inputs: Inputs, task: Task) -> Any:
     unfit = f"{task.data_name or 'data'}: inputs of shape {shapes_of(inputs)} do not fit the model {name}"
     if task.data_name.endswith((".npz", ".safetensors")) and isinstance(inputs, Tensor) and inputs.ndim > 2:
         unfit += "; layout= (--layout) says where an array has its channels"
+    whole = {str(t.dtype).removeprefix("torch.") for _, t in named_tensors(inputs) if not t.is_floating_point()}
+    if whole:
+        unfit += f" (they are of type {' and '.join(sorted(whole))}: store as float32 what the model computes with)"
     words = misfit(model, inputs)
     if words:
         raise InputError(f"{unfit}: {words}")

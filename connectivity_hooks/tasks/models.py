@@ -9,17 +9,22 @@ from torch import nn
 
 from connectivity_hooks.errors import InputError, UsageError, near_matches
 from connectivity_hooks.registry import registry
+from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks.references import call, parse, resolve
 from connectivity_hooks.tasks.task import ModelFactory
 
 
-def model_factory(spec: str) -> ModelFactory:
+def model_factory(spec: str | ModelFactory) -> ModelFactory:
     """Return a function that makes the model ``PREFIX:NAME?arg=value``, ``FILE.py:callable`` or ``module:callable``.
+
+    From code it may be the function or the class itself.
 
     Raises:
         InputError: The code fails, or makes something else than an ``nn.Module``.
-        UsageError: The prefix, name or argument is unknown.
+        UsageError: The prefix, name or argument is unknown; or it is nothing that makes a model.
     """
+    if not isinstance(spec, str):
+        return _checked(spec)
     reference = parse(spec)
     if reference.home in registry().adapters:
         adapter = registry().adapter(reference.home)
@@ -39,6 +44,26 @@ def model_factory(spec: str) -> ModelFactory:
 
     # Whoever asks where the model comes from asks the function itself.
     return functools.update_wrapper(make, function, assigned=(), updated=())
+
+
+def _checked(factory: object) -> ModelFactory:
+    """Return a factory that was given in code, with whatever it makes or raises looked at."""
+    if isinstance(factory, nn.Module) or not callable(factory):
+        raise UsageError(
+            f"model: a {type(factory).__name__} makes no model; expected a name, or a function or class that makes a "
+            "new module each time"
+        )
+    name = getattr(factory, "__qualname__", type(factory).__name__)
+
+    @functools.wraps(factory, updated=())  # what tells its code is found through it
+    def make() -> nn.Module:
+        with guarded_call(f"model {name}: fails"):
+            model = factory()
+        if not isinstance(model, nn.Module):
+            raise InputError(f"model {name}: makes a {type(model).__name__}, expected an nn.Module")
+        return model
+
+    return make
 
 
 def _is_module(name: str) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from connectivity_hooks.errors import InputError, UsageError
-from connectivity_hooks.model.batches import Batch, read_batch
+from connectivity_hooks.model.batches import Batch, BatchReader
 from connectivity_hooks.model.inputs import mapped, taken
 from connectivity_hooks.strangers import guarded_batches, guarded_call
 from connectivity_hooks.tasks.batched import BatchedSplit
@@ -54,7 +54,7 @@ def read_probe(probe: Probe, samples: int, seed: int) -> BatchedSplit:
     if isinstance(probe, CachedSplit):
         return BatchedSplit(PROBE, list(probe.sample(samples, seed).batches(_BATCH)))
     if _is_batch(probe):
-        return BatchedSplit(PROBE, [_checked(probe)]).sample(samples, seed)
+        return BatchedSplit(PROBE, [_checked(probe, BatchReader(PROBE))]).sample(samples, seed)
     if isinstance(probe, (list, tuple)):  # batches that have been read have no state
         return BatchedSplit(PROBE, _first(probe, samples))
     if not isinstance(probe, (Split, Dataset, Iterable)):
@@ -81,10 +81,10 @@ def _read(probe: Any, samples: int, seed: int) -> BatchedSplit:
 
 def _first(batches: Iterable[Any], samples: int) -> list[Batch]:
     held: list[Batch] = []
-    left = samples
-    for batch in guarded_batches(batches, "probe"):
+    left, reader = samples, BatchReader(PROBE)
+    for number, batch in enumerate(guarded_batches(batches, "probe")):
         with guarded_call("probe: a batch cannot be read"):
-            inputs, targets = _checked(batch)
+            inputs, targets = _checked(batch, reader, number)
             # Copies: a loader may fill the same buffers again, and what is the user's is never written to.
             held.append((mapped(torch.clone, taken(inputs, slice(left))), targets[:left].clone()))
         left -= len(targets)
@@ -93,8 +93,8 @@ def _first(batches: Iterable[Any], samples: int) -> list[Batch]:
     return held
 
 
-def _checked(batch: Any) -> Batch:
-    inputs, targets = read_batch(batch, PROBE)
+def _checked(batch: Any, reader: BatchReader, number: int = 0) -> Batch:
+    inputs, targets = reader.read(batch, number)
     return inputs, targets if targets.is_floating_point() else targets.long()
 
 

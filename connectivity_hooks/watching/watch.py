@@ -11,7 +11,7 @@ from typing import Any, Literal
 from torch import nn
 
 from connectivity_hooks.errors import UsageError
-from connectivity_hooks.features.layout import NamedLayouts
+from connectivity_hooks.features.layout import NamedLayouts, check_layers
 from connectivity_hooks.features.view import Spatial
 from connectivity_hooks.model.outputs import Pick
 from connectivity_hooks.model.running import Forward
@@ -121,6 +121,8 @@ def watch(
         warnings.warn(_NOTHING_ASKED, stacklevel=2)
     criterion = _loss(loss, probe)
     looked_at = model if ema is None else _averaged(ema)
+    modules = unwrapped(looked_at)
+    check_layers(axes, [name for name, _ in modules.named_modules() if name], type(modules).__name__)
     weights = "model" if ema is None else "ema"
     look: Look | None = None
     if is_main_process() and probe is not None:

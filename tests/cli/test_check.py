@@ -87,3 +87,20 @@ def test_proposed_layers_are_answered_call_by_call_and_others_said(run, words):
     status, out, _ = run(*words, "--layers", "relu[1]")
     assert status == 0
     assert len(out.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("axes", "found"),
+    [
+        (["nope=TNC"], "layout nope=TNC: no layer 'nope' in Sequences; "),
+        (["NHWC", "NTC"], "layout NHWC: no layer that is looked at has 4 axes; leave it out"),
+        (["head=NC"], "layout head=NC: head is not among the layers that are looked at"),
+        (["=TNC"], "layout '=TNC': names no layer before the ="),
+        (["encoder=TNC", "encoder=NTC"], "layout 'NTC': another is named for encoder already"),
+    ],
+)
+def test_axes_that_would_do_nothing_are_refused(run, words, axes, found):
+    words += ["--condition", "separability", "--layers", "encoder"]
+    status, _, err = run(*words, *(word for each in axes for word in ("--axes", each)))
+    assert status == 2
+    assert found in err.replace("\n", " ")

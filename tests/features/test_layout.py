@@ -3,7 +3,7 @@
 import pytest
 
 from connectivity_hooks.errors import InputError, UsageError
-from connectivity_hooks.features.layout import Layout, Named, usual
+from connectivity_hooks.features.layout import Layout, Named, check_layers, usual
 
 
 def test_what_is_neither_samples_nor_neurons_is_a_position():
@@ -42,3 +42,37 @@ def test_a_layout_of_another_number_of_axes_is_refused_for_its_layer():
 
 def test_the_usual_layouts_are_those_of_pytorch():
     assert [usual(ndim).letters(ndim) for ndim in (2, 3, 4)] == ["NC", "NLC", "NCHW"]
+
+
+@pytest.mark.parametrize("named", [["0=NC", "0=CN"], ["TNC", "NTC"]])
+def test_two_layouts_for_the_same_layers_are_refused(named):
+    with pytest.raises(UsageError, match=r"another is named for (0|layers of 3 axes) already"):
+        Named(named)
+
+
+def test_a_layout_for_no_layer_before_its_sign_is_refused():
+    with pytest.raises(UsageError, match="'=NC': names no layer"):
+        Named(["=NC"])
+
+
+@pytest.mark.parametrize(("named", "near"), [("encder=TNC", "'encoder'"), ("0=NC=NC", "known"), ("dec*=NTC", "enc")])
+def test_a_layout_for_a_layer_that_is_not_there_is_refused(named, near):
+    with pytest.raises(UsageError, match=rf"layout .*: no layer .* in Net; .*{near}"):
+        check_layers(named, ["encoder", "encoder.0"], "Net")
+
+
+def test_a_layout_for_calls_inputs_and_globs_of_a_layer_is_taken():
+    check_layers(
+        ["encoder[1]=TNC", "encoder:input=TNC", "enc*=TNC", "encoder.0:input[0]=NC", "NC"],
+        ["encoder", "encoder.0"],
+        "Net",
+    )
+
+
+def test_layouts_that_nobody_asked_for_are_told():
+    named = Named(["TNC", "NHWC", "head=NTC", "body=NTC"])
+    assert (named.of("body", 3), named.of("other", 4)) == (Layout(0, (2,)), Layout(0, (3,)))
+    assert named.unused() == [
+        "TNC: no layer that is looked at has 3 axes",
+        "head=NTC: head is not among the layers that are looked at",
+    ]

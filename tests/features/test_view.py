@@ -83,3 +83,14 @@ def test_what_has_no_neurons_is_refused(shape):
 def test_an_unknown_way_of_taking_positions_is_refused():
     with pytest.raises(UsageError, match="expected one of pool, flatten, first, last, found 'middle'"):
         neurons_last(torch.zeros(2, 3), spatial="middle")
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.uint8])
+def test_bools_and_integers_are_measured_as_numbers(dtype):
+    x = torch.tensor([[[1, 0], [1, 1], [0, 0], [1, 0]]], dtype=dtype)
+    assert torch.equal(neurons_last(x), torch.tensor([[0.75, 0.25]]))
+
+
+def test_complex_features_are_refused():
+    with pytest.raises(InputError, match="a feature of type complex64; expected real numbers"):
+        neurons_last(torch.zeros(3, 4, dtype=torch.complex64))

@@ -49,6 +49,12 @@ class Answer:
         (Answer(0.5, X + 1, X), "hidden"),
         (collections.OrderedDict(a=X + 1, b=X), "b"),
         (collections.UserDict(logits=X, loss=X + 1), None),
+        ({"a": {"logits": X, "h": X + 1}, "b": [X + 2]}, "a.logits"),
+        ({"a": {"logits": X + 1}, "b": [X + 2, X]}, "b.1"),
+        ({"a": {"logits": X}}, None),
+        ((Answer(0.5, X + 1, X),), "0.hidden"),
+        ({"main": X, "states": (X + 1, X + 2)}, None),
+        ({"a.b": X, "a": {"b": X + 1}}, "a.b"),
     ],
 )
 def test_what_is_meant_or_named_is_picked(returned: Any, pick: str | int | None) -> None:
@@ -59,16 +65,13 @@ def test_what_is_meant_or_named_is_picked(returned: Any, pick: str | int | None)
     ("returned", "pick", "words"),
     [
         ((X, X + 1), None, r"returns a tuple; say which are the outputs: output= \(--output\) takes one of 0, 1$"),
+        ({"a": {"logits": X, "h": X}, "b": [X]}, None, "takes one of a.logits, a.h, b.0$"),
+        ({"a": {"logits": X, "h": X}}, "logits", "no entry 'logits' .* takes one of a.logits, a.h$"),
+        ({"all": [X] * 50, "x": X}, "y", "one of x, all.0, .*, all.18 and 31 more$"),
+        ({"a.b": X, "c": X}, None, "takes one of a.b, c$"),
         ({"a": X, "b": X}, None, r"returns a dict; .* output= \(--output\) takes one of a, b$"),
-        ({"a": X, "b": X}, "c", r"has no entry 'c' that is a tensor: output= \(--output\) takes one of a, b$"),
-        (Answer(0.5, X), "loss", r"has no entry 'loss' that is a tensor: output= \(--output\) takes one of logits$"),
-        (Pair(X, X), 2, "no entry 2 .* one of scores, features$"),
-        ((IDS, IDS), None, "one of 0, 1$"),
-        (X, 0, r"returns one tensor, and no entry 0; leave output= \(--output\) out$"),
-        ({X}, None, "a set without tensors"),
-        (None, None, "a NoneType without tensors"),
-        ((), "a", "a tuple without tensors"),
-        (Answer, None, "a type without tensors"),
+        ({"a": X, "b": X}, "c", "has no entry 'c' that is a tensor: .* takes one of a, b$"),
+        (Answer(0.5, X), "loss", "has no entry 'loss' that is a tensor: .* takes one of logits$"),
     ],
 )
 def test_what_cannot_be_picked_names_the_choices(returned: Any, pick: str | int | None, words: str) -> None:
@@ -123,3 +126,9 @@ def test_a_task_notes_what_was_picked() -> None:
     assert checked.describe()["notes"] == list(checked.notes)
     named = dataclasses.replace(task, forward=Forward("logits"))
     assert check_task(named, named.model()).notes == ()
+
+
+def test_what_a_model_returns_may_hold_itself() -> None:
+    returned: dict[str, Any] = {"x": X}
+    returned["again"] = returned
+    assert picked(returned) is X

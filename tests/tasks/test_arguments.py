@@ -153,7 +153,7 @@ def test_files_hold_several_inputs_by_name_or_in_order(
             {"x_train.rigth": (6, 6), "x_train.right": None},
             "the batch has 'rigth', and Two.forward takes 'left', 'right'",
         ),
-        ({"x_train.right": (5, 6)}, r"train: a batch has 6 targets and inputs of other rows \(left: 6, right: 5\)"),
+        ({"x_train.right": (5, 6)}, r"d.safetensors: .* \(x_train.left: 6, x_train.right: 5, y_train: 6\)"),
         ({"x_train": (6, 4)}, "has x_train and x_train.left"),
         ({"y_train": None}, "has no array 'y_train'; did you mean"),
         ({"y_train": None, "extra": None}, "train: a batch has no targets, .*left, right"),
@@ -181,3 +181,30 @@ def test_a_file_of_inputs_alone_is_an_autoencoders(tmp_path: pathlib.Path) -> No
     assert torch.equal(task.train.targets(), torch.from_numpy((x - 1) / 2))
     assert task.test is not None
     assert len(task.test) == 2
+
+
+@pytest.mark.parametrize(("dtype", "name"), [(torch.bool, "bool"), (torch.int64, "int64"), (torch.int16, "int16")])
+def test_whole_numbers_that_a_model_cannot_compute_with_are_named(dtype: torch.dtype, name: str) -> None:
+    with pytest.raises(InputError, match=rf"\(they are of type {name}: store as float32"):
+        ch.make_task(model=lambda: nn.Linear(3, 3), data=[((X > 0).to(dtype), Y)])
+
+
+class OfADict(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def forward(self, batch: Any) -> Tensor:
+        return self.layer(batch["x"])
+
+
+def test_a_model_of_one_dict_is_told_how_to_be_given_it_and_that_works() -> None:
+    for given in ({"x": X, "labels": Y}, ({"x": X}, Y)):
+        with pytest.raises(
+            InputError, match=r"OfADict.forward takes 'batch'; if that is to be a dict, give \{'batch':"
+        ):
+            ch.make_task(model=OfADict, data=[given])
+    for given in ({"batch": {"x": X}, "labels": Y}, ({"batch": {"x": X}}, Y)):
+        task = ch.make_task(model=OfADict, data=[given])
+        model = task.model()
+        assert torch.equal(task.forward(model, next(iter(task.train.batches(4)))[0]), model({"x": X}))

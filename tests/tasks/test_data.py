@@ -1,4 +1,5 @@
 import os
+import re
 import zipfile
 import zlib
 
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import save_file
 
+import connectivity_hooks as ch
 from connectivity_hooks import memory
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.tasks.data.loading import Placement, load_data
@@ -458,3 +460,24 @@ def test_a_streamed_loader_that_augments_at_random_is_refused_at_the_next_pass()
     split = StreamedSplit("train", Noisy(), torch.device("cpu"), torch.float32)
     with pytest.raises(InputError, match="other inputs at every pass"):
         list(split.batches(4))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"x_train": 40, "y_train": 30}, r"has 40 inputs and 30 targets \(x_train: 40, y_train: 30\)"),
+        (
+            {"x_train.a": 40, "x_train.b": 10, "y_train": 40},
+            r"unequal numbers of rows \(x_train.a: 40, x_train.b: 10, y_train: 40\)",
+        ),
+        ({"x_train": 0, "y_train": 0}, "x_train and y_train have no rows"),
+        ({"x_train": 4, "y_train": 4, "x_test": 0, "y_test": 0}, "x_test and y_test have no rows"),
+        ({"x_train.": 4, "y_train": 4}, "'x_train.' names no argument; expected x_train alone, x_train.NAME"),
+        ({"x_train": 4, "x_train.": 4, "y_train": 4}, "'x_train.' names no argument"),
+    ],
+)
+def test_rows_and_names_of_a_file_are_refused_by_its_name(tmp_path, arrays, words):
+    file = tmp_path / "odd.npz"
+    np.savez(file, **{name: np.zeros((rows, 3), np.float32) for name, rows in arrays.items()})
+    with pytest.raises(InputError, match=f"^{re.escape(str(file))}: .*{words}"):
+        ch.make_task(model=lambda: torch.nn.Linear(3, 3), data=file, loss="mse")

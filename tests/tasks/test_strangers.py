@@ -183,7 +183,7 @@ class Sized(Loader):
 
 
 def held(loader: object) -> Any:
-    return callables._held(loader, "data.py:make", 10**9)
+    return callables.of_loaders((loader, None), "data.py:make", 10**9).train
 
 
 @pytest.mark.parametrize("error", ENDINGS, ids=repr)

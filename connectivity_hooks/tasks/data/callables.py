@@ -1,4 +1,4 @@
-"""``FILE.py:callable`` that returns training and test loaders."""
+"""``FILE.py:callable`` that returns training and test loaders, and the loaders themselves from code."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset,
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.memory import require_memory
-from connectivity_hooks.model.batches import Batch, read_batch
+from connectivity_hooks.model.batches import Batch, BatchReader
 from connectivity_hooks.model.inputs import concatenated, mapped, named_tensors
 from connectivity_hooks.strangers import guarded_batches, guarded_call
 from connectivity_hooks.tasks.batched import alike
 from connectivity_hooks.tasks.data.raw import RawData, Source
 from connectivity_hooks.tasks.references import call, parse, resolve
+from connectivity_hooks.tasks.split import Split
 
 _BATCH = 256
 # Of a loader that says no length: beyond any data set that is gone through here, and its targets still fit in memory.
@@ -29,7 +30,7 @@ def load(spec: str, cache_limit: int) -> RawData:
     """Call the function and return its splits, in memory where they fit.
 
     It returns a pair (train, test), a dict with ``train`` and ``test``, or one loader. A loader gives batches each time
-    it is iterated, of any form that `read_batch` knows; a ``Dataset`` is batched; a ``DataLoader`` that shuffles is
+    it is iterated, of any one form that `read_batch` knows; a ``Dataset`` is batched; a ``DataLoader`` that shuffles is
     gone through in order instead. Batches that are padded each to a length of its own stay batches.
 
     Args:
@@ -40,13 +41,41 @@ def load(spec: str, cache_limit: int) -> RawData:
         InputError: The function fails, or returns something else; or the batches' entries or targets are unequal.
     """
     reference = parse(spec)
-    returned = call(reference, resolve(reference))
-    where = f"{reference.home}:{reference.name}"
+    return of_loaders(call(reference, resolve(reference)), f"{reference.home}:{reference.name}", cache_limit)
+
+
+def of_objects(given: Any, where: str, cache_limit: int) -> RawData:
+    """Return the splits of what was given in code: a function as `load` calls it, or what such a function returns.
+
+    Args:
+        given: The function or the loaders; a `Split` is a loader too.
+        where: The first words of a message.
+        cache_limit: See `load`.
+
+    Raises:
+        InputError: See `load`.
+    """
+    if callable(given) and not isinstance(given, (Iterable, Dataset, Split)):
+        with guarded_call(f"{where}: its function fails"):
+            given = given()
+    return of_loaders(given, where, cache_limit)
+
+
+def of_loaders(returned: Any, where: str, cache_limit: int) -> RawData:
+    """Return the splits of a pair (train, test), a dict with both, or one loader."""
     train, test = _pair(returned, where)
     if train is None:
         raise InputError(f"{where}: gives no training loader; expected (train, test)")
-    held = _held(train, where, cache_limit)
-    return RawData(held, None if test is None else _held(test, where, cache_limit), own=True)
+    readers = BatchReader(where), BatchReader(where)
+    held = _held(train, where, cache_limit, readers[0])
+    tested = None if test is None else _held(test, where, cache_limit, readers[1])
+    if tested is not None and readers[0].its_own != readers[1].its_own:
+        with_none, with_some = ("training", "test") if readers[0].its_own else ("test", "training")
+        raise InputError(
+            f"{where}: the {with_none} loader has no targets, the {with_some} loader has; expected them of both, or of "
+            "neither"
+        )
+    return RawData(held, tested, own=True, its_own=readers[0].its_own)
 
 
 def _pair(returned: Any, where: str) -> tuple[Any, Any]:
@@ -72,9 +101,9 @@ def _is_batch(batch: Sequence[Any]) -> bool:
     return any(isinstance(part, Tensor) for part in batch)
 
 
-def _held(loader: Any, where: str, cache_limit: int) -> Source:
+def _held(loader: Any, where: str, cache_limit: int, reader: BatchReader) -> Source:
     """Return a loader's samples as one batch; as batches where these cannot be joined; else the loader."""
-    batches = _Batches(_ordered(loader), where)
+    batches = _Batches(_ordered(loader), where, reader)
     held: list[Batch] = []
     size = 0
     for inputs, targets in batches:
@@ -91,6 +120,8 @@ def _held(loader: Any, where: str, cache_limit: int) -> Source:
 
 
 def _ordered(loader: Any) -> Any:
+    if isinstance(loader, Split):
+        return _OfSplit(loader)
     if isinstance(loader, Dataset) and not isinstance(loader, IterableDataset):
         return DataLoader(loader, batch_size=_BATCH)
     if (
@@ -105,16 +136,25 @@ def _ordered(loader: Any) -> Any:
     )
 
 
+class _OfSplit:
+    def __init__(self, split: Split) -> None:
+        self._split = split
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._split.batches(_BATCH)
+
+
 class _Batches:
     """A loader that can be gone through again, its batches checked to be (inputs, targets)."""
 
-    def __init__(self, loader: Any, where: str) -> None:
+    def __init__(self, loader: Any, where: str, reader: BatchReader) -> None:
         if isinstance(loader, (Tensor, Mapping)):
             raise InputError(f"{where}: gives a {type(loader).__name__} as a loader; one batch is [(inputs, targets)]")
         if not isinstance(loader, Iterable) or isinstance(loader, Iterator):
             raise InputError(f"{where}: gives a {type(loader).__name__}; expected a loader that can be iterated again")
         self._loader: Any = loader
         self._where = where
+        self._reader = reader
         self._said = False
 
     def __iter__(self) -> Iterator[Batch]:
@@ -124,7 +164,7 @@ class _Batches:
             if number == length:
                 self._say_longer(length)
                 return
-            batch = read_batch(given, self._where)
+            batch = self._reader.read(given, number)
             _require_memory(batch, self._where)
             samples += max(1, len(batch[1]))  # an empty one counts too, since they may come without end as well
             if length is None and samples > _MOST_SAMPLES:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.model.batches import ITS_OWN
 from connectivity_hooks.model.inputs import shapes_of
 from connectivity_hooks.progress import SILENT
 from connectivity_hooks.tasks.batched import joined
@@ -20,13 +21,14 @@ from connectivity_hooks.tasks.data.layout import (
     FIRST,
     GRAY,
     LAST,
+    LAYOUTS,
     Takes,
     arranged,
     check_layout,
     other,
     settled,
 )
-from connectivity_hooks.tasks.data.preparing import Prepared, Treatment, parse_normalize, prepare, say_scaling
+from connectivity_hooks.tasks.data.preparing import Prepared, Treatment, moves, parse_normalize, prepare, say_scaling
 from connectivity_hooks.tasks.data.raw import RawData, Source
 from connectivity_hooks.tasks.split import CachedSplit, Split, moved
 from connectivity_hooks.tasks.streamed import StreamedSplit
@@ -42,7 +44,7 @@ class Placement:
 
 
 def load_data(
-    spec: str,
+    data: object,
     placement: Placement,
     *,
     normalize: str | None = None,
@@ -55,7 +57,8 @@ def load_data(
     """Return the training split and, if there is one, the test split.
 
     Args:
-        spec: ``digits``, a ``.npz`` or ``.safetensors`` file, an image folder, or ``FILE.py:callable``.
+        data: ``digits``, a ``.npz`` or ``.safetensors`` file, an image folder, or ``FILE.py:callable``; from code what
+            such a callable returns, or itself.
         placement: Where they go.
         normalize: ``mean,std``, or the means and then the standard deviations of every channel; applied after uint8 was
             scaled to [0, 1].
@@ -72,8 +75,14 @@ def load_data(
     """
     check_layout(layout)
     numbers = parse_normalize(normalize)
-    raw = _raw(spec, placement.cache_limit, image_size)
+    data = str(data) if isinstance(data, pathlib.PurePath) else data
+    spec = name_of(data)
+    raw = _raw(data, spec, placement.cache_limit, image_size)
     treatment = Treatment(numbers, loss, _layout(raw, spec, layout, takes, say))
+    if layout in (LAST, GRAY) and not moves(raw.train, layout):
+        say(f"{spec}: --layout {layout} does nothing to these inputs: {LAYOUTS[layout]}")
+    if raw.its_own:
+        say(note_of_own_targets(spec))
     if raw.own:
         say_scaling(raw.train, spec, treatment, say)
     train = _split("train", raw.train, spec, treatment, placement)
@@ -85,6 +94,11 @@ def load_data(
                 f"{spec}: training inputs have shape {shapes[0]}, test inputs {shapes[1]}; expected the same"
             )
     return train, test
+
+
+def note_of_own_targets(spec: str) -> str:
+    """Return what is said of data without targets."""
+    return f"{spec}: {ITS_OWN}"
 
 
 def _layout(raw: RawData, spec: str, layout: str, takes: Takes | None, say: Callable[[str], object]) -> str:
@@ -106,13 +120,21 @@ def _layout(raw: RawData, spec: str, layout: str, takes: Takes | None, say: Call
     return chosen
 
 
-def _raw(spec: str, cache_limit: int, image_size: int | None) -> RawData:
+def name_of(data: object) -> str:
+    """Return what data is called in a message."""
+    return str(data) if isinstance(data, (str, pathlib.PurePath)) else "data"
+
+
+def _raw(data: object, spec: str, cache_limit: int, image_size: int | None) -> RawData:
+    own = not isinstance(data, str)
     path = pathlib.Path(spec)
-    mode = _mode(path)
+    mode = 0 if own else _mode(path)
     if stat.S_ISDIR(mode):
         return folder.load(path, image_size)
     if image_size is not None:
         raise UsageError("--image-size goes with an image folder only")
+    if own:
+        return callables.of_objects(data, spec, cache_limit)
     if spec == "digits":
         return digits.load()
     if path.suffix in (".npz", ".safetensors"):

@@ -48,10 +48,20 @@ class Prepared:
 
 def say_scaling(source: Source, where: str, treatment: Treatment, say: Callable[[str], object]) -> None:
     """Say which inputs are bytes, and so are scaled."""
-    inputs, _ = source if isinstance(source, tuple) else next(iter(source))
+    inputs = _first_inputs(source)
     scaled = [name or "inputs" for name, tensor in named_tensors(inputs) if tensor.dtype == torch.uint8]
     if scaled and treatment.layout != AS_IS:
         say(f"{where}: bytes of {', '.join(scaled)} are scaled to [0, 1]; --layout {AS_IS} leaves them as they are")
+
+
+def moves(source: Source, layout: str) -> bool:
+    """Say whether a layout moves any axis of the inputs, as far as the first batch says."""
+    return any(arranged(tensor, layout) is not tensor for _, tensor in named_tensors(_first_inputs(source)))
+
+
+def _first_inputs(source: Source) -> Inputs:
+    inputs, _ = source if isinstance(source, tuple) else next(iter(source))
+    return inputs
 
 
 def prepare(inputs: Inputs, targets: Tensor, where: str, treatment: Treatment) -> Batch:

@@ -21,9 +21,11 @@ class RawData:
         test: Test samples; None where there are none.
         stored: Whether inputs are arrays as a file has them, of which nobody said yet where the channels are.
         own: Whether they come from code of the user's own.
+        its_own: Whether no targets were given, so that the inputs are taken for them.
     """
 
     train: Source
     test: Source | None
     stored: bool = False
     own: bool = False
+    its_own: bool = False
