@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from connectivity_hooks.contracts.correction import Correction, Prepared
-from connectivity_hooks.errors import InputError
+from connectivity_hooks.errors import ConnectivityError, InputError
 from connectivity_hooks.evaluation.spectral_norm import norms_inside, recompute, spectral_norms
 from connectivity_hooks.model.weights import Weights, assign, weights_of
 from connectivity_hooks.paths.path import MEASURED, Path
@@ -71,6 +71,7 @@ class Corrected:
 
     Raises:
         InputError: The correction cannot be used with this model or these data, or its code fails.
+        ConnectivityError: What it prepared is no `Prepared`.
     """
 
     def __init__(self, moving: ModelOnPath, correction: Correction | None) -> None:
@@ -79,6 +80,11 @@ class Corrected:
         if correction is not None:
             with guarded_call(f"correction {correction.name}: preparing"):
                 self._prepared = correction.prepare(moving)
+            if not isinstance(self._prepared, Prepared):
+                found = type(self._prepared).__name__
+                raise ConnectivityError(
+                    f"correction {correction.name}: prepare() returned a {found}, expected a Prepared"
+                )
         self.left = tuple(self._prepared.left) if self._prepared else ()
         self.notes = tuple(self._prepared.notes) if self._prepared else ()
 
