@@ -25,7 +25,7 @@ class OutputFolder:
     """A folder that one run writes to.
 
     Args:
-        path: The folder; made with its parents when missing.
+        path: The folder; made with its parents when missing, and removed again where the run fails before it wrote.
 
     Raises:
         InputError: It cannot be made or written, its name is not UTF-8, another run is writing to it, or a folder
@@ -35,7 +35,9 @@ class OutputFolder:
     def __init__(self, path: pathlib.Path) -> None:
         require_utf8(path, "folder")
         self.path = path
+        self._made: list[pathlib.Path] = []
         try:
+            self._made = [each for each in (path, *path.parents) if not each.exists()]
             path.mkdir(parents=True, exist_ok=True)
             _require_files(path)
             self._lock = _locked(path / LOCK)
@@ -57,6 +59,10 @@ class OutputFolder:
             if os.path.samestat(os.fstat(self._lock), lock.lstat()):
                 lock.unlink()
         os.close(self._lock)
+        if kind is not None:
+            with contextlib.suppress(OSError):  # not empty: something was written, or another run began
+                for folder in self._made:
+                    folder.rmdir()
 
 
 def _require_files(folder: pathlib.Path) -> None:

@@ -42,6 +42,28 @@ def test_a_run_whose_lock_was_removed_by_hand_leaves_the_next_one_s(tmp_path):
     second.__exit__(None, None, None)
 
 
+class Refused(Exception):
+    pass
+
+
+def test_a_run_that_fails_before_it_wrote_leaves_no_folder_that_it_made(tmp_path):
+    with pytest.raises(Refused), OutputFolder(tmp_path / "new" / "out"):
+        raise Refused
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_was_there_or_holds_something_stays(tmp_path):
+    with pytest.raises(Refused), OutputFolder(tmp_path):
+        raise Refused
+    with pytest.raises(Refused), OutputFolder(tmp_path / "new" / "out") as folder:
+        (folder.path / "a.path.safetensors").touch()
+        raise Refused
+    assert [file.name for file in (tmp_path / "new" / "out").iterdir()] == ["a.path.safetensors"]
+    with OutputFolder(tmp_path / "whole"):
+        pass
+    assert (tmp_path / "whole").is_dir()
+
+
 ALONE = """
 import os, pathlib, sys
 from connectivity_hooks.cli.folder import OutputFolder
