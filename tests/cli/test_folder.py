@@ -55,9 +55,9 @@ def test_a_run_that_fails_before_it_wrote_leaves_no_folder_that_it_made(tmp_path
 def test_a_folder_that_was_there_or_holds_something_stays(tmp_path):
     with pytest.raises(Refused), OutputFolder(tmp_path):
         raise Refused
-    with pytest.raises(Refused), OutputFolder(tmp_path / "new" / "out") as folder:
-        (folder.path / "a.path.safetensors").touch()
-        raise Refused
+    made = OutputFolder(tmp_path / "new" / "out")
+    (made.path / "a.path.safetensors").touch()
+    made.__exit__(Refused, Refused(), None)
     assert [file.name for file in (tmp_path / "new" / "out").iterdir()] == ["a.path.safetensors"]
     with OutputFolder(tmp_path / "whole"):
         pass
