@@ -9,7 +9,7 @@ import pathlib
 from types import TracebackType
 
 from connectivity_hooks.checkpoints.litter import remove_abandoned
-from connectivity_hooks.connecting.work import PATH, UNFINISHED
+from connectivity_hooks.connecting.work import MEASURED, PATH, UNFINISHED
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.untrusted import require_utf8
 
@@ -68,7 +68,8 @@ class OutputFolder:
 def _require_files(folder: pathlib.Path) -> None:
     """Refuse a folder in place of a file that a run writes: said now, and not after the computation."""
     for entry in folder.iterdir():
-        ours = entry.name in _FILES or entry.name.endswith(PATH) or UNFINISHED in pathlib.Path(entry.name).suffixes
+        hidden = {UNFINISHED, MEASURED} & set(pathlib.Path(entry.name).suffixes)
+        ours = entry.name in _FILES or entry.name.endswith(PATH) or hidden
         if ours and entry.is_dir() and not entry.is_symlink():
             raise InputError(f"{entry}: is a folder where a file is to be written; remove it, or choose another --out")
 

@@ -118,7 +118,7 @@ def test_a_name_that_is_not_utf8_is_refused_before_any_compute(run, ends, worksp
 
 @pytest.mark.parametrize(
     "name",
-    [".a.unfinished.jsonl", ".a.unfinished.builder.safetensors", "a.path.safetensors", "report.json"],
+    [".a.measured.jsonl", ".a.unfinished.builder.safetensors", "a.path.safetensors", "report.json"],
 )
 def test_a_folder_in_place_of_a_file_is_said_before_anything_is_computed(tmp_path, name):
     (tmp_path / name).mkdir()
