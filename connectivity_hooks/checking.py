@@ -184,7 +184,10 @@ def verdicts(
     """
     found: list[Verdict] = []
     try:
-        found.extend(condition.check(observation))
+        for verdict in condition.check(observation):
+            if not isinstance(verdict, Verdict):
+                raise TypeError(f"check() of {condition.name} gave a {type(verdict).__name__}, expected verdicts")
+            found.append(verdict)
     except Exception as error:
         if strict or isinstance(error, (UsageError, torch.OutOfMemoryError)):
             raise

@@ -11,9 +11,11 @@ import torch
 
 import connectivity_hooks as ch
 from connectivity_hooks.evaluation.sampling import corrected_sample
+from connectivity_hooks.features import Observation
 from connectivity_hooks.paths import Path
 from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks import LOSSES, CachedSplit, Task, custom_loss
+from connectivity_hooks.testing import ConditionSuite
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -71,15 +73,32 @@ def test_links_between_pages_lead_somewhere():
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_the_correction_of_the_plugin_page_does_what_it_says():
+def made_by_the_plugin_page(name):
+    """Return the class of that name that the page's code makes."""
     page = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
     names = {}
-    exec(next(block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "class Shift" in block), names)
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(next(block for block in blocks if f"class {name}(" in block and "import" in block), names)
+    return names[name]
+
+
+class TestConditionOfThePluginPage(ConditionSuite):
+    condition = made_by_the_plugin_page("Sparsity")
+
+
+def test_the_condition_of_the_plugin_page_measures_zeros():
+    task = Task(Model, CachedSplit("train", torch.randn(9, 4), torch.arange(9) % 3))
+    observation = Observation(torch.nn.Sequential(torch.nn.ReLU(), Model()), task.train, task.loss, ["0"])
+    (verdict,) = made_by_the_plugin_page("Sparsity")().check(observation)
+    assert verdict.measured == pytest.approx(float((task.train.inputs <= 0).double().mean()))
+
+
+def test_the_correction_of_the_plugin_page_does_what_it_says():
     x = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
     task = Task(Model, CachedSplit("train", x, torch.arange(40) % 3), batch_size=16)
     ends = [{"fc.weight": torch.full((3, 4), float(i)), "fc.bias": torch.full((3,), i**2 + 1.0)} for i in range(2)]
     path = Path.from_points([ends[0], {**ends[0], "fc.bias": torch.zeros(3)}, ends[1]])
-    weights = corrected_sample(path, 0.5, task, names["Shift"]())
+    weights = corrected_sample(path, 0.5, task, made_by_the_plugin_page("Shift")())
     means = [(x @ each["fc.weight"].T + each["fc.bias"]).mean(0) for each in (ends[0], weights, ends[1])]
     torch.testing.assert_close(means[1], (means[0] + means[2]) / 2)
 

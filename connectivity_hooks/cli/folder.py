@@ -9,7 +9,7 @@ import pathlib
 from types import TracebackType
 
 from connectivity_hooks.checkpoints.litter import remove_abandoned
-from connectivity_hooks.connecting.work import PATH, UNFINISHED
+from connectivity_hooks.connecting.work import MEASURED, PATH, UNFINISHED
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.untrusted import require_utf8
 
@@ -25,7 +25,7 @@ class OutputFolder:
     """A folder that one run writes to.
 
     Args:
-        path: The folder; made with its parents when missing.
+        path: The folder; made with its parents when missing, and removed again where the run fails before it wrote.
 
     Raises:
         InputError: It cannot be made or written, its name is not UTF-8, another run is writing to it, or a folder
@@ -35,7 +35,9 @@ class OutputFolder:
     def __init__(self, path: pathlib.Path) -> None:
         require_utf8(path, "folder")
         self.path = path
+        self._made: list[pathlib.Path] = []
         try:
+            self._made = [each for each in (path, *path.parents) if not each.exists()]
             path.mkdir(parents=True, exist_ok=True)
             _require_files(path)
             self._lock = _locked(path / LOCK)
@@ -57,12 +59,17 @@ class OutputFolder:
             if os.path.samestat(os.fstat(self._lock), lock.lstat()):
                 lock.unlink()
         os.close(self._lock)
+        if kind is not None:
+            with contextlib.suppress(OSError):  # not empty: something was written, or another run began
+                for folder in self._made:
+                    folder.rmdir()
 
 
 def _require_files(folder: pathlib.Path) -> None:
     """Refuse a folder in place of a file that a run writes: said now, and not after the computation."""
     for entry in folder.iterdir():
-        ours = entry.name in _FILES or entry.name.endswith(PATH) or UNFINISHED in pathlib.Path(entry.name).suffixes
+        hidden = {UNFINISHED, MEASURED} & set(pathlib.Path(entry.name).suffixes)
+        ours = entry.name in _FILES or entry.name.endswith(PATH) or hidden
         if ours and entry.is_dir() and not entry.is_symlink():
             raise InputError(f"{entry}: is a folder where a file is to be written; remove it, or choose another --out")
 

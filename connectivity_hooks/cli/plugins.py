@@ -39,6 +39,10 @@ def command(as_json: bool) -> None:
             click.secho(kind.capitalize(), bold=True)
         for entry in entries.values():
             _show(_described(kind, entry))
+    if not (known.plugins or known.broken):
+        click.echo("no plugins")
+    if known.shut_out:
+        click.echo(plain(known.shut_out))
     for broken in _broken(known):
         click.secho(f"set aside: {plain(broken['plugin'])}: {plain(broken['reason'])}", fg="red")
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
-from connectivity_hooks.contracts.aligner import Aligner
-from connectivity_hooks.errors import ConnectivityError
+from connectivity_hooks.contracts.aligner import Aligner, Alignment
+from connectivity_hooks.errors import ConnectivityError, one_line
 from connectivity_hooks.model.inputs import placed
 from connectivity_hooks.model.weights import Weights, assign, weights_of
 from connectivity_hooks.structure.untouched import untouched
@@ -24,9 +27,13 @@ def aligned(aligner: Aligner, a: Weights, b: Weights, task: Task) -> tuple[Weigh
     """Return π(θ_B) and what was done, for the path file.
 
     Raises:
-        ConnectivityError: The outputs on the first training samples change by more than 1e-9, relative, in float64.
+        ConnectivityError: The outputs on the first training samples change by more than 1e-9, relative, in float64; or
+            what the aligner returned is no alignment of this checkpoint.
     """
     alignment = aligner.align(a, b, task)
+    fault = _fault(alignment, b)
+    if fault:
+        raise ConnectivityError(f"aligner {aligner.name}: align() returned {fault}")
     deviation = function_change(b, alignment.weights, task)
     if not deviation <= TOLERANCE:
         raise ConnectivityError(
@@ -35,6 +42,28 @@ def aligned(aligner: Aligner, a: Weights, b: Weights, task: Task) -> tuple[Weigh
         )
     record: dict[str, object] = {"aligner": aligner.name, "options": aligner.used_options()}
     return alignment.weights, record | {"deviation": deviation, "record": dict(alignment.record)}
+
+
+def _fault(alignment: object, b: Weights) -> str:
+    """Return in words what an aligner returned where that is no alignment of `b`; nothing where it is one."""
+    if not isinstance(alignment, Alignment):
+        return f"a {type(alignment).__name__}, expected a connectivity_hooks.contracts.Alignment"
+    if not isinstance(alignment.weights, Mapping):
+        return f"a {type(alignment.weights).__name__} as weights, expected tensors by name"
+    for name in (*b, *alignment.weights):
+        if name not in alignment.weights or name not in b:
+            return f"weights {'without' if name in b else 'with'} {name}, expected the names of the second checkpoint"
+        found, expected = alignment.weights[name], b[name]
+        if not isinstance(found, Tensor):
+            return f"a {type(found).__name__} as {name}, expected a tensor"
+        if (found.shape, found.dtype) != (expected.shape, expected.dtype):
+            kinds = [f"{tuple(one.shape)} {str(one.dtype).removeprefix('torch.')}" for one in (found, expected)]
+            return f"{name} as {kinds[0]}, expected {kinds[1]}"
+    try:
+        json.dumps(dict(alignment.record), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        return f"a record that is not of JSON-ready values: {one_line(error)}"
+    return ""
 
 
 @torch.no_grad()

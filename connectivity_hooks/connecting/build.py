@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 
 from connectivity_hooks.connecting.alignment import TOLERANCE, aligned, function_change
 from connectivity_hooks.connecting.pair import Pair
+from connectivity_hooks.connecting.state_file import StateFault
 from connectivity_hooks.connecting.work import ALIGNED, ALIGNER, BUILDER, PairWork
 from connectivity_hooks.contracts.aligner import Aligner
 from connectivity_hooks.contracts.builder import Builder
@@ -30,12 +32,16 @@ def build(
         work: Where both keep their state, and find that of an interrupted run.
 
     Raises:
-        ConnectivityError: The aligner changed the function, or the builder's path does not start and end at the
-            checkpoints bit for bit.
+        ConnectivityError: The aligner changed the function, the builder's path does not start and end at the
+            checkpoints bit for bit, or either returned or saved something else than it should.
     """
     b, record = (pair.b, None) if aligner is None else _second_end(pair, task, aligner, work)
     with _working(builder, work, BUILDER):
         path = builder.build(pair.a, b, task)
+    if not isinstance(path, Path):
+        raise ConnectivityError(
+            f"builder {builder.name}: build() returned a {type(path).__name__}, expected a connectivity_hooks.Path"
+        )
     for which, found, expected in (("start", path.start, pair.a), ("end", path.end, b)):
         difference = _difference(found, expected)
         if difference:
@@ -90,9 +96,14 @@ def _kept_end(pair: Pair, task: Task, work: PairWork) -> tuple[Weights, dict[str
     return (weights, dict(kept.note)) if function_change(pair.b, weights, task) <= TOLERANCE else None
 
 
-def _working(method: Method, work: PairWork | None, part: str) -> contextlib.AbstractContextManager[None]:
+@contextlib.contextmanager
+def _working(method: Method, work: PairWork | None, part: str) -> Iterator[None]:
     """Let a method keep its state in the block, where there is a place for it."""
-    return method.working(work.state(part)) if work else contextlib.nullcontext()
+    try:
+        with method.working(work.state(part)) if work else contextlib.nullcontext():
+            yield
+    except StateFault as fault:
+        raise ConnectivityError(f"{part} {method.name}: {fault}") from fault
 
 
 def _difference(found: Weights, expected: Weights) -> str:

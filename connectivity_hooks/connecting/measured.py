@@ -73,9 +73,11 @@ def measured_path(
     seconds: float | None = None,
     progress: Progress = SILENT,
 ) -> Evaluation:
-    """Evaluate a path that took `seconds` to build, and tell the plugins."""
+    """Evaluate a path that took `seconds` to build, and tell the plugins, unless all was measured before."""
+    before = 0 if record is None else len(record)
     evaluation = replace(evaluate(path, task, **vars(how), record=record, progress=progress), build_seconds=seconds)
-    return told(evaluation)
+    found = record is not None and 0 < before == len(record)
+    return evaluation if found else told(evaluation)
 
 
 def told(evaluation: Evaluation) -> Evaluation:

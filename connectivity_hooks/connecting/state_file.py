@@ -13,7 +13,7 @@ from torch import Tensor
 from connectivity_hooks.checkpoints import read, write_tensors
 from connectivity_hooks.checkpoints.writing import gathered
 from connectivity_hooks.contracts.work import State
-from connectivity_hooks.errors import InputError, one_line
+from connectivity_hooks.errors import ConnectivityError, InputError, one_line
 from connectivity_hooks.processes import is_main_process
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.records import Table, typed
@@ -26,6 +26,10 @@ FORMAT = "connectivity_hooks.work/1"
 _SHARE = 0.01
 # What the first save is taken to cost: some MB on a slow disk. So the first comes after ten seconds of work.
 _FIRST = 0.1
+
+
+class StateFault(ConnectivityError):
+    """A method saved what is no state; the message says what, and whoever knows the method names it."""
 
 
 class StateFile:
@@ -67,7 +71,9 @@ class StateFile:
 
         Raises:
             InputError: The note is not of JSON-ready values.
+            StateFault: The tensors are no tensors by name, or the note is no mapping.
         """
+        _require_state(tensors, note)
         started = time.monotonic()
         whole = {name: gathered(tensor.detach()) for name, tensor in tensors.items()}
         if is_main_process():
@@ -101,6 +107,17 @@ class StateFile:
                 raise ValueError("its tensors are not those it names")
             note = typed(Table, parse_json(metadata["note"]), "note")
             return State({name: checkpoint.weights[name] for name in names}, note)
+
+
+def _require_state(tensors: object, note: object) -> None:
+    if not isinstance(tensors, Mapping):
+        raise StateFault(f"work.save() was given a {type(tensors).__name__}, expected tensors by name")
+    for name, tensor in tensors.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            kinds = f"{type(tensor).__name__} under {name!r}"
+            raise StateFault(f"work.save() was given a {kinds}, expected tensors by name; other values go in the note")
+    if note is not None and not isinstance(note, Mapping):
+        raise StateFault(f"work.save() was given a {type(note).__name__} as its note, expected values by name")
 
 
 def canonical(subject: Mapping[str, object]) -> str:

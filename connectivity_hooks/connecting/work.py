@@ -19,6 +19,8 @@ from connectivity_hooks.untrusted import require_utf8
 
 PATH = ".path.safetensors"
 UNFINISHED = ".unfinished"
+# Of a path that is whole: what it is of, and what was measured along it. Where paths are kept for good, so is this.
+MEASURED = ".measured"
 
 # What a builder or an aligner saves of its own work, and the second checkpoint once it is aligned.
 BUILDER, ALIGNER, ALIGNED = "builder", "aligner", "aligned"
@@ -32,7 +34,7 @@ _QUICK = 1.0
 class PairWork:
     """The work on one pair of checkpoints with one builder, of which a kill loses next to nothing.
 
-    ``NAME.path.safetensors`` is the path, ``.NAME.unfinished.jsonl`` says what it is of and holds the measurements
+    ``NAME.path.safetensors`` is the path, ``.NAME.measured.jsonl`` says what it is of and holds the measurements
     along it, ``.NAME.unfinished.builder.safetensors`` the state of a builder that is not done. All of them count only
     for the same subject. Pairs of other names share nothing, so that several processes may work in one folder.
 
@@ -59,7 +61,7 @@ class PairWork:
         hidden = f".{name}{UNFINISHED}"
         path_file(folder, name)
         self.file = folder / f"{hidden}{PATH}" if passing else path_file(folder, name)
-        self._marker = folder / f"{hidden}.jsonl"
+        self._marker = folder / f".{name}{MEASURED}.jsonl"
         self._subject = dict(subject)
         self._progress = progress
         self._passing = passing

@@ -69,7 +69,8 @@ def path_built(path: Path, seconds: float) -> None:
     """Be told that a builder finished `path` in `seconds`, alignment included.
 
     Sent once by the run that builds it, on every way: ``connect``, ``star``, ``stability``, ``demo``, `ch.connect`,
-    `ch.stability_of`. A path that an earlier run built and this one found again is not sent again.
+    `ch.stability_of`. A path that an earlier run built and this one found again is not sent again; ``connect --out``
+    into the folder of a run that is finished is a new run, which builds anew.
     """
 
 
@@ -77,7 +78,8 @@ def path_built(path: Path, seconds: float) -> None:
 def path_evaluated(evaluation: Evaluation) -> None:
     """Be told that a path was evaluated.
 
-    Sent once by the run that finishes an evaluation, on every way, `ch.evaluate` included; measurements that an earlier
-    run made and kept are in it. What was finished before and is only reported again (a pair of `ch.stability_of`) is
-    not sent again.
+    Sent once by the run that measures its last point, on every way, `ch.evaluate` included; measurements that an
+    earlier run made and kept are in it. What was measured before and is only found again (`ch.evaluate` with ``keep=``,
+    a pair of `ch.stability_of`) is not sent again. ``connect --out`` into the folder of a run that is finished measures
+    anew, and so does ``star`` with the paths that it keeps; these are sent.
     """

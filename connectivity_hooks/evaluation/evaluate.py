@@ -35,6 +35,10 @@ from connectivity_hooks.verification.proof import Seen, prove
 class Record(Protocol):
     """Remembers measurements, so that an interrupted evaluation goes on where it stopped."""
 
+    def __len__(self) -> int:
+        """Return at how many t measurements are known."""
+        ...
+
     def known(self, t: float) -> list[Measurement] | None:
         """Return the measurements made at t before, one for each split; None if there are none."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from connectivity_hooks.contracts.correction import Correction, Prepared
-from connectivity_hooks.errors import InputError
+from connectivity_hooks.errors import ConnectivityError, InputError
 from connectivity_hooks.evaluation.left_behind import Surroundings
 from connectivity_hooks.evaluation.spectral_norm import norms_inside, recompute, spectral_norms
 from connectivity_hooks.model.weights import Weights, assign, weights_of
@@ -74,6 +74,7 @@ class Corrected:
     Raises:
         InputError: The correction cannot be used with this model or these data, its code fails, or it leaves something
             behind on model, data or path.
+        ConnectivityError: What it prepared is no `Prepared`.
     """
 
     def __init__(self, moving: ModelOnPath, correction: Correction | None) -> None:
@@ -112,6 +113,9 @@ class Corrected:
         self._surroundings = Surroundings(moving.model, moving.path, moving.task)
         with guarded_call(doing):
             self._prepared = correction.prepare(moving)
+        if not isinstance(self._prepared, Prepared):
+            found = type(self._prepared).__name__
+            raise ConnectivityError(f"correction {correction.name}: prepare() returned a {found}, expected a Prepared")
         moving.require_own(doing)
         _require(doing, self._surroundings.change())
 

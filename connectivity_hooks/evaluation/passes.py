@@ -10,6 +10,8 @@ from torch import Tensor
 from connectivity_hooks.contracts.correction import Correction
 from connectivity_hooks.evaluation.buffers import buffer_notes
 from connectivity_hooks.evaluation.model_on_path import Corrected, ModelOnPath
+from connectivity_hooks.model.inputs import Inputs
+from connectivity_hooks.model.repeatable import require_repeatable
 from connectivity_hooks.model.weights import Weights
 from connectivity_hooks.parallel import SideBySide
 from connectivity_hooks.paths.fitting import require_fit, require_written
@@ -17,6 +19,9 @@ from connectivity_hooks.paths.path import Path
 from connectivity_hooks.structure.untouched import pristine, require_forgetful
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
+
+_FEW = 32
+"""Samples on which a model is tried: chance that strikes one value in a hundred shows, and it costs next to nothing."""
 
 
 class Passes:
@@ -75,18 +80,20 @@ class Passes:
         """Refuse a model whose outputs are not those of the weights that were written into it.
 
         Raises:
-            InputError: It does not keep the weights, or keeps what it computed under earlier ones.
+            InputError: It does not keep the weights, keeps what it computed under earlier ones, or is random.
         """
         few = self._task.train.head(2)
-        inputs = next(iter(few.batches(2)))[0]
+        inputs, more = (self._first(count) for count in (2, _FEW))
         for t, weights in zip((0.0, 1.0), ends, strict=True):
             self._go(t)
             if not self._corrected.corrects(t):
                 require_written(self.model, weights)
             self.outputs(t, few)
+            require_repeatable(self.model, more, self._task.forward)
         require_forgetful(
             self.model, self._fresh, inputs, self._task.forward
         )  # after it ran under the weights of the first end
+        self._t = None  # counters that no output depends on have counted
 
     def write(self, weights: Weights) -> None:
         """Give the module weights of no t; they stay until another t is asked for."""
@@ -106,6 +113,11 @@ class Passes:
     def outputs(self, t: float, split: Split) -> Tensor:
         """Return the outputs (N, …) with the weights at t."""
         return torch.cat([outputs for outputs, _ in self.scored(t, split)])
+
+    def _first(self, count: int) -> Inputs:
+        """Return the inputs of the first samples, of one batch at most."""
+        first = self._task.train.head(min(count, len(self._task.train)))
+        return next(iter(first.batches(self._task.batch_size)))[0]
 
     def _go(self, t: float | None) -> None:
         if t == self._t or t is None:

@@ -43,11 +43,13 @@ class Registry:
 
     Args:
         loaded: The result of `loading.load`.
+        shut_out: What the user left out, in words; empty where nothing was.
 
     Attributes:
         hook: Calls the notification hooks of every plugin that serves.
         plugins: The plugins that serve.
         broken: The plugins that were set aside, and why.
+        shut_out: As given.
         conditions: Registered conditions by name; likewise `builders`, `aligners`, `corrections`,
             `reporters`.
         adapters: Registered model adapters by prefix.
@@ -57,8 +59,9 @@ class Registry:
         UsageError: Two plugins offer something of one kind under one name.
     """
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded, shut_out: str = "") -> None:
         offers, faulty = _offers(loaded)
+        self.shut_out = shut_out
         self.hook = loaded.manager.hook
         self.plugins: tuple[Origin, ...] = tuple(offers)
         self.broken: tuple[Broken, ...] = (*loaded.broken, *faulty)
@@ -115,7 +118,10 @@ class Registry:
             return entries[name].cls
         # What was asked for may be what a plugin that was set aside would have given.
         aside = "".join(f"; set aside: {broken.origin}: {broken.reason}" for broken in self.broken)
-        known = near_matches(name, [*entries, *beside]) if entries else f"no installed plugin offers one; {_INSTALL}"
+        if self.shut_out:  # or a plugin that the user left out
+            aside = f"; {self.shut_out}{aside}"
+        none = "no plugin that is loaded offers one" if self.shut_out else f"no installed plugin offers one; {_INSTALL}"
+        known = near_matches(name, [*entries, *beside]) if entries else none
         raise UsageError(f"unknown {kind} {name!r}; {known}{aside}")
 
 
@@ -127,8 +133,12 @@ def registry() -> Registry:
     leaves those out. The command line's ``--no-plugins`` and ``--block`` set it.
     """
     setting = os.environ.get(BLOCKED, "").strip()
-    entries = [] if setting == "1" else installed()
-    return Registry(load(entries, [name.strip() for name in setting.split(",")]))
+    if setting == "1":
+        return Registry(load([]), f"plugins are switched off (--no-plugins, or {BLOCKED}=1)")
+    blocked, entries = {name.strip() for name in setting.split(",")}, installed()
+    found = sorted({entry.name for entry in entries} & blocked)
+    words = f"{', '.join(found)} {'is' if len(found) == 1 else 'are'} blocked (--block, or {BLOCKED})" if found else ""
+    return Registry(load(entries, blocked), words)
 
 
 def _offers(loaded: Loaded) -> tuple[dict[Origin, Offers], list[Broken]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import pathlib
 import types
 import warnings
@@ -20,6 +23,8 @@ from connectivity_hooks.model.running import Forward
 _BRANCHING = ("GuardOnDataDependentSymNode", "data-dependent", "DYNAMIC_CONTROL_FLOW", "Dynamic control flow")
 """Names of one cause in the errors of PyTorch's releases; an error without them is shown as it is."""
 
+
+_SCRIPTED = "it is compiled by TorchScript (torch.jit), which torch.export cannot follow; give the plain module"
 
 _MODEL = "model"
 """Name of the model inside the module that is exported."""
@@ -54,14 +59,27 @@ def export(model: nn.Module, example: Inputs, run: Forward) -> ExportedProgram:
     """
     given = plain(mapped(torch.clone, example))
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # advice on how the model's code should be changed
+        with torch.no_grad(), _silenced():
             return torch.export.export(_Picking(model, run), (given,), strict=False)
     except InputError as error:  # of the picking
         raise InputError(f"{type(model).__name__}: its structure cannot be read: {error}") from None
     except Exception as error:  # torch.export raises whatever the model's own code runs into under tracing
-        place = _place(model, error)
-        raise InputError(f"{type(model).__name__}: its structure cannot be read: {place}{_reason(error)}") from None
+        owner, place = _place(model, error)
+        reason = _SCRIPTED if isinstance(owner, torch.jit.ScriptModule) else _reason(error)
+        raise InputError(f"{type(model).__name__}: its structure cannot be read: {place}{reason}") from None
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep torch.export's advice, log and half-made graphs off the screen: one line says what there is to say."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def own_name(name: str) -> str:
@@ -89,16 +107,17 @@ def _reason(error: Exception) -> str:
     return one_line(type(error)(first), 200) if type(error) in (RuntimeError, ValueError) else one_line(error, 200)
 
 
-def _place(model: nn.Module, error: Exception) -> str:
-    """Return ``MODULE (Class, FILE:LINE): `` of the innermost frame that belongs to a module of the model."""
+def _place(model: nn.Module, error: Exception) -> tuple[nn.Module | None, str]:
+    """Return the innermost module of the model that an error passed, and ``NAME (Class, FILE:LINE): `` in words."""
     names = {id(module): name for name, module in model.named_modules()}
-    found = ""
+    found: nn.Module | None = None
+    words = ""
     for frame, line in _frames(error):
         owner = frame.f_locals.get(next(iter(frame.f_code.co_varnames), ""))
         if isinstance(owner, nn.Module) and id(owner) in names and "torch/nn/modules/module" not in _posix(frame):
-            file = pathlib.Path(frame.f_code.co_filename).name
-            found = f"{names[id(owner)] or 'its forward'} ({type(owner).__name__}, {file}:{line}): "
-    return found
+            at = "" if isinstance(owner, torch.jit.ScriptModule) else f", {pathlib.Path(_posix(frame)).name}:{line}"
+            found, words = owner, f"{names[id(owner)] or 'its forward'} ({type(owner).__name__}{at}): "
+    return found, words
 
 
 def _frames(error: BaseException) -> Iterator[tuple[types.FrameType, int]]:

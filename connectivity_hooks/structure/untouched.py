@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.model.inputs import Inputs
+from connectivity_hooks.model.inputs import Inputs, mapped
 from connectivity_hooks.model.running import Forward
 
 _CONTAINERS = (dict, list, set)
@@ -86,7 +86,7 @@ def pristine(model: nn.Module) -> nn.Module | None:
 def require_forgetful(model: nn.Module, fresh: nn.Module | None, inputs: Inputs, run: Forward) -> None:
     """Refuse a module that gives other outputs than its pristine copy, which has the same weights.
 
-    A module that is random passes: its outputs differ from its own.
+    A module whose outputs differ from its own is none of these, see `require_repeatable`.
 
     Args:
         model: A module that ran under other weights before.
@@ -100,7 +100,7 @@ def require_forgetful(model: nn.Module, fresh: nn.Module | None, inputs: Inputs,
     if fresh is None:
         return
     with torch.random.fork_rng(devices=[]):
-        expected, found, again = (run(each, inputs) for each in (fresh, model, model))
+        expected, found, again = (run(each, mapped(torch.clone, inputs)) for each in (fresh, model, model))
     near = {"rtol": 1e-3, "atol": 1e-5, "equal_nan": True}
     alike = torch.allclose(found, expected, **near)  # type: ignore[arg-type]
     if not alike and torch.allclose(found, again, **near):  # type: ignore[arg-type]

@@ -30,9 +30,12 @@ def model_factory(spec: str | ModelFactory) -> ModelFactory:
         adapter = registry().adapter(reference.home)
         return lambda: adapter.create(reference.name, reference.arguments)
     if not reference.is_code and not _is_module(reference.home):
-        hint = near_matches(reference.home, registry().adapters)
+        hint = near_matches(reference.home, registry().adapters) + _left_out()
         raise UsageError(f"--model {spec}: {reference.home!r} is no installed library of models and no module; {hint}")
-    function = resolve(reference)
+    try:
+        function = resolve(reference)
+    except UsageError as unknown:  # the name may be one of a library whose adapter was left out
+        raise UsageError(f"{unknown}{_left_out()}") from unknown
 
     def make() -> nn.Module:
         model = call(reference, function)
@@ -64,6 +67,10 @@ def _checked(factory: object) -> ModelFactory:
         return model
 
     return make
+
+
+def _left_out() -> str:
+    return f"; {registry().shut_out}" if registry().shut_out else ""
 
 
 def _is_module(name: str) -> bool:

@@ -1,14 +1,16 @@
-"""The outputs of a model under the weights it has, on all samples of a split."""
+"""The outputs of a model under the weights it has, on all samples of a split, and that they are its own again."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from connectivity_hooks.errors import InputError
 from connectivity_hooks.model.inputs import placed
 from connectivity_hooks.strangers import Pass, guarded_call
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.verification.rounding import outputs_tolerance, relative_deviation
 
 
 @torch.no_grad()
@@ -29,3 +31,19 @@ def outputs_of(model: nn.Module, task: Task, samples: Split) -> Tensor:
         with guarded_call(Pass(model, inputs)):
             found.append(task.forward(model, inputs))
     return torch.cat(found)
+
+
+def require_repeated(model: nn.Module, task: Task, samples: Split) -> None:
+    """Refuse a model whose outputs are others when it runs again: no claim about them can be checked.
+
+    Raises:
+        InputError: They differ by more than rounding explains.
+    """
+    with torch.random.fork_rng(devices=[]):
+        first, second = (outputs_of(model, task, samples) for _ in range(2))
+    change = relative_deviation(second, first)
+    if not change <= outputs_tolerance(task.dtype):
+        raise InputError(
+            f"the model's outputs deviate by {change:.1e} when it runs again under the same weights, in evaluation "
+            "mode: nothing can be verified of a model that is random, or depends on earlier passes"
+        )

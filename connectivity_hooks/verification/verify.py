@@ -28,7 +28,7 @@ from connectivity_hooks.verification.convexity import between, rounding_of_mean
 from connectivity_hooks.verification.ends import EndsFound, compare_ends
 from connectivity_hooks.verification.findings import Finding, Kind, Verification
 from connectivity_hooks.verification.guarantees import segment_faults
-from connectivity_hooks.verification.outputs import outputs_of
+from connectivity_hooks.verification.outputs import outputs_of, require_repeated
 from connectivity_hooks.verification.proof import Seen, coarse_loss, not_convex
 from connectivity_hooks.verification.reading import mixed, reading_fault
 from connectivity_hooks.verification.recorded_task import differences
@@ -200,6 +200,7 @@ class _Verifier:
     def _require_faithful(self, point: Weights, *, last: bool) -> None:
         """Refuse a model whose outputs are not those of the weights that were written into it."""
         require_written(self.model, point)
+        require_repeated(self.model, self.task, self.probed)
         if last:
             inputs, _ = next(iter(self.probed.batches(self.task.batch_size)))
             require_forgetful(self.model, self.fresh, inputs, self.task.forward)

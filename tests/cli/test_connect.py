@@ -386,7 +386,7 @@ def test_an_interrupted_run_keeps_what_was_finished_and_goes_on(run, ends, tmp_p
     words = [str(word) for word in (*ends[1:3], *model, *ends[5:], "--points", "30", "--refine", "0")]
     program = [sys.executable, "-c", "from connectivity_hooks.cli import connect; connect()"]
     process = subprocess.Popen([*program, *words, "--out", tmp_path / "out"], stderr=subprocess.PIPE, text=True)
-    journal = tmp_path / "out" / ".linear.unfinished.jsonl"
+    journal = tmp_path / "out" / ".linear.measured.jsonl"
     while process.poll() is None and not (tmp_path / "stopped").exists():  # it stands still there, however slow it is
         time.sleep(0.01)
     process.send_signal(number)

@@ -42,6 +42,28 @@ def test_a_run_whose_lock_was_removed_by_hand_leaves_the_next_one_s(tmp_path):
     second.__exit__(None, None, None)
 
 
+class Refused(Exception):
+    pass
+
+
+def test_a_run_that_fails_before_it_wrote_leaves_no_folder_that_it_made(tmp_path):
+    with pytest.raises(Refused), OutputFolder(tmp_path / "new" / "out"):
+        raise Refused
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_was_there_or_holds_something_stays(tmp_path):
+    with pytest.raises(Refused), OutputFolder(tmp_path):
+        raise Refused
+    made = OutputFolder(tmp_path / "new" / "out")
+    (made.path / "a.path.safetensors").touch()
+    made.__exit__(Refused, Refused(), None)
+    assert [file.name for file in (tmp_path / "new" / "out").iterdir()] == ["a.path.safetensors"]
+    with OutputFolder(tmp_path / "whole"):
+        pass
+    assert (tmp_path / "whole").is_dir()
+
+
 ALONE = """
 import os, pathlib, sys
 from connectivity_hooks.cli.folder import OutputFolder
@@ -96,7 +118,7 @@ def test_a_name_that_is_not_utf8_is_refused_before_any_compute(run, ends, worksp
 
 @pytest.mark.parametrize(
     "name",
-    [".a.unfinished.jsonl", ".a.unfinished.builder.safetensors", "a.path.safetensors", "report.json"],
+    [".a.measured.jsonl", ".a.unfinished.builder.safetensors", "a.path.safetensors", "report.json"],
 )
 def test_a_folder_in_place_of_a_file_is_said_before_anything_is_computed(tmp_path, name):
     (tmp_path / name).mkdir()

@@ -196,7 +196,7 @@ import pathlib, time
 from torch import nn
 
 place = pathlib.Path(__file__).parent
-journal = place / "out" / "pairs" / ".k_00000010.seed_1.seed_2.unfinished.jsonl"
+journal = place / "out" / "pairs" / ".k_00000010.seed_1.seed_2.measured.jsonl"
 
 class Stopping(nn.Sequential):
     def forward(self, x):
@@ -218,7 +218,7 @@ def test_an_interrupted_run_keeps_what_was_finished_and_goes_on(run, words, tmp_
     program = [sys.executable, "-c", "from connectivity_hooks.cli import main; main()"]
     process = subprocess.Popen([*program, *words, "--out", tmp_path / "out"], stderr=subprocess.PIPE, text=True)
     pairs = tmp_path / "out" / "pairs"
-    journal = pairs / ".k_00000010.seed_1.seed_2.unfinished.jsonl"
+    journal = pairs / ".k_00000010.seed_1.seed_2.measured.jsonl"
     while process.poll() is None and not (tmp_path / "stopped").exists():  # it stands still there, however slow it is
         time.sleep(0.01)
     process.send_signal(number)

@@ -10,7 +10,10 @@ from connectivity_hooks.connecting.build import build
 from connectivity_hooks.connecting.methods import make_aligner, make_builder
 from connectivity_hooks.connecting.pair import load_pair
 from connectivity_hooks.connecting.work import ALIGNED, PairWork
+from connectivity_hooks.contracts import Aligner, Alignment, Builder
 from connectivity_hooks.contracts.work import UNKEPT
+from connectivity_hooks.errors import ConnectivityError
+from connectivity_hooks.paths import Path
 from connectivity_hooks.progress import SILENT
 from connectivity_hooks.testing import BuilderSuite
 
@@ -83,3 +86,85 @@ def test_the_suite_sees_a_builder_that_forgets_where_its_generator_was():
     Suite.__test__ = False
     with pytest.raises(AssertionError, match="it differs at t"):
         Suite().test_a_builder_that_is_killed_goes_on_to_the_same_path()
+
+
+class Returning(Builder):
+    """A builder that returns what it is told to."""
+
+    name = "returning"
+    answer = None
+
+    def build(self, a, b, task):
+        return self.answer
+
+
+class Aligning(Aligner):
+    """An aligner that returns what it is told to."""
+
+    name = "aligning"
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+
+    def align(self, a, b, task):
+        return self.answer(b)
+
+
+class Saving(Builder):
+    """A builder that saves what it is told to."""
+
+    name = "saving"
+    tensors, note = None, None
+
+    def build(self, a, b, task):
+        self.work.save(self.tensors, self.note)
+        return Path.from_points([a, b])
+
+
+@pytest.mark.parametrize("answer", [None, 3, "x", {}])
+def test_a_builder_that_returns_no_path_is_named(answer, task, ends):
+    builder = Returning()
+    builder.answer = answer
+    with pytest.raises(
+        ConnectivityError, match=rf"builder returning: build\(\) returned a {type(answer).__name__}, exp"
+    ):
+        build(load_pair(*ends, task), task, builder)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (dict, "a dict, expected a connectivity_hooks.contracts.Alignment"),
+        (lambda b: None, "a NoneType, expected"),
+        (lambda b: Alignment({}), "weights without .*, expected the names of the second checkpoint"),
+        (lambda b: Alignment({**b, "more": torch.ones(1)}), "weights with more, expected the names"),
+        (lambda b: Alignment(3), "a int as weights"),
+        (lambda b: Alignment(dict.fromkeys(b, 3)), "a int as .*, expected a tensor"),
+        (lambda b: Alignment({name: tensor[..., None] for name, tensor in b.items()}), ".*, expected .* float32"),
+        (lambda b: Alignment({name: tensor.double() for name, tensor in b.items()}), ".* float64, expected .* float32"),
+        (lambda b: Alignment(dict(b), {"x": object()}), "a record that is not of JSON-ready values"),
+        (lambda b: Alignment(dict(b), {"x": float("nan")}), "a record that is not of JSON-ready values"),
+    ],
+)
+def test_an_aligner_that_returns_no_alignment_is_named(answer, words, task, ends):
+    with pytest.raises(ConnectivityError, match=rf"aligner aligning: align\(\) returned {words}") as fault:
+        build(load_pair(*ends, task), task, Returning(), Aligning(answer))
+    assert "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "note", "words"),
+    [
+        ({"x": 3}, None, "a int under 'x', expected tensors by name"),
+        ({1: torch.ones(1)}, None, "a Tensor under 1, expected tensors by name"),
+        (torch.ones(1), None, "a Tensor, expected tensors by name"),
+        ({}, 3, "a int as its note, expected values by name"),
+    ],
+)
+def test_a_builder_that_saves_no_state_is_named(tensors, note, words, task, ends, tmp_path):
+    builder = Saving()
+    builder.tensors, builder.note = tensors, note
+    work = PairWork(tmp_path, "pair", {"ends": ["0", "1"]})
+    with pytest.raises(ConnectivityError, match=rf"builder saving: work\.save\(\) was given {words}"):
+        build(load_pair(*ends, task), task, builder, work=work)

@@ -28,6 +28,7 @@ def test_a_path_is_kept_and_found_again(plugin, task, ends, tmp_path, equal):
     assert len(plugin.ran) == 2 * steps
     assert equal(plain, first)
     assert equal(first, again)
+    assert not [file.name for file in (tmp_path / "kept").iterdir() if "unfinished" in file.name]
     assert (again.end_points, again.builder, again.options) == (plain.end_points, plain.builder, plain.options)
 
 

@@ -37,16 +37,24 @@ def test_a_resumed_connect_tells_of_what_it_did_itself(heard, run, words, ends, 
     assert run(*both) == 130
     assert heard() == [*told("linear"), ("built", "bend")]
     assert run(*both) == 0
-    assert heard() == [("evaluated", "linear"), ("evaluated", "bend")]
+    assert heard() == [("evaluated", "bend")]  # of the line all was measured, and told, before
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["builders"]["bend"]["build_seconds"] is None  # the path was there
 
 
 def test_connect_and_evaluate_tell_once(heard, task, ends, tmp_path):
-    for keep, told in ((None, ["built", "evaluated"]), (tmp_path, ["built", "evaluated"]), (tmp_path, ["evaluated"])):
+    for keep, told in ((None, ["built", "evaluated"]), (tmp_path, ["built", "evaluated"]), (tmp_path, [])):
         path = ch.connect(*ends, task, builder="bend", keep=keep)
         ch.evaluate(path, task, points=3, refine=0, keep=keep)
         assert heard() == [(kind, "bend") for kind in told]
+
+
+def test_an_evaluation_that_goes_on_is_told_by_the_run_that_measures_the_rest(heard, task, ends, tmp_path):
+    path = ch.connect(*ends, task, builder="bend", keep=tmp_path)
+    heard()
+    for points, told in ((3, 1), (17, 1), (17, 0), (3, 0)):
+        ch.evaluate(path, task, points=points, refine=0, keep=tmp_path)
+        assert heard() == [("evaluated", "bend")] * told
 
 
 def test_of_several_processes_the_first_tells(heard, task, ends, monkeypatch):

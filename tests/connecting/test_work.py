@@ -56,7 +56,7 @@ def test_a_path_does_not_depend_on_how_it_is_measured_and_its_measurements_do(tm
 def test_a_damaged_marker_means_that_the_path_is_built_again(tmp_path, content):
     work = PairWork(tmp_path, "linear", SUBJECT)
     work.keep(a_path(), 0.0)
-    (tmp_path / ".linear.unfinished.jsonl").write_bytes(content)
+    (tmp_path / ".linear.measured.jsonl").write_bytes(content)
     assert work.path() is None
     with work.journal() as journal:
         assert len(journal) == 0
@@ -86,7 +86,7 @@ def test_states_are_forgotten_once_the_path_is_there(tmp_path):
     work.state(BUILDER).save({"w": torch.ones(2)})
     assert PairWork(tmp_path, "linear", SUBJECT).state(BUILDER).load() is not None
     work.keep(a_path(), 0.0)
-    assert names(tmp_path) == {"linear.path.safetensors", ".linear.unfinished.jsonl"}
+    assert names(tmp_path) == {"linear.path.safetensors", ".linear.measured.jsonl"}
 
 
 @pytest.mark.parametrize(

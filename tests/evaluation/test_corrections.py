@@ -8,7 +8,7 @@ from torch import nn
 
 import connectivity_hooks as ch
 from connectivity_hooks.contracts import Correction, Prepared
-from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.errors import ConnectivityError, InputError, UsageError
 from connectivity_hooks.evaluation.measuring import make_correction
 from connectivity_hooks.evaluation.model_on_path import Corrected, ModelOnPath
 from connectivity_hooks.evaluation.sampling import corrected_sample, sampled
@@ -282,3 +282,18 @@ def test_where_a_correction_is_applied_is_asked_once():
     plain, found = ch.evaluate(path, task()), ch.evaluate(path, task(), correct=Turning())
     assert found.curves == plain.curves
     assert found.bound == plain.bound
+
+
+@pytest.mark.parametrize("prepared", [None, 3, {}])
+def test_a_correction_that_prepares_nothing_is_named_and_not_taken_for_one_that_corrects(prepared):
+    class Nothing(Repair):
+        """Corrects nothing."""
+
+        name = "nothing"
+
+        def prepare(self, moving):
+            return prepared
+
+    words = rf"correction nothing: prepare\(\) returned a {type(prepared).__name__}, expected a Prepared"
+    with pytest.raises(ConnectivityError, match=words):
+        ch.evaluate(Path.from_points(ends()), task(), points=3, correct=Nothing())

@@ -165,7 +165,9 @@ def test_a_measured_path_costs_one_pass_for_each_point(setting):
     points = [{f"net.{k}": w for k, w in setting.weights(seed).items()} for seed in (1, 2)]
     evaluation = evaluate(Path.from_points(points), task, points=25, refine=0)
     assert len(evaluation.curves["train"]) == 25
-    faithful = 2 * 2 + 3 * 2  # two samples under the weights of both ends, and once more to be compared with a copy
+    # Two samples under the weights of both ends, and once more to be compared with a copy; 32 twice at both, to see
+    # that outputs are no matter of chance.
+    faithful = 2 * 2 + 3 * 2 + 2 * 2 * 32
     read = 2  # and once more to see how their targets are read
     assert sum(passes) == 25 * N + faithful + read
 
@@ -177,7 +179,7 @@ def test_constant_and_convex_segments_cost_a_pass_for_each_distinct_point(settin
     evaluate(Path.from_points(named, guarantees=path.guarantees), task)
     spot_checks, reading = 3 * 3 * 64, 16  # the structure is read, and checked, on two samples
     beside = N + 4 * 64  # and compared with the module: on all samples under other weights, on a few at each point
-    faithful = 2 * 2 + 3 * 2
+    faithful = 2 * 2 + 3 * 2 + 2 * 2 * 32
     assert sum(passes) - spot_checks - beside <= (3 + 1) * N + reading + faithful
 
 

@@ -15,11 +15,16 @@ from connectivity_hooks.evaluation import evaluate
 from connectivity_hooks.paths import Path
 from connectivity_hooks.tasks import CachedSplit, Task
 from connectivity_hooks.testing import AlignerSuite
+from connectivity_hooks.testing.tasks import make_task
 from connectivity_hooks_curves.linear import Linear
 
 
 def net():
     return nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def net_of_the_suite():
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
 
 
 class Sorting(Aligner):
@@ -51,6 +56,9 @@ class Forgetful(Sorting):
 
 class TestSorting(AlignerSuite):
     aligner = Sorting
+
+    def make_task(self):
+        return make_task(network=net_of_the_suite)
 
 
 @pytest.fixture

@@ -292,7 +292,7 @@ class States(Json):
 class Evaluated(Lines):
     """The journal of an evaluation."""
 
-    file = ".linear.unfinished.jsonl"
+    file = ".linear.measured.jsonl"
 
     def prepare(self):
         with Journal(self.target, SUBJECT) as journal:

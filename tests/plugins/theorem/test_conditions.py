@@ -319,3 +319,14 @@ def test_what_a_condition_raises_is_one_invalid_verdict():
     assert "by nothing" in found[-1].reason
     with pytest.raises(ZeroDivisionError):
         checking_verdicts(raising, observation, "here", strict=True)
+
+
+@pytest.mark.parametrize("answer", [[3], None, ["holds"]])
+def test_a_condition_that_gives_no_verdicts_is_one_invalid_verdict(answer):
+    made = make_condition("feature-rank")
+    giving = type("Giving", (type(made),), {"check": lambda self, observation: answer})(made.options)
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3)).eval()
+    split = CachedSplit("train", torch.randn(20, 4), torch.arange(20) % 3)
+    (found,) = checking_verdicts(giving, Observation(model, split, LOSSES["cross-entropy"], ["1"]), "here")
+    assert found.status == "invalid"
+    assert type(answer[0] if answer else answer).__name__ in found.reason
