@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -25,14 +27,18 @@ def outputs_of(model: nn.Module, task: Task, samples: Split) -> Tensor:
     Raises:
         InputError: The model fails, in one line that names it and the shape of the batch.
     """
-    found = []
+    return torch.cat(list(_batches(model, task, samples)))
+
+
+def _batches(model: nn.Module, task: Task, samples: Split) -> Iterator[Tensor]:
+    """Yield the outputs batch by batch; those of sequences may have a length for each."""
     for given, _ in samples.batches(task.batch_size):
         inputs = placed(given, dtype=task.dtype)
         with guarded_call(Pass(model, inputs)):
-            found.append(task.forward(model, inputs))
-    return torch.cat(found)
+            yield task.forward(model, inputs)
 
 
+@torch.no_grad()
 def require_repeated(model: nn.Module, task: Task, samples: Split) -> None:
     """Refuse a model whose outputs are others when it runs again: no claim about them can be checked.
 
@@ -40,8 +46,8 @@ def require_repeated(model: nn.Module, task: Task, samples: Split) -> None:
         InputError: They differ by more than rounding explains.
     """
     with torch.random.fork_rng(devices=[]):
-        first, second = (outputs_of(model, task, samples) for _ in range(2))
-    change = relative_deviation(second, first)
+        first, second = (list(_batches(model, task, samples)) for _ in range(2))
+    change = max(relative_deviation(again, before) for before, again in zip(first, second, strict=True))
     if not change <= outputs_tolerance(task.dtype):
         raise InputError(
             f"the model's outputs deviate by {change:.1e} when it runs again under the same weights, in evaluation "

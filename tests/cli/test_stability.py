@@ -214,7 +214,10 @@ def make():
 def test_an_interrupted_run_keeps_what_was_finished_and_goes_on(run, words, tmp_path, number, status):
     (tmp_path / "net.py").write_text(STOPPING)
     (tmp_path / "stop").touch()
-    words = [str(word) for word in [*words[:2], "--model", f"{tmp_path}/net.py:make", *words[4:], "--points", "15"]]
+    words = [
+        str(word)
+        for word in [*words[:2], "--model", f"{tmp_path}/net.py:make", *words[4:6], "--refine", "0", "--points", "15"]
+    ]
     program = [sys.executable, "-c", "from connectivity_hooks.cli import main; main()"]
     process = subprocess.Popen([*program, *words, "--out", tmp_path / "out"], stderr=subprocess.PIPE, text=True)
     pairs = tmp_path / "out" / "pairs"
