@@ -118,16 +118,31 @@ def summarise(
     groups = [_of_losses(scores.losses, (a.losses, b.losses), t)]
     if scores.errors is not None and a.errors is not None and b.errors is not None:
         groups.append(_of_errors(scores.errors, (a.errors, b.errors)))
-    found = torch.cat([_summed(group) for group in groups]).tolist()
+    beside = _beside(scores)
+    *found, samples, bend, blur = torch.cat([*(_summed(group) for group in groups), beside]).tolist()
     figures: dict[str, Any] = dict.fromkeys(f"{name}{end}" for name in _ERRORS for end in ("", "_interval"))
     for group in groups:
         size = 3 * len(group.columns) + 3
         figures |= _figures(list(group.columns), found[:size], f"{split}: loss {loss}")
         found = found[size:]
-    bend = None if scores.bends is None else float(scores.bends.max())
-    samples = int((scores.losses.weights > 0).sum())
-    blur = None if scores.rounding is None else float(rounding_of_mean(scores.rounding, scores.losses.weights))
-    return Measurement(t=t, split=split, source=source, bend=bend, blur=blur, samples=samples, **figures)
+    return Measurement(
+        t=t,
+        split=split,
+        source=source,
+        bend=None if scores.bends is None else bend,
+        blur=None if scores.rounding is None else blur,
+        samples=round(samples),
+        **figures,
+    )
+
+
+def _beside(scores: SampleScores) -> Tensor:
+    """Return (3,) on the device: samples that count, the largest bend, what rounding moves the mean by; 0 for none."""
+    weights = scores.losses.weights
+    none = weights.new_zeros((), dtype=torch.float64)
+    bend = none if scores.bends is None else scores.bends.max().double()
+    blur = none if scores.rounding is None else rounding_of_mean(scores.rounding, weights).double()
+    return torch.stack([(weights > 0).sum().double(), bend, blur])
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,8 @@
-"""Follows the neurons through a forward pass, operation by operation: which axes of each tensor they are."""
+"""Follows the neurons through a forward pass, operation by operation: which axes of each tensor they are.
+
+`structure.read_spaces` knows more, which neurons they are, and needs a model that torch.export takes, and seconds.
+Features are of any model, inside any training: here one pass of what runs anyway says enough.
+"""
 
 from __future__ import annotations
 
