@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 
-from connectivity_hooks.connecting.alignment import TOLERANCE, aligned, function_change
+from connectivity_hooks.connecting.alignment import aligned, function_change
 from connectivity_hooks.connecting.pair import Pair
 from connectivity_hooks.connecting.state_file import StateFault
 from connectivity_hooks.connecting.work import ALIGNED, ALIGNER, BUILDER, PairWork
@@ -64,7 +64,7 @@ def still_connects(path: Path, pair: Pair, task: Task) -> bool:
         return False
     if path.alignment is None or path.end.keys() != pair.b.keys():
         return not _difference(path.end, pair.b)
-    return function_change(pair.b, path.end, task) <= TOLERANCE
+    return function_change(pair.b, path.end, task).is_rounding
 
 
 def built_with(builder: Builder, task: Task) -> dict[str, object]:
@@ -93,7 +93,7 @@ def _kept_end(pair: Pair, task: Task, work: PairWork) -> tuple[Weights, dict[str
     if kept is None or kept.tensors.keys() != pair.b.keys():
         return None
     weights = dict(kept.tensors)
-    return (weights, dict(kept.note)) if function_change(pair.b, weights, task) <= TOLERANCE else None
+    return (weights, dict(kept.note)) if function_change(pair.b, weights, task).is_rounding else None
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 In reading order: `program` (the steps), `reading` (from torch.export's graph; `checking` runs both), `operations` (what
 each operation is: one row a recogniser), `spaces` (which axes of which weights and values are the same neurons),
 `axis_rules` (what each operation does to axes: one row a rule), `terms` and `layouts` (axes while they are found out,
-and as data).
+and as data), `symmetries` (what may be done to the neurons of each space, and doing it).
 """
 
 from connectivity_hooks.structure import causes
@@ -11,6 +11,24 @@ from connectivity_hooks.structure.causes import cause
 from connectivity_hooks.structure.program import INPUT, Program, Step, input_values, run_step
 from connectivity_hooks.structure.reading import read_program
 from connectivity_hooks.structure.spaces import INPUTS, OUTPUTS, Axis, Space, Spaces, leading, read_spaces
+from connectivity_hooks.structure.symmetries import (
+    Checked,
+    Element,
+    Elements,
+    Group,
+    Member,
+    Symmetries,
+    Symmetry,
+    apply,
+    checked,
+    combined,
+    folded,
+    moved,
+    read_symmetries,
+    transformed,
+    unfoldable,
+    unfolded,
+)
 from connectivity_hooks.structure.task_program import first_inputs, task_program
 
 __all__ = [
@@ -18,17 +36,33 @@ __all__ = [
     "INPUTS",
     "OUTPUTS",
     "Axis",
+    "Checked",
+    "Element",
+    "Elements",
+    "Group",
+    "Member",
     "Program",
     "Space",
     "Spaces",
     "Step",
+    "Symmetries",
+    "Symmetry",
+    "apply",
     "cause",
     "causes",
+    "checked",
+    "combined",
     "first_inputs",
+    "folded",
     "input_values",
     "leading",
+    "moved",
     "read_program",
     "read_spaces",
+    "read_symmetries",
     "run_step",
     "task_program",
+    "transformed",
+    "unfoldable",
+    "unfolded",
 ]

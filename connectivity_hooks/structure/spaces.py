@@ -18,9 +18,10 @@ from torch import Tensor
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.structure.axis_rules.operands import Axes, Operands, unknown
 from connectivity_hooks.structure.axis_rules.table import RULES
+from connectivity_hooks.structure.axis_rules.told_apart import told_apart
 from connectivity_hooks.structure.layouts import Joined, Layout, Neurons, Permutations, Reshape
 from connectivity_hooks.structure.program import Operand, Program, Step
-from connectivity_hooks.structure.terms import POSITIONS, Atom, Product, Term, pin, positions, resolved
+from connectivity_hooks.structure.terms import POSITIONS, Atom, Family, Product, Term, pin, positions, resolved
 
 INPUTS = "the input"
 OUTPUTS = "the outputs"
@@ -136,6 +137,7 @@ def read_spaces(program: Program) -> Spaces:
         InputError: A value's shape depends on the data.
     """
     known: dict[Operand, Any] = {}
+    apart = told_apart(program)
     for name, shape in program.shapes.items():
         known[Operand("value", name)] = (positions(program.batch), *(Atom(size, (INPUTS,)) for size in shape))
     for name, shape in program.weight_shapes.items():
@@ -144,7 +146,7 @@ def read_spaces(program: Program) -> Spaces:
         for role, tensor in step.constants.items():
             reason = f"a constant of {step.module}"
             known[Operand("constant", role)] = tuple(Atom(size, (reason,)) for size in tensor.shape)
-        known[Operand("value", step.name)] = _axes(Operands(step, known))
+        known[Operand("value", step.name)] = _axes(Operands(step, known, apart.get(step.name)))
     for term in known[Operand("value", program.steps[-1].name)]:
         pin(term, (OUTPUTS,))
     return _Numbering(program, known).spaces()
@@ -183,10 +185,16 @@ class _Numbering:
         for step in self._program.steps:
             for name in step.weights.values():
                 weights[name] = self._layouts(Operand("weight", name), name)
-            if isinstance(step.whole_shape, tuple) and all(isinstance(size, int) for size in step.whole_shape):
+            if self._is_told(Operand("value", step.name), step):
                 values[step.name] = self._layouts(Operand("value", step.name), _name(step))
         weights.update({name: weights[own] for name, own in self._program.tied.items()})
         return Spaces(tuple(self._found), weights, values)
+
+    def _is_told(self, operand: Operand, step: Step) -> bool:
+        """Say whether a step gives one tensor, each axis of which has one layout."""
+        if not isinstance(step.whole_shape, tuple) or not all(isinstance(size, int) for size in step.whole_shape):
+            return False
+        return not any(isinstance(term, Family) for term in self._known[operand])
 
     def _layouts(self, operand: Operand, name: str) -> tuple[Layout, ...]:
         axes: Axes = self._known[operand]

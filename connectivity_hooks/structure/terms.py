@@ -58,7 +58,23 @@ class Concatenation:
         return sum(part.size for part in self.parts)
 
 
+@dataclass(frozen=True, eq=False)
+class Family:
+    """Neurons that are others at each index along another axis of a tensor, as those of queries, keys and values.
+
+    It lives between the reshape that makes that axis and the operation that takes it apart, see `told_apart`.
+    """
+
+    members: tuple[Term, ...]
+
+    @property
+    def size(self) -> int:
+        """Entries."""
+        return self.members[0].size
+
+
 Term: TypeAlias = Atom | Product | Concatenation
+Several: TypeAlias = Term | Family
 
 
 def positions(size: int) -> Atom:

@@ -20,10 +20,12 @@ class Operands:
     Attributes:
         step: The step.
         known: Axes of every value, weight and constant so far; of a step that gives several tensors, a tuple of axes.
+        apart: The axis of its value whose entries are taken apart before anything else is done, see `told_apart`.
     """
 
     step: Step
     known: Mapping[Operand, Any]
+    apart: int | None = None
 
     def argument(self, name: str, default: Any = None) -> Any:
         """Return an argument that is no tensor; the default where it is not given, or None."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from connectivity_hooks.structure.axis_rules.operands import Axes, Operands, broadcast, fixed, replaced, unknown
-from connectivity_hooks.structure.terms import concatenation, positions, split_concatenation, unify
+from connectivity_hooks.structure.terms import Family, concatenation, positions, split_concatenation, unify
 
 
 def cat(operands: Operands) -> Axes:
@@ -42,7 +42,7 @@ def unbind(operands: Operands) -> Any:
     given = operands.axes("self")
     at = operands.argument("dim", 0) % len(given)
     operands.pin(given[at : at + 1])
-    return ((*given[:at], *given[at + 1 :]),) * given[at].size
+    return tuple(_entry(given, at, number) for number in range(given[at].size))
 
 
 def select(operands: Operands) -> Axes:
@@ -50,7 +50,13 @@ def select(operands: Operands) -> Axes:
     given = operands.axes("self")
     at = operands.argument("dim", 0) % len(given)
     operands.pin(given[at : at + 1])
-    return (*given[:at], *given[at + 1 :])
+    return _entry(given, at, operands.argument("index", 0))
+
+
+def _entry(given: Axes, at: int, number: int) -> Axes:
+    """Return the axes of one entry along an axis; where neurons are others at each entry, this entry's own."""
+    kept = (*given[:at], *given[at + 1 :])
+    return tuple(term.members[number] if isinstance(term, Family) else term for term in kept)
 
 
 def slice_of(operands: Operands) -> Axes:

@@ -7,7 +7,15 @@ from typing import Any
 
 from connectivity_hooks.structure.axis_rules.operands import Axes, Operands, pixels, stay, unknown
 from connectivity_hooks.structure.program import Shape
-from connectivity_hooks.structure.terms import Product, Term, positions, product, split_product
+from connectivity_hooks.structure.terms import (
+    Family,
+    Product,
+    Term,
+    positions,
+    product,
+    split_concatenation,
+    split_product,
+)
 
 
 def permute(operands: Operands) -> Axes:
@@ -26,13 +34,25 @@ def transpose(operands: Operands) -> Axes:
     return tuple(given)
 
 
-def reshape(operands: Operands) -> Axes:
+def reshape(operands: Operands) -> Any:
     """Axes merged into one and split again."""
     whole = product(operands.axes("self"))
     if whole.size != math.prod(operands.shape):  # the bytes seen as numbers of another type
-        axes: Axes = unknown(operands)
-        return axes
+        return unknown(operands)
+    if operands.apart is not None:
+        return _split_apart(whole, operands.shape, operands.apart)
     return _split(whole, operands.shape)
+
+
+def _split_apart(whole: Term, shape: Shape, apart: int) -> Any:
+    """Split an axis into parts that are other neurons each, such as queries, keys and values."""
+    before, count, after = shape[:apart], shape[apart], shape[apart + 1 :]
+    slow, rest = split_product(whole, math.prod(before))
+    parts = []
+    for _ in range(count):
+        part, rest = split_concatenation(rest, math.prod(after))
+        parts.append(_split(part, after))
+    return (*_split(slow, before), positions(count), *map(Family, zip(*parts, strict=True)))
 
 
 def _split(whole: Term, shape: Shape) -> Axes:

@@ -30,6 +30,8 @@ _STRETCHED = (
     "upsample_bicubic2d",
     "upsample_nearest1d",
     "upsample_linear1d",
+    "_upsample_bicubic2d_aa",
+    "_upsample_bilinear2d_aa",
 )
 _RESHAPES = ("view", "reshape", "flatten", "_unsafe_view", "unflatten", "view_as", "reshape_as")
 

@@ -1,0 +1,35 @@
+"""What may be done to the neurons of each space without changing the function, and doing it.
+
+In reading order: `groups`, `uses` (a step as it uses one space), `effects` (what each operation leaves of a group: one
+row each) and `scales` (γ and β, folded), `members` (where the neurons are), `symmetry` (all of it as data), `deriving`
+(from a program), `folding` and `moving` (weights of the same function), `checking` and `measuring` (by running it).
+"""
+
+from connectivity_hooks.structure.symmetries.checking import Checked, checked
+from connectivity_hooks.structure.symmetries.deriving import read_symmetries
+from connectivity_hooks.structure.symmetries.elements import Element
+from connectivity_hooks.structure.symmetries.folding import folded, unfoldable, unfolded
+from connectivity_hooks.structure.symmetries.groups import Group
+from connectivity_hooks.structure.symmetries.members import Member
+from connectivity_hooks.structure.symmetries.moving import Elements, apply, combined, inner_first, moved, transformed
+from connectivity_hooks.structure.symmetries.symmetry import Symmetries, Symmetry
+
+__all__ = [
+    "Checked",
+    "Element",
+    "Elements",
+    "Group",
+    "Member",
+    "Symmetries",
+    "Symmetry",
+    "apply",
+    "checked",
+    "combined",
+    "folded",
+    "inner_first",
+    "moved",
+    "read_symmetries",
+    "transformed",
+    "unfoldable",
+    "unfolded",
+]

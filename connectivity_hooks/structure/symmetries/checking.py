@@ -1,0 +1,107 @@
+"""Running the network with random elements of its groups: what does not keep its outputs in float64 is no symmetry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Generator, Tensor, nn
+
+from connectivity_hooks.model.inputs import Inputs, placed
+from connectivity_hooks.model.running import PLAIN, Forward
+from connectivity_hooks.model.weights import weights_of
+from connectivity_hooks.structure.symmetries.drawing import random_element, random_weights
+from connectivity_hooks.structure.symmetries.elements import Element
+from connectivity_hooks.structure.symmetries.groups import Group, S, name_of
+from connectivity_hooks.structure.symmetries.moving import transformed
+from connectivity_hooks.structure.symmetries.symmetry import Symmetries, Symmetry
+from connectivity_hooks.structure.untouched import untouched
+
+TOLERANCE = 1e-9
+"""Of a change of outputs relative to the largest, in float64, as for alignments."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """Symmetries that were tried.
+
+    Attributes:
+        symmetries: Those that held; a group that did not is smaller here, or gone.
+        deviation: Largest change of an output under a random element of every group at once, relative to the largest
+            output, in float64.
+        refuted: In words, what was derived and did not hold.
+    """
+
+    symmetries: Symmetries
+    deviation: float
+    refuted: tuple[str, ...] = ()
+
+
+def checked(symmetries: Symmetries, model: nn.Module, inputs: Inputs, run: Forward = PLAIN, seed: int = 0) -> Checked:
+    """Apply a random element of every group to random weights, run the module in float64, and demote what changes it.
+
+    Time: three passes where all hold; else a logarithmic number for each that does not.
+
+    Args:
+        symmetries: What was derived.
+        model: The module in float64, in evaluation mode; left as it was.
+        inputs: Of a few samples.
+        run: How the model is run.
+        seed: Of weights and elements.
+    """
+    trial = Trial(symmetries, model, inputs, run, seed)
+    refuted: list[str] = []
+    deviation = trial.deviation(symmetries.symmetries)
+    if deviation <= TOLERANCE:
+        return Checked(symmetries, deviation)
+    kept = []
+    for symmetry in symmetries.symmetries:
+        found = trial.largest_that_holds(symmetry)
+        if found is None or found.group != symmetry.group:
+            holds = name_of(found.group) if found else "nothing"
+            refuted.append(f"{symmetry.name}: {symmetry.title} was derived, {holds} holds")
+        kept += [found] if found else []
+    found_all = replace(symmetries, symmetries=tuple(kept))
+    return Checked(found_all, Trial(found_all, model, inputs, run, seed).deviation(kept), tuple(refuted))
+
+
+class Trial:
+    """A module with random weights, and what random elements do to its outputs.
+
+    Args:
+        symmetries: The network's.
+        model: The module in float64, in evaluation mode.
+        inputs: Of a few samples.
+        run: How the model is run.
+        seed: Of weights and elements.
+    """
+
+    def __init__(self, symmetries: Symmetries, model: nn.Module, inputs: Inputs, run: Forward, seed: int) -> None:
+        self._symmetries, self._model, self._run, self._seed = symmetries, model, run, seed
+        self._inputs = placed(inputs, dtype=torch.float64)
+        drawn = random_weights(weights_of(model), Generator().manual_seed(seed))
+        self.weights = symmetries.completed(drawn)
+        self._expected = self.outputs(self.weights)
+
+    @torch.no_grad()
+    def outputs(self, weights: Mapping[str, Tensor]) -> Tensor:
+        """Return the module's outputs under some weights."""
+        with untouched(self._model):
+            return self._run.under(self._model, weights, self._inputs)
+
+    def deviation(self, symmetries: Iterable[Symmetry], group: Group | None = None) -> float:
+        """Return the largest change of an output under random elements of some symmetries, relative to the largest."""
+        generator = Generator().manual_seed(self._seed + 1)
+        elements: dict[int, Element] = {each.space: random_element(each, generator, group) for each in symmetries}
+        found = self.outputs(transformed(self._symmetries, self.weights, elements))
+        change = (found - self._expected).abs().max() / self._expected.abs().max().clamp_min(1e-300)
+        return float(change) if bool(change.isfinite()) else float("inf")
+
+    def largest_that_holds(self, symmetry: Symmetry) -> Symmetry | None:
+        """Return a symmetry with the group that holds, its own or permutations; None where neither does."""
+        if self.deviation([symmetry]) <= TOLERANCE:
+            return symmetry
+        if symmetry.group != S and self.deviation([symmetry], S) <= TOLERANCE:
+            return replace(symmetry, group=S, scales=())
+        return None

@@ -1,0 +1,267 @@
+"""What each operation leaves of the group of the neurons it reads: one row for each operation.
+
+An element g of a group acts on the values before an operation; it survives where the operation's values come out with
+g acting on them, or, where neurons are summed over, as if nothing had been done. Operations whose weights can take
+part (rows and columns of maps, scales and shifts of norms) are asked what survives when they do. What has no row
+leaves permutations, if `axis_rules` has one for it, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from connectivity_hooks.structure.program import Operand
+from connectivity_hooks.structure.symmetries.groups import GL, MONOMIAL, O1, SCALED, SIGNED, Group, O, S
+from connectivity_hooks.structure.symmetries.uses import Use
+
+Effect: TypeAlias = Callable[[Use], Group]
+"""Returns what survives of GL."""
+
+
+def everything(use: Use) -> Group:
+    """A map that is linear in the neurons, whatever it does along other axes."""
+    return GL
+
+
+def entry_by_entry(use: Use) -> Group:
+    """A function of each entry, of which nothing else is known."""
+    return S
+
+
+def positively_homogeneous(use: Use) -> Group:
+    """A function of each entry, or of entries of one neuron, that a positive factor passes through."""
+    return SCALED
+
+
+def odd(use: Use) -> Group:
+    """A function of each entry that a sign passes through."""
+    return SIGNED
+
+
+def map_of_neurons(use: Use) -> Group:
+    """A linear map of the last axis, or a product of matrices; neurons that are told apart in both factors only meet.
+
+    Where both factors of a sum over neurons are computed from them, one would turn against the other; rotations turn
+    both alike.
+    """
+    holders = [(name, operand) for name, operand in use.holders() if name not in _ADDED]
+    if len(holders) < 2 or _is_map(use):
+        return GL
+    if not all(_summed_over(use, name, operand) for name, operand in holders):
+        return S
+    return O if all(operand.source == "value" for _, operand in holders) else GL
+
+
+_ADDED = ("bias",)
+_FIRST, _SECOND = ("self", "mat1", "batch1"), ("other", "mat2", "batch2", "vec")
+
+
+def _is_map(use: Use) -> bool:
+    """Say whether the step is ``linear`` with a weight of the model, whose rows and columns may both be the neurons."""
+    weight = use.operand("weight")
+    return weight is not None and weight.source == "weight" and set(use.given) <= {_rank_of_first(use) - 1}
+
+
+def _rank_of_first(use: Use) -> int:
+    _, first = next(use.operands())
+    return use.rank(first)
+
+
+def _summed_over(use: Use, name: str, operand: Operand) -> bool:
+    """Say whether the neurons are where a product of matrices sums."""
+    rank = use.rank(operand)
+    if name in ("input", "weight"):
+        return use.axes(operand) == (rank - 1,)
+    at = rank - 1 if name in _FIRST or rank == 1 else rank - 2
+    return use.axes(operand) == (at,)
+
+
+def einsum(use: Use) -> Group:
+    """Letters that are summed over are maps; letters that stay, in several factors, are products entry by entry."""
+    before, _, after = str(use.argument("equation", "")).replace(" ", "").partition("->")
+    holders = use.holders()
+    operands = [operand for _, operand in use.operands()]
+    if len(holders) < 2:
+        letters = {before.split(",")[i][axis] for i, one in enumerate(operands) for axis in use.axes(one)}
+        return GL if letters <= set(after) else O1
+    if use.out:
+        return S
+    return O if all(operand.source == "value" for _, operand in holders) else GL
+
+
+def convolution(use: Use) -> Group:
+    """A linear map; in groups, each group is a map of its own, whose kernels stay with it."""
+    groups = use.argument("groups", 1)
+    weight = use.operand("weight")
+    if groups == 1 or weight is None:
+        return map_of_neurons(use)
+    shape = use.flow.program.weight_shapes.get(weight.name, ())
+    rows = shape[0] if shape else 0
+    if rows == groups and shape[1] == 1:  # depthwise: a factor passes through, a sum of channels does not
+        return MONOMIAL
+    return S
+
+
+def sum_of(use: Use) -> Group:
+    """A sum of values of these neurons; a number, or a value that is the same for all of them, moves along ones."""
+    tensors = list(use.operands())
+    alike = len(use.holders()) == len(tensors) and _no_numbers(use)
+    return GL if alike else O1
+
+
+def product_of(use: Use) -> Group:
+    """A product with what is the same for all neurons; with another of their values, neuron by neuron."""
+    holders = use.holders()
+    if len(holders) < 2:
+        return GL
+    return _squares(use) if holders[0][1] == holders[1][1] else S
+
+
+def quotient(use: Use) -> Group:
+    """A product whose second factor is inverted."""
+    second = use.operand("other")
+    return S if use.axes(second) else product_of(use)
+
+
+def power(use: Use) -> Group:
+    """Squares that are then summed over the neurons are a length, which rotations keep."""
+    return _squares(use) if use.argument("exponent") == 2 else S
+
+
+def square(use: Use) -> Group:
+    """Squares likewise."""
+    return _squares(use)
+
+
+def _squares(use: Use) -> Group:
+    readers = use.flow.readers.get(use.step.name, ())
+    if not use.out or use.step.name == use.flow.output or not readers:
+        return S
+    return O if all(_sums_over(Use(use.flow, step, use.space)) for step in readers) else S
+
+
+def _sums_over(use: Use) -> bool:
+    if use.step.operation not in ("aten.mean", "aten.sum"):
+        return False
+    return bool(use.given) and set(use.given) <= use.over()
+
+
+def mean(use: Use) -> Group:
+    """A sum over positions is linear; a sum over the neurons themselves is kept by what keeps the ones."""
+    if not set(use.given) & use.over():
+        return GL
+    _, first = next(use.operands())
+    return O if _is_square(use, first) else O1
+
+
+def _is_square(use: Use, operand: Operand) -> bool:
+    """Say whether what is summed over are squares, see `power`."""
+    step = next((step for step in use.flow.program.steps if step.name == operand.name), None)
+    if step is None:
+        return False
+    squares = {"aten.pow": power, "aten.square": square, "aten.mul": product_of}
+    effect = squares.get(step.operation)
+    return effect is not None and effect(Use(use.flow, step, use.space)) == O
+
+
+def extreme(use: Use) -> Group:
+    """The largest entry over positions; over neurons it depends on each."""
+    return S if set(use.given) & use.over() else SCALED
+
+
+def length(use: Use) -> Group:
+    """The Euclidean length over the neurons, which rotations keep."""
+    over = set(use.given) & use.over()
+    return O if over and use.argument("ord", 2) == 2 and set(use.given) <= use.over() else S
+
+
+def attention(use: Use) -> Group:
+    """Inside a head queries meet keys in products, and values are averaged; heads may be exchanged."""
+    last = {name: _is_last(use, use.operand(name)) for name in ("query", "key", "value")}
+    if not any(last.values()):
+        return S
+    if last["query"] or last["key"]:
+        return O
+    return GL
+
+
+def _is_last(use: Use, operand: Operand | None) -> bool:
+    return operand is not None and use.axes(operand) == (use.rank(operand) - 1,)
+
+
+def batch_norm(use: Use) -> Group:
+    """An affine map of each neuron, in evaluation mode: its own scale and shift take part."""
+    return MONOMIAL if use.given == (1,) and not use.argument("training", False) else S
+
+
+def padding(use: Use) -> Group:
+    """Entries put beside others, along other axes."""
+    return GL if not use.argument("value", 0) and use.argument("mode", "constant") == "constant" else S
+
+
+def filled(use: Use) -> Group:
+    """Entries put in the place of others."""
+    return GL if use.argument("value") in (0, 0.0) and not use.axes(use.operand("mask")) else S
+
+
+def _no_numbers(use: Use) -> bool:
+    """Say whether a sum has no plain number among its terms."""
+    numbers: list[Any] = [use.argument(name) for name in ("self", "other")]
+    return all(isinstance(value, Operand) for value in numbers)
+
+
+def _rows(*pairs: tuple[tuple[str, ...], Effect]) -> dict[str, Effect]:
+    return {f"aten.{operation}": effect for operations, effect in pairs for operation in operations}
+
+
+_MOVES = (
+    "permute", "transpose", "t", "mT", "view", "reshape", "flatten", "_unsafe_view", "unflatten", "view_as",
+    "reshape_as", "squeeze", "unsqueeze", "expand", "expand_as", "repeat", "cat", "concat", "concatenate", "stack",
+    "split", "chunk", "split_with_sizes", "unbind", "select", "slice", "roll", "flip", "index", "clone", "contiguous",
+    "alias", "detach", "lift_fresh_copy", "dropout", "feature_dropout", "to", "type_as", "_to_copy", "float", "double",
+    "half", "neg", "embedding",
+)  # fmt: skip
+_POOLS_OF_MEANS = tuple(f"{kind}avg_pool{axes}d" for kind in ("", "adaptive_") for axes in (1, 2, 3))
+_POOLS_OF_LARGEST = tuple(f"{kind}max_pool{axes}d" for kind in ("", "adaptive_") for axes in (1, 2, 3)) + tuple(
+    f"max_pool{axes}d_with_indices" for axes in (1, 2, 3)
+)
+_STRETCHED = (
+    "upsample_nearest1d", "upsample_nearest2d", "upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d",
+    "_upsample_bicubic2d_aa", "_upsample_bilinear2d_aa",
+)  # fmt: skip
+
+EFFECTS: Mapping[str, Effect] = MappingProxyType(
+    {
+        "getitem": everything,
+        **_rows(
+            (_MOVES + _POOLS_OF_MEANS + _STRETCHED, everything),
+            (("linear", "matmul", "bmm", "mm", "mv", "addmm", "baddbmm"), map_of_neurons),
+            (("einsum",), einsum),
+            (("conv1d", "conv2d", "conv3d"), convolution),
+            (("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), convolution),
+            (("add", "sub", "rsub"), sum_of),
+            (("mul",), product_of),
+            (("div",), quotient),
+            (("pow",), power),
+            (("square",), square),
+            (("mean", "sum"), mean),
+            (("var", "std"), lambda use: O1 if set(use.given) <= use.over() else S),
+            (("amax", "max"), extreme),
+            (("linalg_vector_norm",), length),
+            (("scaled_dot_product_attention",), attention),
+            (("batch_norm",), batch_norm),
+            (("pad", "constant_pad_nd"), padding),
+            (("masked_fill",), filled),
+            (("relu", "leaky_relu", *_POOLS_OF_LARGEST), positively_homogeneous),
+            (("tanh", "erf", "sin", "asin", "atan", "sinh", "softsign", "tanhshrink", "softshrink", "hardshrink"), odd),
+        ),
+    }
+)
+"""Norms that scale neurons have their rows in `scales`, since what survives depends on who reads them."""
+
+
+def survives(use: Use) -> Group:
+    """Return what one use leaves of a space's group."""
+    return EFFECTS.get(use.step.operation, entry_by_entry)(use)

@@ -1,0 +1,105 @@
+"""Weights with γ and β folded into the maps that read them, and taken out again.
+
+Folding W ← W·γ, γ ← 1 leaves the function as it is; β goes into the biases of the maps, b ← b + W·β, where all of them
+have one, and stays a vector of the space, β ← β/γ, where not. Unfolding takes out γ and β of any values, such as those
+of another checkpoint: the two then share them, and a straight line between the checkpoints is one between the folded
+weights (docs/alignment.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from connectivity_hooks.structure.symmetries.members import Member
+from connectivity_hooks.structure.symmetries.scales import Scale
+from connectivity_hooks.structure.symmetries.symmetry import Symmetries, Symmetry
+
+FLOOR = 0.1
+"""Of the median |γ|: smaller ones are not divided by, since what reads them would have to grow without bound."""
+
+
+def unfoldable(symmetries: Symmetries, weights: Mapping[str, Tensor]) -> frozenset[int]:
+    """Return the spaces whose β cannot be kept beside γ: γ is zero where β is not, and no bias can take β over."""
+    return frozenset(
+        symmetry.space
+        for symmetry, scale in _scales(symmetries)
+        if scale.shift and not scale.biases and bool(((weights[scale.scale] == 0) & (weights[scale.shift] != 0)).any())
+    )
+
+
+def folded(symmetries: Symmetries, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights of the same function whose foldable γ are one; tensors that do not change are shared."""
+    found = dict(weights)
+    for symmetry, scale in _scales(symmetries):
+        gamma = weights[scale.scale]
+        if scale.shift and scale.biases:
+            _shift_biases(symmetry, scale, found, found[scale.shift], 1)
+            found[scale.shift] = torch.zeros_like(gamma)
+        elif scale.shift:
+            shift = found[scale.shift]
+            found[scale.shift] = torch.where(shift == 0, 0, shift / gamma)
+        _multiply(symmetry, scale, found, gamma)
+        found[scale.scale] = torch.ones_like(gamma)
+    return found
+
+
+def unfolded(symmetries: Symmetries, weights: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return folded weights with the γ and β of `like` taken out; where these γ are next to zero, a floor.
+
+    Differentiable in `weights`.
+    """
+    found = dict(weights)
+    for symmetry, scale in _scales(symmetries):
+        gamma = with_floor(like[scale.scale].to(found[scale.scale]))
+        _multiply(symmetry, scale, found, 1 / gamma)
+        found[scale.scale] = gamma
+        if scale.shift and scale.biases:
+            shift = like[scale.shift].to(gamma)
+            _shift_biases(symmetry, scale, found, shift, -1)
+            found[scale.shift] = shift
+        elif scale.shift:
+            found[scale.shift] = gamma * found[scale.shift]
+    return found
+
+
+def with_floor(gamma: Tensor) -> Tensor:
+    """Return γ with its smallest entries, next to zero, as large as `FLOOR` allows; signs stay."""
+    least = FLOOR * gamma.abs().median().clamp_min(torch.finfo(gamma.dtype).tiny)
+    return torch.where(gamma.abs() < least, torch.where(gamma < 0, -least, least), gamma)
+
+
+def _scales(symmetries: Symmetries) -> Iterator[tuple[Symmetry, Scale]]:
+    for symmetry in symmetries.symmetries:
+        for scale in symmetry.scales:
+            yield symmetry, scale
+
+
+def _readers(symmetry: Symmetry, names: tuple[str, ...]) -> Iterator[Member]:
+    for name in names:
+        yield next(m for m in symmetry.members if m.weight == name and "reads" in m.roles)
+
+
+def _spread(symmetry: Symmetry, scale: Scale, vector: Tensor) -> Tensor:
+    """Return a vector of the space as rows (K, n, 1)."""
+    member = next(m for m in symmetry.members if m.weight == scale.scale)
+    return member.matrices(vector)
+
+
+def _multiply(symmetry: Symmetry, scale: Scale, weights: dict[str, Tensor], gamma: Tensor) -> None:
+    for member in _readers(symmetry, scale.maps):
+        rows = member.matrices(weights[member.weight])
+        weights[member.weight] = member.replaced(weights[member.weight], rows * _spread(symmetry, scale, gamma))
+
+
+def _shift_biases(symmetry: Symmetry, scale: Scale, weights: dict[str, Tensor], shift: Tensor, sign: int) -> None:
+    """Add what the maps make of a shift of their input to their biases."""
+    for member, bias in zip(_readers(symmetry, scale.maps), scale.biases, strict=True):
+        weight = weights[member.weight]
+        along = torch.zeros(weight.shape[member.axis], dtype=weight.dtype, device=weight.device)
+        entries = _spread(symmetry, scale, shift).mT.expand(member.positions.shape)
+        along = along.index_copy(0, member.positions.flatten().to(weight.device), entries.flatten().to(weight))
+        given = torch.tensordot(weight.movedim(member.axis, -1), along, 1)  # (rows, entries of a kernel …)
+        weights[bias] = weights[bias] + sign * given.reshape(len(given), -1).sum(1)

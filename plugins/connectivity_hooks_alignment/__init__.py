@@ -1,0 +1,13 @@
+"""Aligners: the copy of a checkpoint, equal as a function, that lies nearest to another one."""
+
+from __future__ import annotations
+
+from connectivity_hooks.contracts import Aligner, hookimpl
+
+
+@hookimpl
+def register_aligners() -> list[type[Aligner]]:
+    """Offer the aligners."""
+    from connectivity_hooks_alignment.weight_matching import WeightMatching
+
+    return [WeightMatching]

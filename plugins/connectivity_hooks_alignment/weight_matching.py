@@ -1,0 +1,32 @@
+"""Alignment from weights alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from connectivity_hooks.contracts import Aligner, Alignment, option
+from connectivity_hooks.model import Weights
+from connectivity_hooks.structure import read_symmetries, task_program, transformed
+from connectivity_hooks.tasks import Task
+from connectivity_hooks_alignment.matching.weights import match_weights
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of `WeightMatching`."""
+
+    sweeps: int = option(100, "Passes over all spaces, at most; it stops when nothing moves.", ge=1)
+
+
+class WeightMatching(Aligner):
+    """Neurons brought together by their weights; no data is read."""
+
+    name = "weight-matching"
+    Options = Options
+
+    def align(self, a: Weights, b: Weights, task: Task) -> Alignment:
+        """Match by coordinate descent over the spaces of the network."""
+        symmetries = read_symmetries(task_program(task))
+        found = match_weights(symmetries, a, b, sweeps=self.options.sweeps, seed=self.seed, progress=self.progress)
+        record = {"coverage": symmetries.coverage, "sweeps": found.sweeps}
+        return Alignment(transformed(symmetries, b, found.elements, like=a), record)
