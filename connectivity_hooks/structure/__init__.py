@@ -23,6 +23,7 @@ from connectivity_hooks.structure.symmetries import (
     checked,
     combined,
     folded,
+    inner_first,
     moved,
     read_symmetries,
     transformed,
@@ -30,6 +31,7 @@ from connectivity_hooks.structure.symmetries import (
     unfolded,
 )
 from connectivity_hooks.structure.task_program import first_inputs, task_program
+from connectivity_hooks.structure.untouched import untouched
 
 __all__ = [
     "INPUT",
@@ -54,6 +56,7 @@ __all__ = [
     "combined",
     "first_inputs",
     "folded",
+    "inner_first",
     "input_values",
     "leading",
     "moved",
@@ -65,4 +68,5 @@ __all__ = [
     "transformed",
     "unfoldable",
     "unfolded",
+    "untouched",
 ]

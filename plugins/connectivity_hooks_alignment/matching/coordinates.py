@@ -59,11 +59,12 @@ class Coordinates(ABC):
         return peak
 
     def kept(self) -> dict[str, Tensor]:
-        """Return what beside the parameters decides the next steps."""
+        """Return what beside the parameters decides the next steps; nothing for most."""
         return {}
 
     def restore(self, kept: Mapping[str, Tensor]) -> None:
         """Take what `kept` gave."""
+        assert not kept, "nothing beside the parameters"
 
 
 class Mixtures(Coordinates):
@@ -231,9 +232,7 @@ def is_exchanged(symmetry: Symmetry) -> bool:
     return not symmetry.group & (Group.TURN | Group.TURN_BESIDE_ONES | Group.MIX)
 
 
-def _coordinates(
-    group: Group, bundle: Sequence[Symmetry], products: Mapping[int, Tensor], like: Tensor
-) -> Coordinates:
+def _coordinates(group: Group, bundle: Sequence[Symmetry], products: Mapping[int, Tensor], like: Tensor) -> Coordinates:
     if Group.MIX in group:
         return Mixtures(bundle, like)
     if Group.TURN in group or Group.TURN_BESIDE_ONES in group:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from connectivity_hooks.model import Weights
-from connectivity_hooks.structure import Elements, Symmetries, folded, inner_first, moved
+from connectivity_hooks.structure import Elements, Symmetries, Symmetry, folded, inner_first, moved
+from connectivity_hooks_alignment.matching.coordinates import is_exchanged
 from connectivity_hooks_alignment.matching.moves import Move
 from connectivity_hooks_alignment.matching.places import Place
 
@@ -40,7 +43,9 @@ class Line:
         first, second = (folded(symmetries, _double(symmetries, weights)) for weights in (a, b))
         second = moved(symmetries, second, start)
         self._symmetries = symmetries
-        self._a, self._b = ({name: _placed(each, device, dtype) for name, each in end.items()} for end in (first, second))
+        self._a, self._b = (
+            {name: _placed(each, device, dtype) for name, each in end.items()} for end in (first, second)
+        )
         self._places = {each.space: _places(each, device) for each in inner_first(symmetries)}
 
     def products(self, space: int) -> Tensor:
@@ -66,3 +71,31 @@ class Line:
             for name, tensor in self._a.items()
         }
         return self._symmetries.completed(line)
+
+
+Does: TypeAlias = Callable[[Move, Tensor], Tensor]
+
+
+def _places(symmetry: Symmetry, device: torch.device) -> list[tuple[Place, Does]]:
+    """Return where a space's neurons are and what a move does there, as `apply` does with elements."""
+    zero = {scale.shift for scale in symmetry.scales if scale.biases}  # folded into biases
+    found: list[tuple[Place, Does]] = []
+    for member in symmetry.members:
+        if not is_exchanged(symmetry) and ("scales" in member.roles or member.weight in zero):
+            continue
+        place = Place(replace(member, positions=member.positions.to(device)))
+        if is_exchanged(symmetry) and not member.takes_factors:
+            found.append((place, lambda move, rows: move.on_bystanders(rows)))
+        elif member.roles == {"reads"}:
+            found.append((place, lambda move, rows: move.on_readers(rows)))
+        else:
+            found.append((place, lambda move, rows: move.on_writers(rows)))
+    return found
+
+
+def _double(symmetries: Symmetries, weights: Mapping[str, Tensor]) -> Weights:
+    return {name: tensor.double() if name in symmetries.shapes else tensor for name, tensor in weights.items()}
+
+
+def _placed(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return tensor.to(device, dtype if tensor.is_floating_point() else None)
