@@ -1,7 +1,7 @@
 """Coordinates on the groups of several spaces at once, in which a descent moves: zero is what it starts from.
 
-Spaces of one group, width and number of copies share one tensor, so that a step makes one batched exponential, inverse
-or assignment for all layers of a network instead of one for each.
+Spaces of one group, width and number of copies share one tensor, so that a step makes one batched inverse for all
+layers of a network instead of one for each.
 """
 
 from __future__ import annotations
@@ -95,7 +95,10 @@ class Mixtures(Coordinates):
 
 
 class Rotations(Coordinates):
-    """O: g = exp(S) with S = M − Mᵀ; O₁: the same in the space orthogonal to the vector of ones.
+    """O: the Cayley transform g = (1 − S)⁻¹(1 + S) of S = (M − Mᵀ)/2; O₁: the same beside the vector of ones.
+
+    Near the start it is the exponential of 2·S. It costs one inverse: with gradients a sixth of the exponential at
+    width 63 on one core, a twentieth at 383.
 
     Args:
         symmetries: The symmetries.
@@ -111,7 +114,7 @@ class Rotations(Coordinates):
         self._basis_there = None if self._basis is None else self._basis.to(like)
 
     def moves(self, step: int) -> dict[int, Move]:
-        """Return the rotations, one exponential for all spaces."""
+        """Return the rotations, one inverse for all spaces."""
         matrix = _rotation(self.parameters["skew"], self._basis_there)
         return {each.space: Mixing(matrix[i], matrix[i]) for i, each in enumerate(self.symmetries)}
 
@@ -198,7 +201,8 @@ def _scores(products: Tensor) -> Tensor:
 
 
 def _rotation(parameter: Tensor, basis: Tensor | None) -> Tensor:
-    turned: Tensor = torch.linalg.matrix_exp(parameter - parameter.mT)
+    eye = torch.eye(parameter.shape[-1], dtype=parameter.dtype, device=parameter.device)
+    turned = 2 * torch.linalg.inv(eye - (parameter - parameter.mT) / 2) - eye
     return turned if basis is None else basis @ turned @ basis.mT + 1 / len(basis)
 
 

@@ -22,7 +22,7 @@ from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.structure import Element, Elements, Symmetries, combined, untouched
 from connectivity_hooks.tasks import Task
 from connectivity_hooks_alignment.matching.coordinates import Coordinates, coordinates_of, is_exchanged
-from connectivity_hooks_alignment.matching.line import Line
+from connectivity_hooks_alignment.matching.line import Line, PointOnLine
 
 AROUND_THE_MIDDLE = (0.3, 0.7)
 """λ is drawn from here: the barrier is highest near the middle, and near the ends the match makes no difference."""
@@ -81,7 +81,7 @@ def learn(
 
     Each step takes a batch of training samples, augmented as the task says, and λ uniformly around the middle; the
     module is in evaluation mode, and its running statistics are interpolated as its weights are, as on the line that is
-    measured. Rotations are exponentials, matrices I + M, factors exponentials, and permutations straight-through
+    measured. Rotations are Cayley transforms, matrices I + M, factors exponentials, and permutations straight-through
     assignments. Heads stay paired as at the start. A loss that is not finite ends it, and the best so far is kept.
 
     Memory: four times the coordinates beside the line's two ends and one pass with its gradients.
@@ -239,29 +239,29 @@ class _Learner:
         share = low + (high - low) * float(torch.rand((), generator=self._generator, dtype=torch.float64))
         for group, each in zip(self._adam.param_groups, self.coordinates, strict=False):
             group["lr"] = each.rate(self._descent.rate) * (1 + math.cos(math.pi * self._share())) / 2
-        loss = self._loss(share, inputs, targets)
+        moves = {space: move for each in self.coordinates for space, move in each.moves(self.done.steps).items()}
+        point = self._line.at(moves, share)
+        loss = self._loss(point.weights, inputs, targets)
         value = float(loss.detach())
         if not math.isfinite(value):
             return f"the loss is {value} at step {self.done.steps}, λ = {share:.3f}"
-        self._descend(loss)
+        self._descend(point, loss)
         self._count(value)
         return ""
 
-    def _loss(self, share: float, inputs: Inputs, targets: Tensor) -> Tensor:
+    def _loss(self, weights: Weights, inputs: Inputs, targets: Tensor) -> Tensor:
         task = self._task
-        moves = {space: move for each in self.coordinates for space, move in each.moves(self.done.steps).items()}
-        weights = self._line.weights(moves, share)
         weights = {name: each.to(task.dtype) if each.is_floating_point() else each for name, each in weights.items()}
         with _differentiating(), _seeded(self._generator, task.device), untouched(self._model):
             augmented = task.augment(inputs) if task.augment else inputs
             return task.loss(task.forward.under(self._model, weights, augmented), targets)
 
-    def _descend(self, loss: Tensor) -> None:
+    def _descend(self, point: PointOnLine, loss: Tensor) -> None:
         self._adam.zero_grad()
         if not loss.requires_grad:
             raise InputError(f"{_NO_GRADIENT}: its outputs are cut off from its weights, by no_grad or detach; {_NEXT}")
         with _differentiating():
-            loss.backward()
+            point.backward(loss)
         self._adam.step()
 
     def _count(self, loss: float) -> None:
