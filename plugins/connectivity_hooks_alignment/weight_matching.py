@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from connectivity_hooks.contracts import Aligner, Alignment, option
 from connectivity_hooks.model import Weights
-from connectivity_hooks.structure import read_symmetries, task_program, transformed
+from connectivity_hooks.structure import transformed
 from connectivity_hooks.tasks import Task
 from connectivity_hooks_alignment.matching.weights import match_weights
+from connectivity_hooks_alignment.network import network_of
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class WeightMatching(Aligner):
 
     def align(self, a: Weights, b: Weights, task: Task) -> Alignment:
         """Match by coordinate descent over the spaces of the network."""
-        symmetries = read_symmetries(task_program(task))
+        network = network_of(task, a, b)
+        symmetries = network.symmetries
         found = match_weights(symmetries, a, b, sweeps=self.options.sweeps, seed=self.seed, progress=self.progress)
-        record = {"coverage": symmetries.coverage, "sweeps": found.sweeps}
+        record = {**network.record(), "sweeps": found.sweeps}
         return Alignment(transformed(symmetries, b, found.elements, like=a), record)
