@@ -8,6 +8,7 @@ from connectivity_hooks.contracts import Aligner, hookimpl
 @hookimpl
 def register_aligners() -> list[type[Aligner]]:
     """Offer the aligners."""
+    from connectivity_hooks_alignment.activation_matching import ActivationMatching
     from connectivity_hooks_alignment.weight_matching import WeightMatching
 
-    return [WeightMatching]
+    return [ActivationMatching, WeightMatching]
