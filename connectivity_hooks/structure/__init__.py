@@ -25,6 +25,7 @@ from connectivity_hooks.structure.symmetries import (
     combined,
     folded,
     held,
+    inner_first,
     moved,
     read_symmetries,
     transformed,
@@ -32,6 +33,7 @@ from connectivity_hooks.structure.symmetries import (
     unfolded,
 )
 from connectivity_hooks.structure.task_program import first_inputs, task_program
+from connectivity_hooks.structure.untouched import untouched
 
 __all__ = [
     "INPUT",
@@ -58,6 +60,7 @@ __all__ = [
     "first_inputs",
     "folded",
     "held",
+    "inner_first",
     "input_values",
     "leading",
     "moved",
@@ -69,4 +72,5 @@ __all__ = [
     "transformed",
     "unfoldable",
     "unfolded",
+    "untouched",
 ]

@@ -9,6 +9,7 @@ from connectivity_hooks.contracts import Aligner, hookimpl
 def register_aligners() -> list[type[Aligner]]:
     """Offer the aligners."""
     from connectivity_hooks_alignment.activation_matching import ActivationMatching
+    from connectivity_hooks_alignment.learned_matching import LearnedMatching
     from connectivity_hooks_alignment.weight_matching import WeightMatching
 
-    return [ActivationMatching, WeightMatching]
+    return [WeightMatching, ActivationMatching, LearnedMatching]
