@@ -37,7 +37,8 @@ class Along:
         size = value.shape[axis]
         if size % self.width:
             raise ValueError(f"an axis of {size} entries, expected a multiple of {self.width}")
-        return value.unflatten(axis, (size // self.width, self.width))
+        cut: Tensor = value.unflatten(axis, (size // self.width, self.width))
+        return cut
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -33,13 +33,18 @@ from connectivity_hooks_alignment.matching.readings import Reading, readings_of
 from connectivity_hooks_alignment.matching.units import solved, units_of
 
 Measure: TypeAlias = Literal["correlation", "covariance"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+
+SAMPLES = 4000
+"""Run by default. A covariance of n neurons is off by about √(n/rows): eight rows for each neuron of a layer of 512
+where a sample is one row, and many more where it has tokens or pixels."""
 
 _ROTATIONS = Group.TURN | Group.TURN_BESIDE_ONES
 
 
 @dataclass(frozen=True, eq=False)
 class Recorded:
-    """What one pass over the data saw.
+    """What one pass over the data saw, see `shortages` for whether it was enough.
 
     Attributes:
         moments: Of each value that was looked at.
@@ -132,6 +137,25 @@ def _require_finite(reading: Reading, seen: Moments) -> None:
             )
 
 
+def shortages(symmetries: Symmetries, seen: Recorded) -> list[str]:
+    """Return in words which spaces were seen on too few rows, or on none, with how many samples are needed.
+
+    A covariance of n neurons from fewer than n + 1 rows is blind in some direction: chance decides there.
+    """
+    found = []
+    for symmetry in symmetries.symmetries:
+        rows = max((moments.rows for moments in seen.of(symmetry)), default=0)
+        if not rows and not symmetries.inside(symmetry.space):
+            found.append(f"{symmetry.name}: no value shows what its neurons do; they stay where they are")
+        elif 0 < rows <= symmetry.width:
+            needed = -(-(symmetry.width + 1) * seen.samples // rows)
+            found.append(
+                f"{symmetry.name}: {rows} rows of {symmetry.width} neurons tell too little of how they change "
+                f"together; {needed} samples are needed at least"
+            )
+    return found
+
+
 @torch.no_grad()
 def match_activations(
     symmetries: Symmetries,
@@ -184,7 +208,7 @@ def _correlations(moments: Moments, pairs: bool) -> Tensor:
     """Return correlations; 0 with a neuron that never changes."""
     spreads = moments.variances().sqrt()
     x, y = torch.where(spreads > 0, 1 / spreads, 0)
-    scale = x[:, None, :, None] * y[None, :, None, :] if pairs else x[..., None] * y[:, None]
+    scale: Tensor = x[:, None, :, None] * y[None, :, None, :] if pairs else x[..., None] * y[:, None]
     return moments.covariances() * scale
 
 

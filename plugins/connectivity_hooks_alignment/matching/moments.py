@@ -29,7 +29,8 @@ class Moments:
         """Add rows (K, S, n) of either network, on the same samples."""
         if self.rows == 0:
             self._start(a, b)
-        for one, other in zip(*(each.split(max(1, AT_ONCE // (len(a) * a.shape[2])), 1) for each in (a, b)), strict=True):
+        size = max(1, AT_ONCE // (len(a) * a.shape[2]))
+        for one, other in zip(a.split(size, 1), b.split(size, 1), strict=True):
             # Moments about a point near the mean: nothing cancels where a mean is large beside its variance.
             x, y = (each.double() - origin for each, origin in zip((one, other), self._origins, strict=True))
             self._sums += torch.stack([x.sum(1), y.sum(1)])
@@ -41,7 +42,8 @@ class Moments:
         """Return the centred cross-covariances, (K, n, n) of each copy with the same copy, or (K, K, n, n)."""
         x, y = self._sums / self.rows
         means = x[:, None, :, None] * y[None, :, None, :] if self._pairs else x[..., None] * y[:, None]
-        return self._cross / self.rows - means
+        found: Tensor = self._cross / self.rows - means
+        return found
 
     def variances(self) -> Tensor:
         """Return (2, K, n); 0 for a neuron that changes by no more than rounding of the type its values came in."""
