@@ -101,7 +101,7 @@ def recorded(
             for reading in wanted[name]:
                 moments[reading].add(*(reading.held.rows(value) for value in values))
     if not seen:
-        raise InputError(f"{task.train.name}: {len(part)} samples, expected two or more of one shape to match by")
+        raise InputError(f"{task.train.name}: expected two or more samples of one shape to match by, found {len(part)}")
     for reading, found in moments.items():
         _require_finite(reading, found)
     return Recorded(moments, seen)
