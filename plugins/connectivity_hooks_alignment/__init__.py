@@ -8,7 +8,9 @@ from connectivity_hooks.contracts import Aligner, hookimpl
 @hookimpl
 def register_aligners() -> list[type[Aligner]]:
     """Offer the aligners."""
+    from connectivity_hooks_alignment.activation_matching import ActivationMatching
+    from connectivity_hooks_alignment.best import Best
     from connectivity_hooks_alignment.learned_matching import LearnedMatching
     from connectivity_hooks_alignment.weight_matching import WeightMatching
 
-    return [WeightMatching, LearnedMatching]
+    return [WeightMatching, ActivationMatching, LearnedMatching, Best]

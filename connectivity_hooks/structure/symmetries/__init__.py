@@ -13,12 +13,14 @@ from connectivity_hooks.structure.symmetries.groups import Group
 from connectivity_hooks.structure.symmetries.members import Member
 from connectivity_hooks.structure.symmetries.moving import Elements, apply, combined, inner_first, moved, transformed
 from connectivity_hooks.structure.symmetries.symmetry import Symmetries, Symmetry
+from connectivity_hooks.structure.symmetries.values import Held, held
 
 __all__ = [
     "Checked",
     "Element",
     "Elements",
     "Group",
+    "Held",
     "Member",
     "Symmetries",
     "Symmetry",
@@ -26,6 +28,7 @@ __all__ = [
     "checked",
     "combined",
     "folded",
+    "held",
     "inner_first",
     "moved",
     "read_symmetries",

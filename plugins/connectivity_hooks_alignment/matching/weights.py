@@ -14,12 +14,14 @@ from torch import Generator, Tensor
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.structure import (
     Element,
+    Elements,
     Member,
     Symmetries,
     Symmetry,
     apply,
     combined,
     folded,
+    moved,
 )
 from connectivity_hooks_alignment.matching.units import Unit, solved, units_of
 
@@ -50,11 +52,12 @@ def match_weights(
     sweeps: int = 100,
     seed: int = 0,
     progress: Progress = SILENT,
+    start: Elements | None = None,
 ) -> Matched:
     """Return the elements that bring `b` near to `a` in weight space.
 
     The first sweep goes from the fixed inputs and outputs inwards and reads only weights whose other axes are settled;
-    later ones go over the spaces in random order.
+    later ones, and all of them from a start, go over the spaces in random order.
 
     Args:
         symmetries: The network's.
@@ -63,13 +66,17 @@ def match_weights(
         sweeps: At most so many.
         seed: Of the order.
         progress: Shows how far it is.
+        start: What is done to `b` to begin with, such as what was found from activations.
     """
     state = _State(symmetries, folded(symmetries, _double(symmetries, a)), folded(symmetries, _double(symmetries, b)))
     units = units_of(symmetries)
     generator = Generator().manual_seed(seed)
-    state.settle(units)
-    done, before = 1, state.product()
-    for _ in progress.track(range(1, sweeps), "matching weights", sweeps - 1):
+    if start is None:
+        state.settle(units)
+    else:
+        state.begin(start)
+    done, before = int(start is None), state.product()
+    for _ in progress.track(range(done, sweeps), "matching weights", sweeps - done):
         for number in torch.randperm(len(units), generator=generator).tolist():
             state.improve(units[number])
         done, product = done + 1, state.product()
@@ -89,6 +96,10 @@ class _State:
     def __init__(self, symmetries: Symmetries, a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
         self._symmetries, self._a, self._b = symmetries, a, b
         self.elements: dict[int, Element] = {}
+
+    def begin(self, start: Elements) -> None:
+        """Begin with elements applied."""
+        self._b, self.elements = moved(self._symmetries, self._b, start), dict(start)
 
     def settle(self, units: list[Unit]) -> None:
         """Solve for each unit once, those first whose weights have the most settled neighbours."""

@@ -1,0 +1,253 @@
+"""Matching by what neurons do: both networks run on the same samples, and the neurons that do alike are paired.
+
+`recorded` makes the one pass, and `match_activations` solves for every space from what was seen. Both networks run with
+γ and β folded into the maps that read them, where the space may be rotated: then the values are those that rotations
+act on, such as a stream normalised by each norm before γ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.progress import SILENT, Progress
+from connectivity_hooks.structure import (
+    Element,
+    Group,
+    Program,
+    Symmetries,
+    Symmetry,
+    apply,
+    folded,
+    task_program,
+)
+from connectivity_hooks.tasks import Task
+from connectivity_hooks_alignment.matching.moments import Moments
+from connectivity_hooks_alignment.matching.passing import portion_of, portions, side_by_side
+from connectivity_hooks_alignment.matching.readings import Reading, readings_of
+from connectivity_hooks_alignment.matching.units import solved, units_of
+
+Measure: TypeAlias = Literal["correlation", "covariance"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+
+SAMPLES = 4000
+"""Run by default. A covariance of n neurons is off by about √(n/rows): eight rows for each neuron of a layer of 512
+where a sample is one row, and many more where it has tokens or pixels."""
+
+_ROTATIONS = Group.TURN | Group.TURN_BESIDE_ONES
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """What one pass over the data saw, see `shortages` for whether it was enough.
+
+    Attributes:
+        moments: Of each value that was looked at.
+        samples: How many samples were run.
+    """
+
+    moments: Mapping[Reading, Moments]
+    samples: int
+
+    def of(self, symmetry: Symmetry) -> list[Moments]:
+        """Return what was seen of the neurons of a symmetry."""
+        return [moments for reading, moments in self.moments.items() if reading.symmetry is symmetry]
+
+
+@torch.no_grad()
+def recorded(
+    task: Task,
+    symmetries: Symmetries,
+    a: Mapping[str, Tensor],
+    b: Mapping[str, Tensor],
+    *,
+    samples: int,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> Recorded:
+    """Run both networks on the same training samples, side by side, and add up how their neurons change together.
+
+    Time: two forward passes, and for each value looked at n² products of each row in float64. Memory: both networks,
+    of their values on 32 samples those that are still read, and n² numbers in float64 for each value looked at; rows
+    are not kept.
+
+    Args:
+        task: Model, data, device and type.
+        symmetries: The network's.
+        a: Weights of the first checkpoint.
+        b: Weights of the second.
+        samples: How many are drawn, without replacement.
+        seed: Of the draw.
+        progress: Shows how far it is.
+
+    Raises:
+        InputError: There are no two samples of one shape, or a value of one of the networks is not finite.
+    """
+    part = task.train.sample(min(samples, len(task.train)), seed)
+    program = _program(task, portion_of(len(part)))
+    weights = [_running(symmetries, each, task) for each in (a, b)]
+    readings = readings_of(program, symmetries)
+    moments = {reading: Moments(reading.pairs) for reading in readings}
+    wanted = {name: [one for one in readings if one.value == name] for name in {one.value for one in readings}}
+    seen = 0
+    for inputs in progress.track(portions(part, program), "matching activations", len(part) // program.batch):
+        seen += program.batch
+        for name, values in side_by_side(program, weights, inputs, wanted):
+            for reading in wanted[name]:
+                moments[reading].add(*(reading.held.rows(value) for value in values))
+    if not seen:
+        raise InputError(f"{task.train.name}: expected two or more samples of one shape to match by, found {len(part)}")
+    for reading, found in moments.items():
+        _require_finite(reading, found)
+    return Recorded(moments, seen)
+
+
+def _program(task: Task, size: int) -> Program:
+    """Return the program for portions of a size; the one for two samples where it has other steps."""
+    small, large = task_program(task), task_program(task, samples=size)
+    names = [[step.name for step in program.steps] for program in (small, large)]
+    return large if names[0] == names[1] else small
+
+
+def _running(symmetries: Symmetries, weights: Mapping[str, Tensor], task: Task) -> dict[str, Tensor]:
+    """Return folded weights to run with, computed in float64."""
+    precise = _folded(symmetries, weights)
+    return {
+        name: tensor.to(task.device, task.dtype if tensor.is_floating_point() else None)
+        for name, tensor in precise.items()
+    }
+
+
+def _folded(symmetries: Symmetries, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    own = {name: weights[name] for name in symmetries.shapes}
+    return folded(symmetries, {name: x.double() if x.is_floating_point() else x for name, x in own.items()})
+
+
+def _require_finite(reading: Reading, seen: Moments) -> None:
+    for which, finite in zip(("first", "second"), seen.is_finite(), strict=True):
+        if not finite:
+            raise InputError(
+                f"the {which} checkpoint gives values that are not finite where {reading.symmetry.name} is read; its "
+                f"neurons cannot be matched by what they do"
+            )
+
+
+def shortages(symmetries: Symmetries, seen: Recorded) -> list[str]:
+    """Return in words which spaces were seen on too few rows, or on none, with how many samples are needed.
+
+    A covariance of n neurons from fewer than n + 1 rows is blind in some direction: chance decides there.
+    """
+    found = []
+    for symmetry in symmetries.symmetries:
+        rows = max((moments.rows for moments in seen.of(symmetry)), default=0)
+        if not rows and not symmetries.inside(symmetry.space):
+            found.append(f"{symmetry.name}: no value shows what its neurons do; they stay where they are")
+        elif 0 < rows <= symmetry.width:
+            needed = -(-(symmetry.width + 1) * seen.samples // rows)
+            found.append(
+                f"{symmetry.name}: {rows} rows of {symmetry.width} neurons tell too little of how they change "
+                f"together; {needed} samples are needed at least"
+            )
+    return found
+
+
+@torch.no_grad()
+def match_activations(
+    symmetries: Symmetries,
+    seen: Recorded,
+    a: Mapping[str, Tensor],
+    b: Mapping[str, Tensor],
+    *,
+    measure: Measure = "correlation",
+) -> dict[int, Element]:
+    """Return the elements that bring the neurons of `b` beside those of `a` that do alike.
+
+    Each value counts alike, whatever its size. What is inside heads is solved last: what a head gives is also told by
+    the columns that read it, whose rows are where they stay by then.
+
+    Args:
+        symmetries: The network's.
+        seen: By `recorded`, of the same weights.
+        a: Weights of the first checkpoint.
+        b: Weights of the second.
+        measure: Whether each neuron that is permuted counts alike, or by its variance. Where neurons are rotated, they
+            have no variances of their own that would stay.
+    """
+    precise = [_folded(symmetries, each) for each in (a, b)]
+    found: dict[int, Element] = {}
+    for unit in sorted(units_of(symmetries), key=lambda each: bool(each.inside)):
+
+        def products(symmetry: Symmetry, pairs: bool) -> Tensor:
+            return _products(symmetry, pairs, seen, measure) + _columns(symmetry, pairs, *precise)
+
+        step = solved(unit, products)
+        for symmetry in (*unit.inside, unit.own):
+            step[symmetry.space] = _scaled(symmetry, step[symmetry.space], seen, *precise)
+            apply(symmetry, precise[1], step[symmetry.space])
+        found |= step
+    return found
+
+
+def _products(symmetry: Symmetry, pairs: bool, seen: Recorded, measure: Measure) -> Tensor:
+    """Return what is gained by putting a neuron in the place of another: (K, n, n), or of all pairs of copies."""
+    copies, width = symmetry.copies, symmetry.width
+    shape = (copies, copies, width, width) if pairs else (copies, width, width)
+    total = torch.zeros(shape, dtype=torch.float64)
+    for moments in seen.of(symmetry):
+        own = measure == "correlation" and not symmetry.group & _ROTATIONS
+        total += (_correlations if own else _shares)(moments, pairs).cpu()
+    return total
+
+
+def _correlations(moments: Moments, pairs: bool) -> Tensor:
+    """Return correlations; 0 with a neuron that never changes."""
+    spreads = moments.variances().sqrt()
+    x, y = torch.where(spreads > 0, 1 / spreads, 0)
+    scale: Tensor = x[:, None, :, None] * y[None, :, None, :] if pairs else x[..., None] * y[:, None]
+    return moments.covariances() * scale
+
+
+def _shares(moments: Moments, pairs: bool) -> Tensor:
+    """Return covariances as shares of what both copies have in all."""
+    x, y = moments.variances().sum(-1).sqrt()
+    size = x[:, None] * y if pairs else x * y
+    return moments.covariances() * torch.where(size > 0, 1 / size, 0)[..., None, None]
+
+
+def _columns(symmetry: Symmetry, pairs: bool, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Tensor:
+    """Return the products of the columns that read what is inside heads, as shares of their sizes; 0 elsewhere."""
+    total = torch.zeros((), dtype=torch.float64)
+    if not pairs:
+        return total
+    for member in symmetry.members:
+        if member.roles == {"reads"}:
+            x, y = (member.matrices(each[member.weight]).cpu() for each in (a, b))
+            size = x.flatten(1).norm(dim=1)[:, None] * y.flatten(1).norm(dim=1)
+            products = torch.einsum("xnm,ypm->xynp", x, y)
+            total = total + products * torch.where(size > 0, 1 / size, 0)[..., None, None]
+    return total
+
+
+def _scaled(
+    symmetry: Symmetry, element: Element, seen: Recorded, a: Mapping[str, Tensor], b: dict[str, Tensor]
+) -> Element:
+    """Return a permutation with the factors that make standard deviations equal, if that brings the weights nearer."""
+    if Group.SCALE not in symmetry.group or symmetry.group & _ROTATIONS or element.order is None:
+        return element
+    x, y = sum((moments.variances().cpu() for moments in seen.of(symmetry)), torch.zeros(2, *element.order.shape))
+    ratios = (x / torch.take_along_dim(y, element.order, 1)).sqrt()
+    ratios = torch.where(ratios.isfinite() & (ratios > 0), ratios, 1.0)
+    scaled = Element(order=element.order, factors=ratios if element.factors is None else element.factors * ratios)
+    return min((element, scaled), key=lambda each: _distance(symmetry, each, a, b))
+
+
+def _distance(symmetry: Symmetry, element: Element, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
+    moved = dict(b)
+    apply(symmetry, moved, element)
+    names = {member.weight for member in symmetry.members}
+    return sum(float((a[name] - moved[name]).square().sum()) for name in names)
