@@ -44,7 +44,7 @@ class Descent:
     """
 
     batch_size: int = 64
-    rate: float = 5e-3
+    rate: float = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,20 +241,23 @@ class _Learner:
             group["lr"] = each.rate(self._descent.rate) * (1 + math.cos(math.pi * self._share())) / 2
         moves = {space: move for each in self.coordinates for space, move in each.moves(self.done.steps).items()}
         point = self._line.at(moves, share)
-        loss = self._loss(point.weights, inputs, targets)
+        outputs = self._outputs(point.weights, inputs)
+        with _differentiating():
+            loss = self._task.loss(outputs, targets)
         value = float(loss.detach())
-        if not math.isfinite(value):
+        if math.isfinite(value):
+            self._descend(point, loss)
+        elif bool(self._task.loss.measure(outputs.detach(), targets).weights.any()):
             return f"the loss is {value} at step {self.done.steps}, λ = {share:.3f}"
-        self._descend(point, loss)
         self._count(value)
         return ""
 
-    def _loss(self, weights: Weights, inputs: Inputs, targets: Tensor) -> Tensor:
+    def _outputs(self, weights: Weights, inputs: Inputs) -> Tensor:
         task = self._task
         weights = {name: each.to(task.dtype) if each.is_floating_point() else each for name, each in weights.items()}
         with _differentiating(), _seeded(self._generator, task.device), untouched(self._model):
             augmented = task.augment(inputs) if task.augment else inputs
-            return task.loss(task.forward.under(self._model, weights, augmented), targets)
+            return task.forward.under(self._model, weights, augmented)
 
     def _descend(self, point: PointOnLine, loss: Tensor) -> None:
         self._adam.zero_grad()
@@ -265,9 +268,11 @@ class _Learner:
         self._adam.step()
 
     def _count(self, loss: float) -> None:
+        """Count a step; the loss of a batch of which nothing counts, such as of padding alone, is none."""
         done = self.done
         done.steps, done.batch, done.seconds = done.steps + 1, done.batch + 1, time.monotonic() - self._begun
-        done.window.append(loss)
+        if math.isfinite(loss):
+            done.window.append(loss)
         if len(done.window) == WINDOW:
             done.losses.append(sum(done.window) / WINDOW)
             done.window = []

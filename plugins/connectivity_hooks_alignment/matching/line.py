@@ -45,6 +45,13 @@ class Line:
         self._a, self._b = (
             {name: _placed(each, device, dtype) for name, each in end.items()} for end in (first, second)
         )
+        # PyTorch has no gradients with respect to the statistics of batch norm.
+        self._statistics = {
+            member.weight
+            for each in symmetries.symmetries
+            for member in each.members
+            if member.roles & {"means", "variances"}
+        }
         self._places = {each.space: _places(each, self._b) for each in inner_first(symmetries)}
 
     def products(self, space: int) -> Tensor:
@@ -65,7 +72,7 @@ class Line:
                 for place in places:
                     name = place.member.weight
                     second[name] = place.moved(second[name], moves[space])
-        found = {name: tensor for name, tensor in second.items() if tensor.requires_grad}
+        found = {name: each for name, each in second.items() if each.requires_grad and name not in self._statistics}
         with torch.no_grad():
             line = {
                 name: torch.lerp(tensor, second[name], share) if tensor.is_floating_point() else tensor
