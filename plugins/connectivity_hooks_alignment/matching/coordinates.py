@@ -203,7 +203,7 @@ def _scores(products: Tensor) -> Tensor:
 
 def _rotation(parameter: Tensor, basis: Tensor | None) -> Tensor:
     eye = torch.eye(parameter.shape[-1], dtype=parameter.dtype, device=parameter.device)
-    turned = 2 * torch.linalg.inv(eye - (parameter - parameter.mT) / 2) - eye
+    turned: Tensor = 2 * torch.linalg.inv(eye - (parameter - parameter.mT) / 2) - eye
     return turned if basis is None else basis @ turned @ basis.mT + 1 / len(basis)
 
 

@@ -304,7 +304,7 @@ def _seeded(generator: Generator, device: torch.device) -> Iterator[None]:
     seed = int(torch.randint(2**62, (), generator=generator))
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.random.default_generator.manual_seed(seed)
+        torch.set_rng_state(Generator().manual_seed(seed).get_state())
         if devices:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)

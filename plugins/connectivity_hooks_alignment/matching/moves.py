@@ -52,7 +52,8 @@ class Mixing(Move):
             return weight @ matrix.mT if axis else matrix @ weight
         if axis == 0:
             return (matrix @ weight.flatten(1)).view(weight.shape)
-        return torch.tensordot(weight.movedim(axis, -1), matrix, ([-1], [1])).movedim(-1, axis)
+        moved: Tensor = torch.tensordot(weight.movedim(axis, -1), matrix, ([-1], [1]))
+        return moved.movedim(-1, axis)
 
 
 class Exchanging(Move):
