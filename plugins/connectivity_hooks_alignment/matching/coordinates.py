@@ -25,6 +25,10 @@ OF_PRODUCTS, OF_START = 0.3, 0.1
 """What scores begin with: so much of the products of the neurons' weights, the largest taken as one, and so much of the
 permutation that is there. Larger, and a few hundred steps of Adam change no assignment; smaller, and noise does."""
 
+STEEPEST = 100.0
+"""Largest singular value of a matrix of GL, and one over the smallest: steeper ones cost float32 half of its digits. Those
+of transformers are below 4; one that is clipped is another element of the group, and keeps the function too."""
+
 ASSIGNED_EVERY, ASSIGNED_WIDTH = 4, 512
 """The assignment is solved anew at every fourth step up to this width, beyond it more seldom, by its square: it grows
 as n³, to 27 ms at width 1024 on one core. Solved at every step or every 16th, the figures are the same."""
@@ -83,12 +87,13 @@ class Mixtures(Coordinates):
     def moves(self, step: int) -> dict[int, Move]:
         """Return g and its inverse, one for all spaces."""
         matrix = self._matrix(self.parameters["matrix"])
-        dual = torch.linalg.inv(matrix).mT
+        dual = torch.linalg.inv_ex(matrix)[0].mT  # not finite where there is none, which ends the descent
         return {each.space: Mixing(matrix[i], dual[i]) for i, each in enumerate(self.symmetries)}
 
     def elements(self) -> dict[int, Element]:
-        """Return g in float64."""
-        matrix = self._matrix(self.parameters["matrix"].detach().cpu().double())
+        """Return g in float64, its singular values kept within `STEEPEST`."""
+        left, sizes, right = torch.linalg.svd(self._matrix(self.parameters["matrix"].detach().cpu().double()))
+        matrix = left @ (sizes.clamp(1 / STEEPEST, STEEPEST)[..., None] * right)
         return {each.space: Element(matrix=matrix[i]) for i, each in enumerate(self.symmetries)}
 
     def _matrix(self, parameter: Tensor) -> Tensor:
@@ -203,7 +208,7 @@ def _scores(products: Tensor) -> Tensor:
 
 def _rotation(parameter: Tensor, basis: Tensor | None) -> Tensor:
     eye = torch.eye(parameter.shape[-1], dtype=parameter.dtype, device=parameter.device)
-    turned: Tensor = 2 * torch.linalg.inv(eye - (parameter - parameter.mT) / 2) - eye
+    turned: Tensor = 2 * torch.linalg.inv_ex(eye - (parameter - parameter.mT) / 2)[0] - eye
     return turned if basis is None else basis @ turned @ basis.mT + 1 / len(basis)
 
 

@@ -103,9 +103,10 @@ class PointOnLine:
         """Add the gradients of a loss of `weights` to those of whatever moves B."""
         loss.backward()
         found = {name: tensor.grad for name, tensor in self._moved.items() if tensor.grad is not None}
-        torch.autograd.backward(
-            [self._second[name] for name in found], [self._share * gradient for gradient in found.values()]
-        )
+        if found:
+            torch.autograd.backward(
+                [self._second[name] for name in found], [self._share * gradient for gradient in found.values()]
+            )
 
 
 def _places(symmetry: Symmetry, weights: Weights) -> list[Place]:
