@@ -26,7 +26,7 @@ OF_PRODUCTS, OF_START = 0.3, 0.1
 permutation that is there. Larger, and a few hundred steps of Adam change no assignment; smaller, and noise does."""
 
 STEEPEST = 100.0
-"""Largest singular value of a matrix of GL, and one over the smallest: steeper ones cost float32 half of its digits. Those
+"""Largest singular value of a matrix of GL, and one over the smallest: steeper ones cost float32 half its digits. Those
 of transformers are below 4; one that is clipped is another element of the group, and keeps the function too."""
 
 ASSIGNED_EVERY, ASSIGNED_WIDTH = 4, 512
