@@ -112,6 +112,8 @@ def test_every_group_keeps_the_function_and_no_larger_one_does(name):
     trials = [Trial(symmetries, model, x, PLAIN, seed) for seed in (3, 4, 5)]
     for each in symmetries.symmetries:
         assert max(trial.deviation([each]) for trial in trials) < 1e-12
+        if symmetries.inside(each.space):  # the sign of a head is a move of what is inside it
+            continue
         for group in (GL, O, O1, MONOMIAL, SCALED, SIGNED):
             # Of a space whose norms were not folded nothing larger can be asked; the next test does.
             if group not in each.group and not (each.group & O1 == O1 and group == GL):
