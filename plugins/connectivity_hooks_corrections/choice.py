@@ -9,9 +9,15 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from connectivity_hooks.model import Inputs
 from connectivity_hooks_corrections.flow import Flow, place_of
 from connectivity_hooks_corrections.layers import Layer, is_affine, linear_layers
+from connectivity_hooks_corrections.samples import DrawnSamples
+
+_LEAST, _MOST = 2, 32
+"""Samples that are followed: two, since some modules take no single one; more than a small batch would show no more."""
+
+_HELD = 2**30
+"""Bytes of values that are held while samples are followed: a small part of what measuring a path takes."""
 
 NOT_RUN = "did not run"
 COMPUTED = "have weights that are computed from others in every pass"
@@ -37,7 +43,7 @@ class Choice:
     left: Mapping[str, str]
 
 
-def choose(model: nn.Module, norms: Mapping[str, nn.Module], inputs: Inputs) -> Choice:
+def choose(model: nn.Module, norms: Mapping[str, nn.Module], samples: DrawnSamples) -> Choice:
     """Find out what is to be done to each layer, by passes over a few samples.
 
     A layer is hidden if what it puts out reaches another linear map or convolution; others are output layers, which
@@ -46,11 +52,10 @@ def choose(model: nn.Module, norms: Mapping[str, nn.Module], inputs: Inputs) -> 
     Args:
         model: The module, in evaluation mode; its weights stay as they are.
         norms: Those whose statistics are measured anew.
-        inputs: Of a few samples.
+        samples: A few of them are used.
     """
     layers = linear_layers(model)
-    flow = Flow(model, layers, norms)
-    flow.follow(inputs)
+    flow = _followed(model, layers, norms, samples)
     shared = _shared(model)
     corrected, normed, left = [], [], _without_modules(model, flow)
     for name, layer in layers.items():
@@ -66,6 +71,19 @@ def choose(model: nn.Module, norms: Mapping[str, nn.Module], inputs: Inputs) -> 
         else:
             corrected.append(fitting)
     return Choice(tuple(corrected), tuple(normed), left)
+
+
+def _followed(
+    model: nn.Module, layers: Mapping[str, Layer], norms: Mapping[str, nn.Module], samples: DrawnSamples
+) -> Flow:
+    """Return what becomes of outputs, on as many samples as may be held: parts may run for some samples alone."""
+    flow = Flow(model, layers, norms)
+    held = flow.follow(samples.few(_LEAST))
+    count = min(_MOST, _LEAST * _HELD // max(1, held))
+    if count > _LEAST:
+        flow = Flow(model, layers, norms)
+        flow.follow(samples.few(count))
+    return flow
 
 
 def _reason(layer: Layer, flow: Flow, shared: set[int]) -> str | None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.hooks import RemovableHandle
 
 from connectivity_hooks.model import Inputs, forward
 from connectivity_hooks_corrections.layers import Layer
@@ -59,8 +60,8 @@ class Flow(TorchDispatchMode):
         self.outside: set[str] = set()
 
     @torch.no_grad()
-    def follow(self, inputs: Inputs) -> None:
-        """Run the module on some inputs, and take note."""
+    def follow(self, inputs: Inputs) -> int:
+        """Run the module on some inputs, and take note; return how many bytes of values were held."""
         with ExitStack() as stack:
             for layer in self._layers.values():
                 for hook in self._around(layer):
@@ -71,7 +72,9 @@ class Flow(TorchDispatchMode):
             with self:
                 returned = forward(self._model, inputs)
         self.read |= {self._giver[key][0] for key in map(_memory, _tensors([returned])) if key in self._giver}
+        bytes_of = {_memory(tensor): tensor.nbytes for tensor in _tensors(self._held)}
         self._held.clear()
+        return sum(bytes_of.values())
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -117,14 +120,16 @@ class Flow(TorchDispatchMode):
     def _normed_in(self, tensor: Tensor) -> list[Tensor]:
         return [each for given in self._normed for each in given if _memory(each) == _memory(tensor)]
 
-    def _around(self, layer: Layer) -> Iterable[Any]:
-        def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _around(self, layer: Layer) -> Iterable[RemovableHandle]:
+        def begin(module: nn.Module, args: tuple[Any, ...]) -> None:
             self._running.append(layer.name)
+
+        def given(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             self.arguments[layer.name] = args, kwargs
             for tensor in _tensors([args, kwargs]):
                 self.hidden |= self._sources[_memory(tensor)]
 
-        def after(module: nn.Module, args: tuple[Any, ...], outputs: Any) -> None:
+        def end(module: nn.Module, args: tuple[Any, ...], outputs: Any) -> None:
             self._running.pop()
             self.calls[layer.name] += 1
             for tensor in _tensors([outputs]):
@@ -132,18 +137,20 @@ class Flow(TorchDispatchMode):
                 self._giver[_memory(tensor)] = layer.name, (tensor.shape[axis], tensor.stride(axis), tensor.numel())
                 self._sources[_memory(tensor)] |= {layer.name}
 
-        yield layer.module.register_forward_pre_hook(before, with_kwargs=True)
-        yield layer.module.register_forward_hook(after)
+        # Hooks that are there already, such as those that compute a weight or change what is given, run between.
+        yield layer.module.register_forward_pre_hook(begin, prepend=True)
+        yield layer.module.register_forward_pre_hook(given, with_kwargs=True)
+        yield layer.module.register_forward_hook(end)
 
-    def _around_norm(self, norm: nn.Module) -> Iterable[Any]:
-        def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _around_norm(self, norm: nn.Module) -> Iterable[RemovableHandle]:
+        def begin(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             self._normed.append(list(_tensors([args, kwargs])))
 
-        def after(module: nn.Module, args: tuple[Any, ...], outputs: Any) -> None:
+        def end(module: nn.Module, args: tuple[Any, ...], outputs: Any) -> None:
             self._normed.pop()
 
-        yield norm.register_forward_pre_hook(before, with_kwargs=True)
-        yield norm.register_forward_hook(after)
+        yield norm.register_forward_pre_hook(begin, prepend=True, with_kwargs=True)
+        yield norm.register_forward_hook(end)
 
 
 def _same_channels(normed: Tensor, channels: int, stride: int, numel: int) -> bool:
@@ -167,6 +174,6 @@ def _memory(tensor: Tensor) -> int:
 def place_of(tensor: Tensor) -> tuple[int, int]:
     """Return the memory of a weight and where it begins there: several may lie in one."""
     try:
-        return _memory(tensor), tensor.storage_offset()
+        return _memory(tensor), int(tensor.storage_offset())
     except (RuntimeError, NotImplementedError):
         return _memory(tensor), 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ from connectivity_hooks_corrections.layers import Layer
 from connectivity_hooks_corrections.moments import Moments, Statistics, matching
 from connectivity_hooks_corrections.samples import DrawnSamples
 
+_AT_ONCE = 2**22
+"""Values that are widened to float64 at once, 32 MiB: a layer of a large image has a thousand times as many."""
+
 
 @torch.no_grad()
 def measured(
@@ -23,8 +27,8 @@ def measured(
     samples: DrawnSamples,
     layers: Sequence[Layer],
     targets: Mapping[str, Statistics] | None = None,
-) -> dict[str, Moments]:
-    """Run a model on all samples, and return the moments of what its layers put out, by name.
+) -> dict[str, Measured]:
+    """Run a model on all samples, and return what its layers put out, by name.
 
     Args:
         model: The module, in evaluation mode.
@@ -37,13 +41,26 @@ def measured(
     with ExitStack() as stack:
         stack.enter_context(modules_run())
         for layer in layers:
-            listener.found[layer.name] = Moments()
+            listener.found[layer.name] = Measured()
             hook = functools.partial(listener.hear, layer)
             stack.callback(layer.module.register_forward_hook(hook).remove)
         for inputs in samples.batches():
             listener.tokens = Tokens(model, inputs)
             forward(model, inputs)
     return listener.found
+
+
+@dataclass
+class Measured:
+    """What one layer put out in a pass over all samples.
+
+    Attributes:
+        moments: Of all its values.
+        calls: How often it ran.
+    """
+
+    moments: Moments = field(default_factory=Moments)
+    calls: int = 0
 
 
 class _Listener:
@@ -53,21 +70,32 @@ class _Listener:
 
     def __init__(self, targets: Mapping[str, Statistics] | None) -> None:
         self._targets = targets
-        self.found: dict[str, Moments] = {}
+        self.found: dict[str, Measured] = {}
 
     def hear(self, layer: Layer, module: nn.Module, given: Any, outputs: Tensor) -> Tensor | None:
-        statistics = self.found[layer.name].add(_values(layer, outputs, self.tokens.of(layer.name)))
+        now, found = Moments(), self.found[layer.name]
+        for values in _values(layer, outputs, self.tokens.of(layer.name)):
+            now.add(values)
+        found.calls += 1
+        found.moments.add_all(now)
+        statistics = now.statistics()
         if self._targets is None or statistics is None:
             return None
         return layer.mapped(outputs, *matching(statistics, self._targets[layer.name], outputs.dtype))
 
 
-def _values(layer: Layer, outputs: Tensor, kept: Tensor | None) -> Tensor:
-    """Return outputs as (R, C), those of padding left out where a mask (N, T) says which they are."""
-    tokens_first = outputs.ndim == 3 and layer.axis(outputs) == 2
-    if kept is not None and tokens_first and outputs.shape[:2] == kept.shape:
-        return outputs[kept]
-    return layer.values(outputs)
+def _values(layer: Layer, outputs: Tensor, kept: Tensor | None) -> Iterator[Tensor]:
+    """Yield outputs as (R, C), some samples at a time, without those of padding that a mask (N, T) knows of."""
+    if layer.axis(outputs) == 0:
+        yield layer.values(outputs)
+        return
+    samples = max(1, _AT_ONCE * len(outputs) // max(1, outputs.numel()))
+    tokens = outputs.ndim == 3 and layer.axis(outputs) == 2
+    if kept is None or not tokens or outputs.shape[:2] != kept.shape:
+        yield from map(layer.values, outputs.split(samples))
+        return
+    for part, mask in zip(outputs.split(samples), kept.split(samples), strict=True):
+        yield part[mask]
 
 
 @contextmanager

@@ -41,8 +41,10 @@ class Layer:
     @property
     def is_square(self) -> bool:
         """Whether a matrix of a class of its own may have rows for its outputs, or columns."""
-        own = isinstance(self.module, (_ConvNd, nn.Linear, nn.Bilinear)) or self.weight is None
-        return not own and self.weight.shape[0] == self.weight.shape[1]
+        weight = self.weight
+        if weight is None or isinstance(self.module, (_ConvNd, nn.Linear, nn.Bilinear)):
+            return False
+        return weight.shape[0] == weight.shape[1]
 
     def turned(self) -> Layer:
         """Return it with the other axis of a matrix for the rows, as a module of one's own may have them."""
@@ -61,7 +63,7 @@ class Layer:
         """Return its outputs, each channel times its factor plus its shift, in their own type."""
         shape = [1] * outputs.ndim
         shape[self.axis(outputs)] = -1
-        return (outputs * factor.view(shape) + shift.view(shape)).to(outputs.dtype)
+        return torch.addcmul(shift.to(outputs.dtype).view(shape), outputs, factor.to(outputs.dtype).view(shape))
 
     @torch.no_grad()
     def fuse(self, factor: Tensor, shift: Tensor) -> None:
@@ -132,6 +134,9 @@ def is_affine(layer: Layer, args: Sequence[Any], kwargs: Mapping[str, Any]) -> b
         return False
     if before.shape[layer.axis(before)] != len(bias) or not before.isfinite().all():
         return False
+    strange = not type(layer.module).__module__.startswith("torch.nn.modules.")
+    if strange and not (layer.values(before) != layer.values(before)[:1]).any():
+        return False  # it puts out its bias alone, so that nothing shows what its weight does
     size = (float(before.abs().max()) if before.numel() else 0.0) or 1.0
     factor = torch.linspace(0.5, 2.0, len(bias), dtype=torch.float64, device=before.device)
     shift = size * factor.flip(0)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 _ROUNDING = 100
-"""Units of the last place that rounding makes of sums of hundreds: a channel that deviates by less is constant."""
+"""Units of the last place that rounding makes of a sum of hundreds; coarser types than float32 are summed in it."""
 
 
 class Statistics(NamedTuple):
@@ -32,28 +32,24 @@ class Moments:
 
     Attributes:
         count: Values of each channel.
-        calls: How often values came.
     """
 
     def __init__(self) -> None:
-        self.count = self.calls = 0
+        self.count = 0
         self._mean: Tensor | None = None
         self._squares: Tensor | None = None
 
-    def add(self, values: Tensor) -> Statistics | None:
-        """Take values (R, C), and return their own statistics; None where there are none.
+    def add(self, values: Tensor) -> None:
+        """Take values (R, C): samples and positions, and channels; there may be none."""
+        if len(values):
+            wide = values.double()
+            mean = wide.mean(0)
+            self._join(len(values), mean, (wide - mean).square().sum(0))
 
-        Args:
-            values: Samples and positions, and channels.
-        """
-        self.calls += 1
-        if not len(values):
-            return None
-        wide = values.double()
-        mean = wide.mean(0)
-        squares = (wide - mean).square().sum(0)
-        self._merge(len(values), mean, squares)
-        return Statistics(mean, (squares / len(values)).sqrt())
+    def add_all(self, other: Moments) -> None:
+        """Take all values that another has."""
+        if other._mean is not None and other._squares is not None:
+            self._join(other.count, other._mean, other._squares)
 
     def statistics(self) -> Statistics | None:
         """Return those of all values; None where there were none."""
@@ -61,7 +57,7 @@ class Moments:
             return None
         return Statistics(self._mean, (self._squares / self.count).sqrt())
 
-    def _merge(self, count: int, mean: Tensor, squares: Tensor) -> None:
+    def _join(self, count: int, mean: Tensor, squares: Tensor) -> None:
         if self._mean is None or self._squares is None:
             self.count, self._mean, self._squares = count, mean, squares
             return
@@ -82,8 +78,14 @@ def matching(found: Statistics, target: Statistics, dtype: torch.dtype) -> tuple
         target: Those wanted.
         dtype: The type that x was computed in; what its rounding explains is no deviation.
     """
-    constant = found.std <= _ROUNDING * torch.finfo(dtype).eps * found.mean.abs()
+    constant = found.std <= _rounding(dtype) * found.mean.abs()
     factor = torch.where(constant, torch.ones_like(found.std), target.std / found.std)
     shift = target.mean - factor * found.mean
     usable = factor.isfinite() & shift.isfinite()
     return torch.where(usable, factor, 1.0), torch.where(usable, shift, 0.0)
+
+
+def _rounding(dtype: torch.dtype) -> float:
+    """Return by how much the values of a constant channel may deviate, relative to their size."""
+    eps = torch.finfo(dtype).eps
+    return max(eps, _ROUNDING * min(eps, torch.finfo(torch.float32).eps))

@@ -17,9 +17,6 @@ from connectivity_hooks_corrections.layer_pass import measured, modules_run
 from connectivity_hooks_corrections.moments import Statistics, matching
 from connectivity_hooks_corrections.samples import SAMPLES, DrawnSamples
 
-_FEW = 32
-"""Samples of the pass that finds out what reads what, whose every value is held: no more than a batch of a training."""
-
 _SHOWN = 5
 """Names in a note: enough to see what they have in common, and one line."""
 
@@ -84,7 +81,7 @@ class Repaired(Prepared):
         self._norms = Reestimation(moving.model, train, batch_size, samples, seed)
         self._samples = self._norms.samples or DrawnSamples(train, batch_size, samples, seed)
         with modules_run():
-            chosen = choose(moving.model, self._norms.norms, self._samples.few(_FEW))
+            chosen = choose(moving.model, self._norms.norms, self._samples)
         self._points, left = self._measured_points(chosen)
         self._layers = [layer for layer in chosen.corrected if layer.name not in left]
         self.left = (*chosen.left, *left, *self._norms.left)
@@ -96,15 +93,15 @@ class Repaired(Prepared):
         segment, share = self._moving.path.segment(t)
         if share == 0:
             return
-        before, after = self._points[segment], self._points[segment + 1]
-        targets = {layer.name: before[layer.name].lerp(after[layer.name], share) for layer in self._layers}
         if not self._layers:
             self._norms.apply(t)
             return
+        before, after = self._points[segment], self._points[segment + 1]
+        targets = {layer.name: before[layer.name].lerp(after[layer.name], share) for layer in self._layers}
         with self._norms.measuring():
             found = measured(self._moving.model, self._samples, self._layers, targets)
         for layer in self._layers:
-            statistics = found[layer.name].statistics()
+            statistics = found[layer.name].moments.statistics()
             if statistics is not None:  # which parts run may depend on the weights
                 layer.fuse(*matching(statistics, targets[layer.name], self._moving.task.dtype))
 
@@ -113,20 +110,28 @@ class Repaired(Prepared):
         path, points, left = self._moving.path, {}, dict[str, str]()
         for number in sorted({at for i, kind in enumerate(path.guarantees) if kind == MEASURED for at in (i, i + 1)}):
             self._moving.go(path.knots[number])
-            moments = measured(self._moving.model, self._samples, chosen.corrected)
-            found = {name: each.statistics() for name, each in moments.items()}
-            left |= {name: _SILENT for name, each in found.items() if each is None}
-            left |= {name: SEVERAL_TIMES for name, each in moments.items() if each.calls > len(self._samples.rows)}
-            points[number] = {name: each for name, each in found.items() if each is not None}
+            found = measured(self._moving.model, self._samples, chosen.corrected)
+            points[number] = {}
+            for name, each in found.items():
+                statistics = each.moments.statistics()
+                if each.calls > len(self._samples.rows):
+                    left[name] = SEVERAL_TIMES
+                elif statistics is None:
+                    left[name] = _SILENT
+                else:
+                    points[number][name] = statistics
         return points, left
 
 
 def _notes(corrected: int, norms: int, left: Mapping[str, str]) -> Iterator[str]:
     """Yield what is corrected, and a line for each reason why something is left."""
-    yield (
-        f"repair: {_counted(corrected, 'layer')} given the means and deviations between both ends', "
-        f"{_counted(norms, 'norm')} measured anew"
-    )
+    if not corrected and not norms:
+        yield "repair corrects nothing: no batch norm, and no hidden linear map or convolution that can be corrected"
+    else:
+        yield (
+            f"repair: {_counted(corrected, 'layer')} given the means and deviations between both ends', "
+            f"{_counted(norms, 'norm')} measured anew"
+        )
     for reason in dict.fromkeys(left.values()):
         names = [name for name, why in left.items() if why == reason]
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
