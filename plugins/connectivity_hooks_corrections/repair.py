@@ -107,7 +107,7 @@ class Repaired(Prepared):
 
     def _measured_points(self, chosen: Choice) -> tuple[dict[int, dict[str, Statistics]], dict[str, str]]:
         """Return the statistics at each point beside a segment without a guarantee, and layers that have none there."""
-        path, points, left = self._moving.path, {}, dict[str, str]()
+        path, points, left = self._moving.path, dict[int, dict[str, Statistics]](), dict[str, str]()
         for number in sorted({at for i, kind in enumerate(path.guarantees) if kind == MEASURED for at in (i, i + 1)}):
             self._moving.go(path.knots[number])
             found = measured(self._moving.model, self._samples, chosen.corrected)

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 import connectivity_hooks as ch
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.evaluation.evaluate import evaluate
+from connectivity_hooks.evaluation.journal import Journal
 from connectivity_hooks.evaluation.model_on_path import Corrected, ModelOnPath
 from connectivity_hooks.evaluation.sampling import corrected_sample, sampled
 from connectivity_hooks.model.weights import same
@@ -18,8 +20,6 @@ from connectivity_hooks.tasks import CachedSplit, Task
 from connectivity_hooks.testing import CorrectionSuite
 from connectivity_hooks_corrections.batch_norm import BatchNorm
 from connectivity_hooks_corrections.repair import Options, Repair
-
-NAMES = {"repair": Repair, "batch-norm": BatchNorm}
 
 
 def ends_of(make, count=2, spread=0.0):
@@ -681,3 +681,26 @@ def test_a_transformer_layer_is_corrected_though_its_fast_path_runs_no_modules()
     names = ["body.layers.0.linear1", "body.layers.0.linear2"]
     require_between(Model, inputs_of(20, 5, 8), names, left=left)
     assert torch.backends.mha.get_fastpath_enabled() == fast
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL after some points."""
+
+
+class Dying(Journal):
+    def add(self, measurements):
+        super().add(measurements)
+        if len(self) == 4:
+            raise Killed
+
+
+def test_a_killed_evaluation_goes_on_and_ends_equal(tmp_path):
+    path, subject = Path.from_points(ends_of(lambda: mlp(5, 6, 6, 3))), {"ends": ["1", "2"]}
+    how = {"points": 7, "correct": Repair(seed=3)}
+    task = task_of(lambda: mlp(5, 6, 6, 3), inputs_of(60, 5))
+    whole = ch.evaluate(path, task, **how)
+    with pytest.raises(Killed), Dying(tmp_path / "journal", subject) as journal:
+        evaluate(path, task, record=journal, **how)
+    with Journal(tmp_path / "journal", subject) as journal:
+        resumed = evaluate(path, task, record=journal, **how)
+    assert resumed.curves == whole.curves
