@@ -25,7 +25,7 @@ SHARED = "share their weight or bias with what else reads it"
 NO_BIAS = "have no bias to hold the shift"
 SEVERAL_TIMES = "run several times in a pass, and one map cannot fit all of them"
 NOT_AFFINE = "put out what does not follow from their weight and bias alone"
-NO_MODULE = "hold maps that are no modules of their own, as attention in one operation and recurrent layers do"
+NO_MODULE = "hold maps that are no modules of their own, as attention in one operation, recurrent layers and scripts do"
 
 
 @dataclass(frozen=True)

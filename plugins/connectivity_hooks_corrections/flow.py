@@ -134,7 +134,9 @@ class Flow(TorchDispatchMode):
             self.calls[layer.name] += 1
             for tensor in _tensors([outputs]):
                 axis = layer.axis(tensor)
-                self._giver[_memory(tensor)] = layer.name, (tensor.shape[axis], tensor.stride(axis), tensor.numel())
+                if axis >= 0:
+                    channels = tensor.shape[axis], tensor.stride(axis), tensor.numel()
+                    self._giver[_memory(tensor)] = layer.name, channels
                 self._sources[_memory(tensor)] |= {layer.name}
 
         # Hooks that are there already, such as those that compute a weight or change what is given, run between.

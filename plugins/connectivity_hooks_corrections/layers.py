@@ -108,6 +108,8 @@ def linear_layers(model: nn.Module) -> dict[str, Layer]:
 
 
 def _rows(module: nn.Module) -> int | None:
+    if isinstance(module, torch.jit.ScriptModule):
+        return None  # its parts run outside of Python, and take no hooks
     if isinstance(module, _ConvNd):
         return 1 if module.transposed else 0
     if isinstance(module, (nn.Linear, nn.Bilinear)):
@@ -132,7 +134,8 @@ def is_affine(layer: Layer, args: Sequence[Any], kwargs: Mapping[str, Any]) -> b
     before = layer.module.forward(*args, **kwargs)
     if not isinstance(before, Tensor) or not before.is_floating_point() or before.is_nested:
         return False
-    if before.shape[layer.axis(before)] != len(bias) or not before.isfinite().all():
+    axis = layer.axis(before)
+    if axis < 0 or before.shape[axis] != len(bias) or not before.isfinite().all():
         return False
     strange = not type(layer.module).__module__.startswith("torch.nn.modules.")
     if strange and not (layer.values(before) != layer.values(before)[:1]).any():

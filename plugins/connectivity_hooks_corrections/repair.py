@@ -129,8 +129,8 @@ def _notes(corrected: int, norms: int, left: Mapping[str, str]) -> Iterator[str]
         yield "repair corrects nothing: no batch norm, and no hidden linear map or convolution that can be corrected"
     else:
         yield (
-            f"repair: {_counted(corrected, 'layer')} given the means and deviations between both ends', "
-            f"{_counted(norms, 'norm')} measured anew"
+            f"repair gives {_counted(corrected, 'layer')} the means and deviations between both ends', and measures "
+            f"{_counted(norms, 'norm')} anew"
         )
     for reason in dict.fromkeys(left.values()):
         names = [name for name, why in left.items() if why == reason]

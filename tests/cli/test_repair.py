@@ -116,7 +116,9 @@ def test_the_sample_loses_what_connect_measured_and_the_report_says_how(run, end
     report = json.loads(out)
     found = report["builders"]["linear"]
     assert (found["correction"], found["correction_options"]) == ("repair", {"samples": 100, "seed": 0})
-    assert "repair: 3 layers given the means and deviations between both ends', 1 norm measured anew" in report["notes"]
+    assert (
+        "repair gives 3 layers the means and deviations between both ends', and measures 1 norm anew" in report["notes"]
+    )
     assert "between the ends by repair" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     middle = tmp_path / "mid.safetensors"
     path = tmp_path / "out" / "linear.path.safetensors"

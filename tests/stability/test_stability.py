@@ -104,7 +104,7 @@ def test_batch_norm_can_be_re_estimated_and_stored_statistics_are_pointed_out(tr
 def test_what_a_correction_says_is_noted_once(training, finished, tmp_path):
     how = {"points": 3, "refine": 0, "correct": "repair", "keep": tmp_path / "kept"}
     found = ch.stability_of(finished, training.task, **how)
-    said = "repair: 1 layer given the means and deviations between both ends', 1 norm measured anew"
+    said = "repair gives 1 layer the means and deviations between both ends', and measures 1 norm anew"
     assert found.notes == (said,)
     found.save(tmp_path / "report")
     assert '"correction": "repair"' in (tmp_path / "report" / "stability.json").read_text(encoding="utf-8")
