@@ -45,9 +45,10 @@ class Flow(TorchDispatchMode):
     def __init__(self, model: nn.Module, layers: Mapping[str, Layer], norms: Mapping[str, nn.Module]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._model, self._layers, self._norms = model, layers, norms
-        self._names: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
+        self._places: defaultdict[int, list[tuple[range, str]]] = defaultdict(list)
         for name, parameter in model.named_parameters(remove_duplicate=False):
-            self._names[place_of(parameter)].append(name)
+            memory, first = place_of(parameter)
+            self._places[memory].append((range(first, first + parameter.numel()), name))
         self._sources: defaultdict[int, frozenset[str]] = defaultdict(frozenset)
         self._giver: dict[int, tuple[str, tuple[int, ...]]] = {}
         self._running: list[str] = []
@@ -106,8 +107,9 @@ class Flow(TorchDispatchMode):
                 self._sources[_memory(tensor)] |= matrices
 
     def _foreign(self, tensor: Tensor) -> list[str]:
-        """Return the names of a weight that is read by no layer which has it."""
-        names = self._names.get(place_of(tensor), [])
+        """Return the names of the weight that a tensor is, or is a part of, if it is read by no layer which has it."""
+        memory, first = place_of(tensor)
+        names = [name for places, name in self._places.get(memory, ()) if first in places]
         own = any(not layer or name.startswith(f"{layer}.") for layer in self._running for name in names)
         return [] if own else names
 

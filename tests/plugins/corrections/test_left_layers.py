@@ -47,6 +47,18 @@ class Tied(nn.Module):
         return self.head(F.relu(self.listed(x)))
 
 
+class Halves(nn.Module):
+    """Multiplies with two halves of one weight by hand, the second one alone with what comes of a layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.both, self.head = nn.Linear(5, 4), nn.Linear(9, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        hidden = F.relu(self.first(x))
+        return self.head(F.relu(x @ self.both.weight[:, :5].T + hidden @ self.both.weight[:, 5:].T + self.both.bias))
+
+
 class Seldom(nn.Module):
     def __init__(self):
         super().__init__()
@@ -119,6 +131,7 @@ class Standardised(nn.Conv2d):
     [
         (Twice, (60, 5), ["first"], ["again"], "run several times in a pass"),
         (Tied, (60, 5), ["free"], ["a", "b", "hand", "listed"], "share their weight"),
+        (Halves, (60, 5), ["first"], ["both"], "maps that are no modules of their own"),
         (Seldom, (60, 5), ["first"], ["never"], "did not run"),
         (Attention, (20, 4, 6), ["up"], ["attention", "attention.out_proj"], "maps that are no modules of their own"),
         (Recurrent, (20, 4, 6), ["up"], ["cell"], "maps that are no modules of their own"),
