@@ -16,6 +16,7 @@ from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation import ModelOnPath, statistics_of, tracked_norms
 from connectivity_hooks.model import forward
 from connectivity_hooks.tasks import Split
+from connectivity_hooks_corrections.hooked_passes import uncompiled
 from connectivity_hooks_corrections.samples import SAMPLES, DrawnSamples
 
 
@@ -89,7 +90,7 @@ class Reestimation(Prepared):
         """Write the statistics under the model's present weights into it; they do not depend on `t` otherwise."""
         if self.samples is None:
             return
-        with self.measuring():
+        with uncompiled(), self.measuring():
             for inputs in self.samples.batches():
                 forward(self._model, inputs)
 
@@ -116,6 +117,7 @@ class Reestimation(Prepared):
 
         if foreign:
             with ExitStack() as stack:
+                stack.enter_context(uncompiled())
                 for name, norm in foreign.items():
                     hook = norm.register_forward_pre_hook(lambda norm, given, name=name: look(name, norm, given))
                     stack.callback(hook.remove)

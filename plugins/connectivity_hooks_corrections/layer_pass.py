@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +14,14 @@ from torch import Tensor, nn
 
 from connectivity_hooks.features import Tokens
 from connectivity_hooks.model import forward
+from connectivity_hooks_corrections.hooked_passes import modules_run
 from connectivity_hooks_corrections.layers import Layer
 from connectivity_hooks_corrections.moments import Moments, Statistics, matching
 from connectivity_hooks_corrections.samples import DrawnSamples
 
-_AT_ONCE = 2**22
-"""Values that are widened to float64 at once, 32 MiB: a layer of a large image has a thousand times as many."""
+_IN_CACHE, _ON_DEVICE = 2**18, 2**24
+"""Values that are widened to float64 at once: 2 MiB, which a processor's cache holds (a whole batch takes five times as
+long), and 128 MiB on an accelerator, where many small operations would be the slow ones."""
 
 
 @torch.no_grad()
@@ -85,25 +88,16 @@ class _Listener:
 
 
 def _values(layer: Layer, outputs: Tensor, kept: Tensor | None) -> Iterator[Tensor]:
-    """Yield outputs as (R, C), some samples at a time, without those of padding that a mask (N, T) knows of."""
+    """Yield outputs as (R, C), some rows at a time, without those of padding that a mask (N, T) knows of."""
+    at_once = _IN_CACHE if outputs.device.type == "cpu" else _ON_DEVICE
     if layer.axis(outputs) == 0:
         yield layer.values(outputs)
         return
-    samples = max(1, _AT_ONCE * len(outputs) // max(1, outputs.numel()))
+    samples = max(1, at_once * len(outputs) // max(1, outputs.numel()))
     tokens = outputs.ndim == 3 and layer.axis(outputs) == 2
-    if kept is None or not tokens or outputs.shape[:2] != kept.shape:
-        yield from map(layer.values, outputs.split(samples))
-        return
-    for part, mask in zip(outputs.split(samples), kept.split(samples), strict=True):
-        yield part[mask]
-
-
-@contextmanager
-def modules_run() -> Iterator[None]:
-    """Let PyTorch's transformer layers run the modules in them, which their fast path for evaluation does not."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+    masks: Iterable[Tensor | None] = itertools.repeat(None)
+    if kept is not None and tokens and outputs.shape[:2] == kept.shape:
+        masks = kept.split(samples)
+    for part, mask in zip(outputs.split(samples), masks, strict=False):
+        rows = layer.values(part) if mask is None else part[mask]
+        yield from rows.split(max(1, at_once // max(1, rows.shape[1])))

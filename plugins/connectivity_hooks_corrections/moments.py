@@ -42,9 +42,9 @@ class Moments:
     def add(self, values: Tensor) -> None:
         """Take values (R, C): samples and positions, and channels; there may be none."""
         if len(values):
-            wide = values.double()
+            wide = values.to(torch.float64, copy=True)
             mean = wide.mean(0)
-            self._join(len(values), mean, (wide - mean).square().sum(0))
+            self._join(len(values), mean, wide.sub_(mean).square_().sum(0))
 
     def add_all(self, other: Moments) -> None:
         """Take all values that another has."""

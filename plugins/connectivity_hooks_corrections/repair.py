@@ -13,7 +13,8 @@ from connectivity_hooks.evaluation import ModelOnPath
 from connectivity_hooks.paths import MEASURED
 from connectivity_hooks_corrections.batch_norm import Reestimation
 from connectivity_hooks_corrections.choice import SEVERAL_TIMES, Choice, choose
-from connectivity_hooks_corrections.layer_pass import measured, modules_run
+from connectivity_hooks_corrections.hooked_passes import modules_run
+from connectivity_hooks_corrections.layer_pass import measured
 from connectivity_hooks_corrections.moments import Statistics, matching
 from connectivity_hooks_corrections.samples import SAMPLES, DrawnSamples
 
