@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,17 @@ _LINEAR = {
     *("lstm", "gru", "rnn_tanh", "rnn_relu", "mkldnn_rnn_layer", "_cudnn_rnn", "miopen_rnn"),
 }
 """Operations that multiply values by a weight, by the names they have below the modules."""
+
+_CARRYING = {
+    "cat",
+    *(
+        f"{kind}_pool{n}d{more}"
+        for kind in ("avg", "_adaptive_avg", "max")
+        for n in (1, 2, 3)
+        for more in ("", "_with_indices")
+    ),
+}
+"""Operations after which a factor above zero and a shift for each channel are still those, on the same axis."""
 
 
 class Flow(TorchDispatchMode):
@@ -50,7 +61,7 @@ class Flow(TorchDispatchMode):
             memory, first = place_of(parameter)
             self._places[memory].append((range(first, first + parameter.numel()), name))
         self._sources: defaultdict[int, frozenset[str]] = defaultdict(frozenset)
-        self._giver: dict[int, tuple[str, tuple[int, ...]]] = {}
+        self._givers: defaultdict[int, set[_Given]] = defaultdict(set)
         self._running: list[str] = []
         self._normed: list[list[Tensor]] = []
         self._held: list[Any] = []
@@ -72,7 +83,7 @@ class Flow(TorchDispatchMode):
                     stack.callback(hook.remove)
             with self:
                 returned = forward(self._model, inputs)
-        self.read |= {self._giver[key][0] for key in map(_memory, _tensors([returned])) if key in self._giver}
+        self.read |= {each.layer for tensor in _tensors([returned]) for each in self._givers[_memory(tensor)]}
         bytes_of = {_memory(tensor): tensor.nbytes for tensor in _tensors(self._held)}
         self._held.clear()
         return sum(bytes_of.values())
@@ -89,7 +100,8 @@ class Flow(TorchDispatchMode):
         views = set() if writes else {_memory(tensor) for tensor in out}
         read = [tensor for tensor in given if _memory(tensor) not in views]
         self._note_weights(name, read, out)
-        self._note_readers(read)
+        if name not in _CARRYING or not all(self._carry(tensor, out[0]) for tensor in given):
+            self._note_readers(read)
         sources = frozenset().union(*(self._sources[_memory(tensor)] for tensor in given))
         for tensor in out or (given if writes else ()):
             self._sources[_memory(tensor)] |= sources
@@ -113,14 +125,21 @@ class Flow(TorchDispatchMode):
         own = any(not layer or name.startswith(f"{layer}.") for layer in self._running for name in names)
         return [] if own else names
 
+    def _carry(self, tensor: Tensor, out: Tensor) -> bool:
+        """Note that what comes of some layers is in `out`, on the same axis; say whether that axis is known."""
+        for each in list(self._givers[_memory(tensor)]):
+            axis = each.axis_in(tensor)
+            if axis is None or axis >= out.ndim:
+                return False
+            self._givers[_memory(out)].add(_Given.of(each.layer, out, axis))
+        return True
+
     def _note_readers(self, read: Iterable[Tensor]) -> None:
         for tensor in read:
-            giver = self._giver.get(_memory(tensor))
-            if giver and not any(_same_channels(each, *giver[1]) for each in self._normed_in(tensor)):
-                self.read.add(giver[0])
-
-    def _normed_in(self, tensor: Tensor) -> list[Tensor]:
-        return [each for given in self._normed for each in given if _memory(each) == _memory(tensor)]
+            normed = [x for given in self._normed for x in given if _memory(x) == _memory(tensor)]
+            for each in self._givers[_memory(tensor)]:
+                if not any(each.axis_in(x, 1) == 1 for x in normed):  # a norm's channels are its second axis
+                    self.read.add(each.layer)
 
     def _around(self, layer: Layer) -> Iterable[RemovableHandle]:
         def begin(module: nn.Module, args: tuple[Any, ...]) -> None:
@@ -137,8 +156,7 @@ class Flow(TorchDispatchMode):
             for tensor in _tensors([outputs]):
                 axis = layer.axis(tensor)
                 if axis >= 0:
-                    channels = tensor.shape[axis], tensor.stride(axis), tensor.numel()
-                    self._giver[_memory(tensor)] = layer.name, channels
+                    self._givers[_memory(tensor)] = {_Given.of(layer.name, tensor, axis)}
                 self._sources[_memory(tensor)] |= {layer.name}
 
         # Hooks that are there already, such as those that compute a weight or change what is given, run between.
@@ -157,10 +175,24 @@ class Flow(TorchDispatchMode):
         yield norm.register_forward_hook(end)
 
 
-def _same_channels(normed: Tensor, channels: int, stride: int, numel: int) -> bool:
-    """Say whether a norm's channels, its second axis, are those of a layer's outputs, which lie in the same memory."""
-    there = normed.ndim > 1 and normed.shape[1] == channels and normed.stride(1) == stride
-    return there and normed.numel() == numel
+class _Given(NamedTuple):
+    """Where the channels of a layer's outputs lie in a memory: every view of all of it has them where these fit."""
+
+    layer: str
+    channels: int
+    stride: int
+    numel: int
+
+    @classmethod
+    def of(cls, layer: str, tensor: Tensor, axis: int) -> _Given:
+        return cls(layer, tensor.shape[axis], tensor.stride(axis), tensor.numel())
+
+    def axis_in(self, tensor: Tensor, first: int = 0) -> int | None:
+        """Return the axis of a tensor that is the channels, of those from `first` on; None where it is none."""
+        if tensor.numel() != self.numel:
+            return None
+        axes = range(first, tensor.ndim)
+        return next((i for i in axes if (tensor.shape[i], tensor.stride(i)) == (self.channels, self.stride)), None)
 
 
 def _tensors(values: Any) -> Iterable[Tensor]:

@@ -94,3 +94,28 @@ def test_with_norms_after_every_layer_it_is_batch_norm_between_the_ends():
     for t in (0.2, 0.5):
         one, other = (corrected_sample(path, t, task, how()) for how in (Repair, BatchNorm))
         assert all(same(one[name], other[name]) for name in one)
+
+
+class Dense(nn.Module):
+    """Outputs that reach norms side by side with others and pooled, one of them a skip that no norm sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c, self.d = (nn.Conv2d(n, 4, 1, bias=False) for n in (3, 4, 8, 4))
+        self.norm_a, self.norm_ab = nn.BatchNorm2d(4), nn.BatchNorm2d(8)
+        self.norm_c, self.norm_d = nn.BatchNorm2d(4), nn.BatchNorm1d(4)
+        self.last, self.head = nn.Conv2d(4, 4, 1), nn.Linear(4, 3)
+
+    def forward(self, x):
+        a = self.a(x)
+        b = self.b(F.relu(self.norm_a(a)))
+        c = self.c(F.relu(self.norm_ab(torch.cat([a, b], 1))))
+        d = self.d(F.relu(self.norm_c(F.avg_pool2d(F.max_pool2d(c, 2), 2))))
+        return self.head(F.relu(self.norm_d(F.relu(self.last(torch.cat([d, d], 2))).mean((2, 3)))))
+
+
+def test_channels_are_followed_through_what_keeps_them():
+    x = inputs_of(30, 3, 8, 8)
+    prepared, _, _ = corrected(Dense, x, points=stats_of(Dense, x))
+    assert [layer.name for layer in prepared._layers] == ["last"]
+    assert prepared.left == ("d",)  # a convolution reads it
