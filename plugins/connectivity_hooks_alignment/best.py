@@ -77,7 +77,7 @@ def sentence(tried: Tried) -> str:
     others = sorted((each for each in tried.candidates if each is not kept), key=lambda each: each.middle)
     nothing = tried.candidates[0]
     beside = [f"{each.middle:.4g} by {each.name}" for each in others[:1] if each is not nothing]
-    beside += [f"{nothing.middle:.4g} as it is"] if kept is not nothing else []
+    beside += [f"{nothing.middle:.4g} without alignment"] if kept is not nothing else []
     than = f", instead of {' and '.join(beside)}" if beside else ""
     where = f"half way, on {tried.samples} training samples"
     return f"kept: {kept.name}; its loss {where}, is {kept.middle:.4g}{than}"

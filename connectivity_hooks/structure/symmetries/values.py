@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -40,6 +41,18 @@ class Along:
         cut: Tensor = value.unflatten(axis, (size // self.width, self.width))
         return cut
 
+    def taken(self, entries: Tensor) -> Tensor:
+        """Return (…, K, r, n) of entries (…, width); a view where the neurons stand there in order."""
+        copies, wide, neurons = self.positions.shape
+        if wide == 1 and self._in_order:
+            return entries.unflatten(-1, (copies, 1, neurons))
+        found: Tensor = entries[..., self.positions.to(entries.device)]
+        return found
+
+    @cached_property
+    def _in_order(self) -> bool:
+        return self.positions.flatten().tolist() == list(range(self.width))
+
 
 @dataclass(frozen=True, eq=False)
 class Held:
@@ -59,13 +72,14 @@ class Held:
         Raises:
             ValueError: The value has not the layout it was read with.
         """
-        axis, positions = self.neurons.axis, self.neurons.positions.to(value.device)
+        axis = self.neurons.axis
         if self.copies is None:
             entries = self.neurons.apart(value.movedim(axis, -1), -1)
-            return entries[..., positions].movedim(-3, 0).flatten(1, -2)
-        both = self.copies.apart(value.movedim((self.copies.axis, axis), (0, -1)), 0)
-        copies = both[:, self.copies.positions[0].to(value.device)].movedim(2, 0)  # (K, positions, r, …, entries)
-        return self.neurons.apart(copies, -1)[..., positions[0]].flatten(1, -2)
+            return self.neurons.taken(entries).movedim(-3, 0).flatten(1, -2)
+        both = value.movedim((axis, self.copies.axis), (-2, -1))
+        copies = self.copies.taken(self.copies.apart(both, -1)).movedim(-1, 0)  # (K, …, entries, positions, 1, r)
+        entries = self.neurons.apart(copies.movedim(-4, -1), -1)
+        return self.neurons.taken(entries).flatten(1, -2)
 
 
 def held(spaces: Spaces, value: str, symmetry: Symmetry) -> Held | None:

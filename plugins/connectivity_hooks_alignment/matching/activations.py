@@ -167,8 +167,8 @@ def match_activations(
 ) -> dict[int, Element]:
     """Return the elements that bring the neurons of `b` beside those of `a` that do alike.
 
-    Each value counts alike, whatever its size. What is inside heads is solved last: what a head gives is also told by
-    the columns that read it, whose rows are where they stay by then.
+    Each row of a value counts alike, whatever its size. What is inside heads is solved last: there the weights count as
+    much as a value, as they stand when all else is where it stays; values alone do not say what a head's output is for.
 
     Args:
         symmetries: The network's.
@@ -183,7 +183,8 @@ def match_activations(
     for unit in sorted(units_of(symmetries), key=lambda each: bool(each.inside)):
 
         def products(symmetry: Symmetry, pairs: bool) -> Tensor:
-            return _products(symmetry, pairs, seen, measure) + _columns(symmetry, pairs, *precise)
+            found = _products(symmetry, pairs, seen, measure)
+            return found + _of_weights(symmetry, *precise) if pairs else found
 
         step = solved(unit, products)
         for symmetry in (*unit.inside, unit.own):
@@ -198,9 +199,15 @@ def _products(symmetry: Symmetry, pairs: bool, seen: Recorded, measure: Measure)
     copies, width = symmetry.copies, symmetry.width
     shape = (copies, copies, width, width) if pairs else (copies, width, width)
     total = torch.zeros(shape, dtype=torch.float64)
-    for moments in seen.of(symmetry):
-        own = measure == "correlation" and not symmetry.group & _ROTATIONS
-        total += (_correlations if own else _shares)(moments, pairs).cpu()
+    rotated, all_moments = bool(symmetry.group & _ROTATIONS), seen.of(symmetry)
+    most = max((moments.rows for moments in all_moments), default=1)
+    for moments in all_moments:
+        if rotated or measure == "covariance":
+            # A rotation takes the mean along. Inside heads no mean is compared: that of keys does not matter.
+            found = _shares(moments, pairs, centred=not rotated or symmetry.outer is not None)
+        else:
+            found = _correlations(moments, pairs)
+        total += found.cpu() * (moments.rows / most)
     return total
 
 
@@ -212,25 +219,27 @@ def _correlations(moments: Moments, pairs: bool) -> Tensor:
     return moments.covariances() * scale
 
 
-def _shares(moments: Moments, pairs: bool) -> Tensor:
-    """Return covariances as shares of what both copies have in all."""
-    x, y = moments.variances().sum(-1).sqrt()
-    size = x[:, None] * y if pairs else x * y
-    return moments.covariances() * torch.where(size > 0, 1 / size, 0)[..., None, None]
+def _shares(moments: Moments, pairs: bool, centred: bool) -> Tensor:
+    """Return covariances, or products, as shares of what both copies have in all."""
+    x, y = (moments.variances() if centred else moments.squares()).sum(-1).sqrt()
+    products = moments.covariances() if centred else moments.products()
+    return products * _inverse(x[:, None] * y if pairs else x * y)
 
 
-def _columns(symmetry: Symmetry, pairs: bool, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Tensor:
-    """Return the products of the columns that read what is inside heads, as shares of their sizes; 0 elsewhere."""
+def _of_weights(symmetry: Symmetry, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Tensor:
+    """Return the products of the weights that hold what is inside heads, of all pairs, as shares of their sizes."""
     total = torch.zeros((), dtype=torch.float64)
-    if not pairs:
-        return total
     for member in symmetry.members:
-        if member.roles == {"reads"}:
+        if a[member.weight].ndim > 1:
             x, y = (member.matrices(each[member.weight]).cpu() for each in (a, b))
-            size = x.flatten(1).norm(dim=1)[:, None] * y.flatten(1).norm(dim=1)
-            products = torch.einsum("xnm,ypm->xynp", x, y)
-            total = total + products * torch.where(size > 0, 1 / size, 0)[..., None, None]
+            sizes = x.flatten(1).norm(dim=1)[:, None] * y.flatten(1).norm(dim=1)
+            total = total + torch.einsum("xnm,ypm->xynp", x, y) * _inverse(sizes)
     return total
+
+
+def _inverse(sizes: Tensor) -> Tensor:
+    """Return 1 / sizes (…, 1, 1); 0 where they are 0."""
+    return torch.where(sizes > 0, 1 / sizes, 0)[..., None, None]
 
 
 def _scaled(

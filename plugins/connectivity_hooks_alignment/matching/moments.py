@@ -40,17 +40,20 @@ class Moments:
 
     def covariances(self) -> Tensor:
         """Return the centred cross-covariances, (K, n, n) of each copy with the same copy, or (K, K, n, n)."""
-        x, y = self._sums / self.rows
-        means = x[:, None, :, None] * y[None, :, None, :] if self._pairs else x[..., None] * y[:, None]
-        found: Tensor = self._cross / self.rows - means
-        return found
+        return self._cross / self.rows - self._outer(*(self._sums / self.rows))
+
+    def products(self) -> Tensor:
+        """Return the same about zero: the means of products."""
+        return self.covariances() + self._outer(*self._means())
 
     def variances(self) -> Tensor:
         """Return (2, K, n); 0 for a neuron that changes by no more than rounding of the type its values came in."""
-        means = self._sums / self.rows
-        found = (self._squares / self.rows - means.square()).clamp_min(0)
-        size = found + (means + torch.stack([origin[:, 0] for origin in self._origins])).square()
-        return torch.where(found > self._rounding**2 * size, found, 0)
+        found = (self._squares / self.rows - (self._sums / self.rows).square()).clamp_min(0)
+        return torch.where(found > self._rounding**2 * (found + self._means().square()), found, 0)
+
+    def squares(self) -> Tensor:
+        """Return the same about zero, (2, K, n)."""
+        return self.variances() + self._means().square()
 
     def is_finite(self) -> tuple[bool, bool]:
         """Return for either network whether all that was seen of it are finite numbers."""
@@ -63,7 +66,14 @@ class Moments:
         self._origins = [each.double().mean(1, keepdim=True) for each in (a, b)]
         self._rounding = torch.finfo(a.dtype).eps
         self._sums, self._squares = (a.new_zeros(2, copies, width, dtype=torch.float64) for _ in range(2))
-        self._cross = a.new_zeros(shape, dtype=torch.float64)
+        self._cross: Tensor = a.new_zeros(shape, dtype=torch.float64)
+
+    def _means(self) -> Tensor:
+        return self._sums / self.rows + torch.stack([origin[:, 0] for origin in self._origins])
+
+    def _outer(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return products (K, n, n) of vectors (K, n), or (K, K, n, n)."""
+        return x[:, None, :, None] * y[None, :, None, :] if self._pairs else x[..., None] * y[:, None]
 
     def _product(self, x: Tensor, y: Tensor) -> Tensor:
         if not self._pairs:
