@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -116,9 +115,7 @@ def _places(symmetry: Symmetry, weights: Weights) -> list[Place]:
     for member in symmetry.members:
         if not is_exchanged(symmetry) and ("scales" in member.roles or member.weight in zero):
             continue
-        weight = weights[member.weight]
-        there = replace(member, positions=member.positions.to(weight.device))
-        found.append(Place(there, _part(symmetry, member), weight.shape[member.axis]))
+        found.append(Place(member, _part(symmetry, member), weights[member.weight].shape[member.axis]))
     return found
 
 

@@ -66,6 +66,6 @@ class Place:
 def _order_of_run(positions: Tensor) -> tuple[int, int, int] | None:
     """Return the order of the axes (K, r, n) in which positions follow each other; None where they do in none."""
     first, count = int(positions.min()), positions.numel()
-    run = torch.arange(first, first + count, device=positions.device)
+    run = torch.arange(first, first + count)
     orders: list[tuple[int, int, int]] = [(0, 1, 2), (1, 0, 2), (0, 2, 1), (2, 0, 1), (1, 2, 0), (2, 1, 0)]
     return next((order for order in orders if torch.equal(positions.permute(order).flatten(), run)), None)
