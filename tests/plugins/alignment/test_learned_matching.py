@@ -16,7 +16,7 @@ from connectivity_hooks.structure import Element, Group, combined, folded, read_
 from connectivity_hooks.tasks import IGNORED, CachedSplit, Task
 from connectivity_hooks.testing import AlignerSuite
 from connectivity_hooks_alignment.learned_matching import LearnedMatching
-from connectivity_hooks_alignment.matching.coordinates import Exchanges, coordinates_of, is_exchanged
+from connectivity_hooks_alignment.matching.coordinates import Exchanges, Mixtures, coordinates_of, is_exchanged
 from connectivity_hooks_alignment.matching.learned import Descent, learn
 from connectivity_hooks_alignment.matching.line import Line
 from connectivity_hooks_alignment.matching.middle import middle_loss
@@ -302,6 +302,39 @@ def test_a_loss_that_is_not_finite_ends_it_and_says_where():
     )
     for space, element in best.elements.items():
         assert torch.equal(element.dense(), found.elements[space].dense()), "not what the last whole window ended with"
+
+
+class Steep(torch.autograd.Function):
+    """The identity, whose gradient is infinite."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * torch.inf
+
+
+def test_a_gradient_that_is_not_finite_ends_it_before_it_is_used():
+    task = task_of(vit)
+    a, b = trained(task, 1, 3), trained(task, 2, 3)
+    symmetries = read_symmetries(task_program(task))
+    steep = replace(task.loss, scalar=lambda outputs, targets: F.cross_entropy(Steep.apply(outputs), targets))
+    found = learn(symmetries, a, b, replace(task, loss=steep), {}, budget=Budget(5, "steps"))
+    assert found.stopped.startswith("a gradient is not finite at step 0, λ = 0.")
+    assert all(element.dense().isfinite().all() for element in found.elements.values())
+
+
+def test_matrices_keep_an_inverse():
+    task = task_of(vit)
+    (symmetry,) = [each for each in read_symmetries(task_program(task)).symmetries if Group.MIX in each.group]
+    found = Mixtures([symmetry], torch.zeros(()))
+    found.parameters["matrix"][0, 0, 0, 0] = -1.0  # 1 + M is singular
+    assert not found.moves(0)[symmetry.space].on_rows(torch.eye(symmetry.width)[None], "reads").isfinite().all()
+    sizes = torch.linalg.svdvals(found.elements()[symmetry.space].matrix)
+    torch.testing.assert_close(sizes[0], torch.tensor([*[1.0] * (symmetry.width - 1), 0.01], dtype=torch.float64))
+    torch.testing.assert_close(sizes[1], torch.ones(symmetry.width, dtype=torch.float64))
 
 
 def test_batches_of_which_nothing_counts_are_left_out():
