@@ -17,6 +17,8 @@ class Options:
     """Options of `WeightMatching`."""
 
     sweeps: int = option(100, "Passes over all spaces, at most; it stops when nothing moves.", ge=1)
+    restarts: int = option(0, "Further starts, in other orders; the nearest copy is kept.", ge=0)
+    polish: int = option(20, "Steps for each head whose neurons may be mixed; 0 for rotations and balance alone.", ge=0)
 
 
 class WeightMatching(Aligner):
@@ -27,8 +29,16 @@ class WeightMatching(Aligner):
 
     def align(self, a: Weights, b: Weights, task: Task) -> Alignment:
         """Match by coordinate descent over the spaces of the network."""
-        network = network_of(task, a, b)
-        symmetries = network.symmetries
-        found = match_weights(symmetries, a, b, sweeps=self.options.sweeps, seed=self.seed, progress=self.progress)
+        network, options = network_of(task, a, b), self.options
+        found = match_weights(
+            network.symmetries,
+            a,
+            b,
+            sweeps=options.sweeps,
+            restarts=options.restarts,
+            polish=options.polish,
+            seed=self.seed,
+            progress=self.progress,
+        )
         record = {**network.record(), "sweeps": found.sweeps}
-        return Alignment(transformed(symmetries, b, found.elements, like=a), record)
+        return Alignment(transformed(network.symmetries, b, found.elements, like=a), record)
