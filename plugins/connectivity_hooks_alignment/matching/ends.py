@@ -12,6 +12,9 @@ from connectivity_hooks.structure import Element, Elements, Group, Member, Symme
 ENTRIES = 2**21
 """Entries of a piece of a weight that is widened to float64 at a time: 16 MB."""
 
+NARROW = 16
+"""Entries of a neuron in a weight up to which the weight is put beside others."""
+
 STILL = 1e-6
 """A rotation nearer to none than this, in any entry, does nothing that single precision could tell."""
 
@@ -62,23 +65,21 @@ def squared_distance(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
     return sum(float((a[name] - b[name]).square().sum(dtype=torch.float64)) for name in sorted(a))
 
 
-def products(member: Member, a: Tensor, b: Tensor, pairs: bool = False) -> Tensor:
-    """Return A·Bᵀ of the rows that a weight has for the neurons, in float64 and on the CPU.
+def products(a: Tensor, b: Tensor, pairs: bool = False, wide: bool = True) -> Tensor:
+    """Return A·Bᵀ of rows, in float64 and on the CPU.
 
     Args:
-        member: Where the neurons are.
-        a: The weight of the first checkpoint.
-        b: Of the second.
+        a: Rows (K, n, m).
+        b: Likewise.
         pairs: Whether of all pairs of copies, (K, K, n, n); else of each with the same, (K, n, n).
+        wide: Whether the products are computed in float64 too; else in the type of the rows, and only added up in it.
     """
-    first, second = member.matrices(a), member.matrices(b)
-    copies, width = first.shape[:2]
-    if pairs:
-        first, second = first.flatten(0, 1), second.flatten(0, 1)
+    copies, width = a.shape[:2]
+    first, second = (a.flatten(0, 1), b.flatten(0, 1)) if pairs else (a, b)
     columns = max(1, ENTRIES // (copies * width))
-    found = torch.zeros((), dtype=torch.float64, device=a.device)
+    found = torch.zeros(*first.shape[:-1], second.shape[-2], dtype=torch.float64, device=a.device)
     for x, y in zip(first.split(columns, -1), second.split(columns, -1), strict=True):
-        found = found + x.double() @ y.double().mT
+        found += x.double() @ y.double().mT if wide else x @ y.mT
     return found.view(copies, width, copies, width).transpose(1, 2).cpu() if pairs else found.cpu()
 
 
@@ -92,26 +93,39 @@ class Ends:
 
     Attributes:
         elements: What was done to each space.
-        scale: Product of the norms of both, the largest that the inner product can be.
+        rounding: Squared distance that is nothing but rounding.
     """
 
     def __init__(self, symmetries: Symmetries, a: Mapping[str, Tensor], b: dict[str, Tensor]) -> None:
         self._symmetries, self._a, self._b = symmetries, a, b
         self.elements: dict[int, Element] = {}
         self._inner = inner_product(a, b, a)
-        norms = [sum(inner_product(one, one, one).values()) for one in (a, b)]
-        self.scale = (norms[0] * norms[1]) ** 0.5
+        self._norms = sum(sum(inner_product(one, one, one).values()) for one in (a, b))
+        double = any(tensor.dtype == torch.float64 for tensor in a.values())
+        self.rounding = (1e-12 if double else 1e-7) * self._norms
 
-    def product(self) -> float:
-        """Return the inner product of all weights that move: the larger, the nearer."""
-        return sum(self._inner.values())
+    def squared_distance(self) -> float:
+        """Return |a − b|² of all weights that move; permutations, signs and rotations keep |b|."""
+        return self._norms - 2 * sum(self._inner.values())
 
     def products(self, symmetry: Symmetry, members: Collection[Member], pairs: bool) -> Tensor:
-        """Return C of a symmetry, summed over some of its members; see `products`."""
+        """Return C of a symmetry, summed over some of its members; see `products`.
+
+        Narrow weights, such as biases and norms, are put side by side: each alone would cost a matrix of its own.
+        """
         copies, width = symmetry.copies, symmetry.width
         found = torch.zeros((copies, copies, width, width) if pairs else (copies, width, width), dtype=torch.float64)
+        narrow: list[tuple[Tensor, Tensor]] = []
+        turns = bool(symmetry.group & (Group.TURN | Group.TURN_BESIDE_ONES))
         for member in members:
-            found += products(member, self._a[member.weight], self._b[member.weight], pairs)
+            rows = member.matrices(self._a[member.weight]), member.matrices(self._b[member.weight])
+            if rows[0].shape[-1] <= NARROW:
+                narrow.append(rows)
+            else:
+                found += products(*rows, pairs, wide=turns)
+        if narrow:
+            first, second = (torch.cat(side, -1) for side in zip(*narrow, strict=True))
+            found += products(first, second, pairs, wide=turns)
         return found
 
     def move(self, symmetries: Collection[Symmetry], step: Elements) -> bool:

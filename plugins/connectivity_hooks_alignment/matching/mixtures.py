@@ -64,16 +64,17 @@ class Sums:
         sums = torch.zeros(4, symmetry.copies, symmetry.width, symmetry.width, dtype=torch.float64)
         for member, power in with_factors(symmetry):
             if "scales" not in member.roles:  # those are folded, all ones
-                at, weights = (0 if power == 1 else 2), (a[member.weight], b[member.weight])
-                sums[at] += products(member, *weights)
-                sums[at + 1] += products(member, weights[1], weights[1])
+                at = 0 if power == 1 else 2
+                first, second = member.matrices(a[member.weight]), member.matrices(b[member.weight])
+                sums[at] += products(first, second)
+                sums[at + 1] += products(second, second)
         return cls(*sums)
 
     def distance(self, mixture: Tensor) -> Tensor:
         """Return the squared distance (K,) under M (K, n, n), but for |A₁|² + |A₂|²."""
-        back = torch.linalg.inv(mixture).mT
-        written = (mixture @ self.writers - 2 * self.written) * mixture
-        read = (back @ self.readers - 2 * self.read) * back
+        back: Tensor = torch.linalg.inv(mixture).mT
+        written: Tensor = (mixture @ self.writers - 2 * self.written) * mixture
+        read: Tensor = (back @ self.readers - 2 * self.read) * back
         return written.sum((-2, -1)) + read.sum((-2, -1))
 
 
