@@ -8,6 +8,7 @@ from connectivity_hooks.contracts import Aligner, Alignment, option
 from connectivity_hooks.model import Weights
 from connectivity_hooks.structure import transformed
 from connectivity_hooks.tasks import Task
+from connectivity_hooks_alignment.matching.said import said
 from connectivity_hooks_alignment.matching.weights import match_weights
 from connectivity_hooks_alignment.network import network_of
 
@@ -22,7 +23,14 @@ class Options:
 
 
 class WeightMatching(Aligner):
-    """Neurons brought together by their weights; no data is read."""
+    """Neurons brought together by their weights; no data but a few samples for the check of symmetries is read.
+
+    Coordinate descent over the spaces of the network, with all that may be done to each: neurons of ReLU networks are
+    exchanged and scaled, those of tanh exchanged and flipped, the stream of a transformer is rotated, heads are
+    exchanged and what is inside them rotated or mixed. The record says for each space what was done, how far the
+    folded weights lay apart before and after, after how many sweeps nothing moved any more, and which start was kept.
+    Seconds for networks of millions of weights; memory of three models.
+    """
 
     name = "weight-matching"
     Options = Options
@@ -40,5 +48,14 @@ class WeightMatching(Aligner):
             seed=self.seed,
             progress=self.progress,
         )
-        record = {**network.record(), "sweeps": found.sweeps}
+        record = {
+            **network.record(),
+            "distance": {"before": found.before, "after": found.after},
+            "sweeps": found.sweeps,
+            "converged": found.converged,
+            "start": found.start,
+            "spaces": said(network.symmetries, found.elements),
+        }
+        if not found.converged:
+            self.progress.say(f"weight-matching: still moving after {found.sweeps} sweeps; more may bring it nearer")
         return Alignment(transformed(network.symmetries, b, found.elements, like=a), record)
