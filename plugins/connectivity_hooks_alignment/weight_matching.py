@@ -53,7 +53,7 @@ class WeightMatching(Aligner):
             "distance": {"before": found.before, "after": found.after},
             "sweeps": found.sweeps,
             "converged": found.converged,
-            "start": found.start,
+            "start": found.kept,
             "spaces": said(network.symmetries, found.elements),
         }
         if not found.converged:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
@@ -13,8 +14,8 @@ from connectivity_hooks_alignment.matching.ends import Ends
 from connectivity_hooks_alignment.matching.units import Products, Unit, solved, units_of
 
 ENOUGH = 1e-6
-"""Of the squared distance that is left: a sweep that lowers it by less is the last. Sweeps over rotations go on lowering
-it by ever less; at 1e-5 the barriers of small vision transformers were still a tenth higher."""
+"""Of the squared distance that is left: a sweep that lowers it by less is the last. Rotations go on lowering it by ever
+less; with 1e-5 the barriers of small vision transformers were a tenth higher."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ def descended(
     *,
     sweeps: Iterable[int],
     generator: Generator,
-    shuffled: bool = False,
+    first: Literal["anchored", "drawn"] | None = "anchored",
 ) -> Descended:
     """Return what brings one working copy nearest to another, as far as one start finds.
 
@@ -49,11 +50,13 @@ def descended(
         make_b: Makes that of the second; called again where the sweeps start from the checkpoint as it is.
         sweeps: Their numbers, at most so many.
         generator: For the order in which the sweeps solve.
-        shuffled: Whether the first pass takes another order too, drawn among the spaces that have a settled neighbour.
+        first: How the first pass goes, which reads only weights whose other axes are settled: from the spaces with the
+            most settled neighbours, or drawn among those that have one. None: there is none.
     """
     ends = Ends(symmetries, a, make_b())
     before = ends.squared_distance()
-    _settle(symmetries, ends, generator if shuffled else None)
+    if first is not None:
+        _settle(symmetries, ends, generator if first == "drawn" else None)
     if ends.squared_distance() > before:
         del ends  # of two copies of the second checkpoint one is enough
         ends = Ends(symmetries, a, make_b())

@@ -16,7 +16,7 @@ UNMOVED = 1e-6
 
 def said(symmetries: Symmetries, elements: Mapping[int, Element]) -> dict[str, str]:
     """Return for each space, by name, its group and what was done, as "Mon₊: 120 of 128 moved, factors 0.7 to 1.4"."""
-    found = {}
+    found: dict[str, str] = {}
     for symmetry in symmetries.symmetries:
         element = elements.get(symmetry.space)
         done = "nothing" if element is None else done_by(element)

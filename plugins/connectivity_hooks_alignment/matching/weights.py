@@ -27,12 +27,12 @@ class Matched:
     """What was found.
 
     Attributes:
-        elements: What is done to each space; nothing where no copy lies nearer than the checkpoint itself.
-        before: Distance of the folded weights that move, as the checkpoints are.
+        elements: What is done to each space; what was given to begin with where nothing nearer was found.
+        before: Distance of the folded weights that move, as it was to begin with.
         after: The same distance after.
         sweeps: How often all spaces were gone over, in the start that was kept.
         converged: Whether nothing moved any more.
-        start: Which start was kept: 0 for the first, None where nothing is done.
+        kept: Which start was kept, from 0; None where nothing nearer was found.
     """
 
     elements: dict[int, Element]
@@ -40,7 +40,7 @@ class Matched:
     after: float
     sweeps: int
     converged: bool
-    start: int | None
+    kept: int | None
 
 
 def match_weights(
@@ -53,6 +53,7 @@ def match_weights(
     polish: int = 20,
     seed: int = 0,
     progress: Progress = SILENT,
+    start: Elements | None = None,
 ) -> Matched:
     """Return the elements that bring `b` nearest to `a` in weight space.
 
@@ -73,34 +74,38 @@ def match_weights(
         polish: Steps of L-BFGS for each head whose neurons may be mixed.
         seed: Of the orders.
         progress: Shows how far it is.
+        start: What is done to `b` to begin with, such as what was found from activations; the sweeps start there.
     """
-    own = working(symmetries, a)
-    first = _Gauge.of(symmetries, own)
-    as_it_is = working(symmetries, b)
+    begun = dict(start or {})
+
+    def second() -> dict[str, Tensor]:
+        return _applied(symmetries, working(symmetries, b), begun)
+
+    own, as_it_is = working(symmetries, a), second()
     before = squared_distance(own, as_it_is) ** 0.5
-    best = Matched({}, before, before, sweeps=0, converged=True, start=None)
-    second = _Gauge.of(symmetries, as_it_is)
+    gauges = balanced(symmetries, own), balanced(symmetries, as_it_is)
     del as_it_is
-    balanced_a = first.moved(own)
-    for start in range(restarts + 1):
-        label = f"matching weights{f', start {start + 1} of {restarts + 1}' if restarts else ''}"
+    balanced_a = _applied(symmetries, dict(own), gauges[0])
+    best = Matched(begun, before, before, sweeps=0, converged=True, kept=None)
+    for number in range(restarts + 1):
+        label = f"matching weights{f', start {number + 1} of {restarts + 1}' if restarts else ''}"
         found = descended(
             symmetries,
             balanced_a,
-            lambda: second.moved(working(symmetries, b)),
+            lambda: _applied(symmetries, second(), gauges[1]),
             sweeps=progress.track(range(sweeps), label, sweeps),
-            generator=Generator().manual_seed(seed + start),
-            shuffled=start > 0,
+            generator=Generator().manual_seed(seed + number),
+            first=None if start is not None else "anchored" if number == 0 else "drawn",
         )
-        elements = combined(symmetries, second.elements, found.elements)
-        elements = combined(symmetries, elements, {space: inverse(one) for space, one in first.elements.items()})
-        moved = _applied(symmetries, working(symmetries, b), elements)
-        elements = refined(symmetries, own, moved, elements)
+        elements = combined(symmetries, gauges[1], found.elements)
+        elements = combined(symmetries, elements, {space: inverse(one) for space, one in gauges[0].items()})
+        moved = _applied(symmetries, second(), elements)
+        elements = refined(symmetries, own, moved, combined(symmetries, begun, elements))
         elements = polished(symmetries, own, moved, elements, polish)
         after = squared_distance(own, moved) ** 0.5
         del moved  # the next start makes its own
         if after < best.after:
-            best = Matched(elements, before, after, found.sweeps, found.converged, start)
+            best = Matched(elements, before, after, found.sweeps, found.converged, number)
     return best
 
 
@@ -110,18 +115,3 @@ def _applied(symmetries: Symmetries, weights: dict[str, Tensor], elements: Eleme
             if symmetry.space in elements:
                 apply(symmetry, weights, elements[symmetry.space])
     return weights
-
-
-@dataclass(frozen=True, eq=False)
-class _Gauge:
-    """The balanced gauge of one checkpoint."""
-
-    symmetries: Symmetries
-    elements: dict[int, Element]
-
-    @classmethod
-    def of(cls, symmetries: Symmetries, weights: Mapping[str, Tensor]) -> _Gauge:
-        return cls(symmetries, balanced(symmetries, weights))
-
-    def moved(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return _applied(self.symmetries, dict(weights), self.elements)
