@@ -2,6 +2,8 @@
 
 from connectivity_hooks.cli.folder import OutputFolder
 from connectivity_hooks.cli.json_option import json_option
+from connectivity_hooks.cli.measuring_options import measuring, measuring_options
+from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options, single
 from connectivity_hooks.cli.numbers import Amount, Count, Number, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
@@ -17,9 +19,15 @@ __all__ = [
     "Seed",
     "augment_option",
     "json_option",
+    "make_method",
+    "measuring",
+    "measuring_options",
+    "method_command",
     "plain",
     "plugin_options",
     "print_json",
+    "refuse_stray_options",
+    "single",
     "task_flags",
     "task_of",
     "task_options",

@@ -6,10 +6,11 @@ pair to its evaluation, that tells the plugins; `connect` and `evaluate` are its
 interrupted run left is in `work`, a builder's own state in `state_file`, and `subject` says whose it is.
 """
 
+from connectivity_hooks.connecting.alignment import FunctionChange, function_change
 from connectivity_hooks.connecting.build import built_with, still_connects
 from connectivity_hooks.connecting.connect import connect
 from connectivity_hooks.connecting.evaluate import evaluate
-from connectivity_hooks.connecting.measured import measured_pair, told
+from connectivity_hooks.connecting.measured import connected_pair, measured_pair, told
 from connectivity_hooks.connecting.methods import Connecting
 from connectivity_hooks.connecting.pair import Pair, load_pair
 from connectivity_hooks.connecting.subject import data_digest
@@ -17,12 +18,15 @@ from connectivity_hooks.connecting.work import PairWork, path_at, path_file
 
 __all__ = [
     "Connecting",
+    "FunctionChange",
     "Pair",
     "PairWork",
     "built_with",
     "connect",
+    "connected_pair",
     "data_digest",
     "evaluate",
+    "function_change",
     "load_pair",
     "measured_pair",
     "path_at",

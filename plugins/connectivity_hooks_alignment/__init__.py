@@ -1,8 +1,8 @@
-"""Aligners: the copy of a checkpoint, equal as a function, that lies nearest to another one."""
+"""Aligners: the copy of a checkpoint, equal as a function, that lies nearest to another one; and `align`, for many."""
 
 from __future__ import annotations
 
-from connectivity_hooks.contracts import Aligner, hookimpl
+from connectivity_hooks.contracts import Aligner, Command, hookimpl
 
 
 @hookimpl
@@ -14,3 +14,11 @@ def register_aligners() -> list[type[Aligner]]:
     from connectivity_hooks_alignment.weight_matching import WeightMatching
 
     return [WeightMatching, ActivationMatching, LearnedMatching, Best]
+
+
+@hookimpl
+def register_commands() -> list[type[Command]]:
+    """Offer the alignment of many checkpoints."""
+    from connectivity_hooks_alignment.commands import AlignCommand
+
+    return [AlignCommand]

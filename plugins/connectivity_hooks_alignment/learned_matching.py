@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from connectivity_hooks.budget import Budget
 from connectivity_hooks.contracts import Aligner, Alignment, option
 from connectivity_hooks.model import Weights
-from connectivity_hooks.structure import Elements, Symmetries, transformed
 from connectivity_hooks.tasks import Task
+from connectivity_hooks_alignment.matching.closed_forms import Candidate, Tried, add_closed_forms
 from connectivity_hooks_alignment.matching.learned import Descent, Learned, learn
 from connectivity_hooks_alignment.matching.middle import measured_part, middle_loss
-from connectivity_hooks_alignment.matching.weights import match_weights
 from connectivity_hooks_alignment.network import network_of
 
 _FLAG = "--learned-matching.budget"
@@ -25,7 +25,7 @@ class Options:
         "300steps", "How long: 300steps, 3epochs, 30s or 5m; only steps and epochs give the same result again."
     )
     batch_size: int = option(64, "Samples of a step.", ge=1)
-    rate: float = option(5e-3, "Largest learning rate of Adam; it falls to zero as half a cosine.", gt=0)
+    rate: float = option(1e-2, "Largest learning rate of Adam; it falls to zero as half a cosine.", gt=0)
 
     def __post_init__(self) -> None:
         """Refuse a budget that is none before anything is computed."""
@@ -46,31 +46,34 @@ class LearnedMatching(Aligner):
     def align(self, a: Weights, b: Weights, task: Task) -> Alignment:
         """Descend from the best closed form."""
         network = network_of(task, a, b)
-        start = self._start(network.symmetries, a, b)
-        learned = self._learned(network.symmetries, a, b, task, start)
-        ends = {"before": transformed(network.symmetries, b, start, like=a)}
-        ends["after"] = transformed(network.symmetries, b, learned.elements, like=a)
-        middles = _middles(a, ends, task, self.seed)
-        kept = "after" if middles["train"]["after"] < middles["train"]["before"] else "before"
-        if kept == "before":
-            self.progress.say("learned matching: the loss at the middle did not fall; the closed form is kept")
-        record = {"steps": learned.steps, "losses": learned.losses, "stopped": learned.stopped}
-        return Alignment(ends[kept], {**network.record(), **record, "middle": middles, "kept": kept})
+        tried = Tried(network.symmetries, a, b, task, self.seed, self.progress)
+        add_closed_forms(tried)
+        start, before = tried.best, tried.weights()
+        learned = self._learned(tried, start)
+        tried.add("learned", lambda: learned.elements)
+        if tried.best is start:
+            self.progress.say(f"learned matching: the loss half way did not fall; {start.name} is kept")
+        weights = tried.weights()
+        found = {
+            "start": start.name, "kept": tried.best.name, "steps": learned.steps, "losses": learned.losses,
+            "stopped": learned.stopped, "samples": tried.samples,
+            "middle": _middles(a, {"plain": b, "before": before, "after": weights}, task, self.seed),
+        }  # fmt: skip
+        return Alignment(weights, {**network.record(), **found, "failed": tried.failed})
 
-    def _start(self, symmetries: Symmetries, a: Weights, b: Weights) -> Elements:
-        return match_weights(symmetries, a, b, seed=self.seed, progress=self.progress).elements
-
-    def _learned(self, symmetries: Symmetries, a: Weights, b: Weights, task: Task, start: Elements) -> Learned:
+    def _learned(self, tried: Tried, start: Candidate) -> Learned:
         options = self.options
         return learn(
-            symmetries, a, b, task, start, budget=Budget.parse(options.budget, _FLAG), seed=self.seed,
-            progress=self.progress, work=self.work, descent=Descent(options.batch_size, options.rate),
+            tried.symmetries, tried.a, tried.b, tried.task, start.elements, budget=Budget.parse(options.budget, _FLAG),
+            seed=self.seed, progress=self.progress, work=self.work, descent=Descent(options.batch_size, options.rate),
         )  # fmt: skip
 
 
-def _middles(a: Weights, ends: dict[str, Weights], task: Task, seed: int) -> dict[str, dict[str, float]]:
-    """Return the loss at the middle by split, with each of some second ends."""
+def _middles(a: Weights, ends: dict[str, Weights], task: Task, seed: int) -> dict[str, dict[str, float | None]]:
+    """Return the loss half way by split, with each of some second ends; None where it is not a number."""
+    parts = [measured_part(split, seed) for split in task.splits()]
+    losses = {part.name: {name: middle_loss(a, end, task, part) for name, end in ends.items()} for part in parts}
     return {
-        part.name: {name: middle_loss(a, end, task, part) for name, end in ends.items()}
-        for part in (measured_part(split, seed) for split in task.splits())
+        split: {name: loss if math.isfinite(loss) else None for name, loss in of_ends.items()}
+        for split, of_ends in losses.items()
     }

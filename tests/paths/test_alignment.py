@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from connectivity_hooks.checkpoints import write_tensors
+from connectivity_hooks.checkpoints import read, write_tensors
 from connectivity_hooks.connecting.build import build
 from connectivity_hooks.connecting.pair import load_pair
 from connectivity_hooks.contracts import Aligner, Alignment
@@ -16,6 +16,7 @@ from connectivity_hooks.paths import Path
 from connectivity_hooks.tasks import CachedSplit, Task
 from connectivity_hooks.testing import AlignerSuite
 from connectivity_hooks.testing.tasks import make_task
+from connectivity_hooks.verification.ends import compare_ends
 from connectivity_hooks_curves.linear import Linear
 
 
@@ -52,6 +53,28 @@ class Forgetful(Sorting):
 
     def align(self, a, b, task):
         return Alignment({**super().align(a, b, task).weights, "2.weight": b["2.weight"]})
+
+
+class Scaling(Aligner):
+    """Multiplies hidden neurons by numbers that no type holds exactly, and divides what reads them."""
+
+    name = "scaling"
+    lie = 0.0
+
+    def align(self, a, b, task):
+        factors = torch.linspace(0.3, 2.3, 8, dtype=torch.float64)
+        wide = {name: tensor.double() for name, tensor in b.items()}
+        wide["0.weight"], wide["0.bias"] = wide["0.weight"] * factors[:, None], wide["0.bias"] * factors
+        wide["2.weight"] = wide["2.weight"] / factors
+        wide["2.bias"] = wide["2.bias"] + self.lie
+        return Alignment({name: tensor.to(b[name].dtype) for name, tensor in wide.items()})
+
+
+class Lying(Scaling):
+    """Moves an output a little as well, by less than a picture shows."""
+
+    name = "lying"
+    lie = 3e-5
 
 
 class TestSorting(AlignerSuite):
@@ -97,6 +120,43 @@ def test_an_aligner_that_changes_the_function_is_caught(pair):
     ends, task = pair
     with pytest.raises(ConnectivityError, match="aligner forgetful: it changes the function"):
         build(ends, task, Linear(), Forgetful())
+
+
+@pytest.fixture
+def coarse(pair):
+    """The pair in float32, and its task."""
+    ends, task = pair
+    a, b = ({name: tensor.float() for name, tensor in end.items()} for end in (ends.a, ends.b))
+    task = replace(task, dtype=torch.float32)
+    return replace(ends, a=a, b=b, aligned={}), replace(task, train=task.train.to(task.device, task.dtype))
+
+
+def test_an_aligned_end_may_deviate_by_what_rounding_its_weights_does_and_no_more(coarse, pair):
+    ends, task = coarse
+    path = build(ends, task, Linear(), Scaling())
+    assert 1e-9 < path.alignment["deviation"] <= path.alignment["allowed"] < 1e-5
+    with pytest.raises(ConnectivityError, match="aligner lying: it changes the function"):
+        build(ends, task, Linear(), Lying())
+    a, b = ({name: tensor.double() for name, tensor in end.items()} for end in (ends.a, ends.b))
+    fine = build(replace(ends, a=a, b=b, aligned={}), pair[1], Linear(), Scaling())
+    assert fine.alignment["deviation"] < 1e-13
+
+
+def test_the_verifier_measures_rounding_by_itself(coarse, tmp_path):
+    ends, task = coarse
+    files = []
+    for name, weights in (("a32", ends.a), ("b32", ends.b)):
+        files.append(tmp_path / name)
+        write_tensors(files[-1], weights, {})
+    ends = load_pair(*files, task)
+    honest = build(ends, task, Linear(), Scaling())
+    found = compare_ends(honest, [read(file) for file in files], task, task.model(), task.train)
+    assert not found.findings
+    assert "rounding" in found.words
+    lying = {**honest.end, "2.bias": honest.end["2.bias"] + 3e-5}
+    path = replace(Path.from_points([honest.start, lying]), end_points=honest.end_points, alignment=honest.alignment)
+    found = compare_ends(path, [read(file) for file in files], task, task.model(), task.train)
+    assert [finding.where for finding in found.findings] == ["end B (aligned)"]
 
 
 def test_a_builder_that_moves_an_end_is_caught(pair):

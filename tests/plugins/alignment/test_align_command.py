@@ -1,0 +1,133 @@
+"""`align`: checkpoints that differ by an element of every group and a little noise come back into one frame."""
+
+import json
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+
+from connectivity_hooks.checkpoints import read, write_tensors
+from connectivity_hooks.cli.entry import exit_status
+from connectivity_hooks.cli.group import group
+from connectivity_hooks.structure import read_program, read_symmetries, transformed
+from connectivity_hooks.structure.symmetries.drawing import random_element
+from connectivity_hooks_alignment.matching.together import match_together
+
+CODE = """
+from torch import nn
+def make():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.GELU(), nn.Linear(12, 12), nn.Tanh(), nn.Linear(12, 10))
+"""
+
+
+def net():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.GELU(), nn.Linear(12, 12), nn.Tanh(), nn.Linear(12, 10))
+
+
+def copies(count, noise):
+    """Return weights of a trained network and of noisy copies of it, each moved by random elements, in float64."""
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(1)
+    model = net()
+    digits = load_digits()
+    x, y = torch.as_tensor(digits.data, dtype=torch.float32) / 16, torch.as_tensor(digits.target)
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    for _ in range(80):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    symmetries = read_symmetries(read_program(model, torch.randn(2, 64)))
+    first = {name: tensor.detach().double() for name, tensor in model.state_dict().items()}
+    found = [first]
+    for _ in range(count - 1):
+        near = {name: tensor + noise * torch.randn(tensor.shape, generator=generator) for name, tensor in first.items()}
+        elements = {each.space: random_element(each, generator) for each in symmetries.symmetries}
+        found.append(transformed(symmetries, near, elements))
+    return symmetries, found
+
+
+def distance(a, b):
+    return sum(float((a[name].double() - b[name].double()).square().sum()) for name in a) ** 0.5
+
+
+@pytest.fixture
+def files(tmp_path):
+    _, weights = copies(3, 0.01)
+    (tmp_path / "net.py").write_text(CODE)
+    found = []
+    for name, each in zip("abc", weights, strict=True):
+        found.append(tmp_path / f"{name}.safetensors")
+        write_tensors(found[-1], {key: tensor.float() for key, tensor in each.items()}, {"origin": name})
+    return found
+
+
+def align(files, tmp_path, *further):
+    return exit_status(
+        "connectivity-hooks",
+        lambda: group,
+        [
+            "align", *map(str, files), "--model", f"{tmp_path / 'net.py'}:make", "--data", "digits", "--points", "3",
+            "--refine", "0", "--out", str(tmp_path / "out"), *further,
+        ]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("further", [(), ("--align", "weight-matching")])
+def test_copies_come_back_and_barriers_fall(files, tmp_path, further, capfd):
+    assert align(files, tmp_path, *further, "--json") == 0
+    content = json.loads(capfd.readouterr().out)
+    assert json.loads((tmp_path / "out" / "alignment.json").read_text()) == content
+    for split in ("train", "test"):
+        before, after = (content["barriers"][split][when] for when in ("before", "after"))
+        for one, other in ((0, 1), (0, 2), (1, 2)):
+            assert after[one][other] == after[other][one] < 0.1 * before[one][other]
+    first = read(files[0]).weights
+    out = [read(tmp_path / "out" / f"{name}.safetensors") for name in "abc"]
+    assert all(torch.equal(out[0].weights[name], tensor) for name, tensor in first.items())
+    assert [end.metadata["origin"] for end in out] == ["a", "b", "c"]
+    for end in out[1:]:
+        assert distance(end.weights, first) < 0.5
+    kept = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert kept == [
+        "a.safetensors", "alignment.json", "b.safetensors", "barriers-test.svg", "barriers-train.svg", "c.safetensors",
+    ]  # fmt: skip
+
+
+def test_the_maps_agree_and_the_sum_of_products_never_falls():
+    symmetries, weights = copies(4, 0.05)
+    found = match_together(symmetries, weights)
+    gains = [after - before for before, after in zip(found.products, found.products[1:], strict=False)]
+    assert min(gains, default=0.0) >= -1e-9 * abs(found.products[0])
+    assert found.elements[0] == {}
+    moved = [
+        transformed(symmetries, each, elements, like=weights[0])
+        for each, elements in zip(weights, found.elements, strict=True)
+    ]
+    names = symmetries.moving
+    pairs = sum(float((moved[i][name] * moved[j][name]).sum()) for i in range(4) for j in range(i) for name in names)
+    assert pairs == pytest.approx(found.products[-1], rel=1e-9)
+    assert max(distance(each, weights[0]) for each in moved) < 3.0 < min(distance(w, weights[0]) for w in weights[1:])
+
+
+def test_stored_types_are_kept_where_they_hold_what_was_computed(files, tmp_path, capfd):
+    narrow = {name: tensor.bfloat16() for name, tensor in read(files[1]).weights.items()}
+    write_tensors(files[1], narrow, {})
+    assert align(files, tmp_path) == 0
+    assert "a to b: train barrier" in capfd.readouterr().out
+    assert {tensor.dtype for tensor in read(tmp_path / "out" / "b.safetensors").weights.values()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(
+    ("further", "status", "words"),
+    [(("--align", "weigth-matching"), 2, "weight-matching"), (("--align", "none"), 2, "aligner")],
+)
+def test_wrong_names_are_told(files, tmp_path, further, status, words, capfd):
+    assert align(files, tmp_path, *further) == status
+    assert words in capfd.readouterr().err
+
+
+def test_one_checkpoint_is_not_enough(files, tmp_path, capfd):
+    assert align(files[:1], tmp_path) == 3
+    assert "two or more" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
