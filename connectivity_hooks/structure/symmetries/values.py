@@ -44,9 +44,10 @@ class Along:
     def taken(self, entries: Tensor) -> Tensor:
         """Return (…, K, r, n) of entries (…, width); a view where the neurons stand there in order."""
         copies, wide, neurons = self.positions.shape
-        if wide == 1 and self._in_order:
-            return entries.unflatten(-1, (copies, 1, neurons))
-        found: Tensor = entries[..., self.positions.to(entries.device)]
+        in_order = wide == 1 and self._in_order
+        found: Tensor = (
+            entries.unflatten(-1, (copies, 1, neurons)) if in_order else entries[..., self.positions.to(entries.device)]
+        )
         return found
 
     @cached_property

@@ -7,7 +7,7 @@ act on, such as a stream normalised by each norm before γ.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -30,7 +30,7 @@ from connectivity_hooks.tasks import Task
 from connectivity_hooks_alignment.matching.moments import Moments
 from connectivity_hooks_alignment.matching.passing import portion_of, portions, side_by_side
 from connectivity_hooks_alignment.matching.readings import Reading, readings_of
-from connectivity_hooks_alignment.matching.units import solved, units_of
+from connectivity_hooks_alignment.matching.units import Unit, solved, units_of
 
 Measure: TypeAlias = Literal["correlation", "covariance"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
@@ -146,7 +146,7 @@ def shortages(symmetries: Symmetries, seen: Recorded) -> list[str]:
     for symmetry in symmetries.symmetries:
         rows = max((moments.rows for moments in seen.of(symmetry)), default=0)
         if not rows and not symmetries.inside(symmetry.space):
-            found.append(f"{symmetry.name}: no value shows what its neurons do; they stay where they are")
+            found.append(f"{symmetry.name}: no value shows what its neurons do; they are matched by weights")
         elif 0 < rows <= symmetry.width:
             needed = -(-(symmetry.width + 1) * seen.samples // rows)
             found.append(
@@ -167,8 +167,9 @@ def match_activations(
 ) -> dict[int, Element]:
     """Return the elements that bring the neurons of `b` beside those of `a` that do alike.
 
-    Each row of a value counts alike, whatever its size. What is inside heads is solved last: there the weights count as
-    much as a value, as they stand when all else is where it stays; values alone do not say what a head's output is for.
+    Each row of a value counts alike, whatever its size. What is inside heads is solved after all else: there the
+    weights count as much as a value, since values alone do not say what a head's output is for. What no value shows is
+    matched by weights in the end.
 
     Args:
         symmetries: The network's.
@@ -180,11 +181,14 @@ def match_activations(
     """
     precise = [_folded(symmetries, each) for each in (a, b)]
     found: dict[int, Element] = {}
-    for unit in sorted(units_of(symmetries), key=lambda each: bool(each.inside)):
+    for unit in sorted(units_of(symmetries), key=lambda each: _turn(each, seen)):
+        settled = unit.spaces | found.keys()
 
         def products(symmetry: Symmetry, pairs: bool) -> Tensor:
-            found = _products(symmetry, pairs, seen, measure)
-            return found + _of_weights(symmetry, *precise) if pairs else found
+            gains = _products(symmetry, pairs, seen, measure)
+            if pairs or _turn(unit, seen) == _LAST:  # noqa: B023 - called in this round of the loop
+                gains += _of_weights(symmetries, symmetry, pairs, settled, *precise)  # noqa: B023
+            return gains
 
         step = solved(unit, products)
         for symmetry in (*unit.inside, unit.own):
@@ -192,6 +196,16 @@ def match_activations(
             apply(symmetry, precise[1], step[symmetry.space])
         found |= step
     return found
+
+
+_LAST = 2
+
+
+def _turn(unit: Unit, seen: Recorded) -> int:
+    """Return when a unit is solved for: heads after all else, and what no value shows at the end, by weights alone."""
+    if unit.inside:
+        return 1
+    return 0 if seen.of(unit.own) else _LAST
 
 
 def _products(symmetry: Symmetry, pairs: bool, seen: Recorded, measure: Measure) -> Tensor:
@@ -226,14 +240,25 @@ def _shares(moments: Moments, pairs: bool, centred: bool) -> Tensor:
     return products * _inverse(x[:, None] * y if pairs else x * y)
 
 
-def _of_weights(symmetry: Symmetry, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Tensor:
-    """Return the products of the weights that hold what is inside heads, of all pairs, as shares of their sizes."""
+def _of_weights(
+    symmetries: Symmetries,
+    symmetry: Symmetry,
+    pairs: bool,
+    settled: Collection[int],
+    a: Mapping[str, Tensor],
+    b: Mapping[str, Tensor],
+) -> Tensor:
+    """Return the products of the weights of a space whose other axes are settled, as shares of their sizes."""
     total = torch.zeros((), dtype=torch.float64)
+    moving = {each.space for each in symmetries.symmetries}
     for member in symmetry.members:
-        if a[member.weight].ndim > 1:
+        layouts = symmetries.spaces.weights[member.weight]
+        beside = {leaf.space for layout in layouts for leaf in layout.leaves()} & moving
+        if len(layouts) > 1 and beside <= set(settled):
             x, y = (member.matrices(each[member.weight]).cpu() for each in (a, b))
-            sizes = x.flatten(1).norm(dim=1)[:, None] * y.flatten(1).norm(dim=1)
-            total = total + torch.einsum("xnm,ypm->xynp", x, y) * _inverse(sizes)
+            sizes = [each.flatten(1).norm(dim=1) for each in (x, y)]
+            size = sizes[0][:, None] * sizes[1] if pairs else sizes[0] * sizes[1]
+            total = total + torch.einsum("xnm,ypm->xynp" if pairs else "xnm,xpm->xnp", x, y) * _inverse(size)
     return total
 
 

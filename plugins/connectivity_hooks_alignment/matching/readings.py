@@ -38,26 +38,40 @@ def readings_of(program: Program, symmetries: Symmetries) -> list[Reading]:
     """Return what is looked at; nothing for a space that no value holds along a single axis.
 
     Of a space that no map reads, the last value that holds it. Heads are also looked at by themselves, in values whose
-    entries inside a head stay where they are, as rotary embeddings let them.
+    entries inside a head stay where they are, as rotary embeddings let them. Values that do not depend on the inputs,
+    such as weights that are standardised or tokens of the model's own, show nothing.
     """
-    read = dict.fromkeys(name for step in program.steps if _is_map(step.operation) for name in step.inputs)
+    alive = _of_inputs(program)
+    maps = [step for step in program.steps if _is_map(step.operation)]
+    read = dict.fromkeys(name for step in maps for name in step.inputs if name in alive)
     found = []
     for unit in units_of(symmetries):
         for symmetry in (unit.own, *unit.inside):
-            found += _readings(symmetries, unit, symmetry, list(read))
+            found += _readings(symmetries, unit, symmetry, alive, list(read))
     return found
+
+
+def _of_inputs(program: Program) -> list[str]:
+    """Return the names of the values that depend on the inputs, in order."""
+    found = dict.fromkeys(program.shapes)
+    for step in program.steps:
+        if any(name in found for name in step.inputs):
+            found[step.name] = None
+    return list(found)
 
 
 def _is_map(operation: str) -> bool:
     return operation.removeprefix("aten.") in _MAPS
 
 
-def _readings(symmetries: Symmetries, unit: Unit, symmetry: Symmetry, read: list[str]) -> list[Reading]:
+def _readings(
+    symmetries: Symmetries, unit: Unit, symmetry: Symmetry, alive: list[str], read: list[str]
+) -> list[Reading]:
     inside = symmetry is not unit.own
     others = [] if inside else [inner.space for inner in unit.inside]
     values = {
         name: where
-        for name in symmetries.spaces.values
+        for name in alive
         if not any(_holds(symmetries, name, other) for other in others)
         and (where := held(symmetries.spaces, name, symmetry)) is not None
     }
@@ -68,4 +82,4 @@ def _readings(symmetries: Symmetries, unit: Unit, symmetry: Symmetry, read: list
 
 
 def _holds(symmetries: Symmetries, value: str, space: int) -> bool:
-    return any(leaf.space == space for layout in symmetries.spaces.values[value] for leaf in layout.leaves())
+    return any(leaf.space == space for layout in symmetries.spaces.values.get(value, ()) for leaf in layout.leaves())
