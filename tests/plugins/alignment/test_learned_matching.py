@@ -38,15 +38,16 @@ def vit():
 
 
 class Chain(nn.Module):
-    """Signs and permutations of tanh, factors and permutations of ReLU, and a convolution whose axis is flattened."""
+    """Matrices between two convolutions, factors of ReLU, an axis that is flattened, and signs of tanh."""
 
     def __init__(self):
         super().__init__()
-        self.conv, self.norm, self.depthwise = nn.Conv2d(1, 5, 3), nn.BatchNorm2d(5), nn.Conv2d(5, 5, 3, groups=5)
+        self.first, self.conv = nn.Conv2d(1, 4, 2), nn.Conv2d(4, 5, 2)
+        self.norm, self.depthwise = nn.BatchNorm2d(5), nn.Conv2d(5, 5, 3, groups=5)
         self.deep, self.odd, self.head = nn.Linear(5 * 16, 7), nn.Linear(7, 6), nn.Linear(6, CLASSES)
 
     def forward(self, x):
-        x = self.depthwise(F.relu(self.norm(self.conv(x)))).flatten(1)
+        x = self.depthwise(F.relu(self.norm(self.conv(self.first(x))))).flatten(1)
         return self.head(torch.tanh(self.odd(F.relu(self.deep(x)))))
 
 
@@ -141,7 +142,7 @@ def test_elements_are_of_their_groups_and_keep_the_function(network):
             torch.testing.assert_close(matrix @ matrix.mT, eye.expand_as(matrix), rtol=0, atol=1e-13)
         if symmetry.title == "O₁":
             torch.testing.assert_close(matrix.sum(-1), torch.ones(matrix.shape[:2], dtype=torch.float64))
-    assert groups == ({"O₁", "O", "GL", "S"} if network is vit else {"S±", "Mon₊"})
+    assert groups == ({"O₁", "O", "GL", "S"} if network is vit else {"GL", "S±", "Mon₊"})
     made = transformed(symmetries, b, elements, like=a)
     model, inputs = task.model(), data(8)[0].double()
     expected = task.forward.under(model, b, inputs)
