@@ -3,6 +3,7 @@
 Ends are trained once and kept in --out, or given with --ends. Each row aligns the second end, connects and measures by
 the public functions: the barrier, loss and accuracy at the middle, the share left of the barrier of the plain line (the
 first row), the seconds the aligner adds to `ch.connect`, its check of the function included, and how far outputs moved.
+Aligners choose from all training samples; a correction finds its statistics on those of them that are measured.
 
     python benchmarks/alignment.py --network vit --data mnist.npz --out runs --pairs 3 \
         --align weight-matching activation-matching "learned-matching?budget=300steps" best
