@@ -130,6 +130,7 @@ def test_of_each_character_the_next_is_the_target(benchmark):
 
 
 def test_the_character_network_sees_no_later_character(benchmark):
+    pytest.importorskip("timm")
     torch.manual_seed(0)
     model = benchmark("alignment_networks").gpt().double().eval()
     codes = torch.randint(0, 97, (2, 64))
