@@ -16,13 +16,17 @@ from connectivity_hooks.structure.symmetries import (
     Element,
     Elements,
     Group,
+    Held,
     Member,
     Symmetries,
     Symmetry,
     apply,
+    beside_ones,
     checked,
     combined,
     folded,
+    held,
+    inner_first,
     moved,
     read_symmetries,
     transformed,
@@ -30,6 +34,7 @@ from connectivity_hooks.structure.symmetries import (
     unfolded,
 )
 from connectivity_hooks.structure.task_program import first_inputs, task_program
+from connectivity_hooks.structure.untouched import untouched
 
 __all__ = [
     "INPUT",
@@ -40,6 +45,7 @@ __all__ = [
     "Element",
     "Elements",
     "Group",
+    "Held",
     "Member",
     "Program",
     "Space",
@@ -48,12 +54,15 @@ __all__ = [
     "Symmetries",
     "Symmetry",
     "apply",
+    "beside_ones",
     "cause",
     "causes",
     "checked",
     "combined",
     "first_inputs",
     "folded",
+    "held",
+    "inner_first",
     "input_values",
     "leading",
     "moved",
@@ -65,4 +74,5 @@ __all__ = [
     "transformed",
     "unfoldable",
     "unfolded",
+    "untouched",
 ]

@@ -8,9 +8,12 @@ from connectivity_hooks.contracts import Aligner, Command, hookimpl
 @hookimpl
 def register_aligners() -> list[type[Aligner]]:
     """Offer the aligners."""
+    from connectivity_hooks_alignment.activation_matching import ActivationMatching
+    from connectivity_hooks_alignment.best import Best
+    from connectivity_hooks_alignment.learned_matching import LearnedMatching
     from connectivity_hooks_alignment.weight_matching import WeightMatching
 
-    return [WeightMatching]
+    return [WeightMatching, ActivationMatching, LearnedMatching, Best]
 
 
 @hookimpl

@@ -7,25 +7,30 @@ row each) and `scales` (γ and β, folded), `members` (where the neurons are), `
 
 from connectivity_hooks.structure.symmetries.checking import Checked, checked
 from connectivity_hooks.structure.symmetries.deriving import read_symmetries
+from connectivity_hooks.structure.symmetries.drawing import beside_ones
 from connectivity_hooks.structure.symmetries.elements import Element
 from connectivity_hooks.structure.symmetries.folding import folded, unfoldable, unfolded
 from connectivity_hooks.structure.symmetries.groups import Group
 from connectivity_hooks.structure.symmetries.members import Member
 from connectivity_hooks.structure.symmetries.moving import Elements, apply, combined, inner_first, moved, transformed
 from connectivity_hooks.structure.symmetries.symmetry import Symmetries, Symmetry
+from connectivity_hooks.structure.symmetries.values import Held, held
 
 __all__ = [
     "Checked",
     "Element",
     "Elements",
     "Group",
+    "Held",
     "Member",
     "Symmetries",
     "Symmetry",
     "apply",
+    "beside_ones",
     "checked",
     "combined",
     "folded",
+    "held",
     "inner_first",
     "moved",
     "read_symmetries",

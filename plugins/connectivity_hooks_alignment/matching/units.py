@@ -9,10 +9,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from connectivity_hooks.structure import Element, Member, Symmetries, Symmetry
+from connectivity_hooks.structure import Element, Symmetries, Symmetry
 from connectivity_hooks_alignment.matching.nearest import assignment, gain, nearest
-
-Rows: TypeAlias = Callable[[Symmetry, Member | None], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +26,19 @@ class Unit:
     inside: tuple[Symmetry, ...] = ()
 
     @property
+    def symmetries(self) -> tuple[Symmetry, ...]:
+        """All of them, those inside first, which is the order in which they are applied."""
+        return (*self.inside, self.own)
+
+    @property
     def spaces(self) -> frozenset[int]:
         """Numbers of its spaces."""
-        return frozenset(each.space for each in (self.own, *self.inside))
+        return frozenset(each.space for each in self.symmetries)
+
+    @property
+    def weights(self) -> frozenset[str]:
+        """Names of the weights in which its neurons are."""
+        return frozenset(member.weight for each in self.symmetries for member in each.members)
 
 
 def units_of(symmetries: Symmetries) -> list[Unit]:
@@ -44,14 +52,20 @@ Products: TypeAlias = Callable[[Symmetry, bool], Tensor]
 """Returns C of a symmetry: (K, n, n) of each copy with the same copy, or with True (K, K, n, n) of all pairs."""
 
 
-def solved(unit: Unit, products: Products) -> dict[int, Element]:
+def solved(unit: Unit, products: Products, pair: bool = True) -> dict[int, Element]:
     """Return the nearest elements of a unit's groups, to be applied those inside first.
 
-    Heads are paired by how well what is inside them can be brought together.
+    Args:
+        unit: The unit.
+        products: Of its symmetries.
+        pair: Whether heads are paired anew, by how well what is inside them can be brought together; else each stays
+            where it is, which takes a heads-th of the time.
     """
     own = unit.own
     if not unit.inside:
         return {own.space: nearest(own.group, products(own, False))}
+    if not pair:
+        return {inner.space: nearest(inner.group, products(inner, False)) for inner in unit.inside}
     pairs = {inner.space: products(inner, True) for inner in unit.inside}
     scores = products(own, False)[0]
     for inner in unit.inside:

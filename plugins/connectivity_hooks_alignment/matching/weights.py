@@ -1,30 +1,25 @@
 """Matching by weights alone: coordinate descent over the spaces (Ainsworth et al. 2023, algorithm 1, for every group).
 
-Each step solves for one space exactly, with all others as they are, so that the distance never grows.
+Both checkpoints are folded and brought into the balanced gauge (`gauge`). Each step then solves for one space exactly,
+with all others as they are, so that the distance never grows. At last the second is brought into the first one's own
+gauge, and its factors and mixtures are chosen there (`factors`, `mixtures`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Generator, Tensor
 
 from connectivity_hooks.progress import SILENT, Progress
-from connectivity_hooks.structure import (
-    Element,
-    Member,
-    Symmetries,
-    Symmetry,
-    apply,
-    combined,
-    folded,
-)
-from connectivity_hooks_alignment.matching.units import Unit, solved, units_of
-
-ENOUGH = 1e-9
-"""Relative gain of the inner product over a sweep below which nothing moves any more but rounding."""
+from connectivity_hooks.structure import Element, Elements, Symmetries, apply, combined
+from connectivity_hooks_alignment.matching.descent import descended
+from connectivity_hooks_alignment.matching.ends import squared_distance, working
+from connectivity_hooks_alignment.matching.factors import refined
+from connectivity_hooks_alignment.matching.gauge import balanced, inverse
+from connectivity_hooks_alignment.matching.mixtures import polished
+from connectivity_hooks_alignment.matching.units import units_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,14 +27,20 @@ class Matched:
     """What was found.
 
     Attributes:
-        elements: What is done to each space.
-        product: Inner product of the folded weights that move, after; the larger, the nearer.
-        sweeps: How often all spaces were gone over.
+        elements: What is done to each space; what was given to begin with where nothing nearer was found.
+        before: Distance of the folded weights that move, as it was to begin with.
+        after: The same distance after.
+        sweeps: How often all spaces were gone over, in the start that was kept.
+        converged: Whether nothing moved any more.
+        kept: Which start was kept, from 0; None where nothing nearer was found.
     """
 
     elements: dict[int, Element]
-    product: float
+    before: float
+    after: float
     sweeps: int
+    converged: bool
+    kept: int | None
 
 
 def match_weights(
@@ -48,93 +49,69 @@ def match_weights(
     b: Mapping[str, Tensor],
     *,
     sweeps: int = 100,
+    restarts: int = 0,
+    polish: int = 20,
     seed: int = 0,
     progress: Progress = SILENT,
+    start: Elements | None = None,
 ) -> Matched:
-    """Return the elements that bring `b` near to `a` in weight space.
+    """Return the elements that bring `b` nearest to `a` in weight space.
 
-    The first sweep goes from the fixed inputs and outputs inwards and reads only weights whose other axes are settled;
-    later ones go over the spaces in random order.
+    A start goes from the fixed inputs and outputs inwards and reads only weights whose other axes are settled; sweeps
+    over the spaces in random order follow, until nothing moves. Where the checkpoint as it is lies nearer than what
+    the first pass finds, as after fine-tuning, the sweeps start there.
+
+    Products are computed where the weights are, in float64 from working copies in float32 (float64 for weights that
+    are); assignments on the CPU. Memory, beyond what is given: three working copies of the weights that move, and for
+    the widest space a few matrices of its neurons in float64.
 
     Args:
         symmetries: The network's.
         a: Weights of the first checkpoint.
-        b: Weights of the second.
+        b: Weights of the second, on the same device.
         sweeps: At most so many.
-        seed: Of the order.
+        restarts: Further starts, in other orders; the nearest is kept.
+        polish: Steps of L-BFGS for each head whose neurons may be mixed.
+        seed: Of the orders.
         progress: Shows how far it is.
+        start: What is done to `b` to begin with, such as what was found from activations; the sweeps start there.
     """
-    state = _State(symmetries, folded(symmetries, _double(symmetries, a)), folded(symmetries, _double(symmetries, b)))
-    units = units_of(symmetries)
-    generator = Generator().manual_seed(seed)
-    state.settle(units)
-    done, before = 1, state.product()
-    for _ in progress.track(range(1, sweeps), "matching weights", sweeps - 1):
-        for number in torch.randperm(len(units), generator=generator).tolist():
-            state.improve(units[number])
-        done, product = done + 1, state.product()
-        if product - before <= ENOUGH * abs(before):
-            break
-        before = product
-    return Matched(state.elements, state.product(), done)
+    begun = dict(start or {})
+
+    def second() -> dict[str, Tensor]:
+        return _applied(symmetries, working(symmetries, b), begun)
+
+    own, as_it_is = working(symmetries, a), second()
+    before = squared_distance(own, as_it_is) ** 0.5
+    gauges = balanced(symmetries, own), balanced(symmetries, as_it_is)
+    del as_it_is
+    balanced_a = _applied(symmetries, dict(own), gauges[0])
+    best = Matched(begun, before, before, sweeps=0, converged=True, kept=None)
+    for number in range(restarts + 1):
+        label = f"matching weights{f', start {number + 1} of {restarts + 1}' if restarts else ''}"
+        found = descended(
+            symmetries,
+            balanced_a,
+            lambda: _applied(symmetries, second(), gauges[1]),
+            sweeps=progress.track(range(sweeps), label, sweeps),
+            generator=Generator().manual_seed(seed + number),
+            first=None if start is not None else "anchored" if number == 0 else "drawn",
+        )
+        elements = combined(symmetries, gauges[1], found.elements)
+        elements = combined(symmetries, elements, {space: inverse(one) for space, one in gauges[0].items()})
+        moved = _applied(symmetries, second(), elements)
+        elements = refined(symmetries, own, moved, combined(symmetries, begun, elements))
+        elements = polished(symmetries, own, moved, elements, polish)
+        after = squared_distance(own, moved) ** 0.5
+        del moved  # the next start makes its own
+        if after < best.after:
+            best = Matched(elements, before, after, found.sweeps, found.converged, number)
+    return best
 
 
-def _double(symmetries: Symmetries, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: weights[name].double() for name in symmetries.shapes}
-
-
-class _State:
-    """The second checkpoint as it is moved, and what was done to it."""
-
-    def __init__(self, symmetries: Symmetries, a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
-        self._symmetries, self._a, self._b = symmetries, a, b
-        self.elements: dict[int, Element] = {}
-
-    def settle(self, units: list[Unit]) -> None:
-        """Solve for each unit once, those first whose weights have the most settled neighbours."""
-        left, settled = list(units), set[int]()
-        while left:
-            unit = max(left, key=lambda each: self._anchored(each, settled))
-            left.remove(unit)
-            self.improve(unit, settled if self._anchored(unit, settled) else None)
-            settled |= unit.spaces
-
-    def improve(self, unit: Unit, settled: Collection[int] | None = None) -> None:
-        """Solve for one unit; with `settled`, from weights that nothing else would still move."""
-
-        def products(symmetry: Symmetry, pairs: bool) -> Tensor:
-            return self._products(unit, symmetry, pairs, settled)
-
-        step = solved(unit, products)
-        for symmetry in (*unit.inside, unit.own):
-            apply(symmetry, self._b, step[symmetry.space])
-        self.elements = combined(self._symmetries, self.elements, step)
-
-    def product(self) -> float:
-        """Return the inner product of the weights that move."""
-        return sum(float((self._a[name] * self._b[name]).sum()) for name in self._symmetries.moving)
-
-    def _products(self, unit: Unit, symmetry: Symmetry, pairs: bool, settled: Collection[int] | None) -> Tensor:
-        copies, width = symmetry.copies, symmetry.width
-        shape = (copies, copies, width, width) if pairs else (copies, width, width)
-        found = torch.zeros(shape, dtype=torch.float64)
-        inside = {(m.weight, m.axis) for inner in unit.inside for m in inner.members} if symmetry is unit.own else set()
-        for member in symmetry.members:
-            if (member.weight, member.axis) in inside:
-                continue
-            if settled is not None and not self._is_settled(member, unit, settled):
-                continue
-            rows = member.matrices(self._a[member.weight]), member.matrices(self._b[member.weight])
-            found += torch.einsum("xnm,ypm->xynp" if pairs else "xnm,xpm->xnp", *rows)
-        return found
-
-    def _anchored(self, unit: Unit, settled: Collection[int]) -> int:
-        symmetries = (unit.own, *unit.inside)
-        return sum(self._is_settled(member, unit, settled) for each in symmetries for member in each.members)
-
-    def _is_settled(self, member: Member, unit: Unit, settled: Collection[int]) -> bool:
-        """Say whether all other neurons in a weight are where they will stay."""
-        moving = {each.space for each in self._symmetries.symmetries}
-        layouts = self._symmetries.spaces.weights[member.weight]
-        others = {leaf.space for layout in layouts for leaf in layout.leaves()} & moving - unit.spaces
-        return len(layouts) > 1 and others <= set(settled)
+def _applied(symmetries: Symmetries, weights: dict[str, Tensor], elements: Elements) -> dict[str, Tensor]:
+    for unit in units_of(symmetries):
+        for symmetry in unit.symmetries:
+            if symmetry.space in elements:
+                apply(symmetry, weights, elements[symmetry.space])
+    return weights
