@@ -10,15 +10,18 @@ from connectivity_hooks.structure.symmetries.deriving import read_symmetries
 from connectivity_hooks.structure.symmetries.elements import Element
 from connectivity_hooks.structure.symmetries.folding import folded, unfoldable, unfolded
 from connectivity_hooks.structure.symmetries.groups import Group
+from connectivity_hooks.structure.symmetries.measuring import Comparison, Measured, measured
 from connectivity_hooks.structure.symmetries.members import Member
 from connectivity_hooks.structure.symmetries.moving import Elements, apply, combined, inner_first, moved, transformed
 from connectivity_hooks.structure.symmetries.symmetry import Symmetries, Symmetry
 
 __all__ = [
     "Checked",
+    "Comparison",
     "Element",
     "Elements",
     "Group",
+    "Measured",
     "Member",
     "Symmetries",
     "Symmetry",
@@ -27,6 +30,7 @@ __all__ = [
     "combined",
     "folded",
     "inner_first",
+    "measured",
     "moved",
     "read_symmetries",
     "transformed",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -51,7 +52,12 @@ def checked(symmetries: Symmetries, model: nn.Module, inputs: Inputs, run: Forwa
         run: How the model is run.
         seed: Of weights and elements.
     """
-    trial = Trial(symmetries, model, inputs, run, seed)
+    return judged(Trial(symmetries, model, inputs, run, seed))
+
+
+def judged(trial: Trial) -> Checked:
+    """Demote what changes the outputs of a trial, see `checked`."""
+    symmetries = trial.symmetries
     refuted: list[str] = []
     deviation = trial.deviation(symmetries.symmetries)
     if deviation <= TOLERANCE:
@@ -64,7 +70,7 @@ def checked(symmetries: Symmetries, model: nn.Module, inputs: Inputs, run: Forwa
             refuted.append(f"{symmetry.name}: {symmetry.title} was derived, {holds} holds")
         kept += [found] if found else []
     found_all = replace(symmetries, symmetries=tuple(kept))
-    return Checked(found_all, Trial(found_all, model, inputs, run, seed).deviation(kept), tuple(refuted))
+    return Checked(found_all, trial.of(found_all).deviation(kept), tuple(refuted))
 
 
 class Trial:
@@ -76,14 +82,29 @@ class Trial:
         inputs: Of a few samples.
         run: How the model is run.
         seed: Of weights and elements.
+
+    Attributes:
+        symmetries: As given.
+        weights: The random weights.
     """
 
     def __init__(self, symmetries: Symmetries, model: nn.Module, inputs: Inputs, run: Forward, seed: int) -> None:
-        self._symmetries, self._model, self._run, self._seed = symmetries, model, run, seed
+        self.symmetries, self._model, self._run, self._seed = symmetries, model, run, seed
         self._inputs = placed(inputs, dtype=torch.float64)
         drawn = random_weights(weights_of(model), Generator().manual_seed(seed))
         self.weights = symmetries.completed(drawn)
         self._expected = self.outputs(self.weights)
+
+    def of(self, symmetries: Symmetries) -> Trial:
+        """Return a trial of other symmetries of the same network, on the same weights."""
+        found = copy.copy(self)
+        found.symmetries = symmetries
+        return found
+
+    @property
+    def inputs(self) -> Inputs:
+        """The inputs in float64."""
+        return self._inputs
 
     @torch.no_grad()
     def outputs(self, weights: Mapping[str, Tensor]) -> Tensor:
@@ -95,7 +116,7 @@ class Trial:
         """Return the largest change of an output under random elements of some symmetries, relative to the largest."""
         generator = Generator().manual_seed(self._seed + 1)
         elements: dict[int, Element] = {each.space: random_element(each, generator, group) for each in symmetries}
-        found = self.outputs(transformed(self._symmetries, self.weights, elements))
+        found = self.outputs(transformed(self.symmetries, self.weights, elements))
         change = (found - self._expected).abs().max() / self._expected.abs().max().clamp_min(1e-300)
         return float(change) if bool(change.isfinite()) else float("inf")
 

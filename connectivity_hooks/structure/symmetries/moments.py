@@ -1,0 +1,120 @@
+"""The derivative of the outputs along every generator of every space, from one pass backwards.
+
+Moving the neurons of a space along a generator X, a matrix (n, n), moves weights along X·W where they give the neurons
+their values and along −Xᵀ·W where they read them. With G the gradient of ⟨v, outputs⟩, v drawn at random, the
+derivative is ⟨Q, X⟩ where Q = Σ G·Wᵀ over the writers − Σ W·Gᵀ over the readers: what a gradient flow would conserve
+(Kunin et al. 2021, arXiv 2012.04728). All of GL is in the group where Q is zero, rotations are where Q is symmetric,
+those around the vector of ones where it is so beside that vector, factors where its diagonal is zero. That a random v
+hides a direction in which the outputs move has probability zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+
+from connectivity_hooks.model.inputs import Inputs
+from connectivity_hooks.model.precision import in_double
+from connectivity_hooks.model.running import Forward
+from connectivity_hooks.structure.symmetries.groups import Group
+from connectivity_hooks.structure.symmetries.members import Member, Role
+from connectivity_hooks.structure.symmetries.symmetry import Symmetries, Symmetry
+from connectivity_hooks.structure.untouched import untouched
+
+PROBES = 8
+"""Pairs of vectors between which Q is looked at, in place of all n² entries, which for a wide stream would take longer
+than the pass backwards. One pair is enough but for bad luck, which eight have not."""
+
+_STATISTICS: frozenset[Role] = frozenset(("means", "variances"))
+"""Of batch norm, which PyTorch takes no derivative by; no generator moves them."""
+
+Residuals = Mapping[Group, float]
+"""For each kind of move with generators the derivative along them, relative to what the members make of it one by one:
+rounding where the outputs stay. Left out where there is no generator, or no member is seen in the outputs."""
+
+
+def gradients(
+    symmetries: Symmetries, model: nn.Module, weights: Mapping[str, Tensor], inputs: Inputs, run: Forward, seed: int
+) -> dict[str, Tensor]:
+    """Return the gradients of a random combination of the outputs by the weights that symmetries move.
+
+    Args:
+        symmetries: The network's.
+        model: The module in float64, in evaluation mode; left as it was.
+        weights: All of its weights, in float64, folded.
+        inputs: Of a few samples, in float64.
+        run: How the model is run.
+        seed: Of the combination.
+    """
+    moving = dict.fromkeys(
+        member.weight for each in symmetries.symmetries for member in each.members if not member.roles & _STATISTICS
+    )
+    leaves = {name: weights[name].detach().requires_grad_() for name in moving}
+    with untouched(model), in_double(), torch.enable_grad():
+        outputs = run.under(model, symmetries.completed({**weights, **leaves}), inputs)
+        combination = torch.randn(outputs.shape, generator=Generator().manual_seed(seed), dtype=torch.float64)
+        found = torch.autograd.grad(outputs, list(leaves.values()), combination.to(outputs), allow_unused=True)
+    return {
+        name: torch.zeros_like(leaf) if gradient is None else gradient
+        for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
+    }
+
+
+def residuals(
+    symmetry: Symmetry, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor], seed: int
+) -> Residuals:
+    """Return how far the outputs move along the generators of one space, see `Residuals`."""
+    generator = Generator().manual_seed(seed)
+    shape = (symmetry.copies, symmetry.width, PROBES)
+    one, other = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    rows = list(_rows(symmetry, weights, gradients))
+    turning = [each for each in rows if "scales" not in each.member.roles]  # folded: γ is one
+    factors = [each for each in rows if each.member.takes_factors]
+    beside = [probes - probes.mean(1, keepdim=True) for probes in (one, other)]
+    found = {
+        Group.TURN_BESIDE_ONES: [each.along(*beside) - each.along(*reversed(beside)) for each in turning],
+        Group.TURN: [each.along(one, other) - each.along(other, one) for each in turning],
+        Group.MIX: [each.along(one, other) for each in turning],
+        Group.SCALE: [each.diagonal() for each in factors],
+    }
+    if symmetry.width < 3:  # two neurons cannot be turned around the vector of ones
+        del found[Group.TURN_BESIDE_ONES]
+    sizes = {move: _relative(parts) for move, parts in found.items()}
+    return {move: size for move, size in sizes.items() if size is not None}
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """One member's rows W and the gradient G by them, (K, n, m) each."""
+
+    member: Member
+    weight: Tensor
+    gradient: Tensor
+
+    def along(self, one: Tensor, other: Tensor) -> Tensor:
+        """Return what the member adds to uᵀ·Q·w for pairs of vectors (K, n, r), as (K, r)."""
+        if self.member.roles == {"reads"}:
+            return -((self.weight.mT @ one) * (self.gradient.mT @ other)).sum(1)
+        return ((self.gradient.mT @ one) * (self.weight.mT @ other)).sum(1)
+
+    def diagonal(self) -> Tensor:
+        """Return what the member adds to the diagonal of Q, (K, n)."""
+        found = (self.weight * self.gradient).sum(-1)
+        return -found if self.member.roles == {"reads"} else found
+
+
+def _rows(symmetry: Symmetry, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> Iterator[_Rows]:
+    for member in symmetry.members:
+        if member.roles & _STATISTICS:
+            continue
+        name = member.weight
+        yield _Rows(member, member.matrices(weights[name]), member.matrices(gradients[name]))
+
+
+def _relative(parts: list[Tensor]) -> float | None:
+    """Return the size of a sum relative to the sum of its parts' sizes; None where all parts are zero."""
+    whole = sum(float(part.norm()) for part in parts)
+    return float(torch.stack(parts).sum(0).norm()) / whole if whole > 0 else None
