@@ -15,7 +15,7 @@ from connectivity_hooks.model.running import PLAIN, Forward
 from connectivity_hooks.model.weights import weights_of
 from connectivity_hooks.structure.symmetries.drawing import random_element, random_weights
 from connectivity_hooks.structure.symmetries.elements import Element
-from connectivity_hooks.structure.symmetries.groups import Group, S, name_of
+from connectivity_hooks.structure.symmetries.groups import Group, name_of, within
 from connectivity_hooks.structure.symmetries.moving import transformed
 from connectivity_hooks.structure.symmetries.symmetry import Symmetries, Symmetry
 from connectivity_hooks.structure.untouched import untouched
@@ -121,9 +121,8 @@ class Trial:
         return float(change) if bool(change.isfinite()) else float("inf")
 
     def largest_that_holds(self, symmetry: Symmetry) -> Symmetry | None:
-        """Return a symmetry with the group that holds, its own or permutations; None where neither does."""
-        if self.deviation([symmetry]) <= TOLERANCE:
-            return symmetry
-        if symmetry.group != S and self.deviation([symmetry], S) <= TOLERANCE:
-            return replace(symmetry, group=S, scales=())
+        """Return a symmetry with the largest group that holds, its own or one inside; None where none does."""
+        for group in within(symmetry.group):
+            if self.deviation([symmetry], group) <= TOLERANCE:
+                return symmetry.carrying(group)
         return None

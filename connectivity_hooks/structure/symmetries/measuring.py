@@ -123,13 +123,7 @@ def _derivatives(
 def _narrowed(symmetry: Symmetry, seen: Residuals) -> Symmetry:
     """Return a symmetry with what the derivative leaves of its group."""
     refused = [move for move, size in seen.items() if size > NULL]
-    group = largest(symmetry.group & ~_moves(refused))
-    if group == symmetry.group:
-        return symmetry
-    return replace(symmetry, group=group, scales=symmetry.scales if group & _TURNS else ())
-
-
-_TURNS = Group.TURN_BESIDE_ONES | Group.TURN | Group.MIX
+    return symmetry.carrying(largest(symmetry.group & ~_moves(refused)))
 
 
 def _moves(moves: list[Group]) -> Group:
