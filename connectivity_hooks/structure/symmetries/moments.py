@@ -68,16 +68,16 @@ def residuals(
 ) -> Residuals:
     """Return how far the outputs move along the generators of one space, see `Residuals`."""
     generator = Generator().manual_seed(seed)
-    shape = (symmetry.copies, symmetry.width, PROBES)
-    one, other = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    vectors = torch.randn(symmetry.copies, symmetry.width, 2, PROBES, generator=generator, dtype=torch.float64)
     rows = list(_rows(symmetry, weights, gradients))
     turning = [each for each in rows if "scales" not in each.member.roles]  # folded: γ is one
     factors = [each for each in rows if each.member.takes_factors]
-    beside = [probes - probes.mean(1, keepdim=True) for probes in (one, other)]
+    seen = [each.between(vectors) for each in turning]
+    beside = [each.between(vectors - vectors.mean(1, keepdim=True)) for each in turning]
     found = {
-        Group.TURN_BESIDE_ONES: [each.along(*beside) - each.along(*reversed(beside)) for each in turning],
-        Group.TURN: [each.along(one, other) - each.along(other, one) for each in turning],
-        Group.MIX: [each.along(one, other) for each in turning],
+        Group.TURN_BESIDE_ONES: [there - back for there, back in beside],
+        Group.TURN: [there - back for there, back in seen],
+        Group.MIX: [there for there, _ in seen],
         Group.SCALE: [each.diagonal() for each in factors],
     }
     if symmetry.width < 3:  # two neurons cannot be turned around the vector of ones
@@ -94,11 +94,12 @@ class _Rows:
     weight: Tensor
     gradient: Tensor
 
-    def along(self, one: Tensor, other: Tensor) -> Tensor:
-        """Return what the member adds to uᵀ·Q·w for pairs of vectors (K, n, r), as (K, r)."""
-        if self.member.roles == {"reads"}:
-            return -((self.weight.mT @ one) * (self.gradient.mT @ other)).sum(1)
-        return ((self.gradient.mT @ one) * (self.weight.mT @ other)).sum(1)
+    def between(self, vectors: Tensor) -> Tensor:
+        """Return what the member adds to uᵀ·Q·w and to wᵀ·Q·u for r pairs (u, w) of vectors (K, n, 2, r), as (2, K, r)."""
+        weight, gradient = (rows.mT @ vectors.flatten(2) for rows in (self.weight, self.gradient))
+        first, second = (gradient, weight) if self.member.roles != {"reads"} else (-weight, gradient)
+        first, second = (each.unflatten(2, vectors.shape[2:]) for each in (first, second))
+        return (first * second.flip(2)).sum(1).transpose(0, 1)
 
     def diagonal(self) -> Tensor:
         """Return what the member adds to the diagonal of Q, (K, n)."""
