@@ -33,17 +33,22 @@ def unfoldable(symmetries: Symmetries, weights: Mapping[str, Tensor]) -> frozens
 def folded(symmetries: Symmetries, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return weights of the same function whose foldable γ are one; tensors that do not change are shared."""
     found = dict(weights)
+    fold(symmetries, found)
+    return found
+
+
+def fold(symmetries: Symmetries, weights: dict[str, Tensor]) -> None:
+    """Do as `folded`, putting new tensors in the place of those that change, so that these can be freed."""
     for symmetry, scale in _scales(symmetries):
         gamma = weights[scale.scale]
         if scale.shift and scale.biases:
-            _shift_biases(symmetry, scale, found, found[scale.shift], 1)
-            found[scale.shift] = torch.zeros_like(gamma)
+            _shift_biases(symmetry, scale, weights, weights[scale.shift], 1)
+            weights[scale.shift] = torch.zeros_like(gamma)
         elif scale.shift:
-            shift = found[scale.shift]
-            found[scale.shift] = torch.where(shift == 0, 0, shift / gamma)
-        _multiply(symmetry, scale, found, gamma)
-        found[scale.scale] = torch.ones_like(gamma)
-    return found
+            shift = weights[scale.shift]
+            weights[scale.shift] = torch.where(shift == 0, 0, shift / gamma)
+        _multiply(symmetry, scale, weights, gamma)
+        weights[scale.scale] = torch.ones_like(gamma)
 
 
 def unfolded(symmetries: Symmetries, weights: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -52,17 +57,22 @@ def unfolded(symmetries: Symmetries, weights: Mapping[str, Tensor], like: Mappin
     Differentiable in `weights`.
     """
     found = dict(weights)
+    unfold(symmetries, found, like)
+    return found
+
+
+def unfold(symmetries: Symmetries, weights: dict[str, Tensor], like: Mapping[str, Tensor]) -> None:
+    """Do as `unfolded`, putting new tensors in the place of those that change."""
     for symmetry, scale in _scales(symmetries):
-        gamma = with_floor(like[scale.scale].to(found[scale.scale]))
-        _multiply(symmetry, scale, found, 1 / gamma)
-        found[scale.scale] = gamma
+        gamma = with_floor(like[scale.scale].to(weights[scale.scale]))
+        _multiply(symmetry, scale, weights, 1 / gamma)
+        weights[scale.scale] = gamma
         if scale.shift and scale.biases:
             shift = like[scale.shift].to(gamma)
-            _shift_biases(symmetry, scale, found, shift, -1)
-            found[scale.shift] = shift
+            _shift_biases(symmetry, scale, weights, shift, -1)
+            weights[scale.shift] = shift
         elif scale.shift:
-            found[scale.shift] = gamma * found[scale.shift]
-    return found
+            weights[scale.shift] = gamma * weights[scale.shift]
 
 
 def with_floor(gamma: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -41,9 +42,18 @@ class Member:
     roles: frozenset[Role]
     takes_factors: bool = True
 
+    @cached_property
+    def whole(self) -> bool:
+        """Whether there is one copy whose neurons are the axis as it is, so that a view will do."""
+        width = self.positions.numel()
+        return self.positions.shape[:2] == (1, 1) and torch.equal(self.positions.flatten(), torch.arange(width))
+
     def matrices(self, weight: Tensor) -> Tensor:
         """Return the neurons as rows (K, n, r·m), where m is the number of entries of the weight's other axes."""
-        rows = weight.movedim(self.axis, 0)[self.positions.to(weight.device)]  # (K, r, n, …)
+        moved = weight.movedim(self.axis, 0)
+        if self.whole and len(moved) == self.positions.shape[2]:
+            return moved.reshape(1, len(moved), -1)
+        rows = moved[self.positions.to(weight.device)]  # (K, r, n, …)
         copies, entries, neurons = self.positions.shape
         return rows.flatten(3 if rows.dim() > 3 else 2).reshape(copies, entries, neurons, -1).transpose(1, 2).flatten(2)
 
@@ -51,8 +61,24 @@ class Member:
         """Return a copy of the weight with other rows (K, n, r·m) for the neurons; differentiable in both."""
         copies, entries, neurons = self.positions.shape
         moved = weight.movedim(self.axis, 0)
+        if self.whole and len(moved) == neurons:
+            return matrices.reshape(moved.shape).movedim(0, self.axis)
         rows = matrices.reshape(copies, neurons, entries, -1).transpose(1, 2).reshape(-1, *moved.shape[1:])
         return moved.index_copy(0, self.positions.flatten().to(weight.device), rows).movedim(0, self.axis)
+
+    def exchanged(self, weight: Tensor, order: Tensor) -> Tensor:
+        """Return the weight with its neurons in another order (K, n), in one copy; differentiable in it."""
+        index = torch.arange(weight.shape[self.axis])
+        places = order.cpu()[:, None].expand(self.positions.shape)
+        index[self.positions.flatten()] = torch.take_along_dim(self.positions, places, 2).flatten()
+        return weight.index_select(self.axis, index.to(weight.device))
+
+    def multiplied(self, weight: Tensor, factors: Tensor) -> Tensor:
+        """Return the weight with its neurons multiplied by factors (K, n); differentiable in both."""
+        along = torch.ones(weight.shape[self.axis], dtype=weight.dtype, device=weight.device)
+        entries = factors.to(along)[:, None].expand(self.positions.shape)
+        along = along.index_copy(0, self.positions.flatten().to(weight.device), entries.flatten())
+        return weight * along.view(-1, *[1] * (weight.dim() - 1 - self.axis))
 
 
 def members_of(flow: Flow, space: int, outer: int | None) -> list[Member]:

@@ -95,7 +95,7 @@ class _Rows:
     gradient: Tensor
 
     def between(self, vectors: Tensor) -> Tensor:
-        """Return what the member adds to uᵀ·Q·w and to wᵀ·Q·u for r pairs (u, w) of vectors (K, n, 2, r), as (2, K, r)."""
+        """Return what the member adds to uᵀ·Q·w and to wᵀ·Q·u for r pairs u, w of vectors (K, n, 2, r): (2, K, r)."""
         weight, gradient = (rows.mT @ vectors.flatten(2) for rows in (self.weight, self.gradient))
         first, second = (gradient, weight) if self.member.roles != {"reads"} else (-weight, gradient)
         first, second = (each.unflatten(2, vectors.shape[2:]) for each in (first, second))

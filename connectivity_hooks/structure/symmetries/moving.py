@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.structure.symmetries.elements import Element
-from connectivity_hooks.structure.symmetries.folding import folded, unfolded
+from connectivity_hooks.structure.symmetries.folding import fold, unfold
 from connectivity_hooks.structure.symmetries.members import Member
 from connectivity_hooks.structure.symmetries.symmetry import Symmetries, Symmetry
 
@@ -43,25 +43,35 @@ def transformed(
         elements: By space, see `Elements`.
         like: Whose γ and β they take over where these had to be folded; None keeps their own.
     """
-    precise = {name: tensor.double() if name in symmetries.shapes else tensor for name, tensor in weights.items()}
-    found = moved(symmetries, folded(symmetries, precise), elements)
-    found = symmetries.completed(unfolded(symmetries, found, precise if like is None else like))
-    return {name: tensor.to(weights[name].dtype) for name, tensor in found.items()}
+    found = {name: tensor.double() if name in symmetries.shapes else tensor for name, tensor in weights.items()}
+    like = dict(weights) if like is None else like
+    fold(symmetries, found)
+    for symmetry in inner_first(symmetries):
+        if symmetry.space in elements:
+            apply(symmetry, found, elements[symmetry.space])
+    unfold(symmetries, found, like)
+    for name in weights:  # one by one, so that no more than one copy in float64 is there at a time
+        found[name] = found[name].to(weights[name].dtype)
+    return symmetries.completed(found)
 
 
 def apply(symmetry: Symmetry, weights: dict[str, Tensor], element: Element) -> None:
     """Apply an element to the members of one symmetry, putting new tensors in the place of theirs."""
     for member in symmetry.members:
-        weight = weights[member.weight]
-        weights[member.weight] = member.replaced(weight, _acted(member, element, member.matrices(weight)))
+        weights[member.weight] = _acted(member, element, weights[member.weight])
 
 
-def _acted(member: Member, element: Element, rows: Tensor) -> Tensor:
-    if element.matrix is None and not member.takes_factors:
-        return element.on_bystanders(rows)
-    if "scales" in member.roles and element.matrix is not None:
-        return rows  # folded: all ones
-    return element.on_readers(rows) if member.roles == {"reads"} else element.on_writers(rows)
+def _acted(member: Member, element: Element, weight: Tensor) -> Tensor:
+    if element.order is not None:
+        moved = member.exchanged(weight, element.order)
+        if element.factors is None or not member.takes_factors:
+            return moved
+        return member.multiplied(moved, 1 / element.factors if member.roles == {"reads"} else element.factors)
+    if "scales" in member.roles:
+        return weight  # folded: all ones
+    rows = member.matrices(weight)
+    rows = element.on_readers(rows) if member.roles == {"reads"} else element.on_writers(rows)
+    return member.replaced(weight, rows).contiguous()
 
 
 def inner_first(symmetries: Symmetries) -> list[Symmetry]:
