@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from connectivity_hooks.registry.registry import registry
 from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.structure.axis_rules.operands import Operands
 from connectivity_hooks.structure.terms import Atom, Concatenation, Product
+from connectivity_hooks.warning import warn_unraised
 
 if TYPE_CHECKING:
     from connectivity_hooks.structure.program import Operand
@@ -25,6 +27,24 @@ def taught(operation: str) -> Taught | None:
     """Return what a plugin teaches of an operation, by its name as in `Step.operation`; None where none does."""
     entry = registry().operations.get(operation)
     return None if entry is None else Taught(entry.cls(), str(entry.origin))
+
+
+def say_known(known: Collection[str]) -> None:
+    """Warn of operations that plugins teach and the built-in tables know: what is taught of them is not asked for.
+
+    Args:
+        known: The operations that have a row in every table.
+    """
+    for name, entry in registry().operations.items():
+        if name in known:
+            _say_known(name, str(entry.origin))
+
+
+@functools.cache
+def _say_known(name: str, origin: str) -> None:
+    warn_unraised(
+        f"operation {name}, taught by {origin}, has built-in rows, which are used; leave it out of the plugin"
+    )
 
 
 @dataclass(frozen=True)

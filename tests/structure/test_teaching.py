@@ -4,6 +4,7 @@ import copy
 import pathlib
 import re
 import types
+import warnings
 
 import pytest
 import torch
@@ -178,3 +179,13 @@ def test_a_name_that_no_operation_has_sets_the_plugin_aside(name):
     manager.register(plugin, "mine")
     with pytest.raises(PluginFault, match=r"register_operations: Taught\.name"):
         offers_of(manager, "mine")
+
+
+def test_an_operation_that_has_rows_is_said_once_and_changes_nothing(monkeypatch):
+    teach(monkeypatch, name="aten.relu", leaves=lambda self, use: MONOMIAL)
+    network = nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 3))
+    with pytest.warns(UserWarning, match=r"aten\.relu, taught by mine .* has built-in rows"):
+        assert read(network).symmetries[0].group == SCALED
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*built-in rows")
+        read(network)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Generator, Tensor, nn
@@ -69,11 +70,11 @@ def residuals(
     """Return how far the outputs move along the generators of one space, see `Residuals`."""
     generator = Generator().manual_seed(seed)
     vectors = torch.randn(symmetry.copies, symmetry.width, 2, PROBES, generator=generator, dtype=torch.float64)
-    rows = list(_rows(symmetry, weights, gradients))
+    rows = list(_rows(symmetry, weights, gradients, vectors))
     turning = [each for each in rows if "scales" not in each.member.roles]  # folded: γ is one
     factors = [each for each in rows if each.member.takes_factors]
-    seen = [each.between(vectors) for each in turning]
-    beside = [each.between(vectors - vectors.mean(1, keepdim=True)) for each in turning]
+    seen = [each.between() for each in turning]
+    beside = [each.between(beside_ones=True) for each in turning]
     found = {
         Group.TURN_BESIDE_ONES: [there - back for there, back in beside],
         Group.TURN: [there - back for there, back in seen],
@@ -88,18 +89,30 @@ def residuals(
 
 @dataclass(frozen=True)
 class _Rows:
-    """One member's rows W and the gradient G by them, (K, n, m) each."""
+    """One member's rows W and the gradient G by them, (K, n, m) each, and r pairs of vectors u, w (K, n, 2, r)."""
 
     member: Member
     weight: Tensor
     gradient: Tensor
+    vectors: Tensor
 
-    def between(self, vectors: Tensor) -> Tensor:
-        """Return what the member adds to uᵀ·Q·w and to wᵀ·Q·u for r pairs u, w of vectors (K, n, 2, r): (2, K, r)."""
-        weight, gradient = (rows.mT @ vectors.flatten(2) for rows in (self.weight, self.gradient))
-        first, second = (gradient, weight) if self.member.roles != {"reads"} else (-weight, gradient)
-        first, second = (each.unflatten(2, vectors.shape[2:]) for each in (first, second))
-        return (first * second.flip(2)).sum(1).transpose(0, 1)
+    @cached_property
+    def _products(self) -> list[Tensor]:
+        """Wᵀ and Gᵀ times all vectors, and times the vector of ones last: (K, m, 2·r + 1) each."""
+        vectors = self.vectors.flatten(2)
+        with_ones = torch.cat([vectors, torch.ones_like(vectors[..., :1])], -1)
+        return [rows.mT @ with_ones for rows in (self.weight, self.gradient)]
+
+    def between(self, beside_ones: bool = False) -> Tensor:
+        """Return what the member adds to uᵀ·Q·w and to wᵀ·Q·u, (2, K, r), for u and w as they are, or beside ones."""
+        weight, gradient = (product[..., :-1] for product in self._products)
+        if beside_ones:
+            means = self.vectors.flatten(2).mean(1, keepdim=True)
+            weight, gradient = (product[..., :-1] - product[..., -1:] * means for product in self._products)
+        first, second = (-weight, gradient) if self.member.roles == {"reads"} else (gradient, weight)
+        first, second = (each.unflatten(2, self.vectors.shape[2:]) for each in (first, second))
+        found: Tensor = (first * second.flip(2)).sum(1).transpose(0, 1)
+        return found
 
     def diagonal(self) -> Tensor:
         """Return what the member adds to the diagonal of Q, (K, n)."""
@@ -107,12 +120,13 @@ class _Rows:
         return -found if self.member.roles == {"reads"} else found
 
 
-def _rows(symmetry: Symmetry, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> Iterator[_Rows]:
+def _rows(
+    symmetry: Symmetry, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor], vectors: Tensor
+) -> Iterator[_Rows]:
     for member in symmetry.members:
-        if member.roles & _STATISTICS:
-            continue
-        name = member.weight
-        yield _Rows(member, member.matrices(weights[name]), member.matrices(gradients[name]))
+        if not member.roles & _STATISTICS:
+            weight, gradient = (member.matrices(each[member.weight]) for each in (weights, gradients))
+            yield _Rows(member, weight, gradient, vectors)
 
 
 def _relative(parts: list[Tensor]) -> float | None:
