@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from connectivity_hooks.structure.axis_rules.table import RULES
 from connectivity_hooks.structure.program import Program
 from connectivity_hooks.structure.spaces import Spaces, read_spaces
-from connectivity_hooks.structure.symmetries.effects import survives
+from connectivity_hooks.structure.symmetries.effects import EFFECTS, survives
 from connectivity_hooks.structure.symmetries.factors import unscaled_axes
 from connectivity_hooks.structure.symmetries.groups import GL, ROTATIONS, Group, O, largest, name_of
 from connectivity_hooks.structure.symmetries.members import Member, copies_of, members_of, occurs_once
 from connectivity_hooks.structure.symmetries.scales import Scale, is_scaling, survives_scale
 from connectivity_hooks.structure.symmetries.symmetry import Symmetries, Symmetry
 from connectivity_hooks.structure.symmetries.uses import Flow, Use
+from connectivity_hooks.structure.taught import say_known
 
 
 def read_symmetries(program: Program, spaces: Spaces | None = None) -> Symmetries:
     """Derive what may be done to the neurons of each space, from the operations alone.
 
-    Nothing is run; `verified` runs it. Time: proportional to steps times spaces.
+    Nothing is run; `checked` and `measured` run it. Time: proportional to steps times spaces.
 
     Args:
         program: The program.
         spaces: Its spaces, where they were read already.
     """
+    say_known(RULES.keys() & EFFECTS.keys())
     spaces = read_spaces(program) if spaces is None else spaces
     flow = Flow.of(program, spaces)
     found = [_symmetry(flow, number) for number in spaces.free]

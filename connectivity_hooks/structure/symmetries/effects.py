@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from connectivity_hooks.structure.program import Operand
 from connectivity_hooks.structure.symmetries.groups import GL, MONOMIAL, O1, SCALED, SIGNED, Group, O, S
 from connectivity_hooks.structure.symmetries.uses import Use
+from connectivity_hooks.structure.taught import taught
 
 Effect: TypeAlias = Callable[[Use], Group]
 """Returns what survives of GL."""
@@ -277,4 +278,8 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
 
 def survives(use: Use) -> Group:
     """Return what one use leaves of a space's group."""
-    return EFFECTS.get(use.step.operation, entry_by_entry)(use)
+    effect = EFFECTS.get(use.step.operation)
+    if effect is not None:
+        return effect(use)
+    known = taught(use.step.operation)
+    return known.leaves(use, GL) if known else entry_by_entry(use)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from connectivity_hooks.structure.layouts import Joined, Layout, Neurons
 from connectivity_hooks.structure.program import Operand, Step
 from connectivity_hooks.structure.symmetries.factors import unscaled_axes
 from connectivity_hooks.structure.symmetries.uses import Flow, Use
+from connectivity_hooks.structure.taught import taught
 
 Role: TypeAlias = Literal["writes", "reads", "scales", "shifts", "means", "variances", "kernels"]
 """``writes``: gives the neurons their values, or adds to them (rows, biases, tables). ``reads``: columns. ``scales``
@@ -174,7 +175,8 @@ def _role(use: Use, step: Step, argument: str, operand: Operand, axis: int) -> R
         return (
             "writes" if operation in ("addmm", "baddbmm") and argument == "self" else _in_product(argument, axis, last)
         )
-    return "writes"
+    known = taught(step.operation)
+    return known.role(use, argument, operand, axis, get_args(Role)) if known else "writes"
 
 
 def _in_product(argument: str, axis: int, last: int) -> Role:
