@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from connectivity_hooks.model.inputs import Inputs, placed
+from connectivity_hooks.model.precision import in_double
 from connectivity_hooks.model.running import PLAIN, Forward
 from connectivity_hooks.model.weights import weights_of
 from connectivity_hooks.structure.symmetries.drawing import random_element, random_weights
@@ -86,8 +87,8 @@ class Trial:
 
     @torch.no_grad()
     def outputs(self, weights: Mapping[str, Tensor]) -> Tensor:
-        """Return the module's outputs under some weights."""
-        with untouched(self._model):
+        """Return the module's outputs under some weights, in float64 also where its code would cast to float32."""
+        with untouched(self._model), in_double():
             return self._run.under(self._model, weights, self._inputs)
 
     def deviation(self, symmetries: Iterable[Symmetry], group: Group | None = None) -> float:
