@@ -46,7 +46,7 @@ def map_of_neurons(use: Use) -> Group:
     Where both factors of a sum over neurons are computed from them, one would turn against the other; rotations turn
     both alike.
     """
-    holders = [(name, operand) for name, operand in use.holders() if name not in _ADDED]
+    holders = [(name, operand) for name, operand in use.holders() if name not in _added(use)]
     if len(holders) < 2 or _is_map(use):
         return GL
     if not all(_summed_over(use, name, operand) for name, operand in holders):
@@ -54,19 +54,19 @@ def map_of_neurons(use: Use) -> Group:
     return O if all(operand.source == "value" for _, operand in holders) else GL
 
 
-_ADDED = ("bias",)
+def _added(use: Use) -> tuple[str, ...]:
+    """Return the names of the argument that is added to the product."""
+    return ("self",) if use.step.operation in ("aten.addmm", "aten.baddbmm") else ("bias",)
+
+
 _FIRST, _SECOND = ("self", "mat1", "batch1"), ("other", "mat2", "batch2", "vec")
 
 
 def _is_map(use: Use) -> bool:
-    """Say whether the step is ``linear`` with a weight of the model, whose rows and columns may both be the neurons."""
-    weight = use.operand("weight")
-    return weight is not None and weight.source == "weight" and set(use.given) <= {_rank_of_first(use) - 1}
-
-
-def _rank_of_first(use: Use) -> int:
-    _, first = next(use.operands())
-    return use.rank(first)
+    """Say whether a weight of the model maps the last axis, whose rows and columns may both be the neurons."""
+    given = use.operand("mat1") or next(operand for _, operand in use.operands())
+    weight = use.operand("weight") or use.operand("mat2")
+    return weight is not None and weight.source == "weight" and set(use.axes(given)) <= {use.rank(given) - 1}
 
 
 def _summed_over(use: Use, name: str, operand: Operand) -> bool:
@@ -158,7 +158,7 @@ def mean(use: Use) -> Group:
 
 def _is_square(use: Use, operand: Operand) -> bool:
     """Say whether what is summed over are squares, see `power`."""
-    step = next((step for step in use.flow.program.steps if step.name == operand.name), None)
+    step = use.flow.step(operand.name)
     if step is None:
         return False
     squares = {"aten.pow": power, "aten.square": square, "aten.mul": product_of}

@@ -26,7 +26,7 @@ def unfoldable(symmetries: Symmetries, weights: Mapping[str, Tensor]) -> frozens
     return frozenset(
         symmetry.space
         for symmetry, scale in _scales(symmetries)
-        if scale.shift and not scale.biases and bool(((weights[scale.scale] == 0) & (weights[scale.shift] != 0)).any())
+        if scale.shift and not scale.biases and bool(((_gamma(scale, weights) == 0) & (weights[scale.shift] != 0)).any())
     )
 
 
@@ -34,7 +34,7 @@ def folded(symmetries: Symmetries, weights: Mapping[str, Tensor]) -> dict[str, T
     """Return weights of the same function whose foldable γ are one; tensors that do not change are shared."""
     found = dict(weights)
     for symmetry, scale in _scales(symmetries):
-        gamma = weights[scale.scale]
+        gamma = _gamma(scale, weights)
         if scale.shift and scale.biases:
             _shift_biases(symmetry, scale, found, found[scale.shift], 1)
             found[scale.shift] = torch.zeros_like(gamma)
@@ -42,7 +42,7 @@ def folded(symmetries: Symmetries, weights: Mapping[str, Tensor]) -> dict[str, T
             shift = found[scale.shift]
             found[scale.shift] = torch.where(shift == 0, 0, shift / gamma)
         _multiply(symmetry, scale, found, gamma)
-        found[scale.scale] = torch.ones_like(gamma)
+        found[scale.scale] = torch.ones_like(gamma) - scale.added
     return found
 
 
@@ -53,9 +53,9 @@ def unfolded(symmetries: Symmetries, weights: Mapping[str, Tensor], like: Mappin
     """
     found = dict(weights)
     for symmetry, scale in _scales(symmetries):
-        gamma = with_floor(like[scale.scale].to(found[scale.scale]))
+        gamma = with_floor(_gamma(scale, like).to(found[scale.scale]))
         _multiply(symmetry, scale, found, 1 / gamma)
-        found[scale.scale] = gamma
+        found[scale.scale] = gamma - scale.added
         if scale.shift and scale.biases:
             shift = like[scale.shift].to(gamma)
             _shift_biases(symmetry, scale, found, shift, -1)
@@ -69,6 +69,10 @@ def with_floor(gamma: Tensor) -> Tensor:
     """Return γ with its smallest entries, next to zero, as large as `FLOOR` allows; signs stay."""
     least = FLOOR * gamma.abs().median().clamp_min(torch.finfo(gamma.dtype).tiny)
     return torch.where(gamma.abs() < least, torch.where(gamma < 0, -least, least), gamma)
+
+
+def _gamma(scale: Scale, weights: Mapping[str, Tensor]) -> Tensor:
+    return weights[scale.scale] + scale.added
 
 
 def _scales(symmetries: Symmetries) -> Iterator[tuple[Symmetry, Scale]]:

@@ -12,7 +12,8 @@ from torch import Tensor
 from connectivity_hooks.structure.layouts import Joined, Layout, Neurons
 from connectivity_hooks.structure.program import Operand, Step
 from connectivity_hooks.structure.symmetries.factors import unscaled_axes
-from connectivity_hooks.structure.symmetries.uses import Flow, Use
+from connectivity_hooks.structure.symmetries.gammas import gamma_of, makes_gamma
+from connectivity_hooks.structure.symmetries.uses import Flow, Use, axes_with
 
 Role: TypeAlias = Literal["writes", "reads", "scales", "shifts", "means", "variances", "kernels"]
 """``writes``: gives the neurons their values, or adds to them (rows, biases, tables). ``reads``: columns. ``scales``
@@ -30,8 +31,9 @@ class Member:
         positions: Indices along it, (K, r, n): of each of K copies, each of the r entries that a neuron has, each of
             the n neurons.
         roles: What the weight does there; several for one that is used in several ways.
-        takes_factors: Whether it takes part where neurons are multiplied by numbers: kernels and statistics do not, and
-            what makes the input of a batch norm does not, since γ and β take the factor after it.
+        takes_factors: Whether it takes part where neurons are multiplied by numbers: kernels, statistics and a γ that a
+            factor passes do not, and what makes the input of a batch norm does not, since γ and β take the factor after
+            it.
     """
 
     weight: str
@@ -62,7 +64,7 @@ def members_of(flow: Flow, space: int, outer: int | None) -> list[Member]:
         space: Number of the space.
         outer: The space whose neurons number the copies, such as heads; None for one copy.
     """
-    roles, unscaled = roles_of(flow, space), unscaled_axes(flow, space) or set()
+    roles, unscaled = roles_of(flow, space), (unscaled_axes(flow, space) or set()) | _gammas(flow, space)
     found = []
     for weight, layouts in flow.spaces.weights.items():
         if weight in flow.program.tied:
@@ -74,6 +76,13 @@ def members_of(flow: Flow, space: int, outer: int | None) -> list[Member]:
                 takes = not own & _WITHOUT_FACTORS and (weight, axis) not in unscaled
                 found.append(Member(weight, axis, positions, own, takes))
     return found
+
+
+def _gammas(flow: Flow, space: int) -> set[tuple[str, int]]:
+    """Return the axes of scales that multiply neurons: they pass signs and factors on, and take none."""
+    gammas = [(gamma_of(flow, step), Use(flow, step, space)) for step in flow.program.steps]
+    names = [gamma.scale for gamma, use in gammas if gamma is not None and use.holders()]
+    return {(name, axis) for name in names for axis in axes_with(flow.spaces.weights[name], space)}
 
 
 def positions_in(layout: Layout, space: int, outer: int | None = None) -> Tensor:
@@ -135,6 +144,8 @@ def _role(use: Use, step: Step, argument: str, operand: Operand, axis: int) -> R
         return _STATISTICS.get(argument, "scales")
     if operation == "mul":
         return "scales" if len(use.holders()) > 1 else "writes"
+    if makes_gamma(use):
+        return "scales"
     last = len(use.flow.layouts(operand)) - 1
     if operation == "linear":
         return "reads" if argument == "weight" and axis == last else "writes"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from connectivity_hooks.structure.layouts import Layout
@@ -38,6 +39,14 @@ class Flow:
             for name in dict.fromkeys(step.weights.values()):
                 users.setdefault(name, []).append(step)
         return cls(program, spaces, _frozen(readers), _frozen(users))
+
+    @cached_property
+    def _steps(self) -> Mapping[str, Step]:
+        return {step.name: step for step in self.program.steps}
+
+    def step(self, value: str) -> Step | None:
+        """Return the step that computes a value; None for an input."""
+        return self._steps.get(value)
 
     @property
     def output(self) -> str:
