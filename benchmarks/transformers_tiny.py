@@ -149,7 +149,9 @@ def _deberta() -> nn.Module:
 
 
 def _gemma() -> nn.Module:
-    config = hf.Gemma3TextConfig(**{**DECODER, "sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]})
+    config = hf.Gemma3TextConfig(
+        **{**DECODER, "sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]}
+    )
     return hf.Gemma3ForCausalLM(config)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from connectivity_hooks.structure.axis_rules.operands import Axes, Operands, pixels, stay, unknown
 from connectivity_hooks.structure.program import Shape
 from connectivity_hooks.structure.terms import (
+    Atom,
     Family,
     Product,
     Term,
@@ -81,10 +82,15 @@ def insert_or_drop(operands: Operands) -> Axes:
 
 
 def expand(operands: Operands) -> Axes:
-    """Axes of length 1 stretched: what is the same everywhere has no order of its own."""
+    """Axes of length 1 stretched: what is the same everywhere may be exchanged with whatever it meets."""
     given, shape = operands.axes("self"), operands.shape
     padded = (*pixels([1] * (len(shape) - len(given))), *given)
-    return tuple(term if term.size == size else positions(size) for term, size in zip(padded, shape, strict=True))
+    return tuple(term if term.size == size else Atom(size) for term, size in zip(padded, shape, strict=True))
+
+
+def filled(operands: Operands) -> Axes:
+    """One number everywhere: its entries may be exchanged with whatever they meet."""
+    return tuple(Atom(size) for size in operands.shape)
 
 
 def repeat(operands: Operands) -> Axes:

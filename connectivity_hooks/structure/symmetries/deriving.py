@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from connectivity_hooks.structure.program import Program
 from connectivity_hooks.structure.spaces import Spaces, read_spaces
-from connectivity_hooks.structure.symmetries.effects import survives
+from connectivity_hooks.structure.symmetries.effects import concerns, survives
 from connectivity_hooks.structure.symmetries.factors import unscaled_axes
 from connectivity_hooks.structure.symmetries.gammas import makes_gamma
 from connectivity_hooks.structure.symmetries.groups import GL, ROTATIONS, Group, O, largest, name_of
@@ -55,7 +55,7 @@ def _group(flow: Flow, number: int) -> tuple[Group, list[Scale], list[str]]:
     group, scales, causes = GL, list[Scale](), list[str]()
     for step in flow.program.steps:
         use = Use(flow, step, number)
-        if not use.holders():
+        if not concerns(use):
             continue
         if is_scaling(use):
             kept, scale = survives_scale(use)

@@ -206,6 +206,18 @@ def filled(use: Use) -> Group:
     return GL if use.argument("value") in (0, 0.0) and not use.axes(use.operand("mask")) else S
 
 
+def stretched(use: Use) -> Group:
+    """A value that is the same for all neurons along a stretched axis lies along ones; its other axes only move."""
+    _, first = next(use.operands())
+    return O1 if len(use.out) > len(use.axes(first)) else GL
+
+
+def one_number(use: Use) -> Group:
+    """One number for all neurons: nothing moves zeros, and what keeps the ones keeps any other."""
+    zero = "zeros" in use.step.operation or use.argument("fill_value", 1) in (0, 0.0)
+    return GL if zero else O1
+
+
 def _no_numbers(use: Use) -> bool:
     """Say whether a sum has no plain number among its terms."""
     numbers: list[Any] = [use.argument(name) for name in ("self", "other")]
@@ -218,7 +230,7 @@ def _rows(*pairs: tuple[tuple[str, ...], Effect]) -> dict[str, Effect]:
 
 _MOVES = (
     "permute", "transpose", "t", "mT", "view", "reshape", "flatten", "_unsafe_view", "unflatten", "view_as",
-    "reshape_as", "squeeze", "unsqueeze", "expand", "expand_as", "repeat", "cat", "concat", "concatenate", "stack",
+    "reshape_as", "squeeze", "unsqueeze", "repeat", "cat", "concat", "concatenate", "stack",
     "split", "chunk", "split_with_sizes", "unbind", "select", "slice", "roll", "flip", "index", "clone", "contiguous",
     "alias", "detach", "lift_fresh_copy", "dropout", "feature_dropout", "to", "type_as", "_to_copy", "float", "double",
     "half", "neg", "embedding",
@@ -254,12 +266,19 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
             (("batch_norm",), batch_norm),
             (("pad", "constant_pad_nd"), padding),
             (("masked_fill",), filled),
+            (("expand", "expand_as"), stretched),
+            (("zeros", "ones", "full", "new_zeros", "new_ones", "new_full"), one_number),
             (("relu", "leaky_relu", *_POOLS_OF_LARGEST), positively_homogeneous),
             (("tanh", "erf", "sin", "asin", "atan", "sinh", "softsign", "tanhshrink", "softshrink", "hardshrink"), odd),
         ),
     }
 )
 """Norms that scale neurons have their rows in `scales`, since what survives depends on who reads them."""
+
+
+def concerns(use: Use) -> bool:
+    """Say whether a step reads neurons of the space, or makes values for them out of none."""
+    return bool(use.holders()) or (bool(use.out) and EFFECTS.get(use.step.operation) in (stretched, one_number))
 
 
 def survives(use: Use) -> Group:

@@ -26,8 +26,12 @@ def unfoldable(symmetries: Symmetries, weights: Mapping[str, Tensor]) -> frozens
     return frozenset(
         symmetry.space
         for symmetry, scale in _scales(symmetries)
-        if scale.shift and not scale.biases and bool(((_gamma(scale, weights) == 0) & (weights[scale.shift] != 0)).any())
+        if scale.shift and not scale.biases and _stands_alone(_gamma(scale, weights), weights[scale.shift])
     )
+
+
+def _stands_alone(gamma: Tensor, shift: Tensor) -> bool:
+    return bool(((gamma == 0) & (shift != 0)).any())
 
 
 def folded(symmetries: Symmetries, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
