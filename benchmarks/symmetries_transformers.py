@@ -117,7 +117,7 @@ def page(rows, good):
         "has of its own. What keeps tensors where they are is named with their share of the weights. "
         "Seconds: of one core, reading included. Made by `python benchmarks/symmetries_transformers.py "
         "--out docs/symmetries-transformers.md`.\n",
-        "| architecture | spaces by group | coverage | deviation | refuted | distance of a copy | pinned by | seconds |",
+        "| architecture | spaces by group | coverage | deviation | refuted | copy's distance | pinned by | seconds |",
         "|---|---|---|---|---|---|---|---|",
     ]
     return "\n".join([*lines, *(f"| {' | '.join(cells)} |" for cells in rows)]) + "\n"

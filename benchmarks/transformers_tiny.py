@@ -6,8 +6,7 @@ Widths are unlike each other, so that no axis is taken for another by its length
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import transformers as hf
@@ -23,8 +22,7 @@ DECODER = {**TEXT, "hidden_size": 32, "num_attention_heads": 4, "num_key_value_h
 IMAGE = {**ENCODER, "image_size": 16, "patch_size": 4, "num_labels": 5}
 
 
-@dataclass(frozen=True)
-class Network:
+class Network(NamedTuple):
     """One row of the table.
 
     Attributes:
@@ -79,7 +77,8 @@ def _llama() -> nn.Module:
 
 def _t5(**more: Any) -> nn.Module:
     config = hf.T5Config(
-        **TOKENS, d_model=WIDE, d_kv=8, d_ff=HIDDEN, num_layers=LAYERS, num_heads=HEADS, decoder_start_token_id=0, **more
+        **TOKENS, **more, d_model=WIDE, d_kv=8, d_ff=HIDDEN, num_layers=LAYERS, num_heads=HEADS,
+        decoder_start_token_id=0,
     )  # fmt: skip
     return hf.T5ForConditionalGeneration(config)
 
@@ -192,7 +191,7 @@ NETWORKS: dict[str, Network] = {
     "Gemma 3": Network(_gemma, words()),
     "Phi": Network(lambda: hf.PhiForCausalLM(hf.PhiConfig(**TEXT)), words()),
     "T5": Network(_t5, asked()),
-    "T5 v1.1": Network(lambda: _t5(feed_forward_proj="gated-gelu", tie_word_embeddings=False), asked()),
+    "T5 v1.1": Network(lambda: _t5(feed_forward_proj="gated-gelu"), asked()),
     "BART": Network(_bart, asked()),
     "Whisper": Network(_whisper, sounds()),
     "Wav2Vec2": Network(_wav2vec2, {"input_values": _noise(3, 160)}),

@@ -93,7 +93,7 @@ class Spaces:
 
     @property
     def free(self) -> tuple[int, ...]:
-        """Numbers of the spaces whose neurons may be exchanged; those in no weight, as of a stretched value, are none."""
+        """Numbers of the spaces of weights whose neurons may be exchanged."""
         held = {leaf.space for layouts in self.weights.values() for layout in layouts for leaf in layout.leaves()}
         whole = (number for number, space in enumerate(self.spaces) if space.whole or space.width == 1)
         return tuple(sorted({number for number in held if number is not None}.difference(whole)))

@@ -206,6 +206,13 @@ def filled(use: Use) -> Group:
     return GL if use.argument("value") in (0, 0.0) and not use.axes(use.operand("mask")) else S
 
 
+def weight_norm(use: Use) -> Group:
+    """A weight divided by its length over all axes but one; rotations along the others keep the length."""
+    direction = use.operand("v")
+    kept = use.argument("dim", 0) % use.rank(direction) if direction else 0
+    return S if kept in use.axes(direction) else O
+
+
 def stretched(use: Use) -> Group:
     """A value that is the same for all neurons along a stretched axis lies along ones; its other axes only move."""
     _, first = next(use.operands())
@@ -266,6 +273,7 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
             (("batch_norm",), batch_norm),
             (("pad", "constant_pad_nd"), padding),
             (("masked_fill",), filled),
+            (("_weight_norm",), weight_norm),
             (("expand", "expand_as"), stretched),
             (("zeros", "ones", "full", "new_zeros", "new_ones", "new_full"), one_number),
             (("relu", "leaky_relu", *_POOLS_OF_LARGEST), positively_homogeneous),

@@ -9,7 +9,11 @@ from connectivity_hooks.structure.program import Operand, Step
 from connectivity_hooks.structure.symmetries.uses import Flow, Use
 
 NORMS = ("aten.layer_norm", "aten.rms_norm")
-_CASTS = ("to", "_to_copy", "float", "double", "half", "type_as", "clone", "contiguous", "alias", "detach")
+_PASSING = (
+    "to", "_to_copy", "float", "double", "half", "type_as", "clone", "contiguous", "alias", "detach", "unsqueeze",
+    "view", "reshape",
+)  # fmt: skip
+"""Casts, and views that put a weight beside the axes of a value."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,20 @@ def gamma_of(flow: Flow, step: Step) -> Gamma | None:
     return gammas[0] if len(gammas) == len(values) == 1 and len(step.inputs) <= 2 else None
 
 
+def shift_after(flow: Flow, step: Step) -> tuple[str, str] | None:
+    """Return β and the value it makes, where a weight is added to what a product scaled, and only there."""
+    readers = flow.readers.get(step.name, ())
+    if step.operation != "aten.mul" or len(readers) != 1 or step.name == flow.output:
+        return None
+    added, operands = readers[0], [readers[0].arguments.get(name) for name in ("self", "other")]
+    if added.operation != "aten.add" or added.arguments.get("alpha", 1) != 1:
+        return None
+    shifts = [one for one in (_made(flow, operand) for operand in operands) if one is not None and not one.added]
+    return (shifts[0].scale, added.name) if len(shifts) == 1 else None
+
+
 def makes_gamma(use: Use) -> bool:
-    """Say whether a step is on the way from a weight to the γ of a product: a cast, or a number that is added."""
+    """Say whether a step is on the way from a weight to the γ of a product: a cast, a view, or a sum with a number."""
     readers = use.flow.readers.get(use.step.name, ())
     if len(readers) != 1:
         return False
@@ -53,7 +69,7 @@ def makes_gamma(use: Use) -> bool:
 
 
 def _made(flow: Flow, operand: Any) -> Gamma | None:
-    """Return the γ that a factor is: a weight, perhaps cast, perhaps with a number added once; None for any other."""
+    """Return the γ that a factor is: a weight, cast or viewed, perhaps with a number added once; None for any other."""
     added, steps = 0.0, set[str]()
     while isinstance(operand, Operand) and operand.source == "value":
         step = flow.step(operand.name)
@@ -62,7 +78,7 @@ def _made(flow: Flow, operand: Any) -> Gamma | None:
         steps.add(step.name)
         if step.operation == "aten.add" and not added:
             operand, added = _and_number(step)
-        elif step.operation.removeprefix("aten.") in _CASTS:
+        elif step.operation.removeprefix("aten.") in _PASSING:
             operand = step.arguments.get("self")
         else:
             return None

@@ -140,7 +140,7 @@ _STATISTICS: dict[str, Role] = {
 
 def _role(use: Use, step: Step, argument: str, operand: Operand, axis: int) -> Role:
     operation = step.operation.removeprefix("aten.")
-    if operation.endswith("_norm"):
+    if operation.endswith("_norm") and operation != "_weight_norm":
         return _STATISTICS.get(argument, "scales")
     if operation == "mul":
         return "scales" if len(use.holders()) > 1 else "writes"

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from connectivity_hooks.structure.symmetries.gammas import NORMS, Gamma, gamma_of
+from connectivity_hooks.structure.program import Operand
+from connectivity_hooks.structure.symmetries.gammas import NORMS, Gamma, gamma_of, shift_after
 from connectivity_hooks.structure.symmetries.groups import GL, MONOMIAL, O1, ROTATIONS, Group, O, S
 from connectivity_hooks.structure.symmetries.reading_maps import maps_reading
 from connectivity_hooks.structure.symmetries.uses import Flow, Use
@@ -74,15 +75,17 @@ def _bare(use: Use) -> Group:
 
 def _folded(use: Use, gamma: Gamma) -> Scale | None:
     """Return the maps that take a scale over; None where anything else reads what it scales."""
-    flow = use.flow
-    own = [name for name in (gamma.scale, gamma.shift) if name]
-    maps = maps_reading(flow, use.step.name, use.space)
+    flow, shapes = use.flow, use.flow.program.weight_shapes
+    shift, value = shift_after(flow, use.step) or (gamma.shift, use.step.name)
+    own = [name for name in (gamma.scale, shift) if name]
+    alike = len({shapes[name] for name in own}) == 1 and all(use.axes(Operand("weight", name)) for name in own)
+    maps = maps_reading(flow, value, use.space) if alike else None
     if not maps or not all(_alone(flow, name) for name in (*own, *(one.weight for one in maps))):
         return None
     biases = tuple(one.bias for one in maps)
-    takes_shift = bool(gamma.shift) and all(biases)
+    takes_shift = bool(shift) and all(biases)
     weights = tuple(one.weight for one in maps)
-    return Scale(use.space, gamma.scale, gamma.shift, weights, biases if takes_shift else (), gamma.added)
+    return Scale(use.space, gamma.scale, shift, weights, biases if takes_shift else (), gamma.added)
 
 
 def _alone(flow: Flow, weight: str) -> bool:
