@@ -95,7 +95,7 @@ class Spaces:
     def free(self) -> tuple[int, ...]:
         """Numbers of the spaces of weights whose neurons may be exchanged."""
         held = {leaf.space for layouts in self.weights.values() for layout in layouts for leaf in layout.leaves()}
-        whole = (number for number, space in enumerate(self.spaces) if space.whole or space.width == 1)
+        whole = (number for number, space in enumerate(self.spaces) if space.whole or space.width < 2)
         return tuple(sorted({number for number in held if number is not None}.difference(whole)))
 
     def axes_of(self, space: int) -> Iterator[WeightAxis]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -174,26 +173,52 @@ def copies_of(flow: Flow, space: int) -> int | None:
     Every tensor that holds neurons of the one has to hold the other, weights along the same axis: then no operation
     brings neurons of two copies together.
     """
-    candidates: set[int] | None = None
+    found: list[set[int]] = []
     for layouts in flow.spaces.weights.values():
-        for layout in layouts:
-            candidates = _narrowed(candidates, space, [layout])
+        found += [beside for layout in layouts if (beside := _beside(layout, space, before=True)) is not None]
     for layouts in flow.spaces.values.values():
-        candidates = _narrowed(candidates, space, list(layouts))
-    sizes = {number: flow.spaces.spaces[number].width for number in candidates or ()}
-    wide = {number: width for number, width in sizes.items() if width > 1}
+        found += _beside_in_value(layouts, space)
+    candidates = set.intersection(*found) if found else set[int]()
+    wide = {number: flow.spaces.spaces[number].width for number in candidates if flow.spaces.spaces[number].width > 1}
     return max(wide, key=lambda number: (wide[number], -number), default=None)
 
 
-def _narrowed(candidates: set[int] | None, space: int, layouts: list[Layout]) -> set[int] | None:
-    """Keep the spaces whose neurons are in a tensor too; along one axis, those that run more slowly."""
-    leaves = [leaf.space for leaf in _leaves(layouts) if leaf.space is not None]
-    if space not in leaves:
-        return candidates
-    others = set(leaves[: leaves.index(space)] if len(layouts) == 1 else leaves) - {space}
-    return others if candidates is None else candidates & others
+def _beside_in_value(layouts: tuple[Layout, ...], space: int) -> list[set[int]]:
+    """Return, for each axis of a value that holds a space, the spaces of which every such entry has one neuron."""
+    whole = [_everywhere(layout) for layout in layouts]
+    found = []
+    for number, layout in enumerate(layouts):
+        beside = _beside(layout, space, before=False)
+        if beside is not None:
+            found.append(beside.union(*(one for other, one in enumerate(whole) if other != number)) - {space})
+    return found
 
 
-def _leaves(layouts: list[Layout]) -> Iterator[Neurons]:
-    for layout in layouts:
-        yield from layout.leaves()
+def _beside(layout: Layout, space: int, before: bool) -> set[int] | None:
+    """Return the spaces of which each entry of a space has one neuron too; None where the space is not in the layout.
+
+    Args:
+        layout: Of one axis.
+        space: Number of the space.
+        before: Whether to take only what runs more slowly.
+    """
+    if isinstance(layout, Neurons):
+        return set() if layout.space == space else None
+    if isinstance(layout, Joined):
+        parts = [found for part in layout.parts if (found := _beside(part, space, before)) is not None]
+        return set.intersection(*parts) if parts else None
+    for number, factor in enumerate(layout.factors):
+        inside = _beside(factor, space, before)
+        if inside is not None:
+            others = layout.factors[:number] if before else layout.factors[:number] + layout.factors[number + 1 :]
+            return inside.union(*map(_everywhere, others)) - {space}
+    return None
+
+
+def _everywhere(layout: Layout) -> set[int]:
+    """Return the spaces of which every entry of an axis has one neuron."""
+    if isinstance(layout, Neurons):
+        return set() if layout.space is None else {layout.space}
+    if isinstance(layout, Joined):
+        return set.intersection(*map(_everywhere, layout.parts))
+    return set[int]().union(*map(_everywhere, layout.factors))
