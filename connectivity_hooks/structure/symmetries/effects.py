@@ -113,7 +113,7 @@ def sum_of(use: Use) -> Group:
 
 def product_of(use: Use) -> Group:
     """A product with what is the same for all neurons; with another of their values, neuron by neuron."""
-    holders = use.holders()
+    holders = [(name, operand) for name, operand in use.holders() if not _stretched_over(use, operand)]
     if len(holders) < 2:
         return GL
     return _squares(use) if holders[0][1] == holders[1][1] else S
@@ -122,7 +122,7 @@ def product_of(use: Use) -> Group:
 def quotient(use: Use) -> Group:
     """A product whose second factor is inverted."""
     second = use.operand("other")
-    return S if use.axes(second) else product_of(use)
+    return S if use.axes(second) and not _stretched_over(use, second) else product_of(use)
 
 
 def power(use: Use) -> Group:
@@ -214,9 +214,27 @@ def weight_norm(use: Use) -> Group:
 
 
 def stretched(use: Use) -> Group:
-    """A value that is the same for all neurons along a stretched axis lies along ones; its other axes only move."""
+    """A value that is the same for all neurons lies along ones, unless it only multiplies; its other axes just move."""
+    if not _makes_neurons(use):
+        return GL
+    readers = use.flow.readers.get(use.step.name, ())
+    return GL if readers and all(step.operation in _FACTORS for step in readers) else O1
+
+
+_FACTORS = ("aten.mul", "aten.div")
+
+
+def _makes_neurons(use: Use) -> bool:
     _, first = next(use.operands())
-    return O1 if len(use.out) > len(use.axes(first)) else GL
+    return len(use.out) > len(use.axes(first))
+
+
+def _stretched_over(use: Use, operand: Operand | None) -> bool:
+    """Say whether a value is one number for all neurons, stretched along them."""
+    step = use.flow.step(operand.name) if operand is not None and operand.source == "value" else None
+    if step is None or EFFECTS.get(step.operation) is not stretched:
+        return False
+    return _makes_neurons(Use(use.flow, step, use.space))
 
 
 def one_number(use: Use) -> Group:
@@ -237,7 +255,8 @@ def _rows(*pairs: tuple[tuple[str, ...], Effect]) -> dict[str, Effect]:
 
 _MOVES = (
     "permute", "transpose", "t", "mT", "view", "reshape", "flatten", "_unsafe_view", "unflatten", "view_as",
-    "reshape_as", "squeeze", "unsqueeze", "repeat", "cat", "concat", "concatenate", "stack",
+    "reshape_as", "squeeze", "unsqueeze", "numpy_T", "index_select",
+    "cat", "concat", "concatenate", "stack",
     "split", "chunk", "split_with_sizes", "unbind", "select", "slice", "roll", "flip", "index", "clone", "contiguous",
     "alias", "detach", "lift_fresh_copy", "dropout", "feature_dropout", "to", "type_as", "_to_copy", "float", "double",
     "half", "neg", "embedding",
@@ -274,7 +293,7 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
             (("pad", "constant_pad_nd"), padding),
             (("masked_fill",), filled),
             (("_weight_norm",), weight_norm),
-            (("expand", "expand_as"), stretched),
+            (("expand", "expand_as", "repeat", "repeat_interleave"), stretched),
             (("zeros", "ones", "full", "new_zeros", "new_ones", "new_full"), one_number),
             (("relu", "leaky_relu", *_POOLS_OF_LARGEST), positively_homogeneous),
             (("tanh", "erf", "sin", "asin", "atan", "sinh", "softsign", "tanhshrink", "softshrink", "hardshrink"), odd),

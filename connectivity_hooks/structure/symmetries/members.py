@@ -158,7 +158,14 @@ def _role(use: Use, step: Step, argument: str, operand: Operand, axis: int) -> R
         return (
             "writes" if operation in ("addmm", "baddbmm") and argument == "self" else _in_product(argument, axis, last)
         )
-    return "writes"
+    return "reads" if operation == "einsum" and _summed(use, operand, axis) else "writes"
+
+
+def _summed(use: Use, operand: Operand, axis: int) -> bool:
+    """Say whether an einsum sums over an axis of an operand."""
+    before, _, after = str(use.argument("equation", "")).replace(" ", "").partition("->")
+    terms = zip(before.split(","), (each for _, each in use.operands()), strict=False)
+    return any(each == operand and letters[axis] not in after for letters, each in terms if axis < len(letters))
 
 
 def _in_product(argument: str, axis: int, last: int) -> Role:

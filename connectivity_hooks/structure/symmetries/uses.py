@@ -10,6 +10,7 @@ from typing import Any
 from connectivity_hooks.structure.layouts import Layout
 from connectivity_hooks.structure.program import Operand, Program, Step
 from connectivity_hooks.structure.spaces import Spaces
+from connectivity_hooks.structure.symmetries.plain_maps import with_plain_maps
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Flow:
 
     @classmethod
     def of(cls, program: Program, spaces: Spaces) -> Flow:
-        """Gather who reads what."""
+        """Gather who reads what, in a program seen as `with_plain_maps` does."""
+        program = with_plain_maps(program)
         readers: dict[str, list[Step]] = {}
         users: dict[str, list[Step]] = {}
         for step in program.steps:
