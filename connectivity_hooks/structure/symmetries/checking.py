@@ -13,7 +13,7 @@ from connectivity_hooks.model.inputs import Inputs, placed
 from connectivity_hooks.model.precision import in_double
 from connectivity_hooks.model.running import PLAIN, Forward
 from connectivity_hooks.model.weights import weights_of
-from connectivity_hooks.structure.symmetries.drawing import random_element, random_weights
+from connectivity_hooks.structure.symmetries.drawing import random_element, random_weights, some_negated
 from connectivity_hooks.structure.symmetries.elements import Element
 from connectivity_hooks.structure.symmetries.groups import Group, S, name_of
 from connectivity_hooks.structure.symmetries.moving import transformed
@@ -89,11 +89,13 @@ class Trial:
         self._symmetries, self._model, self._run, self._seed = symmetries, model, run, seed
         self._inputs = placed(inputs, dtype=torch.float64)
         generator = Generator().manual_seed(seed)
+        drawn = random_weights(weights_of(model), generator)
         for _ in range(DRAWS):
-            self.weights = symmetries.completed(random_weights(weights_of(model), generator))
+            self.weights = symmetries.completed(drawn)
             self._expected = self.outputs(self.weights)
             if bool((self._expected != self._expected.flatten()[0]).any()):
                 break
+            drawn = some_negated(drawn, generator)
 
     @torch.no_grad()
     def outputs(self, weights: Mapping[str, Tensor]) -> Tensor:

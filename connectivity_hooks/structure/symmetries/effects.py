@@ -114,6 +114,8 @@ def sum_of(use: Use) -> Group:
 def product_of(use: Use) -> Group:
     """A product with what is the same for all neurons; with another of their values, neuron by neuron."""
     holders = [(name, operand) for name, operand in use.holders() if not _stretched_over(use, operand)]
+    if not holders and use.holders():
+        return O1
     if len(holders) < 2:
         return GL
     return _squares(use) if holders[0][1] == holders[1][1] else S
@@ -225,14 +227,14 @@ _FACTORS = ("aten.mul", "aten.div")
 
 
 def _makes_neurons(use: Use) -> bool:
-    _, first = next(use.operands())
+    first = next((operand for _, operand in use.operands()), None)
     return len(use.out) > len(use.axes(first))
 
 
 def _stretched_over(use: Use, operand: Operand | None) -> bool:
     """Say whether a value is one number for all neurons, stretched along them."""
     step = use.flow.step(operand.name) if operand is not None and operand.source == "value" else None
-    if step is None or EFFECTS.get(step.operation) is not stretched:
+    if step is None or EFFECTS.get(step.operation) not in (stretched, one_number):
         return False
     return _makes_neurons(Use(use.flow, step, use.space))
 

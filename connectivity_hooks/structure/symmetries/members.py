@@ -66,7 +66,7 @@ def members_of(flow: Flow, space: int, outer: int | None) -> list[Member]:
     roles, unscaled = roles_of(flow, space), (unscaled_axes(flow, space) or set()) | _gammas(flow, space)
     found = []
     for weight, layouts in flow.spaces.weights.items():
-        if weight in flow.program.tied:
+        if weight in flow.program.tied or not all(layout.width for layout in layouts):
             continue
         for axis, layout in enumerate(layouts):
             if any(leaf.space == space for leaf in layout.leaves()):
