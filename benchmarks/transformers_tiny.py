@@ -147,6 +147,28 @@ def _deberta() -> nn.Module:
     return hf.DebertaV2ForSequenceClassification(config)
 
 
+def _xlnet() -> nn.Module:
+    config = hf.XLNetConfig(**TOKENS, d_model=WIDE, n_layer=LAYERS, n_head=HEADS, d_inner=HIDDEN)
+    return hf.XLNetForSequenceClassification(config)
+
+
+def _siglip() -> nn.Module:
+    image = {**ENCODER, "image_size": 16, "patch_size": 4}
+    return hf.SiglipModel(hf.SiglipConfig(text_config=TEXT, vision_config=image))
+
+
+def _swin_v2() -> nn.Module:
+    config = hf.Swinv2Config(
+        image_size=32, patch_size=4, embed_dim=12, depths=[2, 2], num_heads=[2, 3], window_size=4, num_labels=5
+    )
+    return hf.Swinv2ForImageClassification(config)
+
+
+def _gpt_j() -> nn.Module:
+    config = hf.GPTJConfig(**TOKENS, n_positions=20, n_embd=WIDE, n_layer=LAYERS, n_head=HEADS, rotary_dim=4)
+    return hf.GPTJForCausalLM(config)
+
+
 def _gemma() -> nn.Module:
     config = hf.Gemma3TextConfig(
         **{**DECODER, "sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]}
@@ -170,8 +192,25 @@ NETWORKS: dict[str, Network] = {
         lambda: hf.AlbertForSequenceClassification(hf.AlbertConfig(**TEXT, embedding_size=18)), words()
     ),
     "DeBERTa-v2": Network(_deberta, words()),
+    "XLNet": Network(_xlnet, words()),
     "ModernBERT": Network(_modernbert, words()),
     "GPT-2": Network(_gpt2, words()),
+    "GPT-J": Network(_gpt_j, words()),
+    "BLOOM": Network(
+        lambda: hf.BloomForCausalLM(hf.BloomConfig(**TOKENS, hidden_size=WIDE, n_layer=LAYERS, n_head=HEADS)), words()
+    ),
+    "Falcon": Network(
+        lambda: hf.FalconForCausalLM(
+            hf.FalconConfig(**TOKENS, hidden_size=WIDE, num_hidden_layers=LAYERS, num_attention_heads=HEADS)
+        ),
+        words(),
+    ),
+    "Mamba": Network(
+        lambda: hf.MambaForCausalLM(
+            hf.MambaConfig(**TOKENS, hidden_size=WIDE, num_hidden_layers=LAYERS, state_size=4)
+        ),
+        words(),
+    ),
     "GPT-NeoX": Network(lambda: hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(**TEXT)), words()),
     "OPT": Network(
         lambda: hf.OPTForCausalLM(
@@ -201,6 +240,8 @@ NETWORKS: dict[str, Network] = {
     "BEiT": Network(lambda: hf.BeitForImageClassification(hf.BeitConfig(**IMAGE)), pixels()),
     "Swin": Network(_swin, pixels(32)),
     "CLIP": Network(_clip, {**words(), **pixels()}, "logits_per_text"),
+    "SigLIP": Network(_siglip, {**words(), **pixels()}, "logits_per_text"),
+    "Swin v2": Network(_swin_v2, pixels(32)),
     "SegFormer": Network(_segformer, pixels(32)),
     "ConvNeXt": Network(_convnext, pixels(32)),
 }  # fmt: skip
