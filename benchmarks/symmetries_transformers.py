@@ -12,6 +12,7 @@ import argparse
 import collections
 import math
 import pathlib
+import re
 import sys
 import time
 import warnings
@@ -76,7 +77,10 @@ def groups_of(symmetries):
 
 
 def pinned_by(symmetries):
-    """Return in words why tensors stay that no symmetry moves, with their share of the weights."""
+    """Return in words what pins axes of weights, and why tensors stay that no symmetry moves, with their share.
+
+    Rows of tables, inputs and outputs stay in every network; they are named only where a whole tensor stays for them.
+    """
     sizes = {name: math.prod(shape) for name, shape in symmetries.shapes.items()}
     lost = collections.Counter()
     for name in sizes.keys() - symmetries.moving:
@@ -85,11 +89,23 @@ def pinned_by(symmetries):
         named = sorted(pins - {INPUTS, OUTPUTS, POSITIONS}) or sorted(pins & {INPUTS, OUTPUTS})
         lost[named[0] if named else "no group"] += sizes[name]
     shares = ((reason, count / sum(sizes.values())) for reason, count in lost.most_common())
-    return "; ".join(f"{share:.1%} {reason}" for reason, share in shares if share >= 0.0005)
+    whole = [f"{share:.1%} of the weights: {reason}" for reason, share in shares if share >= 0.0005]
+    axes = [f"axes: {reason}" for reason in pins_of_axes(symmetries)]
+    return "; ".join([*whole, *axes])
+
+
+def pins_of_axes(symmetries):
+    """Return the operations that pin axes of weights, without the rows of tables."""
+    found = {}
+    for number, space in enumerate(symmetries.spaces.spaces):
+        if space.width > 1 and space.whole and any(True for _ in symmetries.spaces.axes_of(number)):
+            pins = [pin for pin in space.pins if pin not in (INPUTS, OUTPUTS) and "aten.embedding" not in pin]
+            found |= dict.fromkeys(re.sub(r"[(]?\b[\w.]*[.](\w+[)]?)$", r"(\1", pin) for pin in pins[:1])
+    return sorted({pin.replace("of (", "of ") for pin in found})
 
 
 def row(name):
-    """Return the cells of an architecture, whether all of it holds, and whether there is enough of it and it matches."""
+    """Return the cells of an architecture, whether all of it holds, and whether it covers enough and is matched."""
     network = NETWORKS[name]
     found, seconds = outcome(network)
     if isinstance(found, str):
@@ -115,7 +131,8 @@ def page(rows, good):
         "permutations, S± with signs, Mon₊ with positive scales, Mon with any scales, O rotations, O₁ rotations that "
         "keep the vector of ones, GL all invertible maps. Spaces in heads are those whose neurons every head "
         "has of its own. XLNet's heads share what is inside them here, since its weights have an axis for each: "
-        "coordinate descent over both can end short of the original. What keeps tensors where they are is named with their share of the weights. "
+        "coordinate descent over both can end short of the original. What pins tensors is named with their share of "
+        "the weights, and what pins single axes beside the rows of tables, inputs and outputs. "
         "Seconds: of one core, reading included. Made by `python benchmarks/symmetries_transformers.py "
         "--out docs/symmetries-transformers.md`.\n",
         "| architecture | spaces by group | coverage | deviation | refuted | copy's distance | pinned by | seconds |",
