@@ -6,8 +6,7 @@ Widths are unlike each other, so that no axis is taken for another by its length
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import transformers as hf
@@ -23,8 +22,7 @@ DECODER = {**TEXT, "hidden_size": 32, "num_attention_heads": 4, "num_key_value_h
 IMAGE = {**ENCODER, "image_size": 16, "patch_size": 4, "num_labels": 5}
 
 
-@dataclass(frozen=True)
-class Network:
+class Network(NamedTuple):
     """One row of the table.
 
     Attributes:
@@ -79,7 +77,8 @@ def _llama() -> nn.Module:
 
 def _t5(**more: Any) -> nn.Module:
     config = hf.T5Config(
-        **TOKENS, d_model=WIDE, d_kv=8, d_ff=HIDDEN, num_layers=LAYERS, num_heads=HEADS, decoder_start_token_id=0, **more
+        **TOKENS, **more, d_model=WIDE, d_kv=8, d_ff=HIDDEN, num_layers=LAYERS, num_heads=HEADS,
+        decoder_start_token_id=0,
     )  # fmt: skip
     return hf.T5ForConditionalGeneration(config)
 
@@ -148,6 +147,28 @@ def _deberta() -> nn.Module:
     return hf.DebertaV2ForSequenceClassification(config)
 
 
+def _xlnet() -> nn.Module:
+    config = hf.XLNetConfig(**TOKENS, d_model=WIDE, n_layer=LAYERS, n_head=HEADS, d_inner=HIDDEN)
+    return hf.XLNetForSequenceClassification(config)
+
+
+def _siglip() -> nn.Module:
+    image = {**ENCODER, "image_size": 16, "patch_size": 4}
+    return hf.SiglipModel(hf.SiglipConfig(text_config=TEXT, vision_config=image))
+
+
+def _swin_v2() -> nn.Module:
+    config = hf.Swinv2Config(
+        image_size=32, patch_size=4, embed_dim=12, depths=[2, 2], num_heads=[2, 3], window_size=4, num_labels=5
+    )
+    return hf.Swinv2ForImageClassification(config)
+
+
+def _gpt_j() -> nn.Module:
+    config = hf.GPTJConfig(**TOKENS, n_positions=20, n_embd=WIDE, n_layer=LAYERS, n_head=HEADS, rotary_dim=4)
+    return hf.GPTJForCausalLM(config)
+
+
 def _gemma() -> nn.Module:
     config = hf.Gemma3TextConfig(
         **{**DECODER, "sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]}
@@ -171,8 +192,25 @@ NETWORKS: dict[str, Network] = {
         lambda: hf.AlbertForSequenceClassification(hf.AlbertConfig(**TEXT, embedding_size=18)), words()
     ),
     "DeBERTa-v2": Network(_deberta, words()),
+    "XLNet": Network(_xlnet, words()),
     "ModernBERT": Network(_modernbert, words()),
     "GPT-2": Network(_gpt2, words()),
+    "GPT-J": Network(_gpt_j, words()),
+    "BLOOM": Network(
+        lambda: hf.BloomForCausalLM(hf.BloomConfig(**TOKENS, hidden_size=WIDE, n_layer=LAYERS, n_head=HEADS)), words()
+    ),
+    "Falcon": Network(
+        lambda: hf.FalconForCausalLM(
+            hf.FalconConfig(**TOKENS, hidden_size=WIDE, num_hidden_layers=LAYERS, num_attention_heads=HEADS)
+        ),
+        words(),
+    ),
+    "Mamba": Network(
+        lambda: hf.MambaForCausalLM(
+            hf.MambaConfig(**TOKENS, hidden_size=WIDE, num_hidden_layers=LAYERS, state_size=4)
+        ),
+        words(),
+    ),
     "GPT-NeoX": Network(lambda: hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(**TEXT)), words()),
     "OPT": Network(
         lambda: hf.OPTForCausalLM(
@@ -192,7 +230,7 @@ NETWORKS: dict[str, Network] = {
     "Gemma 3": Network(_gemma, words()),
     "Phi": Network(lambda: hf.PhiForCausalLM(hf.PhiConfig(**TEXT)), words()),
     "T5": Network(_t5, asked()),
-    "T5 v1.1": Network(lambda: _t5(feed_forward_proj="gated-gelu", tie_word_embeddings=False), asked()),
+    "T5 v1.1": Network(lambda: _t5(feed_forward_proj="gated-gelu"), asked()),
     "BART": Network(_bart, asked()),
     "Whisper": Network(_whisper, sounds()),
     "Wav2Vec2": Network(_wav2vec2, {"input_values": _noise(3, 160)}),
@@ -202,6 +240,8 @@ NETWORKS: dict[str, Network] = {
     "BEiT": Network(lambda: hf.BeitForImageClassification(hf.BeitConfig(**IMAGE)), pixels()),
     "Swin": Network(_swin, pixels(32)),
     "CLIP": Network(_clip, {**words(), **pixels()}, "logits_per_text"),
+    "SigLIP": Network(_siglip, {**words(), **pixels()}, "logits_per_text"),
+    "Swin v2": Network(_swin_v2, pixels(32)),
     "SegFormer": Network(_segformer, pixels(32)),
     "ConvNeXt": Network(_convnext, pixels(32)),
 }  # fmt: skip

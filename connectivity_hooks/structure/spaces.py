@@ -94,8 +94,10 @@ class Spaces:
 
     @property
     def free(self) -> tuple[int, ...]:
-        """Numbers of the spaces whose neurons may be exchanged."""
-        return tuple(number for number, space in enumerate(self.spaces) if not space.whole and space.width > 1)
+        """Numbers of the spaces of weights whose neurons may be exchanged."""
+        held = {leaf.space for layouts in self.weights.values() for layout in layouts for leaf in layout.leaves()}
+        whole = (number for number, space in enumerate(self.spaces) if space.whole or space.width < 2)
+        return tuple(sorted({number for number in held if number is not None}.difference(whole)))
 
     def axes_of(self, space: int) -> Iterator[WeightAxis]:
         """Yield the axes of weights in which neurons of a space are."""

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor, nn
 
+from connectivity_hooks.errors import InputError, one_line
 from connectivity_hooks.model.inputs import Inputs, placed
 from connectivity_hooks.model.precision import in_double
 from connectivity_hooks.model.running import PLAIN, Forward
 from connectivity_hooks.model.weights import weights_of
-from connectivity_hooks.structure.symmetries.drawing import random_element, random_weights
+from connectivity_hooks.structure.symmetries.drawing import random_element, random_weights, some_negated
 from connectivity_hooks.structure.symmetries.elements import Element
 from connectivity_hooks.structure.symmetries.groups import Group, name_of, within
 from connectivity_hooks.structure.symmetries.moving import transformed
@@ -22,6 +23,9 @@ from connectivity_hooks.structure.untouched import untouched
 
 TOLERANCE = 1e-9
 """Of a change of outputs relative to the largest, in float64, as for alignments."""
+
+DRAWS = 20
+"""Of weights, until outputs are not all alike: behind a last ReLU half of all draws are asleep, which shows nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +55,9 @@ def checked(symmetries: Symmetries, model: nn.Module, inputs: Inputs, run: Forwa
         inputs: Of a few samples.
         run: How the model is run.
         seed: Of weights and elements.
+
+    Raises:
+        InputError: The module does not run in float64.
     """
     return judged(Trial(symmetries, model, inputs, run, seed))
 
@@ -91,9 +98,14 @@ class Trial:
     def __init__(self, symmetries: Symmetries, model: nn.Module, inputs: Inputs, run: Forward, seed: int) -> None:
         self.symmetries, self._model, self._run, self._seed = symmetries, model, run, seed
         self._inputs = placed(inputs, dtype=torch.float64)
-        drawn = random_weights(weights_of(model), Generator().manual_seed(seed))
-        self.weights = symmetries.completed(drawn)
-        self._expected = self.outputs(self.weights)
+        generator = Generator().manual_seed(seed)
+        drawn = random_weights(weights_of(model), generator)
+        for _ in range(DRAWS):
+            self.weights = symmetries.completed(drawn)
+            self._expected = self.outputs(self.weights)
+            if bool((self._expected != self._expected.flatten()[0]).any()):
+                break
+            drawn = some_negated(drawn, generator)
 
     def of(self, symmetries: Symmetries) -> Trial:
         """Return a trial of other symmetries of the same network, on the same weights."""
@@ -110,7 +122,13 @@ class Trial:
     def outputs(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Return the module's outputs under some weights, in float64 also where its code would cast to float32."""
         with untouched(self._model), in_double():
-            return self._run.under(self._model, weights, self._inputs)
+            try:
+                return self._run.under(self._model, weights, self._inputs)
+            except (RuntimeError, TypeError) as error:  # of an operation that has no float64 on this device
+                reason = one_line(error)
+                raise InputError(
+                    f"symmetries are tried in float64, in which the model does not run: {reason}"
+                ) from None
 
     def deviation(self, symmetries: Iterable[Symmetry], group: Group | None = None) -> float:
         """Return the largest change of an output under random elements of some symmetries, relative to the largest."""

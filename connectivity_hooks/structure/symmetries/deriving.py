@@ -5,8 +5,9 @@ from __future__ import annotations
 from connectivity_hooks.structure.axis_rules.table import RULES
 from connectivity_hooks.structure.program import Program
 from connectivity_hooks.structure.spaces import Spaces, read_spaces
-from connectivity_hooks.structure.symmetries.effects import EFFECTS, survives
+from connectivity_hooks.structure.symmetries.effects import EFFECTS, concerns, survives
 from connectivity_hooks.structure.symmetries.factors import unscaled_axes
+from connectivity_hooks.structure.symmetries.gammas import makes_gamma
 from connectivity_hooks.structure.symmetries.groups import GL, ROTATIONS, Group, O, largest, name_of
 from connectivity_hooks.structure.symmetries.members import Member, copies_of, members_of, occurs_once
 from connectivity_hooks.structure.symmetries.scales import Scale, is_scaling, survives_scale
@@ -57,11 +58,13 @@ def _group(flow: Flow, number: int) -> tuple[Group, list[Scale], list[str]]:
     group, scales, causes = GL, list[Scale](), list[str]()
     for step in flow.program.steps:
         use = Use(flow, step, number)
-        if not use.holders():
+        if not concerns(use):
             continue
         if is_scaling(use):
             kept, scale = survives_scale(use)
             scales += [scale] if scale else []
+        elif makes_gamma(use):
+            continue
         else:
             kept = survives(use)
         if largest(group & kept) != largest(group):

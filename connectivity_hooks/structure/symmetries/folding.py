@@ -26,8 +26,12 @@ def unfoldable(symmetries: Symmetries, weights: Mapping[str, Tensor]) -> frozens
     return frozenset(
         symmetry.space
         for symmetry, scale in _scales(symmetries)
-        if scale.shift and not scale.biases and bool(((weights[scale.scale] == 0) & (weights[scale.shift] != 0)).any())
+        if scale.shift and not scale.biases and _stands_alone(_gamma(scale, weights), weights[scale.shift])
     )
+
+
+def _stands_alone(gamma: Tensor, shift: Tensor) -> bool:
+    return bool(((gamma == 0) & (shift != 0)).any())
 
 
 def folded(symmetries: Symmetries, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -40,7 +44,7 @@ def folded(symmetries: Symmetries, weights: Mapping[str, Tensor]) -> dict[str, T
 def fold(symmetries: Symmetries, weights: dict[str, Tensor]) -> None:
     """Do as `folded`, putting new tensors in the place of those that change, so that these can be freed."""
     for symmetry, scale in _scales(symmetries):
-        gamma = weights[scale.scale]
+        gamma = _gamma(scale, weights)
         if scale.shift and scale.biases:
             _shift_biases(symmetry, scale, weights, weights[scale.shift], 1)
             weights[scale.shift] = torch.zeros_like(gamma)
@@ -48,7 +52,7 @@ def fold(symmetries: Symmetries, weights: dict[str, Tensor]) -> None:
             shift = weights[scale.shift]
             weights[scale.shift] = torch.where(shift == 0, 0, shift / gamma)
         _multiply(symmetry, scale, weights, gamma)
-        weights[scale.scale] = torch.ones_like(gamma)
+        weights[scale.scale] = torch.ones_like(gamma) - scale.added
 
 
 def unfolded(symmetries: Symmetries, weights: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -64,9 +68,9 @@ def unfolded(symmetries: Symmetries, weights: Mapping[str, Tensor], like: Mappin
 def unfold(symmetries: Symmetries, weights: dict[str, Tensor], like: Mapping[str, Tensor]) -> None:
     """Do as `unfolded`, putting new tensors in the place of those that change."""
     for symmetry, scale in _scales(symmetries):
-        gamma = with_floor(like[scale.scale].to(weights[scale.scale]))
+        gamma = with_floor(_gamma(scale, like).to(weights[scale.scale]))
         _multiply(symmetry, scale, weights, 1 / gamma)
-        weights[scale.scale] = gamma
+        weights[scale.scale] = gamma - scale.added
         if scale.shift and scale.biases:
             shift = like[scale.shift].to(gamma)
             _shift_biases(symmetry, scale, weights, shift, -1)
@@ -79,6 +83,10 @@ def with_floor(gamma: Tensor) -> Tensor:
     """Return γ with its smallest entries, next to zero, as large as `FLOOR` allows; signs stay."""
     least = FLOOR * gamma.abs().median().clamp_min(torch.finfo(gamma.dtype).tiny)
     return torch.where(gamma.abs() < least, torch.where(gamma < 0, -least, least), gamma)
+
+
+def _gamma(scale: Scale, weights: Mapping[str, Tensor]) -> Tensor:
+    return weights[scale.scale] + scale.added
 
 
 def _scales(symmetries: Symmetries) -> Iterator[tuple[Symmetry, Scale]]:

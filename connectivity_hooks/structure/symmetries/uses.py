@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from connectivity_hooks.structure.layouts import Layout
 from connectivity_hooks.structure.program import Operand, Program, Step
 from connectivity_hooks.structure.spaces import Spaces
+from connectivity_hooks.structure.symmetries.plain_maps import with_plain_maps
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Flow:
 
     @classmethod
     def of(cls, program: Program, spaces: Spaces) -> Flow:
-        """Gather who reads what."""
+        """Gather who reads what, in a program seen as `with_plain_maps` does."""
+        program = with_plain_maps(program)
         readers: dict[str, list[Step]] = {}
         users: dict[str, list[Step]] = {}
         for step in program.steps:
@@ -38,6 +41,14 @@ class Flow:
             for name in dict.fromkeys(step.weights.values()):
                 users.setdefault(name, []).append(step)
         return cls(program, spaces, _frozen(readers), _frozen(users))
+
+    @cached_property
+    def _steps(self) -> Mapping[str, Step]:
+        return {step.name: step for step in self.program.steps}
+
+    def step(self, value: str) -> Step | None:
+        """Return the step that computes a value; None for an input."""
+        return self._steps.get(value)
 
     @property
     def output(self) -> str:
