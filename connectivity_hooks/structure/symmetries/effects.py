@@ -94,14 +94,27 @@ def einsum(use: Use) -> Group:
 def convolution(use: Use) -> Group:
     """A linear map; in groups, each group is a map of its own, whose kernels stay with it."""
     groups = use.argument("groups", 1)
-    weight = use.operand("weight")
-    if groups == 1 or weight is None:
-        return map_of_neurons(use)
+    given, weight = use.operand("input"), use.operand("weight")
+    if given is None or weight is None:
+        return S
+    if groups == 1:
+        return _ungrouped(use, given, weight)
     shape = use.flow.program.weight_shapes.get(weight.name, ())
     rows = shape[0] if shape else 0
     if rows == groups and shape[1] == 1:  # depthwise: a factor passes through, a sum of channels does not
         return MONOMIAL
     return S
+
+
+def _ungrouped(use: Use, given: Operand, weight: Operand) -> Group:
+    """Channels are summed over; a kernel that is computed from the weight's own columns turns with its input only."""
+    channels = use.rank(given) - use.rank(weight) + 1
+    if not set(use.axes(given)) <= {channels} or not set(use.axes(weight)) <= {0, 1}:
+        return S
+    if weight.source == "weight" or not (use.axes(given) and use.axes(weight)):
+        return GL
+    rows, columns = (1, 0) if "transpose" in use.step.operation else (0, 1)
+    return S if rows in use.axes(weight) else O if use.axes(weight) == (columns,) else S
 
 
 def sum_of(use: Use) -> Group:
