@@ -131,7 +131,7 @@ def page(rows):
         "smallest image size it takes (of those with more than 10^8 parameters two blocks). "
         f"{len(good)} of {len(rows)} are read, and all that is derived for them holds: random elements of every group "
         f"at once change outputs of random weights in float64 by at most {TOLERANCE:.0e}. For {enough} of them "
-        f"{ENOUGH:.0%} of the weights or more lie in tensors that some symmetry moves (coverage); what keeps the others "
+        f"{ENOUGH:.0%} of the weights or more lie in tensors that some symmetry moves (coverage); what keeps others "
         "where they are is named with its share of the weights. Groups: S permutations, S± with signs, Mon₊ with "
         "positive scales, Mon with any scales, O rotations, O₁ rotations that keep the vector of ones, GL all "
         "invertible maps. Seconds: of one core, the reading of the program included. Made by `python "

@@ -8,7 +8,8 @@ from connectivity_hooks.structure.symmetries.effects import concerns, survives
 from connectivity_hooks.structure.symmetries.factors import unscaled_axes
 from connectivity_hooks.structure.symmetries.gammas import makes_gamma
 from connectivity_hooks.structure.symmetries.groups import GL, ROTATIONS, Group, O, largest, name_of
-from connectivity_hooks.structure.symmetries.members import Member, copies_of, members_of, occurs_once
+from connectivity_hooks.structure.symmetries.members import Member, copies_of, members_of
+from connectivity_hooks.structure.symmetries.positions import occurs_once
 from connectivity_hooks.structure.symmetries.scales import Scale, is_scaling, survives_scale
 from connectivity_hooks.structure.symmetries.symmetry import Symmetries, Symmetry
 from connectivity_hooks.structure.symmetries.uses import Flow, Use
@@ -33,7 +34,7 @@ def read_symmetries(program: Program, spaces: Spaces | None = None) -> Symmetrie
 def _symmetry(flow: Flow, number: int) -> Symmetry | None:
     """Return the symmetry of one space; None where it is in no weight."""
     space = flow.spaces.spaces[number]
-    if not all(occurs_once(axis.layout, number) for axis in flow.spaces.axes_of(number)):
+    if not all(occurs_once(axis.layout, number) for axis in flow.axes.get(number, ())):
         return None
     outer = copies_of(flow, number)
     members = members_of(flow, number, outer)
@@ -53,7 +54,7 @@ def _symmetry(flow: Flow, number: int) -> Symmetry | None:
 def _group(flow: Flow, number: int) -> tuple[Group, list[Scale], list[str]]:
     """Return what survives all steps, the scales that are folded for it, and what made the group smaller."""
     group, scales, causes = GL, list[Scale](), list[str]()
-    for step in flow.program.steps:
+    for step in flow.using.get(number, ()):
         use = Use(flow, step, number)
         if not concerns(use):
             continue

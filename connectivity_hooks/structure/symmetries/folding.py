@@ -26,7 +26,7 @@ def unfoldable(symmetries: Symmetries, weights: Mapping[str, Tensor]) -> frozens
     return frozenset(
         symmetry.space
         for symmetry, scale in _scales(symmetries)
-        if scale.shift and not scale.biases and _stands_alone(_gamma(scale, weights), weights[scale.shift])
+        if scale.shift and not scale.biases and _stands_alone(weights[scale.scale] + scale.added, weights[scale.shift])
     )
 
 
@@ -38,15 +38,16 @@ def folded(symmetries: Symmetries, weights: Mapping[str, Tensor]) -> dict[str, T
     """Return weights of the same function whose foldable γ are one; tensors that do not change are shared."""
     found = dict(weights)
     for symmetry, scale in _scales(symmetries):
-        gamma = _gamma(scale, weights)
+        gamma = _vector(symmetry, scale.scale, found) + scale.added
         if scale.shift and scale.biases:
-            _shift_biases(symmetry, scale, found, found[scale.shift], 1)
-            found[scale.shift] = torch.zeros_like(gamma)
+            shift = _vector(symmetry, scale.shift, found)
+            _shift_biases(symmetry, scale, found, shift, 1)
+            _put(symmetry, scale.shift, found, torch.zeros_like(shift))
         elif scale.shift:
-            shift = found[scale.shift]
-            found[scale.shift] = torch.where(shift == 0, 0, shift / gamma)
+            shift = _vector(symmetry, scale.shift, found)
+            _put(symmetry, scale.shift, found, torch.where(shift == 0, 0, shift / gamma))
         _multiply(symmetry, scale, found, gamma)
-        found[scale.scale] = torch.ones_like(gamma) - scale.added
+        _put(symmetry, scale.scale, found, torch.ones_like(gamma) - scale.added)
     return found
 
 
@@ -57,15 +58,15 @@ def unfolded(symmetries: Symmetries, weights: Mapping[str, Tensor], like: Mappin
     """
     found = dict(weights)
     for symmetry, scale in _scales(symmetries):
-        gamma = with_floor(_gamma(scale, like).to(found[scale.scale]))
+        gamma = with_floor(_vector(symmetry, scale.scale, like).to(found[scale.scale]) + scale.added)
         _multiply(symmetry, scale, found, 1 / gamma)
-        found[scale.scale] = gamma - scale.added
+        _put(symmetry, scale.scale, found, gamma - scale.added)
         if scale.shift and scale.biases:
-            shift = like[scale.shift].to(gamma)
+            shift = _vector(symmetry, scale.shift, like).to(gamma)
             _shift_biases(symmetry, scale, found, shift, -1)
-            found[scale.shift] = shift
+            _put(symmetry, scale.shift, found, shift)
         elif scale.shift:
-            found[scale.shift] = gamma * found[scale.shift]
+            _put(symmetry, scale.shift, found, gamma * _vector(symmetry, scale.shift, found))
     return found
 
 
@@ -75,39 +76,45 @@ def with_floor(gamma: Tensor) -> Tensor:
     return torch.where(gamma.abs() < least, torch.where(gamma < 0, -least, least), gamma)
 
 
-def _gamma(scale: Scale, weights: Mapping[str, Tensor]) -> Tensor:
-    return weights[scale.scale] + scale.added
-
-
 def _scales(symmetries: Symmetries) -> Iterator[tuple[Symmetry, Scale]]:
     for symmetry in symmetries.symmetries:
         for scale in symmetry.scales:
             yield symmetry, scale
 
 
-def _readers(symmetry: Symmetry, names: tuple[str, ...]) -> Iterator[Member]:
-    for name in names:
-        yield next(m for m in symmetry.members if m.weight == name and "reads" in m.roles)
+def _changed(symmetry: Symmetry, scale: Scale) -> Iterator[Member]:
+    """Yield where the maps are that take the scale over."""
+    for name in scale.maps:
+        yield next(m for m in symmetry.members if m.weight == name and scale.side in m.roles)
 
 
-def _spread(symmetry: Symmetry, scale: Scale, vector: Tensor) -> Tensor:
-    """Return a vector of the space as rows (K, n, 1)."""
-    member = next(m for m in symmetry.members if m.weight == scale.scale)
-    return member.matrices(vector)
+def _member(symmetry: Symmetry, name: str) -> Member:
+    return next(member for member in symmetry.members if member.weight == name)
+
+
+def _vector(symmetry: Symmetry, name: str, weights: Mapping[str, Tensor]) -> Tensor:
+    """Return γ or β as rows (K, n, r), of this space's neurons alone."""
+    return _member(symmetry, name).matrices(weights[name])
+
+
+def _put(symmetry: Symmetry, name: str, weights: dict[str, Tensor], rows: Tensor) -> None:
+    weights[name] = _member(symmetry, name).replaced(weights[name], rows)
 
 
 def _multiply(symmetry: Symmetry, scale: Scale, weights: dict[str, Tensor], gamma: Tensor) -> None:
-    for member in _readers(symmetry, scale.maps):
+    """Multiply each entry of a neuron by the scale of that entry, or by the neuron's one."""
+    for member in _changed(symmetry, scale):
         rows = member.matrices(weights[member.weight])
-        weights[member.weight] = member.replaced(weights[member.weight], rows * _spread(symmetry, scale, gamma))
+        entries = rows.unflatten(-1, (member.positions.shape[1], -1)) * gamma[..., None]
+        weights[member.weight] = member.replaced(weights[member.weight], entries.flatten(2))
 
 
 def _shift_biases(symmetry: Symmetry, scale: Scale, weights: dict[str, Tensor], shift: Tensor, sign: int) -> None:
     """Add what the maps make of a shift of their input to their biases."""
-    for member, bias in zip(_readers(symmetry, scale.maps), scale.biases, strict=True):
+    for member, bias in zip(_changed(symmetry, scale), scale.biases, strict=True):
         weight = weights[member.weight]
         along = torch.zeros(weight.shape[member.axis], dtype=weight.dtype, device=weight.device)
-        entries = _spread(symmetry, scale, shift).mT.expand(member.positions.shape)
+        entries = shift.mT.expand(member.positions.shape)
         along = along.index_copy(0, member.positions.flatten().to(weight.device), entries.flatten().to(weight))
         given = torch.tensordot(weight.movedim(member.axis, -1), along, 1)  # (rows, entries of a kernel …)
         weights[bias] = weights[bias] + sign * given.reshape(len(given), -1).sum(1)

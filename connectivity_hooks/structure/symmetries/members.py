@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-import torch
 from torch import Tensor
 
-from connectivity_hooks.structure.layouts import Joined, Layout, Neurons
+from connectivity_hooks.structure.layouts import Layout, Neurons
 from connectivity_hooks.structure.program import Operand, Step
 from connectivity_hooks.structure.symmetries.factors import unscaled_axes
 from connectivity_hooks.structure.symmetries.gammas import gamma_of, makes_gamma
+from connectivity_hooks.structure.symmetries.positions import positions_in
 from connectivity_hooks.structure.symmetries.uses import Flow, Use, axes_with
 
 Role: TypeAlias = Literal["writes", "reads", "scales", "shifts", "means", "variances", "kernels"]
@@ -66,64 +66,27 @@ def members_of(flow: Flow, space: int, outer: int | None) -> list[Member]:
     """
     roles, unscaled = roles_of(flow, space), (unscaled_axes(flow, space) or set()) | _gammas(flow, space)
     found = []
-    for weight, layouts in flow.spaces.weights.items():
-        if weight in flow.program.tied:
+    for axis in flow.axes.get(space, ()):
+        if axis.weight in flow.program.tied:
             continue
-        for axis, layout in enumerate(layouts):
-            if any(leaf.space == space for leaf in layout.leaves()):
-                positions = positions_in(layout, space, outer)
-                own = frozenset(roles.get((weight, axis), {"writes"}))
-                takes = not own & _WITHOUT_FACTORS and (weight, axis) not in unscaled
-                found.append(Member(weight, axis, positions, own, takes))
+        at = (axis.weight, axis.number)
+        own = frozenset(roles.get(at, {"writes"}))
+        takes = not own & _WITHOUT_FACTORS and at not in unscaled
+        found.append(Member(*at, positions_in(axis.layout, space, outer), own, takes))
     return found
 
 
 def _gammas(flow: Flow, space: int) -> set[tuple[str, int]]:
     """Return the axes of scales that multiply neurons: they pass signs and factors on, and take none."""
-    gammas = [(gamma_of(flow, step), Use(flow, step, space)) for step in flow.program.steps]
-    names = [gamma.scale for gamma, use in gammas if gamma is not None and use.holders()]
+    gammas = [gamma_of(flow, step) for step in flow.using.get(space, ())]
+    names = [gamma.scale for gamma in gammas if gamma is not None]
     return {(name, axis) for name in names for axis in axes_with(flow.spaces.weights[name], space)}
-
-
-def positions_in(layout: Layout, space: int, outer: int | None = None) -> Tensor:
-    """Return the entries of an axis (K, r, n) that are the neurons of a space, see `Member`."""
-    number = _numbers(layout, space)
-    copy = torch.zeros_like(number) if outer is None else _numbers(layout, outer)
-    entries = torch.arange(layout.width)[number >= 0]
-    number, copy = number[entries], copy[entries]
-    neurons, copies = int(number.max()) + 1, int(copy.max()) + 1
-    order = torch.argsort((copy * neurons + number) * layout.width + entries)
-    return entries[order].view(copies, neurons, -1).transpose(1, 2).contiguous()
-
-
-def _numbers(layout: Layout, space: int) -> Tensor:
-    """Return for each entry of an axis the number of its neuron in a space, −1 for what is none of it."""
-    if isinstance(layout, Neurons):
-        return torch.arange(layout.width) if layout.space == space else torch.full((layout.width,), -1)
-    if isinstance(layout, Joined):
-        return torch.cat([_numbers(part, space) for part in layout.parts])
-    found = torch.full((1,), -1)
-    for factor in layout.factors:
-        found = torch.maximum(found[:, None], _numbers(factor, space)).flatten()
-    return found
-
-
-def occurs_once(layout: Layout, space: int) -> bool:
-    """Say whether no entry of an axis is of several neurons of a space at once."""
-    if isinstance(layout, Neurons):
-        return True
-    if isinstance(layout, Joined):
-        return all(occurs_once(part, space) for part in layout.parts)
-    within = [factor for factor in layout.factors if any(leaf.space == space for leaf in factor.leaves())]
-    return len(within) <= 1 and all(occurs_once(factor, space) for factor in within)
 
 
 def roles_of(flow: Flow, space: int) -> dict[tuple[str, int], set[Role]]:
     """Return what each weight does at each of its axes in which the space's neurons are."""
     found: dict[tuple[str, int], set[Role]] = {}
-    for step in flow.program.steps:
-        if not step.weights:
-            continue
+    for step in flow.using.get(space, ()):
         use = Use(flow, step, space)
         for argument, operand in use.operands():
             if operand.source == "weight":
@@ -175,10 +138,9 @@ def copies_of(flow: Flow, space: int) -> int | None:
     brings neurons of two copies together.
     """
     candidates: set[int] | None = None
-    for layouts in flow.spaces.weights.values():
-        for layout in layouts:
-            candidates = _narrowed(candidates, space, [layout])
-    for layouts in flow.spaces.values.values():
+    for axis in flow.axes.get(space, ()):
+        candidates = _narrowed(candidates, space, [axis.layout])
+    for layouts in flow.values.get(space, ()):
         candidates = _narrowed(candidates, space, list(layouts))
     sizes = {number: flow.spaces.spaces[number].width for number in candidates or ()}
     wide = {number: width for number, width in sizes.items() if width > 1}
