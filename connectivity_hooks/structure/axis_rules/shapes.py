@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from connectivity_hooks.structure.axis_rules.operands import Axes, Operands, pixels, stay, unknown
+from connectivity_hooks.structure.axis_rules.operands import Axes, Operands, pixels, replaced, stay, unknown
 from connectivity_hooks.structure.program import Shape
 from connectivity_hooks.structure.terms import (
     Atom,
@@ -101,6 +101,16 @@ def repeat(operands: Operands) -> Axes:
         term if term.size == size else Product((positions(size // term.size), term))
         for term, size in zip(padded, shape, strict=True)
     )
+
+
+def repeat_each(operands: Operands) -> Axes:
+    """Each entry of an axis several times, one after the other, as often as a number says."""
+    given, dim = operands.axes("self"), operands.argument("dim")
+    if dim is None or not isinstance(operands.argument("repeats"), int):
+        axes: Axes = unknown(operands)
+        return axes
+    at = dim % len(given)
+    return replaced(given, at, product((given[at], positions(operands.argument("repeats")))))
 
 
 def pool(operands: Operands) -> Any:

@@ -62,6 +62,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
                 (("squeeze", "unsqueeze"), shapes.insert_or_drop),
                 (("expand", "expand_as"), shapes.expand),
                 (("repeat",), shapes.repeat),
+                (("repeat_interleave",), shapes.repeat_each),
                 (("zeros", "ones", "full", "new_zeros", "new_ones", "new_full"), shapes.filled),
                 (("cat", "concat", "concatenate"), parts.cat),
                 (("stack",), parts.stack),
