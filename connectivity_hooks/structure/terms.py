@@ -232,7 +232,7 @@ def _split_whole_rows(term: Concatenation, lead: int) -> tuple[Term, Term]:
 
 def split_concatenation(term: Term, count: int) -> tuple[Term, Term]:
     """Return the first `count` entries of a term, and the rest."""
-    term = resolved(term)
+    term = _without_ones(term)
     if count == 0:
         return positions(0), term
     if count == term.size:
