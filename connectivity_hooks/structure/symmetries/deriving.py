@@ -5,7 +5,7 @@ from __future__ import annotations
 from connectivity_hooks.structure.program import Program
 from connectivity_hooks.structure.spaces import Spaces, read_spaces
 from connectivity_hooks.structure.symmetries.effects import concerns, survives
-from connectivity_hooks.structure.symmetries.factors import unscaled_axes
+from connectivity_hooks.structure.symmetries.factors import factors_in
 from connectivity_hooks.structure.symmetries.gammas import makes_gamma
 from connectivity_hooks.structure.symmetries.groups import GL, ROTATIONS, Group, O, largest, name_of
 from connectivity_hooks.structure.symmetries.members import Member, copies_of, members_of
@@ -73,7 +73,7 @@ def _group(flow: Flow, number: int) -> tuple[Group, list[Scale], list[str]]:
 
 def _of_norms(flow: Flow, number: int) -> Group:
     """Return what a batch norm leaves whose input and value are one: its γ cannot take a factor that it takes away."""
-    return ~(Group.FLIP | Group.SCALE) if unscaled_axes(flow, number) is None else GL
+    return GL if factors_in(flow, number).allowed else ~(Group.FLIP | Group.SCALE)
 
 
 def _of_roles(members: list[Member]) -> Group:

@@ -67,11 +67,18 @@ def shift_after(flow: Flow, step: Step) -> tuple[str, str] | None:
 
 def makes_gamma(use: Use) -> bool:
     """Say whether a step is on the way from a weight to the γ of a product: a cast, a view, or a sum with a number."""
+    return gamma_made(use) is not None
+
+
+def gamma_made(use: Use) -> Gamma | None:
+    """Return the γ and β that a step is on the way to; None for any other step."""
     readers = use.flow.readers.get(use.step.name, ())
     if len(readers) != 1:
-        return False
-    gamma = gamma_of(use.flow, readers[0]) or Gamma("")
-    return use.step.name in gamma.steps or makes_gamma(Use(use.flow, readers[0], use.space))
+        return None
+    gamma = gamma_of(use.flow, readers[0])
+    if gamma is not None and use.step.name in gamma.steps:
+        return gamma
+    return gamma_made(Use(use.flow, readers[0], use.space))
 
 
 def _made(flow: Flow, operand: Any) -> Gamma | None:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from connectivity_hooks.structure.layouts import Layout, Neurons
 from connectivity_hooks.structure.program import Operand, Step
-from connectivity_hooks.structure.symmetries.factors import unscaled_axes
-from connectivity_hooks.structure.symmetries.gammas import gamma_of, makes_gamma
+from connectivity_hooks.structure.symmetries.factors import factors_in
+from connectivity_hooks.structure.symmetries.gammas import gamma_made, gamma_of
 from connectivity_hooks.structure.symmetries.positions import positions_in
 from connectivity_hooks.structure.symmetries.uses import Flow, Use, axes_with
 
@@ -64,14 +64,15 @@ def members_of(flow: Flow, space: int, outer: int | None) -> list[Member]:
         space: Number of the space.
         outer: The space whose neurons number the copies, such as heads; None for one copy.
     """
-    roles, unscaled = roles_of(flow, space), (unscaled_axes(flow, space) or set()) | _gammas(flow, space)
+    roles, factors = roles_of(flow, space), factors_in(flow, space)
+    bystanders = factors.none | _gammas(flow, space)
     found = []
     for axis in flow.axes.get(space, ()):
         if axis.weight in flow.program.tied:
             continue
         at = (axis.weight, axis.number)
-        own = frozenset(roles.get(at, {"writes"}))
-        takes = not own & _WITHOUT_FACTORS and at not in unscaled
+        own = frozenset({factors.kernels[at]} if at in factors.kernels else roles.get(at, {"writes"}))
+        takes = not own & _WITHOUT_FACTORS and at not in bystanders
         found.append(Member(*at, positions_in(axis.layout, space, outer), own, takes))
     return found
 
@@ -107,8 +108,9 @@ def _role(use: Use, step: Step, argument: str, operand: Operand, axis: int) -> R
         return _STATISTICS.get(argument, "scales")
     if operation == "mul":
         return "scales" if len(use.holders()) > 1 else "writes"
-    if makes_gamma(use):
-        return "scales"
+    gamma = gamma_made(use)
+    if gamma is not None:
+        return "shifts" if operand.name == gamma.shift else "scales"
     last = len(use.flow.layouts(operand)) - 1
     if operation == "linear":
         return "reads" if argument == "weight" and axis == last else "writes"
