@@ -271,7 +271,7 @@ def _rows(*pairs: tuple[tuple[str, ...], Effect]) -> dict[str, Effect]:
 
 _MOVES = (
     "permute", "transpose", "t", "mT", "view", "reshape", "flatten", "_unsafe_view", "unflatten", "view_as",
-    "reshape_as", "squeeze", "unsqueeze", "numpy_T", "index_select",
+    "reshape_as", "squeeze", "unsqueeze", "numpy_T", "index_select", "repeat", "repeat_interleave",
     "cat", "concat", "concatenate", "stack",
     "split", "chunk", "split_with_sizes", "unbind", "select", "slice", "roll", "flip", "index", "clone", "contiguous",
     "alias", "detach", "lift_fresh_copy", "dropout", "feature_dropout", "to", "type_as", "_to_copy", "float", "double",

@@ -8,7 +8,7 @@ from typing import Any
 from connectivity_hooks.structure.program import Operand, Step
 from connectivity_hooks.structure.symmetries.uses import Flow, Use
 
-NORMS = ("aten.layer_norm", "aten.rms_norm")
+NORMS = ("aten.layer_norm", "aten.rms_norm", "aten.group_norm")
 _PASSING = (
     "to", "_to_copy", "float", "double", "half", "type_as", "clone", "contiguous", "alias", "detach", "unsqueeze",
     "view", "reshape",
@@ -36,15 +36,21 @@ class Gamma:
 def gamma_of(flow: Flow, step: Step) -> Gamma | None:
     """Return γ and β of a norm over neurons, or of a product of a value with a weight; None for any other step."""
     if step.operation in NORMS:
-        weight, bias = step.arguments.get("weight"), step.arguments.get("bias")
-        name = _weight_name(weight)
-        return Gamma(name, _weight_name(bias)) if name else None
+        return _of_norm(*(_made(flow, step.arguments.get(name)) for name in ("weight", "bias")))
     if step.operation != "aten.mul":
         return None
     found = [_made(flow, step.arguments.get(name)) for name in ("self", "other")]
     gammas = [one for one in found if one is not None]
     values = [one for one in found if one is None]
     return gammas[0] if len(gammas) == len(values) == 1 and len(step.inputs) <= 2 else None
+
+
+def _of_norm(weight: Gamma | None, bias: Gamma | None) -> Gamma | None:
+    """Return γ and β of a norm, which may have been cast for it; None where a sum is in them that a norm has not."""
+    if weight is None or (bias is not None and bias.added):
+        return None
+    steps = weight.steps | (bias.steps if bias is not None else frozenset())
+    return Gamma(weight.scale, bias.scale if bias is not None else None, weight.added, steps)
 
 
 def shift_after(flow: Flow, step: Step) -> tuple[str, str] | None:
@@ -61,11 +67,18 @@ def shift_after(flow: Flow, step: Step) -> tuple[str, str] | None:
 
 def makes_gamma(use: Use) -> bool:
     """Say whether a step is on the way from a weight to the γ of a product: a cast, a view, or a sum with a number."""
+    return gamma_made(use) is not None
+
+
+def gamma_made(use: Use) -> Gamma | None:
+    """Return the γ and β that a step is on the way to; None for any other step."""
     readers = use.flow.readers.get(use.step.name, ())
     if len(readers) != 1:
-        return False
-    gamma = gamma_of(use.flow, readers[0]) or Gamma("")
-    return use.step.name in gamma.steps or makes_gamma(Use(use.flow, readers[0], use.space))
+        return None
+    gamma = gamma_of(use.flow, readers[0])
+    if gamma is not None and use.step.name in gamma.steps:
+        return gamma
+    return gamma_made(Use(use.flow, readers[0], use.space))
 
 
 def _made(flow: Flow, operand: Any) -> Gamma | None:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from connectivity_hooks.structure.layouts import Joined, Layout, Neurons
 from connectivity_hooks.structure.program import Operand, Step
-from connectivity_hooks.structure.symmetries.factors import unscaled_axes
-from connectivity_hooks.structure.symmetries.gammas import gamma_of, makes_gamma
+from connectivity_hooks.structure.symmetries.factors import factors_in
+from connectivity_hooks.structure.symmetries.gammas import gamma_made, gamma_of
+from connectivity_hooks.structure.symmetries.positions import positions_in
 from connectivity_hooks.structure.symmetries.uses import Flow, Use, axes_with
 from connectivity_hooks.structure.taught import taught
 
@@ -90,66 +91,30 @@ def members_of(flow: Flow, space: int, outer: int | None) -> list[Member]:
         space: Number of the space.
         outer: The space whose neurons number the copies, such as heads; None for one copy.
     """
-    roles, unscaled = roles_of(flow, space), (unscaled_axes(flow, space) or set()) | _gammas(flow, space)
+    roles, factors = roles_of(flow, space), factors_in(flow, space)
+    bystanders = factors.none | _gammas(flow, space)
     found = []
-    for weight, layouts in flow.spaces.weights.items():
-        if weight in flow.program.tied or not all(layout.width for layout in layouts):
+    for axis in flow.axes.get(space, ()):
+        if axis.weight in flow.program.tied or not all(flow.program.weight_shapes[axis.weight]):
             continue
-        for axis, layout in enumerate(layouts):
-            if any(leaf.space == space for leaf in layout.leaves()):
-                positions = positions_in(layout, space, outer)
-                own = frozenset(roles.get((weight, axis), {"writes"}))
-                takes = not own & _WITHOUT_FACTORS and (weight, axis) not in unscaled
-                found.append(Member(weight, axis, positions, own, takes))
+        at = (axis.weight, axis.number)
+        own = frozenset({factors.kernels[at]} if at in factors.kernels else roles.get(at, {"writes"}))
+        takes = not own & _WITHOUT_FACTORS and at not in bystanders
+        found.append(Member(*at, positions_in(axis.layout, space, outer), own, takes))
     return found
 
 
 def _gammas(flow: Flow, space: int) -> set[tuple[str, int]]:
     """Return the axes of scales that multiply neurons: they pass signs and factors on, and take none."""
-    gammas = [(gamma_of(flow, step), Use(flow, step, space)) for step in flow.program.steps]
-    names = [gamma.scale for gamma, use in gammas if gamma is not None and use.holders()]
+    gammas = [gamma_of(flow, step) for step in flow.using.get(space, ())]
+    names = [gamma.scale for gamma in gammas if gamma is not None]
     return {(name, axis) for name in names for axis in axes_with(flow.spaces.weights[name], space)}
-
-
-def positions_in(layout: Layout, space: int, outer: int | None = None) -> Tensor:
-    """Return the entries of an axis (K, r, n) that are the neurons of a space, see `Member`."""
-    number = _numbers(layout, space)
-    copy = torch.zeros_like(number) if outer is None else _numbers(layout, outer)
-    entries = torch.arange(layout.width)[number >= 0]
-    number, copy = number[entries], copy[entries]
-    neurons, copies = int(number.max()) + 1, int(copy.max()) + 1
-    order = torch.argsort((copy * neurons + number) * layout.width + entries)
-    return entries[order].view(copies, neurons, -1).transpose(1, 2).contiguous()
-
-
-def _numbers(layout: Layout, space: int) -> Tensor:
-    """Return for each entry of an axis the number of its neuron in a space, −1 for what is none of it."""
-    if isinstance(layout, Neurons):
-        return torch.arange(layout.width) if layout.space == space else torch.full((layout.width,), -1)
-    if isinstance(layout, Joined):
-        return torch.cat([_numbers(part, space) for part in layout.parts])
-    found = torch.full((1,), -1)
-    for factor in layout.factors:
-        found = torch.maximum(found[:, None], _numbers(factor, space)).flatten()
-    return found
-
-
-def occurs_once(layout: Layout, space: int) -> bool:
-    """Say whether no entry of an axis is of several neurons of a space at once."""
-    if isinstance(layout, Neurons):
-        return True
-    if isinstance(layout, Joined):
-        return all(occurs_once(part, space) for part in layout.parts)
-    within = [factor for factor in layout.factors if any(leaf.space == space for leaf in factor.leaves())]
-    return len(within) <= 1 and all(occurs_once(factor, space) for factor in within)
 
 
 def roles_of(flow: Flow, space: int) -> dict[tuple[str, int], set[Role]]:
     """Return what each weight does at each of its axes in which the space's neurons are."""
     found: dict[tuple[str, int], set[Role]] = {}
-    for step in flow.program.steps:
-        if not step.weights:
-            continue
+    for step in flow.using.get(space, ()):
         use = Use(flow, step, space)
         for argument, operand in use.operands():
             if operand.source == "weight":
@@ -170,8 +135,9 @@ def _role(use: Use, step: Step, argument: str, operand: Operand, axis: int) -> R
         return _STATISTICS.get(argument, "scales")
     if operation == "mul":
         return "scales" if len(use.holders()) > 1 else "writes"
-    if makes_gamma(use):
-        return "scales"
+    gamma = gamma_made(use)
+    if gamma is not None:
+        return "shifts" if operand.name == gamma.shift else "scales"
     last = len(use.flow.layouts(operand)) - 1
     if operation == "linear":
         return "reads" if argument == "weight" and axis == last else "writes"
@@ -211,9 +177,10 @@ def copies_of(flow: Flow, space: int) -> int | None:
     brings neurons of two copies together.
     """
     found: list[set[int]] = []
-    for layouts in flow.spaces.weights.values():
-        found += [beside for layout in layouts if (beside := _beside(layout, space, before=True)) is not None]
-    for layouts in flow.spaces.values.values():
+    for axis in flow.axes.get(space, ()):
+        beside = _beside(axis.layout, space, before=True)
+        found += [] if beside is None else [beside]
+    for layouts in flow.values.get(space, ()):
         found += _beside_in_value(layouts, space)
     candidates = set.intersection(*found) if found else set[int]()
     wide = {number: flow.spaces.spaces[number].width for number in candidates if flow.spaces.spaces[number].width > 1}

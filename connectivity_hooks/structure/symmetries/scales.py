@@ -2,18 +2,22 @@
 
 A norm without γ and β passes rotations on; with them it does not. But where all that reads a norm's value are linear
 maps, γ and β can be folded into these, the folded network rotated, and γ and β of any values taken out again: the
-function is the same, and the module too (docs/alignment.md).
+function is the same, and the module too (docs/alignment.md). A scale at the end of a branch, whose value is added to a
+stream, is folded into the maps that write what it scales.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from connectivity_hooks.structure.program import Operand
 from connectivity_hooks.structure.symmetries.gammas import NORMS, Gamma, gamma_of, shift_after
 from connectivity_hooks.structure.symmetries.groups import GL, MONOMIAL, O1, ROTATIONS, Group, O, S
+from connectivity_hooks.structure.symmetries.positions import positions_in
 from connectivity_hooks.structure.symmetries.reading_maps import maps_reading
 from connectivity_hooks.structure.symmetries.uses import Flow, Use
+from connectivity_hooks.structure.symmetries.writing_maps import parts_writing
 
 
 @dataclass(frozen=True)
@@ -24,9 +28,10 @@ class Scale:
         space: Number of the space.
         scale: Name of γ.
         shift: Name of β; None where there is none.
-        maps: Names of the weights whose columns take γ over.
+        maps: Names of the weights whose columns take γ over; of rows and of biases, where those that write do.
         biases: Names of the biases that can take β over; empty where β has to be kept as a vector of the space.
         added: What the model adds to the weight to get γ: 1 where it is stored as γ − 1.
+        side: Whether the maps read what is scaled, or write it, as before a scale at the end of a branch.
     """
 
     space: int
@@ -35,6 +40,7 @@ class Scale:
     maps: tuple[str, ...]
     biases: tuple[str, ...] = ()
     added: float = 0.0
+    side: Literal["reads", "writes"] = "reads"
 
 
 def survives_scale(use: Use) -> tuple[Group, Scale | None]:
@@ -46,7 +52,9 @@ def survives_scale(use: Use) -> tuple[Group, Scale | None]:
     gamma = gamma_of(use.flow, use.step)
     if not bare & ROTATIONS or not _has_gamma(use):
         return bare, None
-    scale = _folded(use, gamma) if gamma else None
+    if gamma is None:  # it is computed, and moves in a way that nobody knows
+        return S, None
+    scale = _folded(use, gamma)
     return (bare, scale) if scale else (bare & MONOMIAL, None)
 
 
@@ -66,6 +74,8 @@ def _bare(use: Use) -> Group:
     """Return what the step leaves of a group without its γ and β."""
     if use.step.operation == "aten.mul":
         return GL
+    if use.step.operation == "aten.group_norm":
+        return O1 if use.given == (1,) and use.argument("num_groups") == 1 else S
     value = use.operand("input")
     last = value is not None and use.axes(value) == (use.rank(value) - 1,)
     if not last or len(use.argument("normalized_shape", ())) != 1:
@@ -74,7 +84,11 @@ def _bare(use: Use) -> Group:
 
 
 def _folded(use: Use, gamma: Gamma) -> Scale | None:
-    """Return the maps that take a scale over; None where anything else reads what it scales."""
+    """Return the maps that take a scale over: all that read what it scales, or all that write it; None for neither."""
+    return _into_readers(use, gamma) or _into_writers(use, gamma)
+
+
+def _into_readers(use: Use, gamma: Gamma) -> Scale | None:
     flow, shapes = use.flow, use.flow.program.weight_shapes
     shift, value = shift_after(flow, use.step) or (gamma.shift, use.step.name)
     own = [name for name in (gamma.scale, shift) if name]
@@ -82,10 +96,29 @@ def _folded(use: Use, gamma: Gamma) -> Scale | None:
     maps = maps_reading(flow, value, use.space) if alike else None
     if not maps or not all(_alone(flow, name) for name in (*own, *(one.weight for one in maps))):
         return None
+    if not all(_fits(use, gamma, one.weight) for one in maps):
+        return None
     biases = tuple(one.bias for one in maps)
     takes_shift = bool(shift) and all(biases)
     weights = tuple(one.weight for one in maps)
     return Scale(use.space, gamma.scale, shift, weights, biases if takes_shift else (), gamma.added)
+
+
+def _into_writers(use: Use, gamma: Gamma) -> Scale | None:
+    names = parts_writing(use) if use.step.operation == "aten.mul" else None
+    if not names or not all(_alone(use.flow, name) for name in (gamma.scale, *names)):
+        return None
+    if not all(_fits(use, gamma, name) for name in names):
+        return None
+    return Scale(use.space, gamma.scale, None, names, added=gamma.added, side="writes")
+
+
+def _fits(use: Use, gamma: Gamma, weight: str) -> bool:
+    """Say whether a scale is one number for each neuron, or for each entry of an axis of a map, in its order."""
+    layouts = [layout for layout in use.flow.spaces.weights[gamma.scale] if layout.width > 1]
+    if len(layouts) != 1:  # others at each position
+        return False
+    return positions_in(layouts[0], use.space).shape[1] == 1 or layouts[0] in use.flow.spaces.weights[weight]
 
 
 def _alone(flow: Flow, weight: str) -> bool:
