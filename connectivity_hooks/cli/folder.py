@@ -17,7 +17,7 @@ LOCK = ".connectivity-hooks.lock"
 
 _FILES = {
     LOCK, "report.json", "report.html", "report.svg", "evaluation.csv", "stability.json", "stability.html",
-    "stability.svg",
+    "stability.svg", "symmetries.json", "symmetries.svg",
 }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ KINDS = tuple(f"{kind}s" for kind in CONTRACTS)
 @json_option
 @plugin_options
 def command(as_json: bool) -> None:
-    """List every condition, builder, aligner, correction, model adapter, reporter and command that is installed."""
+    """List every condition, builder, aligner, correction, model adapter, reporter, command and operation of plugins."""
     known = registry()
     if as_json:
         print_json(

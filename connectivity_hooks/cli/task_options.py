@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypedDict, TypeVar, cast
 
 import click
@@ -69,15 +69,15 @@ _DTYPE = click.option(
     help="float32, float64 or bfloat16 for weights and data.",
 )
 
-_FLAGS = (
-    click.option(
+_FLAGS = {
+    "model": click.option(
         "--model",
         metavar="SPEC",
         help="timm:NAME?arg=value, FILE.py:callable or package.module:callable. "
         "May be left out when the checkpoint names a model of an installed library.",
     ),
-    _DATA,
-    click.option(
+    "data": _DATA,
+    "layout": click.option(
         "--layout",
         type=click.Choice(list(LAYOUTS)),
         default=AUTO,
@@ -86,12 +86,12 @@ _FLAGS = (
         + "; ".join(f"{name}: {does}" for name, does in LAYOUTS.items())
         + ".",
     ),
-    click.option(
+    "output": click.option(
         "--output",
         metavar="NAME|INDEX",
         help="The outputs among what the model returns; needed where it is not clear (logits, or the only floats).",
     ),
-    click.option(
+    "loss": click.option(
         "--loss",
         metavar="SPEC",
         default="cross-entropy",
@@ -99,14 +99,18 @@ _FLAGS = (
         help="cross-entropy, bce, mse, l1, huber, or FILE.py:callable of (outputs, targets) that gives a value for "
         "each sample, or sums and weights.",
     ),
-    click.option(
+    "loss_is_convex": click.option(
         "--loss-is-convex/--loss-is-not-convex",
         default=None,
         help="Declare whether a loss of your own is convex in the outputs; a proven bound needs it.",
     ),
-    click.option("--normalize", metavar="MEAN,STD", help="After scaling to [0,1]; per channel: m,m,m,s,s,s."),
-    click.option("--image-size", type=Count(1), metavar="N", help="Resize the images of a folder to N×N."),
-    click.option(
+    "normalize": click.option(
+        "--normalize", metavar="MEAN,STD", help="After scaling to [0,1]; per channel: m,m,m,s,s,s."
+    ),
+    "image_size": click.option(
+        "--image-size", type=Count(1), metavar="N", help="Resize the images of a folder to N×N."
+    ),
+    "batch_size": click.option(
         "--batch-size",
         type=Count(1),
         default=512,
@@ -114,9 +118,11 @@ _FLAGS = (
         metavar="N",
         help="Samples of one forward pass.",
     ),
-    click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1 …"),
-    _DTYPE,
-    click.option(
+    "device": click.option(
+        "--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1 …"
+    ),
+    "dtype": _DTYPE,
+    "threads": click.option(
         "--threads",
         default="auto",
         show_default=True,
@@ -126,21 +132,28 @@ _FLAGS = (
         help="Threads of the processor; auto: at most PyTorch's own number, for small networks as many as a short "
         "trial finds fastest.",
     ),
-)
+}
 
 
 def task_options(function: F) -> F:
     """Declare the task flags."""
-    for flag in reversed(_FLAGS):
-        function = flag(function)
-    return function
+    return _with(function, _FLAGS)
 
 
 def optional_task_options(function: F) -> F:
     """Declare the task flags of a command that needs data for some of its work alone, and whose --dtype is its own."""
-    for flag in reversed(_FLAGS):
-        if flag is not _DTYPE:
-            function = _data(required=False)(function) if flag is _DATA else flag(function)
+    return _with(function, {**_FLAGS, "data": _data(required=False)}, without=("dtype",))
+
+
+def structure_options(function: F) -> F:
+    """Declare the task flags of a command that looks at a model alone, and at data for what the model is run on."""
+    unused = ("model", "loss_is_convex", "batch_size", "device", "dtype")
+    return _with(function, {**_FLAGS, "data": _data(required=False)}, without=unused)
+
+
+def _with(function: F, flags: Mapping[str, Callable[[F], F]], without: Collection[str] = ()) -> F:
+    for name in reversed(list(flags)):
+        function = function if name in without else flags[name](function)
     return function
 
 

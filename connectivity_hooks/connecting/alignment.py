@@ -12,6 +12,7 @@ from torch import Tensor
 from connectivity_hooks.contracts.aligner import Aligner, Alignment
 from connectivity_hooks.errors import ConnectivityError, one_line
 from connectivity_hooks.model.inputs import placed
+from connectivity_hooks.model.precision import in_double
 from connectivity_hooks.model.weights import Weights, assign, weights_of
 from connectivity_hooks.structure.untouched import untouched
 from connectivity_hooks.tasks.task import Task
@@ -105,7 +106,7 @@ def function_change(before: Weights, after: Weights, task: Task) -> FunctionChan
 
     def outputs(weights: Weights) -> Tensor:
         assign(weights_of(model), weights)
-        with untouched(model):  # tables that a module makes of its weights
+        with untouched(model), in_double():  # tables that a module makes of its weights; casts to float32
             return precise.forward(model, inputs)
 
     expected, found = outputs(before), outputs(after)

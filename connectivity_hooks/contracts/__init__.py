@@ -8,6 +8,7 @@ from connectivity_hooks.contracts.condition import Condition, Verdict
 from connectivity_hooks.contracts.correction import Correction, Prepared
 from connectivity_hooks.contracts.hookspecs import hookimpl
 from connectivity_hooks.contracts.method import Method, NoOptions
+from connectivity_hooks.contracts.operation import Operation
 from connectivity_hooks.contracts.options import make_options, option
 from connectivity_hooks.contracts.reporter import Reporter
 from connectivity_hooks.contracts.work import UNKEPT, State, Work
@@ -23,6 +24,7 @@ __all__ = [
     "Correction",
     "Method",
     "NoOptions",
+    "Operation",
     "Prepared",
     "Reporter",
     "State",

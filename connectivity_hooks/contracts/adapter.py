@@ -5,9 +5,12 @@ from __future__ import annotations
 import pathlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import nn
+
+if TYPE_CHECKING:
+    from connectivity_hooks.model.inputs import Inputs
 
 
 class Adapter(ABC):
@@ -29,6 +32,13 @@ class Adapter(ABC):
     @abstractmethod
     def layers(self, model: nn.Module) -> tuple[str, ...]:
         """Return the layers whose features are worth looking at, by name, or ``NAME:input``."""
+
+    def inputs(self, model: nn.Module, samples: int) -> Inputs | None:
+        """Return random inputs of `samples` samples that a model of this library takes; None where that is not known.
+
+        For what depends on no data, as the structure of the model.
+        """
+        return None
 
     def model_of(self, folder: pathlib.Path) -> str | None:
         """Return the model a checkpoint folder in the library's own format names, e.g. ``timm:resnet18``; else None."""

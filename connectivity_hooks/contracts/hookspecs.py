@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from connectivity_hooks.contracts.command import Command
     from connectivity_hooks.contracts.condition import Condition, Verdict
     from connectivity_hooks.contracts.correction import Correction
+    from connectivity_hooks.contracts.operation import Operation
     from connectivity_hooks.contracts.reporter import Reporter
     from connectivity_hooks.evaluation.evaluation import Evaluation
     from connectivity_hooks.paths.path import Path
@@ -47,6 +48,11 @@ def register_corrections() -> Sequence[type[Correction]]:  # type: ignore[empty-
 @hookspec
 def register_adapters() -> Sequence[type[Adapter]]:  # type: ignore[empty-body]
     """Return the `Adapter` classes this plugin adds: model prefixes such as ``timm:``."""
+
+
+@hookspec
+def register_operations() -> Sequence[type[Operation]]:  # type: ignore[empty-body]
+    """Return the `Operation` classes this plugin teaches: what operations without a built-in rule do to neurons."""
 
 
 @hookspec

@@ -12,6 +12,7 @@ from connectivity_hooks.model.inputs import (
     taken,
 )
 from connectivity_hooks.model.outputs import picked
+from connectivity_hooks.model.precision import in_double
 from connectivity_hooks.model.running import PLAIN, Forward, forward
 from connectivity_hooks.model.weights import Weights, assign, same, weights_of
 from connectivity_hooks.model.wrappers import is_compiled, unwrapped
@@ -25,6 +26,7 @@ __all__ = [
     "concatenated",
     "evaluation_mode",
     "forward",
+    "in_double",
     "is_compiled",
     "mapped",
     "named_tensors",

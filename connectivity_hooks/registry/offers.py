@@ -16,6 +16,7 @@ from connectivity_hooks.contracts.command import Command
 from connectivity_hooks.contracts.condition import Condition
 from connectivity_hooks.contracts.correction import NONE, Correction
 from connectivity_hooks.contracts.method import Method
+from connectivity_hooks.contracts.operation import Operation
 from connectivity_hooks.contracts.options import option_fields
 from connectivity_hooks.contracts.reporter import Reporter
 from connectivity_hooks.errors import one_line
@@ -31,9 +32,12 @@ CONTRACTS: dict[str, type] = {
     "reporter": Reporter,
     "adapter": Adapter,
     "command": Command,
+    "operation": Operation,
 }
 
 NAME = re.compile(r"[a-z][a-z0-9-]*")
+OPERATION = re.compile(r"\w+\.\w+", re.ASCII)
+"""Namespace and name, as PyTorch has them."""
 
 
 def offers_of(manager: pluggy.PluginManager, plugin: str) -> Offers:
@@ -78,9 +82,9 @@ def _checked_name(cls: Any, kind: str, hook: str) -> str:
         missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
         raise PluginFault(f"{hook}: {cls.__name__} does not define {missing}")
     attribute = "prefix" if kind == "adapter" else "name"
-    name = getattr(cls, attribute, None)
-    if not (isinstance(name, str) and NAME.fullmatch(name)):
-        raise PluginFault(f"{hook}: {cls.__name__}.{attribute}: expected {NAME.pattern}, found {name!r}")
+    name, allowed = getattr(cls, attribute, None), OPERATION if kind == "operation" else NAME
+    if not (isinstance(name, str) and allowed.fullmatch(name)):
+        raise PluginFault(f"{hook}: {cls.__name__}.{attribute}: expected {allowed.pattern}, found {name!r}")
     if name == NONE and kind == "correction":
         raise PluginFault(f"{hook}: {cls.__name__}.{attribute}: {name!r} stands for no correction; choose another name")
     if issubclass(cls, Method):

@@ -16,6 +16,7 @@ from connectivity_hooks.contracts.builder import Builder
 from connectivity_hooks.contracts.command import Command
 from connectivity_hooks.contracts.condition import Condition
 from connectivity_hooks.contracts.correction import NONE, Correction
+from connectivity_hooks.contracts.operation import Operation
 from connectivity_hooks.contracts.reporter import Reporter
 from connectivity_hooks.errors import UsageError, near_matches, one_line
 from connectivity_hooks.registry.loading import Broken, Loaded, Origin, PluginFault, installed, load
@@ -54,6 +55,7 @@ class Registry:
             `reporters`.
         adapters: Registered model adapters by prefix.
         commands: Registered commands by name.
+        operations: What plugins teach of operations, by the operation's name.
 
     Raises:
         UsageError: Two plugins offer something of one kind under one name.
@@ -72,6 +74,7 @@ class Registry:
         self.reporters: dict[str, Entry[Reporter]] = _merged(offers, "reporter")
         self.adapters: dict[str, Entry[Adapter]] = _merged(offers, "adapter")
         self.commands: dict[str, Entry[Command]] = _merged(offers, "command")
+        self.operations: dict[str, Entry[Operation]] = _merged(offers, "operation")
 
     def condition(self, name: str) -> type[Condition]:
         """Return the condition of that name; raise `UsageError` with near matches."""

@@ -3,7 +3,7 @@
 A *space* is a set of neurons: the output channels of a map, and all that acts on them neuron by neuron, is added to
 them, or reads them. Exchanging the neurons of a space in every axis that belongs to it leaves the function as it is,
 for whatever weights; spaces that are pinned stay as they are: the input, the outputs, and what an operation without a
-row in `axis_rules` reads.
+row in `axis_rules`, and of which no plugin teaches anything, reads.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.structure.axis_rules.operands import Axes, Operands, unknown
+from connectivity_hooks.structure.axis_rules.operands import Axes, Operands, Rule, unknown
 from connectivity_hooks.structure.axis_rules.table import RULES
 from connectivity_hooks.structure.axis_rules.told_apart import told_apart
 from connectivity_hooks.structure.layouts import Joined, Layout, Neurons, Permutations, Reshape
 from connectivity_hooks.structure.program import Operand, Program, Step
+from connectivity_hooks.structure.taught import taught
 from connectivity_hooks.structure.terms import POSITIONS, Atom, Family, Product, Term, pin, positions, resolved
 
 INPUTS = "the input"
@@ -93,8 +94,10 @@ class Spaces:
 
     @property
     def free(self) -> tuple[int, ...]:
-        """Numbers of the spaces whose neurons may be exchanged."""
-        return tuple(number for number, space in enumerate(self.spaces) if not space.whole and space.width > 1)
+        """Numbers of the spaces of weights whose neurons may be exchanged."""
+        held = {leaf.space for layouts in self.weights.values() for layout in layouts for leaf in layout.leaves()}
+        whole = (number for number, space in enumerate(self.spaces) if space.whole or space.width < 2)
+        return tuple(sorted({number for number in held if number is not None}.difference(whole)))
 
     def axes_of(self, space: int) -> Iterator[WeightAxis]:
         """Yield the axes of weights in which neurons of a space are."""
@@ -158,8 +161,13 @@ def _axes(operands: Operands) -> Any:
     sizes = step.whole_shape or ()
     if -1 in sizes or any(isinstance(one, tuple) and -1 in one for one in sizes):
         raise InputError(f"the model's spaces cannot be read: the shape of {operands.place} depends on the data")
-    axes = RULES.get(step.operation, unknown)(operands)
+    axes = (RULES.get(step.operation) or _taught(step.operation) or unknown)(operands)
     return axes if _sizes(axes) == _sizes_of(step) else unknown(operands)
+
+
+def _taught(operation: str) -> Rule | None:
+    known = taught(operation)
+    return known.axes if known else None
 
 
 def _sizes(axes: Any) -> Any:

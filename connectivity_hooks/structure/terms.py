@@ -195,7 +195,7 @@ def split_product(term: Term, lead: int) -> tuple[Term, Term]:
         slow, fast = Atom(lead, term.pins), Atom(term.size // lead, term.pins)
         term.meaning = Product((slow, fast))
         return slow, fast
-    return _split_factors(term, lead) if isinstance(term, Product) else _split_equal_parts(term, lead)
+    return _split_factors(term, lead) if isinstance(term, Product) else _split_whole_rows(term, lead)
 
 
 def _split_factors(term: Product, lead: int) -> tuple[Term, Term]:
@@ -215,20 +215,24 @@ def _split_factors(term: Product, lead: int) -> tuple[Term, Term]:
     return product(taken), product(left)
 
 
-def _split_equal_parts(term: Concatenation, lead: int) -> tuple[Term, Term]:
-    """Take a concatenation of `lead` equal parts for a reshape: what is done to one is done to all."""
-    first = term.parts[0]
-    if len(term.parts) == lead and all(part.size == first.size for part in term.parts):
-        for part in term.parts[1:]:
-            unify(first, part)
-        return positions(lead), first
-    pin(term, (UNALIGNED,))
-    return Atom(lead, (UNALIGNED,)), Atom(term.size // lead, (UNALIGNED,))
+def _split_whole_rows(term: Concatenation, lead: int) -> tuple[Term, Term]:
+    """Take a concatenation of whole rows for a reshape: what is done inside one row is done inside all.
+
+    Parts of one row each are told apart by their numbers; those of several, such as heads, keep what their rows are.
+    """
+    size = term.size // lead
+    if any(part.size % size for part in term.parts):
+        pin(term, (UNALIGNED,))
+        return Atom(lead, (UNALIGNED,)), Atom(size, (UNALIGNED,))
+    slow, fast = zip(*(split_product(part, part.size // size) for part in term.parts), strict=True)
+    for row in fast[1:]:
+        unify(fast[0], row)
+    return (positions(lead) if len(slow) == lead else concatenation(slow)), fast[0]
 
 
 def split_concatenation(term: Term, count: int) -> tuple[Term, Term]:
     """Return the first `count` entries of a term, and the rest."""
-    term = resolved(term)
+    term = _without_ones(term)
     if count == 0:
         return positions(0), term
     if count == term.size:

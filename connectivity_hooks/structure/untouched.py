@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,8 @@ from connectivity_hooks.errors import InputError
 from connectivity_hooks.model.inputs import Inputs, mapped
 from connectivity_hooks.model.running import Forward
 
-_CONTAINERS = (dict, list, set)
+_CONTAINERS = (dict, OrderedDict, list, set)
+"""An `OrderedDict` holds a module's hooks: code that puts them on at its first pass notes so beside them."""
 
 
 class Attributes:

@@ -13,5 +13,6 @@ from connectivity_hooks.testing.aligners import AlignerSuite
 from connectivity_hooks.testing.builders import BuilderSuite
 from connectivity_hooks.testing.conditions import ConditionSuite
 from connectivity_hooks.testing.corrections import CorrectionSuite
+from connectivity_hooks.testing.operations import OperationSuite
 
-__all__ = ["AdapterSuite", "AlignerSuite", "BuilderSuite", "ConditionSuite", "CorrectionSuite"]
+__all__ = ["AdapterSuite", "AlignerSuite", "BuilderSuite", "ConditionSuite", "CorrectionSuite", "OperationSuite"]

@@ -13,6 +13,7 @@ from torch import nn
 from connectivity_hooks.contracts import Adapter
 from connectivity_hooks.errors import UsageError
 from connectivity_hooks.features import capture
+from connectivity_hooks.model.inputs import rows_of
 from connectivity_hooks.model.running import forward
 
 
@@ -48,6 +49,15 @@ class AdapterSuite:
             forward(model, torch.zeros(2, *self.shape))
         assert not features.never_fired
         assert not features.problems
+
+    def test_its_models_run_on_the_inputs_it_makes(self) -> None:
+        """Where it knows what a model takes, as many samples as were asked for go through."""
+        model = self._model().eval()
+        inputs = self.adapter().inputs(model, 2)
+        if inputs is not None:
+            assert rows_of(inputs) == 2
+            with torch.no_grad():
+                forward(model, inputs)
 
     def test_an_unknown_model_is_wrong_usage(self) -> None:
         """It raises UsageError."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from connectivity_hooks.checkpoints import Checkpoint, fit
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.model.precision import in_double
 from connectivity_hooks.model.weights import Weights, assign, same, weights_of
 from connectivity_hooks.paths.path import Path
 from connectivity_hooks.structure.untouched import untouched
@@ -125,7 +126,7 @@ def stored_otherwise(weights: Weights) -> Weights:
 
 def _under(model: nn.Module, weights: Weights, samples: Split, task: Task) -> Tensor:
     assign(weights_of(model), weights)
-    with untouched(model):  # tables that a module makes of its weights
+    with untouched(model), in_double():  # tables that a module makes of its weights; casts to float32
         return outputs_of(model, task, samples)
 
 

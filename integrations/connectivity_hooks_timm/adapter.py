@@ -6,11 +6,13 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from connectivity_hooks.contracts import Adapter
 from connectivity_hooks.errors import InputError, UsageError, near_matches
 from connectivity_hooks_timm.folder import model_of_folder
+from connectivity_hooks_timm.input_size import input_size
 
 _DOWNLOADS = ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 
@@ -55,6 +57,11 @@ class TimmAdapter(Adapter):
         stages = [name for name in _stages(model) if name in names] or list(_blocks(model))
         classifiers = [f"{name}:input" for name in _classifiers(model)]
         return tuple(dict.fromkeys([*stages, *classifiers]))
+
+    def inputs(self, model: nn.Module, samples: int) -> Tensor | None:
+        """Return images of the size the model was made for; None where it does not say."""
+        size = input_size(model)
+        return None if size is None else torch.randn(samples, *size)
 
     def model_of(self, folder: pathlib.Path) -> str | None:
         """Return the model that a folder of ``save_for_hf`` names in its config.json."""

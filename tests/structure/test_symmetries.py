@@ -85,7 +85,7 @@ NETWORKS = {
     "convolutions": (convolutions, IMAGES, {"Mon₊": 2}),
     "vit": (vit, IMAGES, {"O₁": 1, "S": 4, "O × 3": 2, "GL × 3": 2}),
     "rms": (RootMeanSquare, ROWS, {"O": 1, "S": 2}),
-    "rms on the stream": (lambda: RootMeanSquare(True), ROWS, {"S": 3}),
+    "rms on the stream": (lambda: RootMeanSquare(True), ROWS, {"S±": 1, "S": 2}),
 }
 
 

@@ -114,6 +114,27 @@ def index(operands: Operands) -> Axes:
     return (*given[: named[0]], *new, *given[named[-1] + 1 :])
 
 
+def index_select(operands: Operands) -> Axes:
+    """Entries along one axis chosen by a list of numbers: this axis stays."""
+    given = operands.axes("self")
+    at = operands.argument("dim", 0) % len(given)
+    operands.pin(given[at : at + 1])
+    return replaced(given, at, positions(operands.shape[at]))
+
+
+def gather(operands: Operands) -> Axes:
+    """Entries along one axis chosen by a table of numbers, another one at each place: this axis stays."""
+    given, table = operands.axes("self"), operands.axes("index")
+    at = operands.argument("dim", 0) % len(given)
+    operands.pin(given[at : at + 1])
+    for number, (one, other) in enumerate(zip(given, table, strict=True)):
+        if number != at and one.size == other.size:
+            unify(one, other)
+        elif number != at:  # the first entries alone are read
+            operands.pin((one, other))
+    return table
+
+
 def item(operands: Operands) -> Any:
     """One of several tensors that an operation gave."""
     source, number = operands.argument("0"), operands.argument("1")

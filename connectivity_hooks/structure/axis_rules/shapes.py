@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from connectivity_hooks.structure.axis_rules.operands import Axes, Operands, pixels, stay, unknown
+from connectivity_hooks.structure.axis_rules.operands import Axes, Operands, pixels, replaced, stay, unknown
 from connectivity_hooks.structure.program import Shape
 from connectivity_hooks.structure.terms import (
+    Atom,
     Family,
     Product,
     Term,
@@ -22,6 +23,11 @@ def permute(operands: Operands) -> Axes:
     """The axes in another order."""
     given = operands.axes("self")
     return tuple(given[dim] for dim in operands.argument("dims"))
+
+
+def backwards(operands: Operands) -> Axes:
+    """All axes in the opposite order."""
+    return operands.axes("self")[::-1]
 
 
 def transpose(operands: Operands) -> Axes:
@@ -81,20 +87,34 @@ def insert_or_drop(operands: Operands) -> Axes:
 
 
 def expand(operands: Operands) -> Axes:
-    """Axes of length 1 stretched: what is the same everywhere has no order of its own."""
+    """Axes of length 1 stretched: what is the same everywhere may be exchanged with whatever it meets."""
     given, shape = operands.axes("self"), operands.shape
     padded = (*pixels([1] * (len(shape) - len(given))), *given)
-    return tuple(term if term.size == size else positions(size) for term, size in zip(padded, shape, strict=True))
+    return tuple(term if term.size == size else Atom(size) for term, size in zip(padded, shape, strict=True))
+
+
+def filled(operands: Operands) -> Axes:
+    """One number everywhere: its entries may be exchanged with whatever they meet."""
+    return tuple(Atom(size) for size in operands.shape)
 
 
 def repeat(operands: Operands) -> Axes:
-    """Whole axes written several times, one after the other."""
+    """Whole axes written several times, one after the other; the copies may be exchanged with whatever they meet."""
     given, shape = operands.axes("self"), operands.shape
     padded = (*pixels([1] * (len(shape) - len(given))), *given)
     return tuple(
-        term if term.size == size else Product((positions(size // term.size), term))
+        term if term.size == size else Product((Atom(size // term.size), term))
         for term, size in zip(padded, shape, strict=True)
     )
+
+
+def repeat_interleave(operands: Operands) -> Any:
+    """Each entry of an axis written several times in a row; the copies likewise."""
+    given, times, dim = operands.axes("self"), operands.argument("repeats"), operands.argument("dim")
+    if not isinstance(times, int) or dim is None:
+        return unknown(operands)
+    at = dim % len(given)
+    return replaced(given, at, Product((given[at], Atom(times))))
 
 
 def pool(operands: Operands) -> Any:

@@ -15,10 +15,10 @@ _ENTRY_BY_ENTRY = (
     "sign", "dropout", "feature_dropout", "alpha_dropout", "clone", "contiguous", "alias", "detach",
     "lift_fresh_copy", "softmax", "log_softmax", "_softmax", "add", "sub", "rsub", "mul", "div", "where",
     "maximum", "minimum", "masked_fill", "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or",
-    "logical_not", "bitwise_and", "bitwise_or", "bitwise_not", "zeros_like", "ones_like", "full_like",
+    "logical_not", "bitwise_and", "bitwise_or", "bitwise_not", "bitwise_xor", "zeros_like", "ones_like", "full_like",
     "nan_to_num", "isnan", "isinf", "softshrink", "hardshrink", "tanhshrink", "logit", "erfinv", "floor", "ceil",
     "round", "trunc", "remainder", "fmod", "atan2", "tan", "asin", "acos", "atan", "sinh", "cosh", "log2",
-    "log10", "exp2", "xlogy", "lerp", "addcmul", "addcdiv",
+    "log10", "exp2", "xlogy", "lerp", "addcmul", "addcdiv", "_weight_norm",
 )  # fmt: skip
 _OF_ONE_TYPE = ("to", "type_as", "_to_copy", "float", "double", "half")
 _REDUCTIONS = ("mean", "sum", "amax", "amin", "var", "std", "prod", "linalg_vector_norm", "logsumexp", "any", "all")
@@ -62,6 +62,9 @@ RULES: Mapping[str, Rule] = MappingProxyType(
                 (("squeeze", "unsqueeze"), shapes.insert_or_drop),
                 (("expand", "expand_as"), shapes.expand),
                 (("repeat",), shapes.repeat),
+                (("repeat_interleave",), shapes.repeat_interleave),
+                (("numpy_T",), shapes.backwards),
+                (("zeros", "ones", "full", "new_zeros", "new_ones", "new_full"), shapes.filled),
                 (("cat", "concat", "concatenate"), parts.cat),
                 (("stack",), parts.stack),
                 (("split", "chunk", "split_with_sizes"), parts.split),
@@ -71,6 +74,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
                 (("pad", "constant_pad_nd"), parts.pad),
                 (("roll", "flip"), parts.reordered),
                 (("index",), parts.index),
+                (("index_select",), parts.index_select),
+                (("gather",), parts.gather),
             )
             for operation in operations
         },

@@ -152,7 +152,7 @@ class Call:
             "shape": self.shape,
             "whole_shape": _whole_shape(self.node.meta.get("val")),
             "arguments": {name: fx.node.map_arg(value, self._operand) for name, value in self.arguments.items()},
-            "operation": _without_underscore(operation_name(self.node)),
+            "operation": _once(_without_underscore(operation_name(self.node))),
             "module": path or kind,
             "module_kind": kind,
         }
@@ -175,6 +175,20 @@ def axes_of(value: Any) -> int:
 def _without_underscore(name: str) -> str:
     in_place = name.endswith("_") and not name.endswith("__")
     return name[:-1] if in_place else name
+
+
+_ALSO_CALLED = {
+    "multiply": "mul", "divide": "div", "true_divide": "div", "subtract": "sub", "negative": "neg", "absolute": "abs",
+    "clip": "clamp", "concat": "cat", "concatenate": "cat", "broadcast_to": "expand", "greater": "gt", "less": "lt",
+    "greater_equal": "ge", "less_equal": "le", "not_equal": "ne", "__and__": "bitwise_and", "__or__": "bitwise_or",
+    "__xor__": "bitwise_xor",
+}  # fmt: skip
+"""Second names of operations, with the same arguments: a table needs one row for both."""
+
+
+def _once(name: str) -> str:
+    namespace, _, operation = name.partition(".")
+    return f"aten.{_ALSO_CALLED.get(operation, operation)}" if namespace == "aten" else name
 
 
 def _whole_shape(value: Any) -> Any:

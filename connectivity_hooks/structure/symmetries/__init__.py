@@ -11,6 +11,7 @@ from connectivity_hooks.structure.symmetries.drawing import beside_ones
 from connectivity_hooks.structure.symmetries.elements import Element
 from connectivity_hooks.structure.symmetries.folding import folded, unfoldable, unfolded
 from connectivity_hooks.structure.symmetries.groups import Group
+from connectivity_hooks.structure.symmetries.measuring import Comparison, Measured, measured
 from connectivity_hooks.structure.symmetries.members import Member
 from connectivity_hooks.structure.symmetries.moving import Elements, apply, combined, inner_first, moved, transformed
 from connectivity_hooks.structure.symmetries.symmetry import Symmetries, Symmetry
@@ -18,10 +19,12 @@ from connectivity_hooks.structure.symmetries.values import Held, held
 
 __all__ = [
     "Checked",
+    "Comparison",
     "Element",
     "Elements",
     "Group",
     "Held",
+    "Measured",
     "Member",
     "Symmetries",
     "Symmetry",
@@ -32,6 +35,7 @@ __all__ = [
     "folded",
     "held",
     "inner_first",
+    "measured",
     "moved",
     "read_symmetries",
     "transformed",

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor, nn
 
+from connectivity_hooks.errors import InputError, one_line
 from connectivity_hooks.model.inputs import Inputs, placed
+from connectivity_hooks.model.precision import in_double
 from connectivity_hooks.model.running import PLAIN, Forward
 from connectivity_hooks.model.weights import weights_of
-from connectivity_hooks.structure.symmetries.drawing import random_element, random_weights
+from connectivity_hooks.structure.symmetries.drawing import random_element, random_weights, some_negated
 from connectivity_hooks.structure.symmetries.elements import Element
-from connectivity_hooks.structure.symmetries.groups import Group, S, name_of
+from connectivity_hooks.structure.symmetries.groups import Group, name_of, within
 from connectivity_hooks.structure.symmetries.moving import transformed
 from connectivity_hooks.structure.symmetries.symmetry import Symmetries, Symmetry
 from connectivity_hooks.structure.untouched import untouched
 
 TOLERANCE = 1e-9
 """Of a change of outputs relative to the largest, in float64, as for alignments."""
+
+DRAWS = 20
+"""Of weights, until outputs are not all alike: behind a last ReLU half of all draws are asleep, which shows nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +55,16 @@ def checked(symmetries: Symmetries, model: nn.Module, inputs: Inputs, run: Forwa
         inputs: Of a few samples.
         run: How the model is run.
         seed: Of weights and elements.
+
+    Raises:
+        InputError: The module does not run in float64.
     """
-    trial = Trial(symmetries, model, inputs, run, seed)
+    return judged(Trial(symmetries, model, inputs, run, seed))
+
+
+def judged(trial: Trial) -> Checked:
+    """Demote what changes the outputs of a trial, see `checked`."""
+    symmetries = trial.symmetries
     refuted: list[str] = []
     deviation = trial.deviation(symmetries.symmetries)
     if deviation <= TOLERANCE:
@@ -63,7 +77,7 @@ def checked(symmetries: Symmetries, model: nn.Module, inputs: Inputs, run: Forwa
             refuted.append(f"{symmetry.name}: {symmetry.title} was derived, {holds} holds")
         kept += [found] if found else []
     found_all = replace(symmetries, symmetries=tuple(kept))
-    return Checked(found_all, Trial(found_all, model, inputs, run, seed).deviation(kept), tuple(refuted))
+    return Checked(found_all, trial.of(found_all).deviation(kept), tuple(refuted))
 
 
 class Trial:
@@ -75,33 +89,60 @@ class Trial:
         inputs: Of a few samples.
         run: How the model is run.
         seed: Of weights and elements.
+
+    Attributes:
+        symmetries: As given.
+        weights: The random weights.
     """
 
     def __init__(self, symmetries: Symmetries, model: nn.Module, inputs: Inputs, run: Forward, seed: int) -> None:
-        self._symmetries, self._model, self._run, self._seed = symmetries, model, run, seed
+        self.symmetries, self._model, self._run, self._seed = symmetries, model, run, seed
         self._inputs = placed(inputs, dtype=torch.float64)
-        drawn = random_weights(weights_of(model), Generator().manual_seed(seed))
-        self.weights = symmetries.completed(drawn)
-        self._expected = self.outputs(self.weights)
+        generator = Generator().manual_seed(seed)
+        drawn = random_weights(weights_of(model), generator)
+        for _ in range(DRAWS):
+            self.weights = symmetries.completed(drawn)
+            self._expected = self.outputs(self.weights)
+            if bool((self._expected != self._expected.flatten()[0]).any()):
+                break
+            drawn = some_negated(drawn, generator)
+
+    def of(self, symmetries: Symmetries) -> Trial:
+        """Return a trial of other symmetries of the same network, on the same weights."""
+        found = copy.copy(self)
+        found.symmetries = symmetries
+        return found
+
+    @property
+    def inputs(self) -> Inputs:
+        """The inputs in float64."""
+        return self._inputs
 
     @torch.no_grad()
     def outputs(self, weights: Mapping[str, Tensor]) -> Tensor:
-        """Return the module's outputs under some weights."""
-        with untouched(self._model):
-            return self._run.under(self._model, weights, self._inputs)
+        """Return the module's outputs under some weights, in float64 also where its code would cast to float32."""
+        with untouched(self._model), in_double():
+            try:
+                return self._run.under(self._model, weights, self._inputs)
+            except (RuntimeError, TypeError) as error:  # of an operation that has no float64 on this device
+                reason = one_line(error)
+                raise InputError(
+                    f"symmetries are tried in float64, in which the model does not run: {reason}"
+                ) from None
 
     def deviation(self, symmetries: Iterable[Symmetry], group: Group | None = None) -> float:
         """Return the largest change of an output under random elements of some symmetries, relative to the largest."""
         generator = Generator().manual_seed(self._seed + 1)
-        elements: dict[int, Element] = {each.space: random_element(each, generator, group) for each in symmetries}
-        found = self.outputs(transformed(self._symmetries, self.weights, elements))
+        moved = tuple(symmetries)
+        elements: dict[int, Element] = {each.space: random_element(each, generator, group) for each in moved}
+        alone = replace(self.symmetries, symmetries=moved)  # what else could be folded is left as it is
+        found = self.outputs(transformed(alone, self.weights, elements))
         change = (found - self._expected).abs().max() / self._expected.abs().max().clamp_min(1e-300)
         return float(change) if bool(change.isfinite()) else float("inf")
 
     def largest_that_holds(self, symmetry: Symmetry) -> Symmetry | None:
-        """Return a symmetry with the group that holds, its own or permutations; None where neither does."""
-        if self.deviation([symmetry]) <= TOLERANCE:
-            return symmetry
-        if symmetry.group != S and self.deviation([symmetry], S) <= TOLERANCE:
-            return replace(symmetry, group=S, scales=())
+        """Return a symmetry with the largest group that holds, its own or one inside; None where none does."""
+        for group in within(symmetry.group):
+            if self.deviation([symmetry], group) <= TOLERANCE:
+                return symmetry.carrying(group)
         return None

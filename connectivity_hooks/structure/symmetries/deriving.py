@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from connectivity_hooks.structure.axis_rules.table import RULES
 from connectivity_hooks.structure.program import Program
 from connectivity_hooks.structure.spaces import Spaces, read_spaces
-from connectivity_hooks.structure.symmetries.effects import survives
-from connectivity_hooks.structure.symmetries.factors import unscaled_axes
+from connectivity_hooks.structure.symmetries.effects import EFFECTS, concerns, survives
+from connectivity_hooks.structure.symmetries.factors import factors_in
+from connectivity_hooks.structure.symmetries.gammas import makes_gamma
 from connectivity_hooks.structure.symmetries.groups import GL, ROTATIONS, Group, O, largest, name_of
-from connectivity_hooks.structure.symmetries.members import Member, copies_of, members_of, occurs_once
+from connectivity_hooks.structure.symmetries.members import Member, copies_of, members_of
+from connectivity_hooks.structure.symmetries.positions import occurs_once
 from connectivity_hooks.structure.symmetries.scales import Scale, is_scaling, survives_scale
 from connectivity_hooks.structure.symmetries.symmetry import Symmetries, Symmetry
 from connectivity_hooks.structure.symmetries.uses import Flow, Use
+from connectivity_hooks.structure.taught import say_known
 
 
 def read_symmetries(program: Program, spaces: Spaces | None = None) -> Symmetries:
     """Derive what may be done to the neurons of each space, from the operations alone.
 
-    Nothing is run; `verified` runs it. Time: proportional to steps times spaces.
+    Nothing is run; `checked` and `measured` run it. Time: proportional to steps times spaces.
 
     Args:
         program: The program.
         spaces: Its spaces, where they were read already.
     """
+    say_known(RULES.keys() & EFFECTS.keys())
     spaces = read_spaces(program) if spaces is None else spaces
     flow = Flow.of(program, spaces)
     found = [_symmetry(flow, number) for number in spaces.free]
@@ -32,7 +37,7 @@ def read_symmetries(program: Program, spaces: Spaces | None = None) -> Symmetrie
 def _symmetry(flow: Flow, number: int) -> Symmetry | None:
     """Return the symmetry of one space; None where it is in no weight."""
     space = flow.spaces.spaces[number]
-    if not all(occurs_once(axis.layout, number) for axis in flow.spaces.axes_of(number)):
+    if not all(occurs_once(axis.layout, number) for axis in flow.axes.get(number, ())):
         return None
     outer = copies_of(flow, number)
     members = members_of(flow, number, outer)
@@ -52,13 +57,15 @@ def _symmetry(flow: Flow, number: int) -> Symmetry | None:
 def _group(flow: Flow, number: int) -> tuple[Group, list[Scale], list[str]]:
     """Return what survives all steps, the scales that are folded for it, and what made the group smaller."""
     group, scales, causes = GL, list[Scale](), list[str]()
-    for step in flow.program.steps:
+    for step in flow.using.get(number, ()):
         use = Use(flow, step, number)
-        if not use.holders():
+        if not concerns(use):
             continue
         if is_scaling(use):
             kept, scale = survives_scale(use)
             scales += [scale] if scale else []
+        elif makes_gamma(use):
+            continue
         else:
             kept = survives(use)
         if largest(group & kept) != largest(group):
@@ -69,7 +76,7 @@ def _group(flow: Flow, number: int) -> tuple[Group, list[Scale], list[str]]:
 
 def _of_norms(flow: Flow, number: int) -> Group:
     """Return what a batch norm leaves whose input and value are one: its γ cannot take a factor that it takes away."""
-    return ~(Group.FLIP | Group.SCALE) if unscaled_axes(flow, number) is None else GL
+    return GL if factors_in(flow, number).allowed else ~(Group.FLIP | Group.SCALE)
 
 
 def _of_roles(members: list[Member]) -> Group:

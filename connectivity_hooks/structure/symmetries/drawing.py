@@ -81,3 +81,12 @@ def random_weights(weights: Mapping[str, Tensor], generator: Generator) -> dict[
         )
         found[name] = wide.abs() + noise.abs() if bool((wide >= 0).all()) and "var" in name else wide + noise
     return found
+
+
+def some_negated(weights: Mapping[str, Tensor], generator: Generator) -> dict[str, Tensor]:
+    """Return weights of which every other tensor, at random, has the opposite sign; none that is nowhere negative."""
+    drawn = torch.rand(len(weights), generator=generator).tolist()
+    return {
+        name: -tensor if chance < 0.5 and tensor.is_floating_point() and bool((tensor < 0).any()) else tensor
+        for chance, (name, tensor) in zip(drawn, weights.items(), strict=True)
+    }

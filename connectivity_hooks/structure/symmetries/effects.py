@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from connectivity_hooks.structure.program import Operand
 from connectivity_hooks.structure.symmetries.groups import GL, MONOMIAL, O1, SCALED, SIGNED, Group, O, S
 from connectivity_hooks.structure.symmetries.uses import Use
+from connectivity_hooks.structure.taught import taught
 
 Effect: TypeAlias = Callable[[Use], Group]
 """Returns what survives of GL."""
@@ -46,7 +47,7 @@ def map_of_neurons(use: Use) -> Group:
     Where both factors of a sum over neurons are computed from them, one would turn against the other; rotations turn
     both alike.
     """
-    holders = [(name, operand) for name, operand in use.holders() if name not in _ADDED]
+    holders = [(name, operand) for name, operand in use.holders() if name not in _added(use)]
     if len(holders) < 2 or _is_map(use):
         return GL
     if not all(_summed_over(use, name, operand) for name, operand in holders):
@@ -54,19 +55,19 @@ def map_of_neurons(use: Use) -> Group:
     return O if all(operand.source == "value" for _, operand in holders) else GL
 
 
-_ADDED = ("bias",)
+def _added(use: Use) -> tuple[str, ...]:
+    """Return the names of the argument that is added to the product."""
+    return ("self",) if use.step.operation in ("aten.addmm", "aten.baddbmm") else ("bias",)
+
+
 _FIRST, _SECOND = ("self", "mat1", "batch1"), ("other", "mat2", "batch2", "vec")
 
 
 def _is_map(use: Use) -> bool:
-    """Say whether the step is ``linear`` with a weight of the model, whose rows and columns may both be the neurons."""
-    weight = use.operand("weight")
-    return weight is not None and weight.source == "weight" and set(use.given) <= {_rank_of_first(use) - 1}
-
-
-def _rank_of_first(use: Use) -> int:
-    _, first = next(use.operands())
-    return use.rank(first)
+    """Say whether a weight of the model maps the last axis, whose rows and columns may both be the neurons."""
+    given = use.operand("mat1") or next(operand for _, operand in use.operands())
+    weight = use.operand("weight") or use.operand("mat2")
+    return weight is not None and weight.source == "weight" and set(use.axes(given)) <= {use.rank(given) - 1}
 
 
 def _summed_over(use: Use, name: str, operand: Operand) -> bool:
@@ -126,7 +127,9 @@ def sum_of(use: Use) -> Group:
 
 def product_of(use: Use) -> Group:
     """A product with what is the same for all neurons; with another of their values, neuron by neuron."""
-    holders = use.holders()
+    holders = [(name, operand) for name, operand in use.holders() if not _stretched_over(use, operand)]
+    if not holders and use.holders():
+        return O1
     if len(holders) < 2:
         return GL
     return _squares(use) if holders[0][1] == holders[1][1] else S
@@ -135,7 +138,7 @@ def product_of(use: Use) -> Group:
 def quotient(use: Use) -> Group:
     """A product whose second factor is inverted."""
     second = use.operand("other")
-    return S if use.axes(second) else product_of(use)
+    return S if use.axes(second) and not _stretched_over(use, second) else product_of(use)
 
 
 def power(use: Use) -> Group:
@@ -171,7 +174,7 @@ def mean(use: Use) -> Group:
 
 def _is_square(use: Use, operand: Operand) -> bool:
     """Say whether what is summed over are squares, see `power`."""
-    step = next((step for step in use.flow.program.steps if step.name == operand.name), None)
+    step = use.flow.step(operand.name)
     if step is None:
         return False
     squares = {"aten.pow": power, "aten.square": square, "aten.mul": product_of}
@@ -219,6 +222,43 @@ def filled(use: Use) -> Group:
     return GL if use.argument("value") in (0, 0.0) and not use.axes(use.operand("mask")) else S
 
 
+def weight_norm(use: Use) -> Group:
+    """A weight divided by its length over all axes but one; rotations along the others keep the length."""
+    direction = use.operand("v")
+    kept = use.argument("dim", 0) % use.rank(direction) if direction else 0
+    return S if kept in use.axes(direction) else O
+
+
+def stretched(use: Use) -> Group:
+    """A value that is the same for all neurons lies along ones, unless it only multiplies; its other axes just move."""
+    if not _makes_neurons(use):
+        return GL
+    readers = use.flow.readers.get(use.step.name, ())
+    return GL if readers and all(step.operation in _FACTORS for step in readers) else O1
+
+
+_FACTORS = ("aten.mul", "aten.div")
+
+
+def _makes_neurons(use: Use) -> bool:
+    first = next((operand for _, operand in use.operands()), None)
+    return len(use.out) > len(use.axes(first))
+
+
+def _stretched_over(use: Use, operand: Operand | None) -> bool:
+    """Say whether a value is one number for all neurons, stretched along them."""
+    step = use.flow.step(operand.name) if operand is not None and operand.source == "value" else None
+    if step is None or EFFECTS.get(step.operation) not in (stretched, one_number):
+        return False
+    return _makes_neurons(Use(use.flow, step, use.space))
+
+
+def one_number(use: Use) -> Group:
+    """One number for all neurons: nothing moves zeros, and what keeps the ones keeps any other."""
+    zero = "zeros" in use.step.operation or use.argument("fill_value", 1) in (0, 0.0)
+    return GL if zero else O1
+
+
 def _no_numbers(use: Use) -> bool:
     """Say whether a sum has no plain number among its terms."""
     numbers: list[Any] = [use.argument(name) for name in ("self", "other")]
@@ -231,7 +271,8 @@ def _rows(*pairs: tuple[tuple[str, ...], Effect]) -> dict[str, Effect]:
 
 _MOVES = (
     "permute", "transpose", "t", "mT", "view", "reshape", "flatten", "_unsafe_view", "unflatten", "view_as",
-    "reshape_as", "squeeze", "unsqueeze", "expand", "expand_as", "repeat", "cat", "concat", "concatenate", "stack",
+    "reshape_as", "squeeze", "unsqueeze", "numpy_T", "index_select", "repeat", "repeat_interleave",
+    "cat", "concat", "concatenate", "stack",
     "split", "chunk", "split_with_sizes", "unbind", "select", "slice", "roll", "flip", "index", "clone", "contiguous",
     "alias", "detach", "lift_fresh_copy", "dropout", "feature_dropout", "to", "type_as", "_to_copy", "float", "double",
     "half", "neg", "embedding",
@@ -267,6 +308,9 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
             (("batch_norm",), batch_norm),
             (("pad", "constant_pad_nd"), padding),
             (("masked_fill",), filled),
+            (("_weight_norm",), weight_norm),
+            (("expand", "expand_as", "repeat", "repeat_interleave"), stretched),
+            (("zeros", "ones", "full", "new_zeros", "new_ones", "new_full"), one_number),
             (("relu", "leaky_relu", *_POOLS_OF_LARGEST), positively_homogeneous),
             (("tanh", "erf", "sin", "asin", "atan", "sinh", "softsign", "tanhshrink", "softshrink", "hardshrink"), odd),
         ),
@@ -275,6 +319,15 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
 """Norms that scale neurons have their rows in `scales`, since what survives depends on who reads them."""
 
 
+def concerns(use: Use) -> bool:
+    """Say whether a step reads neurons of the space, or makes values for them out of none."""
+    return bool(use.holders()) or (bool(use.out) and EFFECTS.get(use.step.operation) in (stretched, one_number))
+
+
 def survives(use: Use) -> Group:
     """Return what one use leaves of a space's group."""
-    return EFFECTS.get(use.step.operation, entry_by_entry)(use)
+    effect = EFFECTS.get(use.step.operation)
+    if effect is not None:
+        return effect(use)
+    known = taught(use.step.operation)
+    return known.leaves(use, GL) if known else entry_by_entry(use)

@@ -2,10 +2,14 @@
 
 A factor on what a batch norm reads is taken away by it (but for ε), so that nothing before the norm may change; behind
 it γ and β make the factor, and readers take it back. So the values of one space fall into classes, which norms and maps
-separate; a class that a batch norm reads keeps its size.
+separate; a class that a batch norm reads keeps its size. A kernel of a depthwise convolution takes a factor where the
+class before it has one and the class behind it has none, or the other way round.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
 
 from connectivity_hooks.structure.program import Operand, Step
 from connectivity_hooks.structure.symmetries.uses import Flow, Use
@@ -14,26 +18,54 @@ _MAPS = ("linear", "conv", "matmul", "bmm", "mm", "mv", "addmm", "baddbmm", "ein
 _BATCH_NORM = "aten.batch_norm"
 
 
-def unscaled_axes(flow: Flow, space: int) -> set[tuple[str, int]] | None:
-    """Return the axes (weight, number) that take no factors; None where a norm reads what it makes, so that none may.
+@dataclass(frozen=True)
+class Factors:
+    """Who takes factors of the neurons of a space.
 
-    Axes of weights that make values, or read them, that a batch norm reads.
+    Attributes:
+        none: Axes (weight, number) that take none, since a batch norm reads what they make, or read.
+        kernels: What kernels of depthwise convolutions do, where they take any.
+        allowed: Whether there can be factors at all: not where a batch norm's own value has to keep its size, nor where
+            one kernel would have to take two.
     """
-    classes = _Classes()
-    for step in flow.program.steps:
+
+    none: set[tuple[str, int]] = field(default_factory=set)
+    kernels: dict[tuple[str, int], Literal["reads", "writes"]] = field(default_factory=dict)
+    allowed: bool = True
+
+
+def factors_in(flow: Flow, space: int) -> Factors:
+    """Return who takes factors of the neurons of a space."""
+    classes, steps = _Classes(), flow.using.get(space, ())
+    for step in steps:
         _join(classes, Use(flow, step, space))
-    still = {classes.of(step.inputs[0]) for step in flow.program.steps if _normalises(flow, step, space)}
-    if any(classes.of(step.name) in still for step in flow.program.steps if _normalises(flow, step, space)):
-        return None
-    found: set[tuple[str, int]] = set()
-    for step in flow.program.steps:
+    norms = [step for step in steps if _normalises(flow, step, space)]
+    still = {classes.of(step.inputs[0]) for step in norms}
+    if any(classes.of(step.name) in still for step in norms):
+        return Factors(allowed=False)
+    none: set[tuple[str, int]] = set()
+    kernels: dict[tuple[str, int], set[Literal["reads", "writes"] | None]] = {}
+    for step in steps:
         use = Use(flow, step, space)
         for argument, operand in use.operands():
-            if operand.source == "weight":
-                for axis in use.axes(operand):
-                    if classes.of(_value_of(use, argument, operand, axis)) in still:
-                        found.add((operand.name, axis))
-    return found
+            for axis in use.axes(operand) if operand.source == "weight" else ():
+                if argument == "weight" and _is_depthwise(use, operand):
+                    kernels.setdefault((operand.name, axis), set()).add(_of_kernel(classes, still, step))
+                elif classes.of(_value_of(use, argument, operand, axis)) in still:
+                    none.add((operand.name, axis))
+    taken = {at: roles.copy().pop() for at, roles in kernels.items()}
+    one_each = all(len(roles) == 1 for roles in kernels.values())
+    return Factors(none, {at: role for at, role in taken.items() if role}, one_each)
+
+
+def _is_depthwise(use: Use, weight: Operand) -> bool:
+    shape = use.flow.program.weight_shapes.get(weight.name, ())
+    return use.argument("groups", 1) > 1 and len(shape) > 1 and shape[0] == use.argument("groups") and shape[1] == 1
+
+
+def _of_kernel(classes: _Classes, still: set[str], step: Step) -> Literal["reads", "writes"] | None:
+    before, after = (classes.of(name) in still for name in (step.inputs[0], step.name))
+    return None if before == after else "writes" if before else "reads"
 
 
 def _normalises(flow: Flow, step: Step, space: int) -> bool:

@@ -26,8 +26,12 @@ def unfoldable(symmetries: Symmetries, weights: Mapping[str, Tensor]) -> frozens
     return frozenset(
         symmetry.space
         for symmetry, scale in _scales(symmetries)
-        if scale.shift and not scale.biases and bool(((weights[scale.scale] == 0) & (weights[scale.shift] != 0)).any())
+        if scale.shift and not scale.biases and _stands_alone(weights[scale.scale] + scale.added, weights[scale.shift])
     )
+
+
+def _stands_alone(gamma: Tensor, shift: Tensor) -> bool:
+    return bool(((gamma == 0) & (shift != 0)).any())
 
 
 def folded(symmetries: Symmetries, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -40,15 +44,16 @@ def folded(symmetries: Symmetries, weights: Mapping[str, Tensor]) -> dict[str, T
 def fold(symmetries: Symmetries, weights: dict[str, Tensor]) -> None:
     """Do as `folded`, putting new tensors in the place of those that change, so that these can be freed."""
     for symmetry, scale in _scales(symmetries):
-        gamma = weights[scale.scale]
+        gamma = _vector(symmetry, scale.scale, weights) + scale.added
         if scale.shift and scale.biases:
-            _shift_biases(symmetry, scale, weights, weights[scale.shift], 1)
-            weights[scale.shift] = torch.zeros_like(gamma)
+            shift = _vector(symmetry, scale.shift, weights)
+            _shift_biases(symmetry, scale, weights, shift, 1)
+            _put(symmetry, scale.shift, weights, torch.zeros_like(shift))
         elif scale.shift:
-            shift = weights[scale.shift]
-            weights[scale.shift] = torch.where(shift == 0, 0, shift / gamma)
+            shift = _vector(symmetry, scale.shift, weights)
+            _put(symmetry, scale.shift, weights, torch.where(shift == 0, 0, shift / gamma))
         _multiply(symmetry, scale, weights, gamma)
-        weights[scale.scale] = torch.ones_like(gamma)
+        _put(symmetry, scale.scale, weights, torch.ones_like(gamma) - scale.added)
 
 
 def unfolded(symmetries: Symmetries, weights: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -64,15 +69,15 @@ def unfolded(symmetries: Symmetries, weights: Mapping[str, Tensor], like: Mappin
 def unfold(symmetries: Symmetries, weights: dict[str, Tensor], like: Mapping[str, Tensor]) -> None:
     """Do as `unfolded`, putting new tensors in the place of those that change."""
     for symmetry, scale in _scales(symmetries):
-        gamma = with_floor(like[scale.scale].to(weights[scale.scale]))
+        gamma = with_floor(_vector(symmetry, scale.scale, like).to(weights[scale.scale]) + scale.added)
         _multiply(symmetry, scale, weights, 1 / gamma)
-        weights[scale.scale] = gamma
+        _put(symmetry, scale.scale, weights, gamma - scale.added)
         if scale.shift and scale.biases:
-            shift = like[scale.shift].to(gamma)
+            shift = _vector(symmetry, scale.shift, like).to(gamma)
             _shift_biases(symmetry, scale, weights, shift, -1)
-            weights[scale.shift] = shift
+            _put(symmetry, scale.shift, weights, shift)
         elif scale.shift:
-            weights[scale.shift] = gamma * weights[scale.shift]
+            _put(symmetry, scale.shift, weights, gamma * _vector(symmetry, scale.shift, weights))
 
 
 def with_floor(gamma: Tensor) -> Tensor:
@@ -87,29 +92,39 @@ def _scales(symmetries: Symmetries) -> Iterator[tuple[Symmetry, Scale]]:
             yield symmetry, scale
 
 
-def _readers(symmetry: Symmetry, names: tuple[str, ...]) -> Iterator[Member]:
-    for name in names:
-        yield next(m for m in symmetry.members if m.weight == name and "reads" in m.roles)
+def _changed(symmetry: Symmetry, scale: Scale) -> Iterator[Member]:
+    """Yield where the maps are that take the scale over."""
+    for name in scale.maps:
+        yield next(m for m in symmetry.members if m.weight == name and scale.side in m.roles)
 
 
-def _spread(symmetry: Symmetry, scale: Scale, vector: Tensor) -> Tensor:
-    """Return a vector of the space as rows (K, n, 1)."""
-    member = next(m for m in symmetry.members if m.weight == scale.scale)
-    return member.matrices(vector)
+def _member(symmetry: Symmetry, name: str) -> Member:
+    return next(member for member in symmetry.members if member.weight == name)
+
+
+def _vector(symmetry: Symmetry, name: str, weights: Mapping[str, Tensor]) -> Tensor:
+    """Return γ or β as rows (K, n, r), of this space's neurons alone."""
+    return _member(symmetry, name).matrices(weights[name])
+
+
+def _put(symmetry: Symmetry, name: str, weights: dict[str, Tensor], rows: Tensor) -> None:
+    weights[name] = _member(symmetry, name).replaced(weights[name], rows)
 
 
 def _multiply(symmetry: Symmetry, scale: Scale, weights: dict[str, Tensor], gamma: Tensor) -> None:
-    for member in _readers(symmetry, scale.maps):
+    """Multiply each entry of a neuron by the scale of that entry, or by the neuron's one."""
+    for member in _changed(symmetry, scale):
         rows = member.matrices(weights[member.weight])
-        weights[member.weight] = member.replaced(weights[member.weight], rows * _spread(symmetry, scale, gamma))
+        entries = rows.unflatten(-1, (member.positions.shape[1], -1)) * gamma[..., None]
+        weights[member.weight] = member.replaced(weights[member.weight], entries.flatten(2))
 
 
 def _shift_biases(symmetry: Symmetry, scale: Scale, weights: dict[str, Tensor], shift: Tensor, sign: int) -> None:
     """Add what the maps make of a shift of their input to their biases."""
-    for member, bias in zip(_readers(symmetry, scale.maps), scale.biases, strict=True):
+    for member, bias in zip(_changed(symmetry, scale), scale.biases, strict=True):
         weight = weights[member.weight]
         along = torch.zeros(weight.shape[member.axis], dtype=weight.dtype, device=weight.device)
-        entries = _spread(symmetry, scale, shift).mT.expand(member.positions.shape)
+        entries = shift.mT.expand(member.positions.shape)
         along = along.index_copy(0, member.positions.flatten().to(weight.device), entries.flatten().to(weight))
         given = torch.tensordot(weight.movedim(member.axis, -1), along, 1)  # (rows, entries of a kernel …)
         weights[bias] = weights[bias] + sign * given.reshape(len(given), -1).sum(1)

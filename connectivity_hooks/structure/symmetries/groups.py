@@ -50,6 +50,11 @@ def largest(moves: Group) -> Group:
     return next((group for group in _NAMES if group in moves), NOTHING)
 
 
+def within(group: Group) -> list[Group]:
+    """Return the named groups that a group holds, itself first, the largest before the others."""
+    return [named for named in _NAMES if named in group]
+
+
 def name_of(group: Group) -> str:
     """Return the group's usual name; a dash for none."""
     return _NAMES.get(largest(group), "—")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
 from connectivity_hooks.structure.layouts import Joined, Layout, Neurons
 from connectivity_hooks.structure.program import Operand, Step
-from connectivity_hooks.structure.symmetries.factors import unscaled_axes
-from connectivity_hooks.structure.symmetries.uses import Flow, Use
+from connectivity_hooks.structure.symmetries.factors import factors_in
+from connectivity_hooks.structure.symmetries.gammas import gamma_made, gamma_of
+from connectivity_hooks.structure.symmetries.positions import positions_in
+from connectivity_hooks.structure.symmetries.uses import Flow, Use, axes_with
+from connectivity_hooks.structure.taught import taught
 
 Role: TypeAlias = Literal["writes", "reads", "scales", "shifts", "means", "variances", "kernels"]
 """``writes``: gives the neurons their values, or adds to them (rows, biases, tables). ``reads``: columns. ``scales``
@@ -31,8 +33,9 @@ class Member:
         positions: Indices along it, (K, r, n): of each of K copies, each of the r entries that a neuron has, each of
             the n neurons.
         roles: What the weight does there; several for one that is used in several ways.
-        takes_factors: Whether it takes part where neurons are multiplied by numbers: kernels and statistics do not, and
-            what makes the input of a batch norm does not, since γ and β take the factor after it.
+        takes_factors: Whether it takes part where neurons are multiplied by numbers: kernels, statistics and a γ that a
+            factor passes do not, and what makes the input of a batch norm does not, since γ and β take the factor after
+            it.
     """
 
     weight: str
@@ -88,59 +91,30 @@ def members_of(flow: Flow, space: int, outer: int | None) -> list[Member]:
         space: Number of the space.
         outer: The space whose neurons number the copies, such as heads; None for one copy.
     """
-    roles, unscaled = roles_of(flow, space), unscaled_axes(flow, space) or set()
+    roles, factors = roles_of(flow, space), factors_in(flow, space)
+    bystanders = factors.none | _gammas(flow, space)
     found = []
-    for weight, layouts in flow.spaces.weights.items():
-        if weight in flow.program.tied:
+    for axis in flow.axes.get(space, ()):
+        if axis.weight in flow.program.tied or not all(flow.program.weight_shapes[axis.weight]):
             continue
-        for axis, layout in enumerate(layouts):
-            if any(leaf.space == space for leaf in layout.leaves()):
-                positions = positions_in(layout, space, outer)
-                own = frozenset(roles.get((weight, axis), {"writes"}))
-                takes = not own & _WITHOUT_FACTORS and (weight, axis) not in unscaled
-                found.append(Member(weight, axis, positions, own, takes))
+        at = (axis.weight, axis.number)
+        own = frozenset({factors.kernels[at]} if at in factors.kernels else roles.get(at, {"writes"}))
+        takes = not own & _WITHOUT_FACTORS and at not in bystanders
+        found.append(Member(*at, positions_in(axis.layout, space, outer), own, takes))
     return found
 
 
-def positions_in(layout: Layout, space: int, outer: int | None = None) -> Tensor:
-    """Return the entries of an axis (K, r, n) that are the neurons of a space, see `Member`."""
-    number = _numbers(layout, space)
-    copy = torch.zeros_like(number) if outer is None else _numbers(layout, outer)
-    entries = torch.arange(layout.width)[number >= 0]
-    number, copy = number[entries], copy[entries]
-    neurons, copies = int(number.max()) + 1, int(copy.max()) + 1
-    order = torch.argsort((copy * neurons + number) * layout.width + entries)
-    return entries[order].view(copies, neurons, -1).transpose(1, 2).contiguous()
-
-
-def _numbers(layout: Layout, space: int) -> Tensor:
-    """Return for each entry of an axis the number of its neuron in a space, −1 for what is none of it."""
-    if isinstance(layout, Neurons):
-        return torch.arange(layout.width) if layout.space == space else torch.full((layout.width,), -1)
-    if isinstance(layout, Joined):
-        return torch.cat([_numbers(part, space) for part in layout.parts])
-    found = torch.full((1,), -1)
-    for factor in layout.factors:
-        found = torch.maximum(found[:, None], _numbers(factor, space)).flatten()
-    return found
-
-
-def occurs_once(layout: Layout, space: int) -> bool:
-    """Say whether no entry of an axis is of several neurons of a space at once."""
-    if isinstance(layout, Neurons):
-        return True
-    if isinstance(layout, Joined):
-        return all(occurs_once(part, space) for part in layout.parts)
-    within = [factor for factor in layout.factors if any(leaf.space == space for leaf in factor.leaves())]
-    return len(within) <= 1 and all(occurs_once(factor, space) for factor in within)
+def _gammas(flow: Flow, space: int) -> set[tuple[str, int]]:
+    """Return the axes of scales that multiply neurons: they pass signs and factors on, and take none."""
+    gammas = [gamma_of(flow, step) for step in flow.using.get(space, ())]
+    names = [gamma.scale for gamma in gammas if gamma is not None]
+    return {(name, axis) for name in names for axis in axes_with(flow.spaces.weights[name], space)}
 
 
 def roles_of(flow: Flow, space: int) -> dict[tuple[str, int], set[Role]]:
     """Return what each weight does at each of its axes in which the space's neurons are."""
     found: dict[tuple[str, int], set[Role]] = {}
-    for step in flow.program.steps:
-        if not step.weights:
-            continue
+    for step in flow.using.get(space, ()):
         use = Use(flow, step, space)
         for argument, operand in use.operands():
             if operand.source == "weight":
@@ -157,10 +131,13 @@ _STATISTICS: dict[str, Role] = {
 
 def _role(use: Use, step: Step, argument: str, operand: Operand, axis: int) -> Role:
     operation = step.operation.removeprefix("aten.")
-    if operation.endswith("_norm"):
+    if operation.endswith("_norm") and operation != "_weight_norm":
         return _STATISTICS.get(argument, "scales")
     if operation == "mul":
         return "scales" if len(use.holders()) > 1 else "writes"
+    gamma = gamma_made(use)
+    if gamma is not None:
+        return "shifts" if operand.name == gamma.shift else "scales"
     last = len(use.flow.layouts(operand)) - 1
     if operation == "linear":
         return "reads" if argument == "weight" and axis == last else "writes"
@@ -174,7 +151,17 @@ def _role(use: Use, step: Step, argument: str, operand: Operand, axis: int) -> R
         return (
             "writes" if operation in ("addmm", "baddbmm") and argument == "self" else _in_product(argument, axis, last)
         )
-    return "writes"
+    if operation == "einsum":
+        return "reads" if _summed(use, operand, axis) else "writes"
+    known = taught(step.operation)
+    return known.role(use, argument, operand, axis, get_args(Role)) if known else "writes"
+
+
+def _summed(use: Use, operand: Operand, axis: int) -> bool:
+    """Say whether an einsum sums over an axis of an operand."""
+    before, _, after = str(use.argument("equation", "")).replace(" ", "").partition("->")
+    terms = zip(before.split(","), (each for _, each in use.operands()), strict=False)
+    return any(each == operand and letters[axis] not in after for letters, each in terms if axis < len(letters))
 
 
 def _in_product(argument: str, axis: int, last: int) -> Role:
@@ -189,26 +176,53 @@ def copies_of(flow: Flow, space: int) -> int | None:
     Every tensor that holds neurons of the one has to hold the other, weights along the same axis: then no operation
     brings neurons of two copies together.
     """
-    candidates: set[int] | None = None
-    for layouts in flow.spaces.weights.values():
-        for layout in layouts:
-            candidates = _narrowed(candidates, space, [layout])
-    for layouts in flow.spaces.values.values():
-        candidates = _narrowed(candidates, space, list(layouts))
-    sizes = {number: flow.spaces.spaces[number].width for number in candidates or ()}
-    wide = {number: width for number, width in sizes.items() if width > 1}
+    found: list[set[int]] = []
+    for axis in flow.axes.get(space, ()):
+        beside = _beside(axis.layout, space, before=True)
+        found += [] if beside is None else [beside]
+    for layouts in flow.values.get(space, ()):
+        found += _beside_in_value(layouts, space)
+    candidates = set.intersection(*found) if found else set[int]()
+    wide = {number: flow.spaces.spaces[number].width for number in candidates if flow.spaces.spaces[number].width > 1}
     return max(wide, key=lambda number: (wide[number], -number), default=None)
 
 
-def _narrowed(candidates: set[int] | None, space: int, layouts: list[Layout]) -> set[int] | None:
-    """Keep the spaces whose neurons are in a tensor too; along one axis, those that run more slowly."""
-    leaves = [leaf.space for leaf in _leaves(layouts) if leaf.space is not None]
-    if space not in leaves:
-        return candidates
-    others = set(leaves[: leaves.index(space)] if len(layouts) == 1 else leaves) - {space}
-    return others if candidates is None else candidates & others
+def _beside_in_value(layouts: tuple[Layout, ...], space: int) -> list[set[int]]:
+    """Return, for each axis of a value that holds a space, the spaces of which every such entry has one neuron."""
+    whole = [_everywhere(layout) for layout in layouts]
+    found = []
+    for number, layout in enumerate(layouts):
+        beside = _beside(layout, space, before=False)
+        if beside is not None:
+            found.append(beside.union(*(one for other, one in enumerate(whole) if other != number)) - {space})
+    return found
 
 
-def _leaves(layouts: list[Layout]) -> Iterator[Neurons]:
-    for layout in layouts:
-        yield from layout.leaves()
+def _beside(layout: Layout, space: int, before: bool) -> set[int] | None:
+    """Return the spaces of which each entry of a space has one neuron too; None where the space is not in the layout.
+
+    Args:
+        layout: Of one axis.
+        space: Number of the space.
+        before: Whether to take only what runs more slowly.
+    """
+    if isinstance(layout, Neurons):
+        return set() if layout.space == space else None
+    if isinstance(layout, Joined):
+        parts = [found for part in layout.parts if (found := _beside(part, space, before)) is not None]
+        return set.intersection(*parts) if parts else None
+    for number, factor in enumerate(layout.factors):
+        inside = _beside(factor, space, before)
+        if inside is not None:
+            others = layout.factors[:number] if before else layout.factors[:number] + layout.factors[number + 1 :]
+            return inside.union(*map(_everywhere, others)) - {space}
+    return None
+
+
+def _everywhere(layout: Layout) -> set[int]:
+    """Return the spaces of which every entry of an axis has one neuron."""
+    if isinstance(layout, Neurons):
+        return set() if layout.space is None else {layout.space}
+    if isinstance(layout, Joined):
+        return set.intersection(*map(_everywhere, layout.parts))
+    return set[int]().union(*map(_everywhere, layout.factors))

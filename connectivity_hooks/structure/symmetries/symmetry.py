@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from connectivity_hooks.structure.spaces import Spaces
-from connectivity_hooks.structure.symmetries.groups import Group, S, name_of
+from connectivity_hooks.structure.symmetries.groups import ROTATIONS, Group, S, name_of
 from connectivity_hooks.structure.symmetries.members import Member
 from connectivity_hooks.structure.symmetries.scales import Scale
 
@@ -39,6 +39,12 @@ class Symmetry:
     members: tuple[Member, ...]
     scales: tuple[Scale, ...] = ()
     causes: tuple[str, ...] = ()
+
+    def carrying(self, group: Group) -> Symmetry:
+        """Return the same with a group inside its own; what moves factors as they are needs nothing folded."""
+        return (
+            self if group == self.group else replace(self, group=group, scales=self.scales if group & ROTATIONS else ())
+        )
 
     @property
     def title(self) -> str:
@@ -87,5 +93,5 @@ class Symmetries:
 
     def permutations_alone(self, numbers: frozenset[int]) -> Symmetries:
         """Return the same with nothing but permutations for some spaces, by number."""
-        found = (replace(each, group=S, scales=()) if each.space in numbers else each for each in self.symmetries)
+        found = (each.carrying(S) if each.space in numbers else each for each in self.symmetries)
         return replace(self, symmetries=tuple(found))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from connectivity_hooks.structure.layouts import Layout
 from connectivity_hooks.structure.program import Operand, Program, Step
-from connectivity_hooks.structure.spaces import Spaces
+from connectivity_hooks.structure.spaces import Spaces, WeightAxis
+from connectivity_hooks.structure.symmetries.plain_maps import with_plain_maps
+
+_Thing = TypeVar("_Thing")
+_Key = TypeVar("_Key")
 
 
 @dataclass(frozen=True)
@@ -20,16 +24,28 @@ class Flow:
         spaces: Whose neurons are whose.
         readers: For each value's name the steps that read it.
         users: For each weight's name the steps that read it, under whatever name.
+        steps: The steps by the names of their values.
+        using: For each space the steps that read or give its neurons, in order.
+        axes: For each space the axes of weights in which its neurons are.
+        values: For each space the layouts of each value that holds its neurons.
     """
 
     program: Program
     spaces: Spaces
     readers: Mapping[str, tuple[Step, ...]]
     users: Mapping[str, tuple[Step, ...]]
+    steps: Mapping[str, Step]
+    using: Mapping[int, tuple[Step, ...]]
+    axes: Mapping[int, tuple[WeightAxis, ...]]
+    values: Mapping[int, tuple[tuple[Layout, ...], ...]]
 
     @classmethod
     def of(cls, program: Program, spaces: Spaces) -> Flow:
-        """Gather who reads what."""
+        """Gather who reads what, once for all spaces, in a program seen as `with_plain_maps` does.
+
+        A large network has thousands of steps and hundreds of spaces.
+        """
+        program = with_plain_maps(program)
         readers: dict[str, list[Step]] = {}
         users: dict[str, list[Step]] = {}
         for step in program.steps:
@@ -37,7 +53,21 @@ class Flow:
                 readers.setdefault(name, []).append(step)
             for name in dict.fromkeys(step.weights.values()):
                 users.setdefault(name, []).append(step)
-        return cls(program, spaces, _frozen(readers), _frozen(users))
+        axes = [WeightAxis(name, n, one) for name, layouts in spaces.weights.items() for n, one in enumerate(layouts)]
+        return cls(
+            program,
+            spaces,
+            _frozen(readers),
+            _frozen(users),
+            steps={step.name: step for step in program.steps},
+            using=_by_space((step, _touched(step, spaces)) for step in program.steps),
+            axes=_by_space((axis, _spaces_of([axis.layout])) for axis in axes),
+            values=_by_space((layouts, _spaces_of(layouts)) for layouts in spaces.values.values()),
+        )
+
+    def step(self, value: str) -> Step | None:
+        """Return the step that computes a value; None for an input."""
+        return self.steps.get(value)
 
     @property
     def output(self) -> str:
@@ -57,8 +87,27 @@ class Flow:
         return table.get(operand.name, ())
 
 
-def _frozen(lists: Mapping[str, Sequence[Step]]) -> dict[str, tuple[Step, ...]]:
+def _frozen(lists: Mapping[_Key, Sequence[_Thing]]) -> dict[_Key, tuple[_Thing, ...]]:
     return {name: tuple(steps) for name, steps in lists.items()}
+
+
+def _by_space(things: Iterable[tuple[_Thing, set[int]]]) -> dict[int, tuple[_Thing, ...]]:
+    found: dict[int, list[_Thing]] = {}
+    for thing, numbers in things:
+        for number in numbers:
+            found.setdefault(number, []).append(thing)
+    return _frozen(found)
+
+
+def _spaces_of(layouts: Iterable[Layout]) -> set[int]:
+    return {leaf.space for layout in layouts for leaf in layout.leaves() if leaf.space is not None}
+
+
+def _touched(step: Step, spaces: Spaces) -> set[int]:
+    """Return the spaces whose neurons a step reads or gives."""
+    values = [spaces.values.get(name, ()) for name in (*step.inputs, step.name)]
+    weights = [spaces.weights.get(name, ()) for name in step.weights.values()]
+    return _spaces_of(layout for layouts in (*values, *weights) for layout in layouts)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from connectivity_hooks.structure.layouts import Layout, Neurons, Reshape
 from connectivity_hooks.structure.spaces import Spaces
-from connectivity_hooks.structure.symmetries.members import occurs_once, positions_in
+from connectivity_hooks.structure.symmetries.positions import occurs_once, positions_in
 from connectivity_hooks.structure.symmetries.symmetry import Symmetry
 from connectivity_hooks.structure.symmetries.uses import axes_with
 

@@ -22,9 +22,9 @@ REFERENCE_WIDTH = 64
 moves every entry alike, so that the angle it turns by grows as √n; beyond this width the rate falls as that."""
 
 OF_PRODUCTS, OF_START = 0.3, 0.1
-"""What scores begin with: so much of the products of the neurons' weights, the largest taken as one, and so much of the
-permutation that is there: some tens of Adam's steps. Between a third and three times of both, the loss of a transformer
-after 200 steps was the same within 3 %."""
+"""What scores begin with: so much of the products of the neurons' weights, the largest taken as one, and of the
+permutation that is there: some tens of Adam's steps. Between a third and three times of both, the loss that a
+transformer reached in 200 steps was the same within 3 %."""
 
 STEEPEST = 100.0
 """Largest singular value of a matrix of GL, and one over the smallest: steeper ones cost float32 half its digits. Those
