@@ -7,6 +7,10 @@ from connectivity_hooks.contracts import Prepared
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.registry import registry
 from connectivity_hooks.testing import AdapterSuite, BuilderSuite, ConditionSuite, CorrectionSuite
+from connectivity_hooks_alignment.activation_matching import ActivationMatching
+from connectivity_hooks_alignment.best import Best
+from connectivity_hooks_alignment.learned_matching import LearnedMatching
+from connectivity_hooks_alignment.weight_matching import WeightMatching
 from connectivity_hooks_corrections.batch_norm import BatchNorm
 from connectivity_hooks_corrections.repair import Repair
 from connectivity_hooks_curves.linear import Linear
@@ -60,7 +64,8 @@ class TestTimm(AdapterSuite):
 
 def test_every_built_in_method_is_in_a_suite():
     conditions = {TestSeparability, TestFeatureRank, TestDropoutStability, TestSubnetwork, TestMemorization}
-    tried = {Certified, TestLinear.builder, TestTimm.adapter, *(suite.condition for suite in conditions)}
+    aligners = {WeightMatching, ActivationMatching, LearnedMatching, Best}  # their suites are in alignment/
+    tried = {*aligners, Certified, TestLinear.builder, TestTimm.adapter, *(suite.condition for suite in conditions)}
     known = registry()
     ours = [e for kind in ("builders", "conditions", "aligners", "adapters") for e in getattr(known, kind).values()]
     assert {entry.cls for entry in ours if entry.origin.distribution == "connectivity-hooks"} == tried

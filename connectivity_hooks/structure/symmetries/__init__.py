@@ -7,6 +7,7 @@ row each) and `scales` (γ and β, folded), `members` (where the neurons are), `
 
 from connectivity_hooks.structure.symmetries.checking import Checked, checked
 from connectivity_hooks.structure.symmetries.deriving import read_symmetries
+from connectivity_hooks.structure.symmetries.drawing import beside_ones
 from connectivity_hooks.structure.symmetries.elements import Element
 from connectivity_hooks.structure.symmetries.folding import folded, unfoldable, unfolded
 from connectivity_hooks.structure.symmetries.groups import Group
@@ -25,6 +26,7 @@ __all__ = [
     "Symmetries",
     "Symmetry",
     "apply",
+    "beside_ones",
     "checked",
     "combined",
     "folded",
