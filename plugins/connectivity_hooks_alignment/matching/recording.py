@@ -96,7 +96,12 @@ def recorded(
         seen += program.batch
         for name, values in side_by_side(program, weights, inputs, wanted):
             for reading in wanted[name]:
-                moments[reading].add(*(reading.held.rows(value) for value in values))
+                try:
+                    rows = [reading.held.rows(value) for value in values]
+                except ValueError:  # samples stand behind the neurons: with more of them the axis is another one
+                    moments.pop(reading, None)
+                    continue
+                moments[reading].add(*rows)
     if not seen:
         raise InputError(f"{task.train.name}: expected two or more samples of one shape to match by, found {len(part)}")
     for reading, found in moments.items():

@@ -194,6 +194,29 @@ def test_a_rotated_copy_with_exchanged_heads_is_recovered(factory, expected):
     assert largest_difference(a, aligned(task, a, b).weights) < 1e-5
 
 
+class HeadsFirst(nn.Module):
+    """Heads and samples along one axis, the samples behind the heads, as a batch of matrices that are multiplied."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.out, self.head = nn.Linear(5, 36), nn.Linear(12, 6), nn.Linear(6, CLASSES)
+
+    def forward(self, x):
+        samples, tokens, _ = x.shape
+        parts = self.qkv(x).view(samples, tokens, 3, 3, 4).permute(2, 3, 0, 1, 4)
+        q, k, v = (part.reshape(3 * samples, tokens, 4) for part in parts)
+        y = torch.bmm(torch.bmm(q, k.transpose(1, 2)).softmax(-1), v)
+        y = y.view(3, samples, tokens, 4).permute(1, 2, 0, 3).reshape(samples, tokens, 12)
+        return self.head(torch.relu(self.out(y)).mean(1))
+
+
+def test_heads_in_front_of_samples_are_recovered():
+    task, a = task_of(HeadsFirst, (4, 5)), weights_of(HeadsFirst)
+    b, titles = moved_copy(task, a)
+    assert largest_difference(a, b) > 0.1
+    assert largest_difference(a, aligned(task, a, b).weights) < 1e-5
+
+
 def test_grouped_queries_are_recovered():
     def grouped():
         return Attention(shared=2)
