@@ -77,3 +77,15 @@ def test_a_value_of_another_width_is_refused():
 def test_a_value_without_the_neurons_holds_none():
     symmetries, _, _ = read(Rows(), torch.randn(2, 3, 5))
     assert held(symmetries.spaces, "input", symmetries.symmetries[0]) is None
+
+
+def test_heads_are_copies_whether_they_have_an_axis_of_their_own_or_not():
+    torch.manual_seed(0)
+    model, x = Heads(), torch.randn(2, 1, 2, 2)
+    symmetries, program, values = read(model, x)
+    inside = next(each for each in symmetries.symmetries if (each.copies, each.width) == (2, 3))
+    flat = values[value_into(program, "out")]
+    expected = flat.view(2, 2, 3).transpose(0, 1)
+    own = next(step.name for step in program.steps if step.operation == "aten.matmul" and step.whole_shape == (2, 2, 3))
+    assert torch.equal(held(symmetries.spaces, value_into(program, "out"), inside).rows(flat), expected)
+    assert torch.equal(held(symmetries.spaces, own, inside).rows(values[own]), expected)

@@ -212,7 +212,7 @@ class HeadsFirst(nn.Module):
 
 def test_heads_in_front_of_samples_are_recovered():
     task, a = task_of(HeadsFirst, (4, 5)), weights_of(HeadsFirst)
-    b, titles = moved_copy(task, a)
+    b, _ = moved_copy(task, a)
     assert largest_difference(a, b) > 0.1
     assert largest_difference(a, aligned(task, a, b).weights) < 1e-5
 
