@@ -8,13 +8,8 @@ from connectivity_hooks.contracts import Aligner, Alignment, option
 from connectivity_hooks.model import Weights
 from connectivity_hooks.structure import transformed
 from connectivity_hooks.tasks import Task
-from connectivity_hooks_alignment.matching.activations import (
-    MEASURES,
-    SAMPLES,
-    match_activations,
-    recorded,
-    shortages,
-)
+from connectivity_hooks_alignment.matching.activations import MEASURES, match_activations
+from connectivity_hooks_alignment.matching.recording import SAMPLES, recorded, shortages
 from connectivity_hooks_alignment.network import network_of
 
 

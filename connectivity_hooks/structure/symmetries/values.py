@@ -20,24 +20,26 @@ class Along:
 
     Attributes:
         axis: Number of the axis.
-        width: Entries of the axis in which each neuron is once; the axis may be several times as long, with positions
-            such as samples in front of the neurons.
+        width: Entries of the axis without the positions in front.
         positions: Indices among these entries, (K, r, n), see `Member`.
+        in_front: Whether there are positions in front of the neurons along the axis, such as samples, of which there
+            may be as many as there are.
     """
 
     axis: int
     width: int
     positions: Tensor
+    in_front: bool = False
 
     def apart(self, value: Tensor, axis: int) -> Tensor:
         """Return a value whose `axis` is this one, cut into two: positions in front, and entries.
 
         Raises:
-            ValueError: The axis is no multiple of the width.
+            ValueError: The axis has another width.
         """
         size = value.shape[axis]
-        if size % self.width:
-            raise ValueError(f"an axis of {size} entries, expected a multiple of {self.width}")
+        if size % self.width or (size > self.width and not self.in_front):
+            raise ValueError(f"an axis of {size} entries, expected {self.width} at each position in front")
         cut: Tensor = value.unflatten(axis, (size // self.width, self.width))
         return cut
 
@@ -108,7 +110,7 @@ def held(spaces: Spaces, value: str, symmetry: Symmetry) -> Held | None:
 
 def _along(layout: Layout, axis: int, space: int, outer: int | None = None) -> Along:
     inner = _without_leading_positions(layout)
-    return Along(axis, inner.width, positions_in(inner, space, outer))
+    return Along(axis, inner.width, positions_in(inner, space, outer), in_front=inner.width < layout.width)
 
 
 def _without_leading_positions(layout: Layout) -> Layout:

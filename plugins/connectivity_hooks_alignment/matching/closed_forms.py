@@ -17,19 +17,16 @@ from connectivity_hooks.model import Weights
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.structure import Elements, Symmetries, transformed
 from connectivity_hooks.tasks import Task
-from connectivity_hooks_alignment.matching.activations import (
-    MEASURES,
-    SAMPLES,
-    Measure,
-    Recorded,
-    match_activations,
-    recorded,
-)
+from connectivity_hooks_alignment.matching.activations import MEASURES, Measure, match_activations
 from connectivity_hooks_alignment.matching.middle import measured_part, middle_loss
+from connectivity_hooks_alignment.matching.recording import SAMPLES, Recorded, recorded
 from connectivity_hooks_alignment.matching.weights import match_weights
 
 NOTHING = "no alignment"
 """Name of the second checkpoint as it is."""
+
+ROUNDING = 1e-6
+"""Of a loss in float32, relative: what the order of sums makes of one function."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +78,9 @@ class Tried:
 
     @property
     def best(self) -> Candidate:
-        """The candidate with the lowest middle; of equal ones the first, so that nothing is done for nothing."""
-        return min(self.candidates, key=lambda each: each.middle)
+        """The candidate with the lowest middle, of those that are equal but for rounding the first."""
+        least = min(each.middle for each in self.candidates)
+        return next(each for each in self.candidates if each.middle <= least + ROUNDING * abs(least))
 
     def add(self, name: str, find: Callable[[], Elements], before: float = 0.0) -> None:
         """Try a way; what it refuses is noted, and is no candidate.

@@ -6,9 +6,9 @@ into the map, queries and keys where they meet, values before attention averages
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from connectivity_hooks.structure import Held, Program, Symmetries, Symmetry, held
+from connectivity_hooks.structure import Group, Held, Program, Symmetries, Symmetry, held
 from connectivity_hooks_alignment.matching.units import Unit, units_of
 
 _MAPS = (
@@ -26,12 +26,15 @@ class Reading:
         value: Name of the value.
         held: Where in it the neurons are.
         pairs: Whether each copy of the one network is looked at beside every copy of the other, as heads are.
+        groups: The space whose neurons number groups of them in this value, as in a grouped convolution, whose groups
+            are exchanged as wholes; None where they are by themselves.
     """
 
     symmetry: Symmetry
     value: str
     held: Held
     pairs: bool
+    groups: int | None = None
 
 
 def readings_of(program: Program, symmetries: Symmetries) -> list[Reading]:
@@ -68,18 +71,35 @@ def _readings(
     symmetries: Symmetries, unit: Unit, symmetry: Symmetry, alive: list[str], read: list[str]
 ) -> list[Reading]:
     inside = symmetry is not unit.own
-    others = [] if inside else [inner.space for inner in unit.inside]
-    values = {
-        name: where
-        for name in alive
-        if not any(_holds(symmetries, name, other) for other in others)
-        and (where := held(symmetries.spaces, name, symmetry)) is not None
-    }
-    chosen = [name for name in read if name in values]
-    if not chosen and not others:
-        chosen = list(values)[-1:]
-    return [Reading(symmetry, name, values[name], inside) for name in chosen]
+    own = {symmetry.space, unit.own.space}
+    found = {}
+    for name in alive:
+        others = [space for space in _moving(symmetries, name) if space not in own]
+        groups = (
+            others[0] if len(others) == 1 and not inside and _numbers(symmetries, name, others[0], symmetry) else None
+        )
+        if others and groups is None:
+            continue
+        where = held(symmetries.spaces, name, symmetry if groups is None else replace(symmetry, outer=groups))
+        if where is not None:
+            found[name] = Reading(symmetry, name, where, inside or groups is not None, groups)
+    chosen = [name for name in read if name in found]
+    if not chosen and not unit.inside:
+        chosen = list(found)[-1:]
+    return [found[name] for name in chosen]
 
 
-def _holds(symmetries: Symmetries, value: str, space: int) -> bool:
-    return any(leaf.space == space for layout in symmetries.spaces.values.get(value, ()) for leaf in layout.leaves())
+def _moving(symmetries: Symmetries, value: str) -> list[int]:
+    """Return the spaces that move among those along a value's axes, the slowest first."""
+    moving = {each.space for each in symmetries.symmetries}
+    leaves = [leaf.space for layout in symmetries.spaces.values.get(value, ()) for leaf in layout.leaves()]
+    return [space for space in dict.fromkeys(leaves) if space in moving]
+
+
+def _numbers(symmetries: Symmetries, value: str, groups: int, symmetry: Symmetry) -> bool:
+    """Say whether neurons of a space number groups of those of a symmetry in a value; both are in one copy."""
+    outer = symmetries.of(groups)
+    if outer is None or outer.group & (Group.TURN | Group.TURN_BESIDE_ONES) or {outer.outer, symmetry.outer} != {None}:
+        return False
+    order = _moving(symmetries, value)
+    return symmetry.space in order and order.index(groups) < order.index(symmetry.space)

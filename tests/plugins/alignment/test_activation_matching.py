@@ -14,9 +14,10 @@ from connectivity_hooks.tasks import CachedSplit, Task
 from connectivity_hooks.tasks.batched import BatchedSplit
 from connectivity_hooks.testing import AlignerSuite
 from connectivity_hooks_alignment.activation_matching import ActivationMatching
-from connectivity_hooks_alignment.matching.activations import match_activations, recorded
+from connectivity_hooks_alignment.matching.activations import match_activations
 from connectivity_hooks_alignment.matching.moments import Moments
 from connectivity_hooks_alignment.matching.readings import readings_of
+from connectivity_hooks_alignment.matching.recording import recorded
 
 CLASSES = 3
 
@@ -54,6 +55,33 @@ class Convolutional(nn.Module):
         x = torch.relu(self.norm(self.stem(x)))
         x = x + self.back(torch.relu(self.inner(x)))
         return self.head(self.depthwise(x).relu().flatten(1))
+
+
+class Grouped(nn.Module):
+    """Convolutions whose groups are exchanged as wholes, and the channels inside them alike in all groups."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.grouped = nn.Conv2d(2, 12, 3), nn.Conv2d(12, 12, 3, groups=3, padding=1)
+        self.again, self.head = nn.Conv2d(12, 9, 1, groups=3), nn.Linear(9, CLASSES)
+
+    def forward(self, x):
+        x = torch.relu(self.grouped(torch.relu(self.stem(x))))
+        return self.head(torch.relu(self.again(x)).mean((2, 3)))
+
+
+class Standardised(nn.Module):
+    """A weight that is standardised before it is used, and gates that are the same for every sample."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.inner, self.head = nn.Linear(5, 6), nn.Linear(6, 6), nn.Linear(6, CLASSES)
+        self.first, self.second = nn.Linear(4, 7), nn.Linear(7, 6)
+
+    def forward(self, x):
+        weight = self.inner.weight - self.inner.weight.mean(1, keepdim=True)
+        x = torch.relu(nn.functional.linear(torch.relu(self.stem(x)), weight))
+        return self.head(x * self.second(torch.relu(self.first(torch.linspace(-1, 1, 4, dtype=x.dtype)))))
 
 
 class Attention(nn.Module):
@@ -142,11 +170,13 @@ def largest_difference(one, other):
 
 
 @pytest.mark.parametrize("measure", ["correlation", "covariance"])
-@pytest.mark.parametrize(("factory", "shape"), [(mlp, (5,)), (gelu_mlp, (5,)), (Convolutional, (2, 4, 4))])
+@pytest.mark.parametrize(
+    ("factory", "shape"), [(mlp, (5,)), (gelu_mlp, (5,)), (Convolutional, (2, 4, 4)), (Grouped, (2, 6, 6))]
+)
 def test_a_permuted_copy_is_recovered_bit_for_bit(factory, shape, measure):
     task, a = task_of(factory, shape), weights_of(factory)
     b, titles = moved_copy(task, a)
-    assert titles <= {"S", "Mon₊", "Mon"}
+    assert titles <= {"S", "S × 3", "Mon₊", "Mon"}
     assert largest_difference(a, b) > 0.1
     found = aligned(task, a, b, measure=measure).weights
     assert all(torch.equal(found[name], a[name]) for name in a)
@@ -160,6 +190,29 @@ def test_a_rotated_copy_with_exchanged_heads_is_recovered(factory, expected):
     task, a = task_of(factory, (4, 5)), weights_of(factory)
     b, titles = moved_copy(task, a)
     assert titles == expected
+    assert largest_difference(a, b) > 0.1
+    assert largest_difference(a, aligned(task, a, b).weights) < 1e-5
+
+
+class HeadsFirst(nn.Module):
+    """Heads and samples along one axis, the samples behind the heads, as a batch of matrices that are multiplied."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.out, self.head = nn.Linear(5, 36), nn.Linear(12, 6), nn.Linear(6, CLASSES)
+
+    def forward(self, x):
+        samples, tokens, _ = x.shape
+        parts = self.qkv(x).view(samples, tokens, 3, 3, 4).permute(2, 3, 0, 1, 4)
+        q, k, v = (part.reshape(3 * samples, tokens, 4) for part in parts)
+        y = torch.bmm(torch.bmm(q, k.transpose(1, 2)).softmax(-1), v)
+        y = y.view(3, samples, tokens, 4).permute(1, 2, 0, 3).reshape(samples, tokens, 12)
+        return self.head(torch.relu(self.out(y)).mean(1))
+
+
+def test_heads_in_front_of_samples_are_recovered():
+    task, a = task_of(HeadsFirst, (4, 5)), weights_of(HeadsFirst)
+    b, _ = moved_copy(task, a)
     assert largest_difference(a, b) > 0.1
     assert largest_difference(a, aligned(task, a, b).weights) < 1e-5
 
@@ -356,6 +409,19 @@ def test_batches_of_several_lengths_are_matched_by_those_that_are_as_long_as_the
 
 
 # What cannot be told
+
+
+def test_what_no_sample_changes_is_no_value_to_look_at():
+    task, a = task_of(Standardised, (5,)), weights_of(Standardised)
+    program = task_program(task)
+    values = {reading.value for reading in readings_of(program, read_symmetries(program))}
+    steps = {step.name: step for step in program.steps}
+    assert {steps[name].operation for name in values} == {"aten.relu", "aten.mul"}
+    b, _ = moved_copy(task, a)
+    found = aligned(task, a, b)
+    assert [note.partition(":")[0] for note in found.record["notes"]] == ["first.weight"]
+    assert "no value shows what its neurons do; they are matched by weights" in found.record["notes"][0]
+    assert largest_difference(a, found.weights) == 0
 
 
 def test_too_few_samples_are_said_with_the_number_needed():
