@@ -29,7 +29,7 @@ def test_the_distance_told_is_that_of_the_folded_weights_and_falls(name):
 
 
 def test_more_starts_come_nearer_and_say_which_was_kept():
-    symmetries, a, b = ends("cnn", 1, 2)
+    symmetries, a, b = ends("relu", 1, 2)
     one, many = match_weights(symmetries, a, b), match_weights(symmetries, a, b, restarts=8)
     assert many.after < one.after
     assert many.kept in range(1, 9)
