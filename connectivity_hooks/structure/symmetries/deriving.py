@@ -53,7 +53,7 @@ def _symmetry(flow: Flow, number: int) -> Symmetry | None:
 def _group(flow: Flow, number: int) -> tuple[Group, list[Scale], list[str]]:
     """Return what survives all steps, the scales that are folded for it, and what made the group smaller."""
     group, scales, causes = GL, list[Scale](), list[str]()
-    for step in flow.touching(number):
+    for step in flow.program.steps:
         use = Use(flow, step, number)
         if not concerns(use):
             continue

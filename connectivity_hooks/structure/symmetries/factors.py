@@ -20,13 +20,13 @@ def unscaled_axes(flow: Flow, space: int) -> set[tuple[str, int]] | None:
     Axes of weights that make values, or read them, that a batch norm reads.
     """
     classes = _Classes()
-    for step in flow.touching(space):
+    for step in flow.program.steps:
         _join(classes, Use(flow, step, space))
-    still = {classes.of(step.inputs[0]) for step in flow.touching(space) if _normalises(flow, step, space)}
-    if any(classes.of(step.name) in still for step in flow.touching(space) if _normalises(flow, step, space)):
+    still = {classes.of(step.inputs[0]) for step in flow.program.steps if _normalises(flow, step, space)}
+    if any(classes.of(step.name) in still for step in flow.program.steps if _normalises(flow, step, space)):
         return None
     found: set[tuple[str, int]] = set()
-    for step in flow.touching(space):
+    for step in flow.program.steps:
         use = Use(flow, step, space)
         for argument, operand in use.operands():
             if operand.source == "weight":

@@ -79,7 +79,7 @@ def members_of(flow: Flow, space: int, outer: int | None) -> list[Member]:
 
 def _gammas(flow: Flow, space: int) -> set[tuple[str, int]]:
     """Return the axes of scales that multiply neurons: they pass signs and factors on, and take none."""
-    gammas = [(gamma_of(flow, step), Use(flow, step, space)) for step in flow.touching(space)]
+    gammas = [(gamma_of(flow, step), Use(flow, step, space)) for step in flow.program.steps]
     names = [gamma.scale for gamma, use in gammas if gamma is not None and use.holders()]
     return {(name, axis) for name in names for axis in axes_with(flow.spaces.weights[name], space)}
 
@@ -120,7 +120,7 @@ def occurs_once(layout: Layout, space: int) -> bool:
 def roles_of(flow: Flow, space: int) -> dict[tuple[str, int], set[Role]]:
     """Return what each weight does at each of its axes in which the space's neurons are."""
     found: dict[tuple[str, int], set[Role]] = {}
-    for step in flow.touching(space):
+    for step in flow.program.steps:
         if not step.weights:
             continue
         use = Use(flow, step, space)
@@ -183,8 +183,8 @@ def copies_of(flow: Flow, space: int) -> int | None:
     found: list[set[int]] = []
     for layouts in flow.spaces.weights.values():
         found += [beside for layout in layouts if (beside := _beside(layout, space, before=True)) is not None]
-    for step in flow.touching(space):
-        found += _beside_in_value(flow.spaces.values.get(step.name, ()), space)
+    for layouts in flow.spaces.values.values():
+        found += _beside_in_value(layouts, space)
     candidates = set.intersection(*found) if found else set[int]()
     wide = {number: flow.spaces.spaces[number].width for number in candidates if flow.spaces.spaces[number].width > 1}
     return max(wide, key=lambda number: (wide[number], -number), default=None)

@@ -50,21 +50,6 @@ class Flow:
         """Return the step that computes a value; None for an input."""
         return self._steps.get(value)
 
-    @cached_property
-    def _touching(self) -> Mapping[int, tuple[Step, ...]]:
-        found: dict[int, list[Step]] = {}
-        for step in self.program.steps:
-            layouts = [self.layouts(operand) for operand in _inside(tuple(step.arguments.values()))]
-            layouts.append(self.spaces.values.get(step.name, ()))
-            leaves = (leaf.space for one in layouts for layout in one for leaf in layout.leaves())
-            for space in dict.fromkeys(number for number in leaves if number is not None):
-                found.setdefault(space, []).append(step)
-        return {space: tuple(steps) for space, steps in found.items()}
-
-    def touching(self, space: int) -> tuple[Step, ...]:
-        """Return the steps that read neurons of a space, or give a value that has any."""
-        return self._touching.get(space, ())
-
     @property
     def output(self) -> str:
         """Name of the value that the model returns."""
