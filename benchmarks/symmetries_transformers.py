@@ -100,7 +100,9 @@ def pins_of_axes(symmetries):
     for number, space in enumerate(symmetries.spaces.spaces):
         if space.width > 1 and space.whole and any(True for _ in symmetries.spaces.axes_of(number)):
             pins = [pin for pin in space.pins if pin not in (INPUTS, OUTPUTS) and "aten.embedding" not in pin]
-            found |= dict.fromkeys(re.sub(r"[(]?\b[\w.]*[.](\w+[)]?)$", r"(\1", pin) for pin in pins[:1])
+            found |= dict.fromkeys(
+                re.sub(r"[(]?\b[\w.]*[.]([a-z]\w*(?:[.]\d+)?[)]?)$", r"(\1", pin) for pin in pins[:1]
+            )
     return sorted({pin.replace("of (", "of ") for pin in found})
 
 
