@@ -27,7 +27,7 @@ def in_double() -> Iterator[None]:
 
     For a module whose weights and inputs are float64 already: those that are narrower stay so.
     """
-    with _Widening():
+    with _Widening():  # type: ignore[no-untyped-call]
         yield
 
 
