@@ -23,11 +23,13 @@ from connectivity_hooks.cli.task_options import structure_options, task_flags, t
 from connectivity_hooks.cli.terminal import NOT_MET, Display, plain, print_json
 from connectivity_hooks.errors import UsageError
 from connectivity_hooks.json_values import finite
+from connectivity_hooks.memory import require_memory
 from connectivity_hooks.model import Inputs, taken
 from connectivity_hooks.model.running import Forward
 from connectivity_hooks.reports.plots import as_svg
 from connectivity_hooks.reports.symmetries import SymmetriesReport
 from connectivity_hooks.reports.symmetries_picture import symmetries_figure
+from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.structure import first_inputs, measured, read_program, read_symmetries
 from connectivity_hooks.structure.symmetries.checking import TOLERANCE
 from connectivity_hooks.tasks import CachedSplit, Task
@@ -44,6 +46,9 @@ Examples:
 
 _SAMPLES = 2
 """One alone would not tell a batch axis from another of length 1."""
+
+_COPIES, _WIDE = 6, 8
+"""Copies of the weights in float64 that are there at once, as measured on a ViT-B, and bytes of a number."""
 
 
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
@@ -96,7 +101,9 @@ def _report(given: Mapping[str, Any], seed: int, display: Display) -> Symmetries
         program = read_program(model, inputs, task.forward)
     with _timed("deriving", seconds):
         derived = read_symmetries(program)
-    with _timed("measuring", seconds):
+    weights = sum(tensor.numel() for tensor in model.state_dict().values())
+    require_memory(_COPIES * _WIDE * weights, f"--model {given['model']}", "measure a smaller model of its kind")
+    with _timed("measuring", seconds), guarded_call(f"--model {given['model']}: cannot be measured on one sample"):
         found = measured(derived, model.double(), taken(inputs, slice(0, 1)), task.forward, seed)
     return SymmetriesReport(str(given["model"]), described(inputs), derived, found, seconds)
 

@@ -84,10 +84,8 @@ class SymmetriesReport:
     def _closing(self) -> Iterator[str]:
         yield ""
         yield f"Coverage: {100 * self.coverage:.1f} % of {self._weights():,} weights lie in tensors that may move"
-        yield (
-            f"Deviation: {self.measured.deviation:.1e} of the largest output, in float64 on random weights, under a "
-            "random element of every group at once"
-        )
+        if self.measured.symmetries.symmetries:
+            yield self._deviation()
         yield from (f"Refuted: {words}" for words in self.measured.refuted)
         larger = [each.name for _, each in self.rows if not each.agrees and each.used == each.derived]
         if larger:
@@ -96,6 +94,12 @@ class SymmetriesReport:
         if self.measured.note:
             yield f"Note: {self.measured.note}"
         yield "Seconds: " + ", ".join(f"{what} {seconds:.1f}" for what, seconds in self.seconds.items())
+
+    def _deviation(self) -> str:
+        return (
+            f"Deviation: {self.measured.deviation:.1e} of the largest output, in float64 on random weights, under a "
+            "random element of every group at once"
+        )
 
     def _stood_for(self) -> Iterator[str]:
         counts: dict[str, int] = {}

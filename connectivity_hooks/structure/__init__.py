@@ -3,7 +3,8 @@
 In reading order: `program` (the steps), `reading` (from torch.export's graph; `checking` runs both), `operations` (what
 each operation is: one row a recogniser), `spaces` (which axes of which weights and values are the same neurons),
 `axis_rules` (what each operation does to axes: one row a rule), `terms` and `layouts` (axes while they are found out,
-and as data), `symmetries` (what may be done to the neurons of each space, and doing it).
+and as data), `symmetries` (what may be done to the neurons of each space, and doing it), `taught` (rules of plugins),
+`teaching` (what these are written with).
 """
 
 from connectivity_hooks.structure import causes

@@ -32,6 +32,16 @@ class Branching(nn.Module):
         return self.inner(x) if x.sum() > 0 else -self.inner(x)
 
 
+class Training(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.norm, self.out = nn.Linear(5, 7), nn.BatchNorm1d(7), nn.Linear(7, 3)
+
+    def forward(self, x):
+        self.norm.train()
+        return self.out(self.norm(self.up(x)))
+
+
 class Words(nn.Module):
     def __init__(self):
         super().__init__()
@@ -74,6 +84,8 @@ def test_the_table_has_a_line_for_each_and_names_what_stays(run, models):
     assert status == 0, err
     assert "aten.sort" in next(line for line in out.splitlines() if line.startswith("up.weight"))
     assert "Coverage: 0.0 %" in out
+    assert "Deviation" not in out
+    assert "derivative" not in out
     status, out, _ = run(*models("mlp"), "--input-shape", "12")
     assert "Mon₊" in next(line for line in out.splitlines() if line.startswith("1.weight"))
 
@@ -128,6 +140,7 @@ def test_a_folder_has_the_figures_and_a_picture(run, models, tmp_path):
         (("mlp", "--input-shape", "12", "--data", "digits"), "--input-shape is given, but --data is", 2),
         (("mlp", "--input-shape", "13"), "its structure cannot be read", 3),
         (("Branching", "--input-shape", "5"), "its structure cannot be read", 3),
+        (("Training", "--input-shape", "5"), "cannot be", 3),
         (("Words", "--input-shape", "4"), "its structure cannot be read", 3),
     ],
 )

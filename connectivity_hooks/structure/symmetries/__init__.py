@@ -2,7 +2,8 @@
 
 In reading order: `groups`, `uses` (a step as it uses one space), `effects` (what each operation leaves of a group: one
 row each) and `scales` (γ and β, folded), `members` (where the neurons are), `symmetry` (all of it as data), `deriving`
-(from a program), `folding` and `moving` (weights of the same function), `checking` and `measuring` (by running it).
+(from a program), `folding` and `moving` (weights of the same function), `checking` and `measuring` (by running it;
+`moments` has the derivatives).
 """
 
 from connectivity_hooks.structure.symmetries.checking import Checked, checked

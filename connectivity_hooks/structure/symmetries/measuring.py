@@ -22,8 +22,8 @@ from connectivity_hooks.structure.symmetries.moments import Residuals, gradients
 from connectivity_hooks.structure.symmetries.symmetry import Symmetries, Symmetry
 
 NULL = TOLERANCE
-"""Of a derivative, relative to what the members make of it one by one. The same as for random elements: rounding stays
-below 1e-11 in networks of a hundred layers, and what moves the outputs is above 1e-5 in all that were tried."""
+"""Of a derivative, relative to what the members make of it one by one; the same as for random elements. In some thirty
+networks of the libraries that were tried rounding was below 1e-14, and all that moved the outputs above 4e-5."""
 
 NAMES: Mapping[Group, str] = {
     Group.TURN_BESIDE_ONES: "O₁", Group.TURN: "O", Group.MIX: "GL", Group.SCALE: "factors",
@@ -112,6 +112,8 @@ def _derivatives(
     symmetries: Symmetries, model: nn.Module, trial: Trial, run: Forward, seed: int
 ) -> tuple[dict[int, Residuals], str]:
     """Return the residuals by space, or none and why."""
+    if not symmetries.symmetries:
+        return {}, ""
     weights = folded(symmetries, trial.weights)
     try:
         slopes = gradients(symmetries, model, weights, trial.inputs, run, seed)

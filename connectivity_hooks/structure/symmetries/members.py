@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ Role: TypeAlias = Literal["writes", "reads", "scales", "shifts", "means", "varia
 """``writes``: gives the neurons their values, or adds to them (rows, biases, tables). ``reads``: columns. ``scales``
 and ``shifts``: γ and β of a norm or another scale. ``means`` and ``variances``: statistics of batch norm. ``kernels``:
 of a depthwise convolution."""
+
+ROLES: tuple[Role, ...] = ("writes", "reads", "scales", "shifts", "means", "variances", "kernels")
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +156,7 @@ def _role(use: Use, step: Step, argument: str, operand: Operand, axis: int) -> R
     if operation == "einsum":
         return "reads" if _summed(use, operand, axis) else "writes"
     known = taught(step.operation)
-    return known.role(use, argument, operand, axis, get_args(Role)) if known else "writes"
+    return known.role(use, argument, operand, axis, ROLES) if known else "writes"
 
 
 def _summed(use: Use, operand: Operand, axis: int) -> bool:

@@ -10,6 +10,7 @@ hides a direction in which the outputs move has probability zero.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -130,6 +131,6 @@ def _rows(
 
 
 def _relative(parts: list[Tensor]) -> float | None:
-    """Return the size of a sum relative to the sum of its parts' sizes; None where all parts are zero."""
+    """Return the size of a sum relative to the sum of its parts' sizes; None where these are zero, or not finite."""
     whole = sum(float(part.norm()) for part in parts)
-    return float(torch.stack(parts).sum(0).norm()) / whole if whole > 0 else None
+    return float(torch.stack(parts).sum(0).norm()) / whole if 0 < whole < math.inf else None
