@@ -169,7 +169,20 @@ class Indexed(nn.Module):
         return self.out(torch.einsum("btc,cst->bsc", self.first(x), self.table[:, self.places]).tanh().mean(1))
 
 
+class Bounded(Streams):
+    """A clamp that is off: its bounds are infinite buffers."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("least", torch.tensor(-torch.inf))
+        self.register_buffer("most", torch.tensor(torch.inf))
+
+    def forward(self, x):
+        return self.out(torch.clamp(self.after(self.first(x)), self.least, self.most).mean(1))
+
+
 CASES = {
+    "infinite bounds": (Bounded, TOKENS, {"first.weight": S}),
     "convolutions": (convolutions, IMAGES, {"0.weight": SCALED, "2.weight": SCALED, "4.weight": GL}),
     "batch norm": (normalised, IMAGES, {"0.weight": SCALED, "3.weight": MONOMIAL}),
     "depthwise": (Depthwise, IMAGES, {"one.weight": SCALED}),
