@@ -169,6 +169,20 @@ class Indexed(nn.Module):
         return self.out(torch.einsum("btc,cst->bsc", self.first(x), self.table[:, self.places]).tanh().mean(1))
 
 
+class Places(nn.Module):
+    """Coordinates that are written one by one into a tensor of zeros, and mapped as values are."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.of_places, self.out = nn.Linear(6, 4), nn.Linear(2, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        places = torch.zeros(1, 5, 2, dtype=self.first.weight.dtype)
+        places[:, :, 0] = torch.arange(5)
+        places[:, :, 1] = torch.arange(5) ** 2
+        return self.out((self.first(x) * self.of_places(places.expand(len(x), -1, -1)).sigmoid()).mean(1))
+
+
 class Bounded(Streams):
     """A clamp that is off: its bounds are infinite buffers."""
 
@@ -182,6 +196,7 @@ class Bounded(Streams):
 
 
 CASES = {
+    "places": (Places, TOKENS, {"first.weight": S}),
     "infinite bounds": (Bounded, TOKENS, {"first.weight": S}),
     "convolutions": (convolutions, IMAGES, {"0.weight": SCALED, "2.weight": SCALED, "4.weight": GL}),
     "batch norm": (normalised, IMAGES, {"0.weight": SCALED, "3.weight": MONOMIAL}),
