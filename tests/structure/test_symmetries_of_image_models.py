@@ -6,6 +6,7 @@ Random elements are applied to random weights, which run through the module itse
 import math
 
 import pytest
+import timm
 import torch
 from symmetry_trials import derived, larger_that_hold, titles
 from torch import nn
@@ -263,3 +264,21 @@ def test_what_a_table_of_numbers_chooses_stays():
     make, x, _ = CASES["an index"]
     _, symmetries = derived(make, x)
     assert "places" not in symmetries.moving
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "stream"),
+    [
+        ("test_vit", {"img_size": 32, "init_values": 0.1}, "O₁"),
+        ("test_resnet", {}, "Mon₊"),
+        ("test_efficientnet", {}, "S"),
+    ],
+)
+def test_small_models_of_timm_are_covered_and_hold(name, more, stream):
+    def make():
+        return timm.create_model(name, num_classes=4, **more)
+
+    _, symmetries = derived(make, torch.randn(2, 3, 32, 32))
+    assert symmetries.coverage > 0.99
+    first = next(weight for weight in symmetries.shapes if len(symmetries.shapes[weight]) == 4)
+    assert titles(symmetries, first, 0) == [stream]
