@@ -103,7 +103,7 @@ def _program(
     exported: ExportedProgram, placeholders: Mapping[str, _Given], weights: Mapping[str, Tensor], example: Inputs
 ) -> Program:
     graph, batch = exported.graph_module, rows_of(example)
-    seen = redirects(graph, {name: given.value for name, given in placeholders.items()})
+    seen, held = redirects(graph, {name: given.value for name, given in placeholders.items()})
     sources = Sources({}, {}, {}, {}, seen)
     steps: list[Step] = []
     for node in graph.graph.nodes:
@@ -111,6 +111,8 @@ def _program(
             _sort(node, placeholders[node.name], weights, sources)
         elif node.op == "get_attr":
             sources.objects[node] = operator.attrgetter(str(node.target))(graph)
+        elif node in held:
+            sources.constants[node] = held[node]
         elif node.op == "call_function":
             steps.append(step_of(Call(node, sources, batch)))
             sources.values[node] = node.name

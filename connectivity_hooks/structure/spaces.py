@@ -17,7 +17,7 @@ from torch import Tensor
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.structure.axis_rules.operands import Axes, Operands, Rule, unknown
-from connectivity_hooks.structure.axis_rules.table import RULES
+from connectivity_hooks.structure.axis_rules.table import ONE_NUMBER, RULES
 from connectivity_hooks.structure.axis_rules.told_apart import told_apart
 from connectivity_hooks.structure.layouts import Joined, Layout, Neurons, Permutations, Reshape
 from connectivity_hooks.structure.program import Operand, Program, Step
@@ -140,7 +140,8 @@ def read_spaces(program: Program) -> Spaces:
         InputError: A value's shape depends on the data.
     """
     known: dict[Operand, Any] = {}
-    apart = told_apart(program)
+    apart, items = told_apart(program), _items(program)
+    alike = frozenset(Operand("value", step.name) for step in program.steps if step.operation in ONE_NUMBER)
     for name, shape in program.shapes.items():
         known[Operand("value", name)] = (positions(program.batch), *(Atom(size, (INPUTS,)) for size in shape))
     for name, shape in program.weight_shapes.items():
@@ -149,10 +150,21 @@ def read_spaces(program: Program) -> Spaces:
         for role, tensor in step.constants.items():
             reason = f"a constant of {step.module}"
             known[Operand("constant", role)] = tuple(Atom(size, (reason,)) for size in tensor.shape)
-        known[Operand("value", step.name)] = _axes(Operands(step, known, apart.get(step.name)))
+        known[Operand("value", step.name)] = _axes(
+            Operands(step, known, apart.get(step.name), alike, items.get(step.name, frozenset()))
+        )
     for term in known[Operand("value", program.steps[-1].name)]:
         pin(term, (OUTPUTS,))
     return _Numbering(program, known).spaces()
+
+
+def _items(program: Program) -> dict[str, frozenset[int]]:
+    """Return for each step that gives several tensors the numbers of those that are read."""
+    found: dict[str, set[int]] = {}
+    for step in program.steps:
+        if step.operation == "getitem":
+            found.setdefault(step.arguments["0"].name, set()).add(step.arguments["1"])
+    return {name: frozenset(numbers) for name, numbers in found.items()}
 
 
 def _axes(operands: Operands) -> Any:

@@ -22,8 +22,12 @@ Redirects = Mapping[tuple[fx.Node, fx.Node], fx.Node]
 """(Reader, node it names) to the node whose value it sees, where these are not the same."""
 
 
-def redirects(graph: fx.GraphModule, placeholders: Mapping[str, Any]) -> Redirects:
-    """Return which reads see the value of an in-place operation.
+Held = Mapping[fx.Node, Tensor]
+"""Values that were written part by part and depend neither on inputs nor on weights, as they are read."""
+
+
+def redirects(graph: fx.GraphModule, placeholders: Mapping[str, Any]) -> tuple[Redirects, Held]:
+    """Return which reads see the value of an in-place operation, and the values that are constants of the program.
 
     Args:
         graph: The graph.
@@ -33,11 +37,11 @@ def redirects(graph: fx.GraphModule, placeholders: Mapping[str, Any]) -> Redirec
         InputError: A read sees a value that was changed through a view, so that no step computes it.
     """
     if not any(_writes(node) for node in graph.graph.nodes):
-        return {}
+        return {}, {}
     watched = _Watched(graph, placeholders)
     with torch.no_grad():
         watched.run()
-    return watched.found
+    return watched.found, watched.held
 
 
 def place(node: fx.Node) -> str:
@@ -76,7 +80,10 @@ class _Watched(fx.Interpreter):
         self._copied = {source for node in graph.graph.nodes if _writes(node) for source in _origins(node)}
         self._versions: dict[fx.Node, list[int]] = {}
         self._writers: dict[int, fx.Node] = {}
+        self._fixed = _fixed(graph)
         self.found: dict[tuple[fx.Node, fx.Node], fx.Node] = {}
+        self.held: dict[fx.Node, Tensor] = {}
+        self._read: dict[fx.Node, Tensor] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         for source in n.all_input_nodes:
@@ -105,15 +112,47 @@ class _Watched(fx.Interpreter):
         """Return the node whose value is what `source` holds now."""
         value = self.env[source]
         if _versions(value) == self._versions[source]:
+            if isinstance(value, Tensor) and source in self._fixed and not _views(reader):
+                self._read.setdefault(source, value.clone())
             return source
         for node in reversed(self._versions):
             if self._versions[node] == _versions(value) and _same_view(self.env[node], value):
                 return node
         writer = next((self._writers[key] for key in map(_storage, _tensors(value)) if key in self._writers), reader)
+        if self._holds(source, reader, writer, value):
+            return source
         raise InputError(
             f"the model's structure cannot be read: {place(writer)} writes in place into a part of a value that "
             f"{place(reader)} reads"
         )
+
+    def _holds(self, source: fx.Node, reader: fx.Node, writer: fx.Node, value: Any) -> bool:
+        """Keep a value that depends on nothing as it is now; say whether it is the same to all that read it.
+
+        Who takes a view of it, as to write into that, does not read it yet.
+        """
+        if not isinstance(value, Tensor) or source not in self._fixed or writer not in self._fixed:
+            return False
+        if not torch.equal(self._read.get(source, value), value):
+            return False
+        self.held[source] = value.clone()
+        if not _views(reader):
+            self._read[source] = self.held[source]
+        return True
+
+
+def _views(node: fx.Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and any(returned.alias_info is not None for returned in schema.returns)
+
+
+def _fixed(graph: fx.GraphModule) -> set[fx.Node]:
+    """Return the nodes that depend on no placeholder."""
+    found: set[fx.Node] = set()
+    for node in graph.graph.nodes:
+        if node.op == "call_function" and all(one in found for one in node.all_input_nodes):
+            found.add(node)
+    return found
 
 
 def _origins(node: fx.Node) -> set[fx.Node]:

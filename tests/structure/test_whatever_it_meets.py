@@ -197,6 +197,16 @@ class CopiedInNoGrad(Layers):
         return x
 
 
+class ReadInTwoStates(Layers):
+    """A tensor that depends on nothing, read before a part of it is written and after."""
+
+    def between(self, x):
+        places = torch.zeros(x.shape[1])
+        before = places + 1
+        places[1:] = 2
+        return x * places + before
+
+
 class Branching(Layers):
     def between(self, x):
         return x if x.sum().item() > 0 else -x
@@ -250,6 +260,7 @@ class Same(Layers):
         (SliceWritten, r"aten\.(fill|copy)_ \(SliceWritten\) writes in place into a part of a value that .*down"),
         (Filled, r"aten\.fill_ \(Filled\) writes in place"),
         (CopiedInNoGrad, "writes in place into a part of a value"),
+        (ReadInTwoStates, "writes in place into a part of a value"),
         (Branching, r"its forward \(Branching, test_whatever_it_meets.py:\d+\): it decides by values it computes"),
         (Drawing, r"aten\.rand_like \(Drawing\) draws random numbers"),
         (Counted, r"a forward pass may not depend on earlier ones|gives other values"),

@@ -21,11 +21,15 @@ class Operands:
         step: The step.
         known: Axes of every value, weight and constant so far; of a step that gives several tensors, a tuple of axes.
         apart: The axis of its value whose entries are taken apart before anything else is done, see `told_apart`.
+        alike: Values that are one number everywhere.
+        items: Numbers of the tensors that are read of those that it gives.
     """
 
     step: Step
     known: Mapping[Operand, Any]
     apart: int | None = None
+    alike: frozenset[Operand] = frozenset()
+    items: frozenset[int] = frozenset()
 
     def argument(self, name: str, default: Any = None) -> Any:
         """Return an argument that is no tensor; the default where it is not given, or None."""

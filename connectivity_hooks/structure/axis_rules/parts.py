@@ -102,8 +102,10 @@ def reordered(operands: Operands) -> Axes:
 
 
 def index(operands: Operands) -> Axes:
-    """Entries along some axes chosen by tables of numbers: these axes stay."""
+    """Entries along some axes chosen by tables of numbers: these axes stay, and so do those of the tables."""
     given, tables = operands.axes("self"), operands.argument("indices")
+    for table in operands.listed("indices"):
+        operands.pin(table)
     named = [number for number, table in enumerate(tables) if table is not None]
     operands.pin(given[number] for number in named)
     if named != list(range(named[0], named[-1] + 1)):

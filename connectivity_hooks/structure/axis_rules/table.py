@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from connectivity_hooks.structure.axis_rules import maps, parts, pointwise, shapes
+from connectivity_hooks.structure.axis_rules import maps, parts, pointwise, recurrent, shapes
 from connectivity_hooks.structure.axis_rules.operands import Rule
 
 _ENTRY_BY_ENTRY = (
@@ -20,6 +20,10 @@ _ENTRY_BY_ENTRY = (
     "round", "trunc", "remainder", "fmod", "atan2", "tan", "asin", "acos", "atan", "sinh", "cosh", "log2",
     "log10", "exp2", "xlogy", "lerp", "addcmul", "addcdiv", "_weight_norm",
 )  # fmt: skip
+_FILLS = ("zeros", "ones", "full", "new_zeros", "new_ones", "new_full")
+ONE_NUMBER = frozenset(f"aten.{operation}" for operation in _FILLS)
+"""Operations whose values are one number everywhere."""
+
 _OF_ONE_TYPE = ("to", "type_as", "_to_copy", "float", "double", "half")
 _REDUCTIONS = ("mean", "sum", "amax", "amin", "var", "std", "prod", "linalg_vector_norm", "logsumexp", "any", "all")
 _POOLS = tuple(f"{kind}_pool{axes}d" for kind in ("max", "avg", "adaptive_avg", "adaptive_max") for axes in (1, 2, 3))
@@ -64,7 +68,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
                 (("repeat",), shapes.repeat),
                 (("repeat_interleave",), shapes.repeat_interleave),
                 (("numpy_T",), shapes.backwards),
-                (("zeros", "ones", "full", "new_zeros", "new_ones", "new_full"), shapes.filled),
+                (_FILLS, shapes.filled),
+                (("lstm", "gru", "rnn_tanh", "rnn_relu"), recurrent.recurrent),
                 (("cat", "concat", "concatenate"), parts.cat),
                 (("stack",), parts.stack),
                 (("split", "chunk", "split_with_sizes"), parts.split),

@@ -68,14 +68,18 @@ def beside_ones(width: int) -> Tensor:
 
 
 def random_weights(weights: Mapping[str, Tensor], generator: Generator) -> dict[str, Tensor]:
-    """Return weights in float64 that are like those given, but none of them zero or one: nothing hides behind it."""
+    """Return weights in float64 that are like those given, but none of them zero or one: nothing hides behind it.
+
+    Infinite entries stay, such as the bounds of a clamp that is off.
+    """
     found = {}
     for name, tensor in weights.items():
         if not tensor.is_floating_point():
             found[name] = tensor
             continue
         wide = tensor.double().cpu()
-        size = float(wide.square().mean().sqrt()) if wide.numel() else 0.0
+        finite = wide[wide.isfinite()]
+        size = float(finite.square().mean().sqrt()) if finite.numel() else 0.0
         noise = (NOISE * size if size > ASLEEP else ASLEEP) * torch.randn(
             wide.shape, generator=generator, dtype=torch.float64
         )

@@ -168,8 +168,7 @@ def mean(use: Use) -> Group:
     """A sum over positions is linear; a sum over the neurons themselves is kept by what keeps the ones."""
     if not set(use.given) & use.over():
         return GL
-    _, first = next(use.operands())
-    return O if _is_square(use, first) else O1
+    return O if use.first is not None and _is_square(use, use.first) else O1
 
 
 def _is_square(use: Use, operand: Operand) -> bool:
@@ -205,6 +204,26 @@ def attention(use: Use) -> Group:
 
 def _is_last(use: Use, operand: Operand | None) -> bool:
     return operand is not None and use.axes(operand) == (use.rank(operand) - 1,)
+
+
+def recurrent(use: Use) -> Group:
+    """Columns that read the input are a map; the units meet functions of each entry, gates among them in most cells."""
+    given = use.operand("input")
+    parameters = [operand for name, operand in use.holders() if name == "params"]
+    last = given is not None and set(use.axes(given)) <= {use.rank(given) - 1}
+    of_input = all(use.axes(operand) == (1,) for operand in parameters)
+    inside = any(use.axes(operand) for name, operand in use.holders() if name == "hx")
+    if last and of_input and not inside and not _gives(use):
+        return GL
+    return _OF_UNITS.get(use.step.operation, S) if not last or not use.given else S
+
+
+_OF_UNITS = {"aten.rnn_tanh": SIGNED, "aten.rnn_relu": SCALED}
+
+
+def _gives(use: Use) -> bool:
+    """Say whether any of several tensors that a step gives holds the neurons."""
+    return any(Use(use.flow, reader, use.space).out for reader in use.flow.readers.get(use.step.name, ()))
 
 
 def batch_norm(use: Use) -> Group:
@@ -306,6 +325,7 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
             (("linalg_vector_norm",), length),
             (("scaled_dot_product_attention",), attention),
             (("batch_norm",), batch_norm),
+            (("lstm", "gru", "rnn_tanh", "rnn_relu"), recurrent),
             (("pad", "constant_pad_nd"), padding),
             (("masked_fill",), filled),
             (("_weight_norm",), weight_norm),

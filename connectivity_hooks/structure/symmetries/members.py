@@ -141,6 +141,8 @@ def _role(use: Use, step: Step, argument: str, operand: Operand, axis: int) -> R
     if gamma is not None:
         return "shifts" if operand.name == gamma.shift else "scales"
     last = len(use.flow.layouts(operand)) - 1
+    if argument == "params":  # of a recurrent layer
+        return "reads" if axis == 1 else "writes"
     if operation == "linear":
         return "reads" if argument == "weight" and axis == last else "writes"
     if operation.startswith("conv_transpose"):

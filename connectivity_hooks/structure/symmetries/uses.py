@@ -149,9 +149,15 @@ class Use:
         return len(self.flow.layouts(operand))
 
     @property
+    def first(self) -> Operand | None:
+        """The tensor that is worked on: the input, or the first one; arguments with defaults come first among all."""
+        named = self.operand("input") or self.operand("self")
+        return named or next((operand for _, operand in self.operands()), None)
+
+    @property
     def given(self) -> tuple[int, ...]:
-        """Axes of the first tensor argument that hold the space's neurons."""
-        return next((self.axes(operand) for _, operand in self.operands()), ())
+        """Axes of the tensor that is worked on which hold the space's neurons."""
+        return self.axes(self.first)
 
     @property
     def out(self) -> tuple[int, ...]:
@@ -159,9 +165,9 @@ class Use:
         return axes_with(self.flow.spaces.values.get(self.step.name, ()), self.space)
 
     def over(self) -> set[int]:
-        """Return the axes of the first tensor argument that a reduction is over."""
-        _, first = next(self.operands())
-        rank = self.rank(first)
+        """Return the axes of the tensor that is worked on which a reduction is over."""
+        first = self.first
+        rank = self.rank(first) if first is not None else 0
         dims = self.argument("dim", list(range(rank)))
         found = {dim % rank for dim in (dims if isinstance(dims, (tuple, list)) else [dims])} if rank else set()
         return found or set(range(rank))
