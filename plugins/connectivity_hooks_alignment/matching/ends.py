@@ -65,22 +65,18 @@ def squared_distance(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
     return sum(float((a[name] - b[name]).square().sum(dtype=torch.float64)) for name in sorted(a))
 
 
-def products(a: Tensor, b: Tensor, pairs: bool = False, wide: bool = True) -> Tensor:
-    """Return A·Bᵀ of rows, in float64 and on the CPU.
+def add_products(found: Tensor, a: Tensor, b: Tensor, wide: bool = True) -> None:
+    """Add A·Bᵀ of rows to a sum in float64, a piece of the rows at a time.
 
     Args:
-        a: Rows (K, n, m).
+        found: The sum (…, n, n), where the rows are.
+        a: Rows (…, n, m).
         b: Likewise.
-        pairs: Whether of all pairs of copies, (K, K, n, n); else of each with the same, (K, n, n).
         wide: Whether the products are computed in float64 too; else in the type of the rows, and only added up in it.
     """
-    copies, width = a.shape[:2]
-    first, second = (a.flatten(0, 1), b.flatten(0, 1)) if pairs else (a, b)
-    columns = max(1, ENTRIES // (copies * width))
-    found = torch.zeros(*first.shape[:-1], second.shape[-2], dtype=torch.float64, device=a.device)
-    for x, y in zip(first.split(columns, -1), second.split(columns, -1), strict=True):
+    columns = max(1, ENTRIES // a[..., 0].numel())
+    for x, y in zip(a.split(columns, -1), b.split(columns, -1), strict=True):
         found += x.double() @ y.double().mT if wide else x @ y.mT
-    return found.view(copies, width, copies, width).transpose(1, 2).cpu() if pairs else found.cpu()
 
 
 class Ends:
@@ -109,24 +105,27 @@ class Ends:
         return self._norms - 2 * sum(self._inner.values())
 
     def products(self, symmetry: Symmetry, members: Collection[Member], pairs: bool) -> Tensor:
-        """Return C of a symmetry, summed over some of its members; see `products`.
+        """Return C of a symmetry, summed over some of its members, on the CPU: (K, n, n), or of all pairs (K, K, n, n).
 
         Narrow weights, such as biases and norms, are put side by side: each alone would cost a matrix of its own.
         """
         copies, width = symmetry.copies, symmetry.width
-        found = torch.zeros((copies, copies, width, width) if pairs else (copies, width, width), dtype=torch.float64)
-        narrow: list[tuple[Tensor, Tensor]] = []
+        device = self._a[symmetry.members[0].weight].device
+        shape = (copies * width, copies * width) if pairs else (copies, width, width)
+        found = torch.zeros(shape, dtype=torch.float64, device=device)
         turns = bool(symmetry.group & (Group.TURN | Group.TURN_BESIDE_ONES))
+        narrow: list[tuple[Tensor, Tensor]] = []
         for member in members:
-            rows = member.matrices(self._a[member.weight]), member.matrices(self._b[member.weight])
-            if rows[0].shape[-1] <= NARROW:
-                narrow.append(rows)
+            rows = [member.matrices(end[member.weight]) for end in (self._a, self._b)]
+            first, second = (each.flatten(0, 1) for each in rows) if pairs else rows
+            if first.shape[-1] <= NARROW:
+                narrow.append((first, second))
             else:
-                found += products(*rows, pairs, wide=turns)
+                add_products(found, first, second, turns)
         if narrow:
             first, second = (torch.cat(side, -1) for side in zip(*narrow, strict=True))
-            found += products(first, second, pairs, wide=turns)
-        return found
+            add_products(found, first, second, turns)
+        return found.view(copies, width, copies, width).transpose(1, 2).cpu() if pairs else found.cpu()
 
     def move(self, symmetries: Collection[Symmetry], step: Elements) -> bool:
         """Apply elements in the order given, and say whether any does something."""

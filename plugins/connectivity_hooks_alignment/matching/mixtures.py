@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from connectivity_hooks.structure import Element, Symmetries, Symmetry, apply, combined
-from connectivity_hooks_alignment.matching.ends import products
+from connectivity_hooks_alignment.matching.ends import add_products
 from connectivity_hooks_alignment.matching.gauge import mixes, with_factors
 
 
@@ -61,14 +61,15 @@ class Sums:
     @classmethod
     def of(cls, symmetry: Symmetry, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Sums:
         """Gather them from the weights in which a space's neurons are."""
-        sums = torch.zeros(4, symmetry.copies, symmetry.width, symmetry.width, dtype=torch.float64)
+        shape = (4, symmetry.copies, symmetry.width, symmetry.width)
+        sums = torch.zeros(shape, dtype=torch.float64, device=a[symmetry.members[0].weight].device)
         for member, power in with_factors(symmetry):
             if "scales" not in member.roles:  # those are folded, all ones
                 at = 0 if power == 1 else 2
                 first, second = member.matrices(a[member.weight]), member.matrices(b[member.weight])
-                sums[at] += products(first, second)
-                sums[at + 1] += products(second, second)
-        return cls(*sums)
+                add_products(sums[at], first, second)
+                add_products(sums[at + 1], second, second)
+        return cls(*sums.cpu())
 
     def distance(self, mixture: Tensor) -> Tensor:
         """Return the squared distance (K,) under M (K, n, n), but for |A₁|² + |A₂|²."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from connectivity_hooks.structure import Element, Group
@@ -46,6 +45,8 @@ def gain(group: Group, products: Tensor) -> Tensor:
 
 def assignment(scores: Tensor) -> Tensor:
     """Return for each row of (K, n, n) its own column, with the largest sum of scores."""
+    from scipy.optimize import linear_sum_assignment  # half a second, which no other command should wait for
+
     found = [linear_sum_assignment(one, maximize=True)[1] for one in scores.cpu().double().numpy()]
     return torch.stack([torch.as_tensor(columns) for columns in found])
 

@@ -61,9 +61,10 @@ def match_weights(
     over the spaces in random order follow, until nothing moves. Where the checkpoint as it is lies nearer than what
     the first pass finds, as after fine-tuning, the sweeps start there.
 
-    Products are computed where the weights are, in float64 from working copies in float32 (float64 for weights that
-    are); assignments on the CPU. Memory, beyond what is given: three working copies of the weights that move, and for
-    the widest space a few matrices of its neurons in float64.
+    Products are computed where the weights are, from working copies in float32 (float64 for weights that are): those
+    for rotations in float64, those for assignments only added up in it. Assignments and decompositions are the CPU's.
+    Memory, beyond what is given: three working copies of the weights that move, and for the widest space a few
+    matrices of its neurons in float64.
 
     Args:
         symmetries: The network's.

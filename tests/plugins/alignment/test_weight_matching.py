@@ -15,10 +15,6 @@ from connectivity_hooks.testing.tasks import make_task
 from connectivity_hooks_alignment.weight_matching import WeightMatching
 
 
-class TestWeightMatching(AlignerSuite):
-    aligner = WeightMatching
-
-
 class TestWeightMatchingOfRelus(AlignerSuite):
     aligner = WeightMatching
 
