@@ -6,14 +6,10 @@ import torch
 from connectivity_hooks.contracts import Prepared
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.registry import registry
-<<<<<<< HEAD
-from connectivity_hooks.testing import AdapterSuite, BuilderSuite, ConditionSuite, CorrectionSuite
+from connectivity_hooks.testing import AdapterSuite, AlignerSuite, BuilderSuite, ConditionSuite, CorrectionSuite
 from connectivity_hooks_alignment.activation_matching import ActivationMatching
 from connectivity_hooks_alignment.best import Best
 from connectivity_hooks_alignment.learned_matching import LearnedMatching
-=======
-from connectivity_hooks.testing import AdapterSuite, AlignerSuite, BuilderSuite, ConditionSuite, CorrectionSuite
->>>>>>> weights
 from connectivity_hooks_alignment.weight_matching import WeightMatching
 from connectivity_hooks_corrections.batch_norm import BatchNorm
 from connectivity_hooks_corrections.repair import Repair
@@ -72,13 +68,8 @@ class TestTimm(AdapterSuite):
 
 def test_every_built_in_method_is_in_a_suite():
     conditions = {TestSeparability, TestFeatureRank, TestDropoutStability, TestSubnetwork, TestMemorization}
-<<<<<<< HEAD
     aligners = {WeightMatching, ActivationMatching, LearnedMatching, Best}  # their suites are in alignment/
     tried = {*aligners, Certified, TestLinear.builder, TestTimm.adapter, *(suite.condition for suite in conditions)}
-=======
-    aligners = {TestWeightMatching.aligner}
-    tried = {Certified, TestLinear.builder, TestTimm.adapter, *aligners, *(suite.condition for suite in conditions)}
->>>>>>> weights
     known = registry()
     ours = [e for kind in ("builders", "conditions", "aligners", "adapters") for e in getattr(known, kind).values()]
     assert {entry.cls for entry in ours if entry.origin.distribution == "connectivity-hooks"} == tried

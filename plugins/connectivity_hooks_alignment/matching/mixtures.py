@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 
 from connectivity_hooks.structure import Element, Symmetries, Symmetry, apply, combined
