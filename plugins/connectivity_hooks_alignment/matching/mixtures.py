@@ -103,6 +103,8 @@ def _descended(sums: Sums, copy: int, start: Tensor, steps: int) -> Tensor:
         found = ((first - c1) * m).sum() + ((second - c2) * n).sum()
         return found, 2 * (first - n @ second.T @ n).ravel()
 
+    from scipy.optimize import minimize  # as in `assignment`
+
     found = minimize(value, start.numpy().ravel(), jac=True, method="L-BFGS-B", options={"maxiter": steps})
     moved = torch.from_numpy(found.x.reshape(shape))
     return moved if bool(torch.isfinite(moved).all()) else start
