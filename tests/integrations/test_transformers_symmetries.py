@@ -104,7 +104,7 @@ def test_rotary_angles_are_computed_in_float64_where_the_model_casts_to_float32(
             assert apart() < 1e-12
 
 
-@pytest.mark.parametrize("name", ["BERT, classification", "GPT-2", "Llama", "ViT"])
+@pytest.mark.parametrize("name", ["BERT, classification", "GPT-2", "Llama", "Gemma 3", "Mamba", "ViT"])
 def test_weight_matching_brings_a_moved_copy_back(name):
     model, symmetries = tried(name)
     narrow = {GL: O, SCALED: S}  # of stretches and factors it takes rotations and permutations
