@@ -134,8 +134,8 @@ def page(rows):
         f"{ENOUGH:.0%} of the weights or more lie in tensors that some symmetry moves (coverage); what keeps others "
         "where they are is named with its share of the weights. Groups: S permutations, S± with signs, Mon₊ with "
         "positive scales, Mon with any scales, O rotations, O₁ rotations that keep the vector of ones, GL all "
-        "invertible maps. Seconds: of one core, the reading of the program included. Made by `python "
-        "benchmarks/symmetries_timm.py --out docs/symmetries-timm.md`.\n",
+        "invertible maps. Seconds: the reading of the program included; more where other work ran beside it. Made by "
+        "`python benchmarks/symmetries_timm.py --out docs/symmetries-timm.md`.\n",
         "| file | model | image | spaces by group | coverage | deviation | refuted, pinned by | seconds |",
         "|---|---|---|---|---|---|---|---|",
     ]
