@@ -12,9 +12,9 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from connectivity_hooks.structure import Element, Group, Symmetries, Symmetry, apply
+from connectivity_hooks.structure import Element, Group, Symmetries, Symmetry, apply, combined
 from connectivity_hooks_alignment.matching.moments import Moments
-from connectivity_hooks_alignment.matching.nearest import gain
+from connectivity_hooks_alignment.matching.nearest import gain, nearest
 from connectivity_hooks_alignment.matching.recording import Recorded, folded_precisely
 from connectivity_hooks_alignment.matching.units import Unit, solved, units_of
 
@@ -81,6 +81,14 @@ class _Matching:
             step[symmetry.space] = _scaled(symmetry, step[symmetry.space], self._seen, self._a, self._b)
             apply(symmetry, self._b, step[symmetry.space])
         self.found |= step
+        for symmetry in unit.inside:
+            if not self._seen.of(symmetry):  # as queries that share a key: their weights are in order only now
+                self._solve_by_weights(unit, symmetry)
+
+    def _solve_by_weights(self, unit: Unit, symmetry: Symmetry) -> None:
+        element = nearest(symmetry.group, self._of_weights(symmetry, False, unit.spaces | self.found.keys()))
+        apply(symmetry, self._b, element)
+        self.found = combined(self._symmetries, self.found, {symmetry.space: element})
 
     def _products(self, unit: Unit, symmetry: Symmetry, pairs: bool) -> Tensor:
         """Return what is gained by putting a neuron in the place of another: (K, n, n), or of all pairs of copies."""
@@ -108,7 +116,9 @@ class _Matching:
 
     def _of_weights(self, symmetry: Symmetry, pairs: bool, settled: Collection[int]) -> Tensor:
         """Return the products of the weights of a space whose other axes are settled, as shares of their sizes."""
-        total = torch.zeros((), dtype=torch.float64)
+        copies, width = symmetry.copies, symmetry.width
+        shape = (copies, copies, width, width) if pairs else (copies, width, width)
+        total = torch.zeros(shape, dtype=torch.float64)
         moving = {each.space for each in self._symmetries.symmetries}
         for member in symmetry.members:
             layouts = self._symmetries.spaces.weights[member.weight]

@@ -40,9 +40,10 @@ class Reading:
 def readings_of(program: Program, symmetries: Symmetries) -> list[Reading]:
     """Return what is looked at; nothing for a space that no value holds along a single axis.
 
-    Of a space that no map reads, the last value that holds it. Heads are also looked at by themselves, in values whose
-    entries inside a head stay where they are, as rotary embeddings let them. Values that do not depend on the inputs,
-    such as weights that are standardised or tokens of the model's own, show nothing.
+    Of a space that no map reads by itself, as a key that several queries share, the last value that holds it so. Heads
+    are also looked at by themselves, in values whose entries inside a head stay where they are, as rotary embeddings
+    let them. Values that do not depend on the inputs, such as weights that are standardised or tokens of the model's
+    own, show nothing.
     """
     alive = _of_inputs(program)
     maps = [step for step in program.steps if _is_map(step.operation)]
@@ -84,7 +85,7 @@ def _readings(
         if where is not None:
             found[name] = Reading(symmetry, name, where, inside or groups is not None, groups)
     chosen = [name for name in read if name in found]
-    if not chosen and not unit.inside:
+    if not chosen and (inside or not unit.inside):
         chosen = list(found)[-1:]
     return [found[name] for name in chosen]
 
