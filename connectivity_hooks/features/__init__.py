@@ -12,6 +12,7 @@ from connectivity_hooks.features.hooks import eager
 from connectivity_hooks.features.layout import Layout, usual
 from connectivity_hooks.features.observation import Observation
 from connectivity_hooks.features.outputs import Passed, tensor_in
+from connectivity_hooks.features.padding import Tokens
 from connectivity_hooks.features.stream import stream
 from connectivity_hooks.features.view import neurons_last
 
@@ -20,6 +21,7 @@ __all__ = [
     "Layout",
     "Observation",
     "Passed",
+    "Tokens",
     "capture",
     "eager",
     "modules_of",

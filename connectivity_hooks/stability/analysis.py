@@ -92,14 +92,14 @@ def analyse(
     started = time.perf_counter()
     pairs, data = twins(found), data_digest(task)
     model, connections = task.structure(), []
-    notes, left = _on_batch_norm(model, how.measuring), None
+    notes, said = _on_batch_norm(model, how.measuring), None
     for number, twin in enumerate(pairs, start=1):
         progress.say(f"{twin} ({number} of {len(pairs)})")
         pair = load_pair(*twin.files, task)
         notes += [f"k = {twin.step}: {note}" for note in pair.notes]
         line = Path.from_points([pair.a, pair.b])
-        left = _left(line, task, how.measuring.correct) if left is None else left
-        notes += buffer_notes(model, line, left)
+        said = _said(line, task, how.measuring.correct) if said is None else said
+        notes += [*buffer_notes(model, line, said[0]), *said[1]]
         connections.append(_connect(twin, pair, task, how, data, kept, progress))
     seconds = time.perf_counter() - started
     guessing = {split.name: guess(task.loss, split) for split in task.splits()}
@@ -125,9 +125,12 @@ def _connect(
     return connection
 
 
-def _left(line: Path, task: Task, correction: Correction | None) -> Sequence[str]:
-    """Return the modules that a correction cannot correct, which are the same for every pair."""
-    return () if correction is None else Corrected(ModelOnPath(line, task), correction).left
+def _said(line: Path, task: Task, correction: Correction | None) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the modules that a correction cannot correct, and its notes: what it says of the first pair."""
+    if correction is None:
+        return (), ()
+    corrected = Corrected(ModelOnPath(line, task), correction)
+    return corrected.left, corrected.notes
 
 
 def _on_batch_norm(model: nn.Module, how: Measuring) -> list[str]:

@@ -9,5 +9,6 @@ from connectivity_hooks.contracts import Correction, hookimpl
 def register_corrections() -> list[type[Correction]]:
     """Offer the corrections."""
     from connectivity_hooks_corrections.batch_norm import BatchNorm
+    from connectivity_hooks_corrections.repair import Repair
 
-    return [BatchNorm]
+    return [BatchNorm, Repair]

@@ -14,14 +14,10 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from connectivity_hooks.contracts import Correction, Prepared, option
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation import ModelOnPath, statistics_of, tracked_norms
-from connectivity_hooks.model import Inputs, concatenated, forward, named_tensors, taken
-from connectivity_hooks.tasks import CachedSplit, Split
-
-SAMPLES = 16384
-"""A mean over so many samples is within 1 % of a standard deviation; more would cost as much as the measurement."""
-
-HELD = 1024**3
-"""Bytes of inputs that are kept of a split that does not fit in memory, whose loader would else be read at every t."""
+from connectivity_hooks.model import forward
+from connectivity_hooks.tasks import Split
+from connectivity_hooks_corrections.hooked_passes import uncompiled
+from connectivity_hooks_corrections.samples import SAMPLES, DrawnSamples
 
 
 @dataclass(frozen=True)
@@ -52,21 +48,21 @@ class BatchNorm(Correction):
 class Reestimation(Prepared):
     """Measures the running means and variances of a model's norms, on the same samples at every point of a path.
 
-    The samples are drawn once from the whole split by an own generator, in random order, and cut into batches of
-    equal size: data that is sorted by class gives the same statistics as shuffled data. Each norm gets the average of
-    its batches' own statistics (``momentum=None``; Izmailov et al. 2018, section 3.3), summed in float64, with the
-    norms alone in training mode.
+    The samples are drawn once, see `DrawnSamples`. Each norm gets the average of its batches' own statistics
+    (``momentum=None``; Izmailov et al. 2018, section 3.3), summed in float64, with the norms alone in training mode.
     It covers batch norms and instance norms that track statistics, and subclasses that normalise by their batch alone;
     what else keeps statistics is left as the path has it and named.
 
     Args:
         model: The model, in evaluation mode; run with the weights it has to find out which subclasses qualify.
         split: Where the samples are drawn.
-        batch_size: Samples of a batch; two where it is less, and a little less where they do not divide.
+        batch_size: Samples of a batch.
         samples: How many are drawn at most.
         seed: Seed of the drawing.
 
     Attributes:
+        norms: The norms that are measured, by name.
+        samples: What they are measured on; None where there are none.
         left: Names of the modules that derive from a norm but do not normalise by their batch alone.
 
     Raises:
@@ -75,56 +71,45 @@ class Reestimation(Prepared):
 
     def __init__(self, model: nn.Module, split: Split, batch_size: int, samples: int = SAMPLES, seed: int = 0) -> None:
         self._model = model
-        self._norms = tracked_norms(model)
+        self.norms = tracked_norms(model)
         self.left = ()
-        if not self._norms:
+        self.samples: DrawnSamples | None = None
+        if not self.norms:
             return
         if len(split) < 2:
             raise InputError(
                 f"data: statistics of batch norm cannot be re-estimated from {len(split)} training sample, expected at "
                 "least 2; use the stored ones"
             )
-        self._draw(split, min(samples, len(split)), batch_size, seed)
-        self.left = self._unlike_batch_norm()
-        self._norms = {name: norm for name, norm in self._norms.items() if name not in self.left}
+        self.samples = DrawnSamples(split, batch_size, samples, seed)
+        self.left = self._unlike_batch_norm(self.samples)
+        self.norms = {name: norm for name, norm in self.norms.items() if name not in self.left}
 
     @torch.no_grad()
     def apply(self, t: float = 0.0) -> None:
         """Write the statistics under the model's present weights into it; they do not depend on `t` otherwise."""
-        if not self._norms:
+        if self.samples is None:
             return
-        sums = {norm: _Sum(norm) for norm in self._norms.values()}
+        with uncompiled(), self.measuring():
+            for inputs in self.samples.batches():
+                forward(self._model, inputs)
+
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Let the norms normalise by their batches in the passes of the block, and write the averages when it ends."""
+        sums = {norm: _Sum(norm) for norm in self.norms.values()}
         with ExitStack() as stack:
             for norm, total in sums.items():
                 stack.enter_context(_measuring(norm))
                 stack.callback(norm.register_forward_hook(total.add).remove)
-            for inputs in self._batches():
-                forward(self._model, inputs)
+            yield
         for total in sums.values():
             total.write()
 
-    def _draw(self, split: Split, count: int, batch_size: int, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        if isinstance(split, CachedSplit):
-            self._inputs, rows = split.inputs, _drawn(len(split), count, seed)
-        else:
-            one = split.head(1).batches(1)
-            bytes_each = sum(tensor.nbytes for inputs, _ in one for _, tensor in named_tensors(inputs))
-            count = max(2, min(count, HELD // max(1, bytes_each)))
-            self._inputs = concatenated([inputs for inputs, _ in split.sample(count, seed).batches(count)])
-            rows = torch.arange(count)
-        order = torch.randperm(count, generator=generator)
-        number = max(1, min(-(-count // max(2, batch_size)), count // 2))
-        self._rows = list(rows[order].tensor_split(number))
-
-    def _batches(self) -> Iterator[Inputs]:
-        for rows in self._rows:
-            yield taken(self._inputs, rows)
-
     @torch.no_grad()
-    def _unlike_batch_norm(self) -> tuple[str, ...]:
+    def _unlike_batch_norm(self, samples: DrawnSamples) -> tuple[str, ...]:
         """Return the norms of other classes than PyTorch's own whose outputs depend on their running statistics."""
-        foreign = {name: norm for name, norm in self._norms.items() if not type(norm).__module__.startswith("torch.nn")}
+        foreign = {name: norm for name, norm in self.norms.items() if not type(norm).__module__.startswith("torch.nn")}
         found = dict.fromkeys(foreign, True)
 
         def look(name: str, norm: _NormBase, given: tuple[Tensor, ...]) -> None:
@@ -132,16 +117,12 @@ class Reestimation(Prepared):
 
         if foreign:
             with ExitStack() as stack:
+                stack.enter_context(uncompiled())
                 for name, norm in foreign.items():
                     hook = norm.register_forward_pre_hook(lambda norm, given, name=name: look(name, norm, given))
                     stack.callback(hook.remove)
-                forward(self._model, next(self._batches()))
+                forward(self._model, next(samples.batches()))
         return tuple(name for name, unlike in found.items() if unlike)
-
-
-def _drawn(size: int, count: int, seed: int) -> Tensor:
-    """Return the rows that `Split.sample` draws, of a split whose inputs are not to be copied."""
-    return torch.randperm(size, generator=torch.Generator().manual_seed(seed))[:count].sort().values
 
 
 class _Sum:

@@ -8,6 +8,7 @@ from connectivity_hooks.errors import InputError
 from connectivity_hooks.registry import registry
 from connectivity_hooks.testing import AdapterSuite, BuilderSuite, ConditionSuite, CorrectionSuite
 from connectivity_hooks_corrections.batch_norm import BatchNorm
+from connectivity_hooks_corrections.repair import Repair
 from connectivity_hooks_curves.linear import Linear
 from connectivity_hooks_theorem.certified.builder import Certified
 from connectivity_hooks_theorem.conditions.dropout_stability import DropoutStability
@@ -24,6 +25,10 @@ class TestLinear(BuilderSuite):
 
 class TestBatchNorm(CorrectionSuite):
     correction = BatchNorm
+
+
+class TestRepair(CorrectionSuite):
+    correction = Repair
 
 
 class TestSeparability(ConditionSuite):

@@ -101,6 +101,17 @@ def test_batch_norm_can_be_re_estimated_and_stored_statistics_are_pointed_out(tr
     assert one != other
 
 
+def test_what_a_correction_says_is_noted_once(training, finished, tmp_path):
+    how = {"points": 3, "refine": 0, "correct": "repair", "keep": tmp_path / "kept"}
+    found = ch.stability_of(finished, training.task, **how)
+    said = "repair gives 1 layer the means and deviations between both ends', and measures 1 norm anew"
+    assert found.notes == (said,)
+    found.save(tmp_path / "report")
+    assert '"correction": "repair"' in (tmp_path / "report" / "stability.json").read_text(encoding="utf-8")
+    assert ch.stability_of(finished, training.task, **how).connections == found.connections
+    assert found.connections != ch.stability_of(finished, training.task, points=3, refine=0).connections
+
+
 def test_a_checkpoint_of_any_origin_is_a_copy(training, runs):
     place = runs / "k_00000040"
     (place / "start.safetensors").unlink()

@@ -85,12 +85,12 @@ def found(model):
 def test_statistics_are_the_cumulative_average_over_equal_batches_of_at_least_two(batch_size, batches):
     split, model = CachedSplit("train", *data()), net()
     estimation = Reestimation(model, split, batch_size)
-    sizes = [len(rows) for rows in estimation._rows]
+    sizes = [len(rows) for rows in estimation.samples.rows]
     assert len(sizes) == batches
     assert min(sizes) >= 2
     assert max(sizes) - min(sizes) <= 1
-    assert torch.cat(estimation._rows).sort().values.tolist() == list(range(60))
-    expected = reference(model, split, estimation._rows)
+    assert torch.cat(estimation.samples.rows).sort().values.tolist() == list(range(60))
+    expected = reference(model, split, estimation.samples.rows)
     estimation.apply()
     torch.testing.assert_close(found(model), expected, rtol=1e-12, atol=1e-12)
     assert not any(module.training for module in model.modules())
@@ -320,7 +320,7 @@ def test_the_correction_draws_as_many_samples_as_it_is_told_from_its_seed():
     drawn = []
     for seed, samples in ((0, 50), (0, 50), (1, 50), (0, 600)):
         prepared = BatchNorm(Options(samples), seed=seed).prepare(ModelOnPath(path, task))
-        drawn.append(torch.cat(list(prepared._batches())))
+        drawn.append(torch.cat(list(prepared.samples.batches())))
     assert [len(inputs) for inputs in drawn] == [50, 50, 50, 600]
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
