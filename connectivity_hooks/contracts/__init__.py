@@ -10,9 +10,10 @@ from connectivity_hooks.contracts.hookspecs import hookimpl
 from connectivity_hooks.contracts.method import Method, NoOptions
 from connectivity_hooks.contracts.options import make_options, option
 from connectivity_hooks.contracts.reporter import Reporter
-from connectivity_hooks.contracts.work import State, Work
+from connectivity_hooks.contracts.work import UNKEPT, State, Work
 
 __all__ = [
+    "UNKEPT",
     "Adapter",
     "Aligner",
     "Alignment",

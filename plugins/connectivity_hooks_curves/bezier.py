@@ -22,9 +22,10 @@ class Bezier(Builder):
     """A Bezier curve whose control points are trained.
 
     φ(t) = Σ_i C(k,i)·(1−t)^(k−i)·t^i·w_i from θ_A to θ_B, trained on the loss at random t (Garipov et al. 2018,
-    arXiv 1802.10026). Begins on the straight line, so that alignment helps: ``--align``. Networks with batch norm need
-    ``--correct batch-norm``. Nothing is proven between measured points. Costs a plain training step each step, and
-    memory for the ends, the control points, and three vectors for each of these.
+    arXiv 1802.10026). Begins on the straight line, so that alignment helps: ``--align``. What is trained are
+    parameters; frozen ones and buffers stay on the straight line, and networks with batch norm need
+    ``--correct batch-norm``. Nothing is proven between measured points. A step costs a plain training step and some
+    passes over the parameters; memory is that of the two ends and, for each bend, of five vectors of parameters.
     """
 
     name = "bezier"
@@ -38,7 +39,7 @@ class Bezier(Builder):
             a, b, task, self.basis, options.bends, options, seed=self.seed, work=self.work, progress=self.progress
         )
         if found.note:
-            self.progress.say(f"{self.name}: {found.note}; the best points before it are kept")
+            self.progress.say(f"{self.name}: {found.note}")
         return Path.from_points(found.points, basis=self.basis)
 
 

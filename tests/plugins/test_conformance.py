@@ -9,6 +9,7 @@ from connectivity_hooks.registry import registry
 from connectivity_hooks.testing import AdapterSuite, BuilderSuite, ConditionSuite, CorrectionSuite
 from connectivity_hooks_corrections.batch_norm import BatchNorm
 from connectivity_hooks_corrections.repair import Repair
+from connectivity_hooks_curves.bezier import Bezier, Polychain
 from connectivity_hooks_curves.linear import Linear
 from connectivity_hooks_theorem.certified.builder import Certified
 from connectivity_hooks_theorem.conditions.dropout_stability import DropoutStability
@@ -60,7 +61,8 @@ class TestTimm(AdapterSuite):
 
 def test_every_built_in_method_is_in_a_suite():
     conditions = {TestSeparability, TestFeatureRank, TestDropoutStability, TestSubnetwork, TestMemorization}
-    tried = {Certified, TestLinear.builder, TestTimm.adapter, *(suite.condition for suite in conditions)}
+    beside_their_own_tests = {Certified, Bezier, Polychain}
+    tried = {*beside_their_own_tests, TestLinear.builder, TestTimm.adapter, *(suite.condition for suite in conditions)}
     known = registry()
     ours = [e for kind in ("builders", "conditions", "aligners", "adapters") for e in getattr(known, kind).values()]
     assert {entry.cls for entry in ours if entry.origin.distribution == "connectivity-hooks"} == tried

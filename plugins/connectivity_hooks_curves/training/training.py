@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from connectivity_hooks.budget import Budget
-from connectivity_hooks.contracts import State, Work
+from connectivity_hooks.contracts import UNKEPT, Work
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.model import Weights
 from connectivity_hooks.progress import SILENT, Progress
+from connectivity_hooks.strangers import Pass, guarded_call
 from connectivity_hooks.tasks import Drawn, Task
-from connectivity_hooks_curves.training.curve import Curve, straight
+from connectivity_hooks_curves.training.draws import Batches, Chance, chance, seed_device
 from connectivity_hooks_curves.training.module import FlatModule
+from connectivity_hooks_curves.training.points import Points
 from connectivity_hooks_curves.training.settings import TrainingOptions
-
-WINDOW = 50
-"""Steps whose mean loss says how good the points are: one batch alone says little."""
+from connectivity_hooks_curves.training.untrained import Untrained
+from connectivity_hooks_curves.training.window import Window
 
 _WARM_UP = 0.1
+"""Share of the budget in which the rate rises: Adam's moments are of few gradients until then."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Trained:
     Attributes:
         points: Weights of all control points, ends included.
         steps: Steps done.
-        losses: Mean training loss of each window of `WINDOW` steps.
-        note: What went wrong, in words; empty where nothing did.
+        losses: Mean training loss of each window of steps, see `Window`; the last may be of fewer.
+        note: Why it ended before its budget did, in words; empty where it did not.
     """
 
     points: tuple[Weights, ...]
@@ -52,14 +53,14 @@ def train_curve(
     options: TrainingOptions,
     *,
     seed: int = 0,
-    work: Work,
+    work: Work = UNKEPT,
     progress: Progress = SILENT,
 ) -> Trained:
     """Train control points between two ends on E_{t ~ U(0,1)} of the loss at φ(t) (Garipov et al. 2018, algorithm 1).
 
-    One t and one batch a step. The module runs in training mode, as it was trained; statistics of batch norm follow
-    the batches and are no coordinates: those of control points lie on the straight line, and have to be measured
-    anew at each t, as ``--correct batch-norm`` does.
+    One t and one batch a step. The module runs in training mode, as it was trained. What is trained are parameters;
+    frozen ones and buffers lie on the straight line, except what the module itself writes while it trains: running
+    statistics have to be measured anew at each t, as ``--correct batch-norm`` does.
 
     Args:
         a: Weights at t = 0.
@@ -73,16 +74,23 @@ def train_curve(
         progress: Shows the loss.
 
     Raises:
-        InputError: The model has no gradients.
+        InputError: The model has nothing to train or no gradients, or a pass fails.
     """
-    run = _Run(a, b, task, basis, bends, options, seed, work)
-    with torch.random.fork_rng(devices=[task.device] if task.device.type == "cuda" else []):
+    accelerators = [task.device] if task.device.type == "cuda" else []
+    with torch.random.fork_rng(accelerators), torch.inference_mode(False), torch.enable_grad():
+        run = _Training(a, b, task, basis, bends, options, seed, work)
         note = run.train(progress)
-    return Trained(run.weights(a, b), run.step, tuple(run.losses), note)
+        return Trained(run.points.weights(), run.step, tuple(run.losses), note)
 
 
-class _Run:
-    """A training under way."""
+class _Training:
+    """A training under way.
+
+    Attributes:
+        points: The control points.
+        step: Steps done.
+        losses: Mean loss of each window.
+    """
 
     def __init__(
         self,
@@ -96,139 +104,136 @@ class _Run:
         work: Work,
     ) -> None:
         self._task, self._options, self._seed, self._work = task, options, seed, work
+        self._budget = Budget.parse(options.budget)
         self._flat = FlatModule(task.model())
         self._flat.load(a)
         self._flat.model.train()
-        self._budget = Budget.parse(options.budget)
-        self.curve = Curve(straight(self._flat.vector(a), self._flat.vector(b), bends), basis)
-        self._gradients = [torch.zeros_like(point) for point in self.curve.trained]
-        for point, gradient in zip(self.curve.trained, self._gradients, strict=True):
-            point.grad = gradient
-        self._optimizer = torch.optim.Adam(self.curve.trained, lr=options.lr)
+        self.points = Points(self._flat, a, b, basis, bends)
+        self._untrained = Untrained(self._flat, a, b)
+        self._batches = Batches(task.train, options.batch_size, seed)
+        self._window = Window(task.device)
         self.step, self.losses = 0, list[float]()
-        self._best: list[Tensor] | None = None
-        self._window = torch.zeros((), device=self._flat.values.device, dtype=torch.float64)
-        self._spent = 0.0
-        self._begun = time.monotonic()
-
-    @property
-    def _batches(self) -> int:
-        return math.ceil(len(self._task.train) / self._options.batch_size)
+        self._spent, self._begun = 0.0, time.monotonic()
 
     @property
     def _seconds(self) -> float:
         return self._spent + time.monotonic() - self._begun
 
     @property
-    def _done(self) -> float:
-        return self._budget.share(self.step, self.step / self._batches, self._seconds)
+    def _share(self) -> float:
+        """How much of the budget is used."""
+        return self._budget.share(self.step, self._batches.epochs, self._seconds)
+
+    @property
+    def _label(self) -> str:
+        loss = f", loss {self.losses[-1]:.4g}" if self.losses else ""
+        return f"training the curve{loss}"
 
     def train(self, progress: Progress) -> str:
-        """Train until the budget is used; return what went wrong."""
+        """Train until the budget is used; return why it ended before, if it did."""
+        if self.points.are_one:
+            return "the ends are equal in all that is trained, so the curve is a point and nothing is trained"
         self._resume()
-        left = self._budget.steps_left(self.step, self._batches)
-        for drawn in progress.track(self._drawn(), "training the curve", left):
-            if self._done >= 1:
+        an_epoch = math.ceil(len(self._task.train) / self._options.batch_size)
+        left = self._budget.steps_left(self.step, an_epoch)
+        for drawn in progress.track(self._batches, lambda: self._label, left):
+            if self._share >= 1:
                 break
-            fault = self._take(drawn)
-            if fault:
-                self._restore()
-                return fault
+            self._take(drawn)
+            ended = self._look() if self._window.full else ""
+            if ended:
+                return ended
             if self._work.due():
                 self._save()
-        return ""
+        if self.step == 0:
+            return f"the budget of {self._budget} was used before the first step; the path is the straight line"
+        return self._look() if self._window.filled else ""
 
-    def weights(self, a: Weights, b: Weights) -> tuple[Weights, ...]:
-        """Return the control points as weights; statistics lie on the straight line between those of the ends."""
-        count = len(self.curve.points) - 1
-        between = [
-            self._flat.weights(point, _between(a, b, (i + 1) / count)) for i, point in enumerate(self.curve.trained)
-        ]
-        return (a, *between, b)
-
-    def _drawn(self) -> Iterator[Drawn]:
-        """Yield batches epoch after epoch, from where the training is."""
-        while True:
-            epoch, start = divmod(self.step, self._batches)
-            found = False
-            for drawn in self._task.train.shuffled(self._options.batch_size, self._seed, epoch=epoch, start=start):
-                found = True
-                yield drawn
-            if not found:
-                raise InputError("data: the training split gave no batch")
-
-    def _take(self, drawn: Drawn) -> str:
-        """Take one step; return in words what went wrong, and then none was taken."""
-        generator = torch.Generator().manual_seed((self._seed << 32) + self.step)
-        t = float(torch.rand((), generator=generator))
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))  # dropout, augmentation
-        self.curve.write(t, self._flat.values)
-        self._flat.gradient.zero_()
-        inputs = self._task.augment(drawn.inputs) if self._task.augment else drawn.inputs
-        loss = self._task.loss(self._task.forward(self._flat.model, inputs), drawn.targets)
-        if not loss.requires_grad:
-            raise InputError("the model's outputs have no gradients; its forward may detach them or run without grad")
-        loss.backward()
-        if self._options.weight_decay:
-            self._flat.gradient.add_(self._flat.values, alpha=self._options.weight_decay)
-        self._window += loss.detach()
-        if self._options.clip is not None:
-            norm = self._flat.gradient.norm()
-            self._flat.gradient.mul_((self._options.clip / norm.clamp_min(1e-12)).clamp_max(1.0))
-        self.curve.gradients(t, self._flat.gradient, self._gradients)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._options.lr * _schedule(self._done)
-        self._optimizer.step()
+    def _take(self, drawn: Drawn) -> None:
+        """Take one step."""
+        drawn_now = chance(self._seed, self.step)
+        loss = self._passed(drawn, drawn_now)
+        lr = self._options.lr * _schedule(self._share)
+        norm = self.points.move(drawn_now.t, lr, self._options.weight_decay, self._options.clip)
+        self._window.add(loss, norm)
+        self._batches.done(drawn)
         self.step += 1
-        return self._look(t) if self.step % WINDOW == 0 else ""
 
-    def _look(self, t: float) -> str:
-        """At the end of a window: keep the points if they are the best, and say if the loss is no number."""
-        mean = float(self._window) / WINDOW
-        self._window.zero_()
-        if not math.isfinite(mean):
-            return f"the loss was not finite between steps {self.step - WINDOW + 1} and {self.step} (last t = {t:.3g})"
-        if not self.losses or mean <= min(self.losses):
-            self._best = [point.clone() for point in self.curve.trained]
-        self.losses.append(mean)
-        return ""
+    def _passed(self, drawn: Drawn, drawn_now: Chance) -> Tensor:
+        """Run the module at φ(t) on a batch, forth and back; return the loss."""
+        seed_device(drawn_now.seed, self._task.device)
+        self.points.write(drawn_now.t)
+        self._untrained.write(drawn_now.t)
+        self._flat.attach()
+        loss = self._loss(drawn)
+        if not loss.requires_grad:
+            raise InputError(
+                f"the model ({type(self._flat.model).__name__}): its outputs have no gradients, which a curve is "
+                "trained with; its forward may detach them, or run under torch.no_grad"
+            )
+        with guarded_call(Pass(self._flat.model, drawn.inputs)):
+            loss.backward()
+        self._flat.collect()
+        self._untrained.look()
+        return loss
 
-    def _restore(self) -> None:
-        kept = self._best or straight(self.curve.points[0], self.curve.points[-1], len(self.curve.trained))[1:-1]
-        for point, best in zip(self.curve.trained, kept, strict=True):
-            point.copy_(best)
+    def _loss(self, drawn: Drawn) -> Tensor:
+        task, inputs = self._task, drawn.inputs
+        if task.augment is not None:
+            with guarded_call("the augmentation fails on a batch"):
+                inputs = task.augment(inputs)
+        coarse = self._options.precision == "bfloat16"
+        with (
+            guarded_call(Pass(self._flat.model, inputs)),
+            torch.autocast(task.device.type, torch.bfloat16, enabled=coarse),
+        ):
+            outputs = task.forward(self._flat.model, inputs)
+        return task.loss(outputs.to(task.dtype) if coarse else outputs, drawn.targets)
+
+    def _look(self) -> str:
+        """At the end of a window: remember the points if they are the best; return why to end here, if so."""
+        first = self.step - self._window.filled
+        found = self._window.look()
+        if found.fault is None and not self.points.are_finite():
+            return self._give_up("gradient", self.step - 1)
+        if found.fault is not None:
+            return self._give_up(found.what, first + found.fault)
+        if not self.losses or found.mean <= min(self.losses):
+            self.points.keep()
+        self.losses.append(found.mean)
+        target = self._options.target
+        if target is None or found.mean >= target:
+            return ""
+        return (
+            f"the mean training loss came to {found.mean:.4g} after {self.step} steps, below the target of {target:g}"
+        )
+
+    def _give_up(self, what: str, step: int) -> str:
+        """Go back to the best points; return in words what happened in a step, counted from 0."""
+        self.points.take_best()
+        kept = "the best points before are kept" if self.losses else "the path is the straight line"
+        t = chance(self._seed, step).t
+        return f"the {what} was not finite at step {step + 1}, t = {t:.4f}; {kept}; a smaller lr may help"
 
     def _save(self) -> None:
-        tensors = {f"point.{i}": point for i, point in enumerate(self.curve.trained)}
-        tensors |= {f"best.{i}": point for i, point in enumerate(self._best or ())}
-        for i, point in enumerate(self.curve.trained):
-            state = self._optimizer.state[point]
-            tensors |= {f"{name}.{i}": state[name] for name in ("exp_avg", "exp_avg_sq", "step")}
-        tensors["window"] = self._window
-        self._work.save(tensors, {"step": self.step, "seconds": self._seconds, "losses": self.losses})
+        own = self._untrained.state()
+        tensors = self.points.state() | {f"own.{name}": tensor for name, tensor in own.items()}
+        tensors |= {"window": self._window.values, "losses": torch.tensor(self.losses, dtype=torch.float64)}
+        note = {"step": self.step, "seconds": self._seconds, "filled": self._window.filled, "own": sorted(own)}
+        self._work.save(tensors, {**note, "batches": self._batches.state()})
 
     def _resume(self) -> None:
-        kept: State | None = self._work.load()
+        kept = self._work.load()
         if kept is None:
             return
-        tensors = kept.tensors
-        for i, point in enumerate(self.curve.trained):
-            point.copy_(tensors[f"point.{i}"])
-            names = ("exp_avg", "exp_avg_sq", "step")
-            own = {name: tensors[f"{name}.{i}"].to(point.device if name != "step" else "cpu") for name in names}
-            self._optimizer.state[point] = own
-        if "best.0" in tensors:
-            self._best = [tensors[f"best.{i}"].to(point.device) for i, point in enumerate(self.curve.trained)]
-        self._window.copy_(tensors["window"])
-        note: Mapping[str, object] = kept.note
-        self.step, self._spent = int(note["step"]), float(note["seconds"])  # type: ignore[call-overload, arg-type]
-        self.losses = [float(loss) for loss in note["losses"]]  # type: ignore[attr-defined]
-
-
-def _between(a: Weights, b: Weights, share: float) -> Weights:
-    return {
-        name: torch.lerp(tensor, b[name], share) if tensor.is_floating_point() else tensor for name, tensor in a.items()
-    }
+        self.points.restore(kept.tensors)
+        own: list[str] = kept.note["own"]
+        self._untrained.restore(own, {name: kept.tensors[f"own.{name}"] for name in own})
+        self._window.values.copy_(kept.tensors["window"])
+        self._window.filled, self.step = kept.note["filled"], kept.note["step"]
+        self._batches.restore(kept.note["batches"])
+        self.losses = kept.tensors["losses"].tolist()
+        self._spent = kept.note["seconds"]
 
 
 def _schedule(done: float) -> float:

@@ -1,0 +1,36 @@
+"""Curve builders pass the suite that strangers' builders pass, whatever the budget is counted in."""
+
+import pytest
+
+from connectivity_hooks.testing import BuilderSuite
+from connectivity_hooks_curves.bezier import Bezier, Polychain
+
+
+class TestBezier(BuilderSuite):
+    builder = Bezier
+    options = {"budget": "7steps", "batch_size": 32}  # noqa: RUF012
+
+
+class TestPolychain(BuilderSuite):
+    builder = Polychain
+    options = {"budget": "2.5epochs", "batch_size": 32, "bends": 3}  # noqa: RUF012
+
+
+class TestBezierOfFour(BuilderSuite):
+    builder = Bezier
+    options = {"budget": "5steps", "bends": 3, "precision": "bfloat16", "clip": None}  # noqa: RUF012
+
+
+@pytest.mark.parametrize("builder", [Bezier, Polychain])
+def test_every_option_is_written_into_the_path(builder):
+    assert builder().used_options() == {
+        "budget": "2000steps",
+        "batch_size": 128,
+        "lr": 1e-3,
+        "weight_decay": 0.0,
+        "clip": 1.0,
+        "target": None,
+        "precision": "full",
+        "bends": 1,
+        "seed": 0,
+    }
