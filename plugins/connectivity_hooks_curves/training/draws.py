@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.tasks import Drawn, Split
+from connectivity_hooks.tasks import IGNORED, Drawn, Split
 
 
 class Chance(NamedTuple):
@@ -43,7 +44,7 @@ class Batches:
     """Batches of a split, epoch after epoch, from wherever a training is.
 
     A batch of one sample is left out where there are larger ones: it is the rest of an epoch, whose order is another in
-    the next one, and batch norm has no statistics of it.
+    the next one, and batch norm has no statistics of it. So is a batch whose labels are all ignored: it has no loss.
 
     Args:
         split: Of training.
@@ -61,19 +62,20 @@ class Batches:
         self._split, self._size, self._seed = split, size, seed
         self.epoch, self.given, self.rows = 0, 0, 0
         self.singles = size == 1 or len(split) == 1
+        self._may_be_empty = _some_ignored(split)
 
     def __iter__(self) -> Iterator[Drawn]:
         """Yield batches without end; `done` has to be told of each before the next is asked for."""
         while True:
             found = self.given > 0
             for drawn in self._split.shuffled(self._size, self._seed, epoch=self.epoch, start=self.given):
-                if len(drawn.targets) == 1 and not self.singles:
+                if self._is_left_out(drawn.targets):
                     self.done(drawn)
                     continue
                 found = True
                 yield drawn
             if not found and self.singles:
-                raise InputError("data: the training split gave no batch")
+                raise InputError("data: the training split gave no batch with labels that count")
             self.singles |= not found
             self.epoch, self.given, self.rows = self.epoch + 1, 0, 0
 
@@ -81,6 +83,11 @@ class Batches:
         """Count a batch as done."""
         self.given += 1
         self.rows += len(drawn.targets)
+
+    def _is_left_out(self, targets: Tensor) -> bool:
+        if len(targets) == 1 and not self.singles:
+            return True
+        return self._may_be_empty and bool((targets == IGNORED).all())
 
     @property
     def epochs(self) -> float:
@@ -95,3 +102,12 @@ class Batches:
         """Go on from there."""
         self.epoch, self.given, self.rows = state["epoch"], state["given"], state["rows"]
         self.singles = bool(state["singles"])
+
+
+def _some_ignored(split: Split) -> bool:
+    """Say whether some labels do not count; asked once, since looking at every batch would wait for the device."""
+    try:
+        targets = split.targets()
+    except InputError:  # batches of targets of other shapes each
+        return True
+    return not targets.is_floating_point() and bool((targets == IGNORED).any())

@@ -133,8 +133,11 @@ class _Training:
         """Train until the budget is used; return why it ended before, if it did."""
         if self.points.are_one:
             return "the ends are equal in all that is trained, so the curve is a point and nothing is trained"
+        samples, size = len(self._task.train), self._options.batch_size
+        if size > samples:
+            progress.say(f"batch_size {size} is more than the {samples} training samples: every step takes all of them")
         self._resume()
-        an_epoch = math.ceil(len(self._task.train) / self._options.batch_size)
+        an_epoch = math.ceil(samples / size)
         left = self._budget.steps_left(self.step, an_epoch)
         for drawn in progress.track(self._batches, lambda: self._label, left):
             if self._share >= 1:
@@ -204,9 +207,7 @@ class _Training:
         target = self._options.target
         if target is None or found.mean >= target:
             return ""
-        return (
-            f"the mean training loss came to {found.mean:.4g} after {self.step} steps, below the target of {target:g}"
-        )
+        return f"after {self.step} steps the mean training loss was {found.mean:.4g}, below the target of {target:g}"
 
     def _give_up(self, what: str, step: int) -> str:
         """Go back to the best points; return in words what happened in a step, counted from 0."""
