@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -55,29 +55,28 @@ class Curve:
 
     @torch.no_grad()
     def write(self, t: float, out: Tensor) -> None:
-        """Write φ(t) into a vector (P,), rounded once where it is of a coarser type."""
-        coarse = out.dtype != self.points[0].dtype
-        target = torch.empty_like(self.points[0]) if coarse else out
-        first = True
-        for share, point in zip(self.coefficients(t), self.points, strict=True):
-            if share == 0:
-                continue
-            if first:
-                torch.mul(point, share, out=target)
-                first = False
-            else:
-                target.add_(point, alpha=share)
-        if coarse:
-            out.copy_(target)
+        """Write φ(t) into a vector (P,), rounded once where it is of a coarser type.
 
-    @torch.no_grad()
-    def gradients(self, t: float, gradient: Tensor, out: Sequence[Tensor], scale: Tensor | None = None) -> None:
-        """Write c_i(t)·∂L/∂φ, the gradient of each trained control point, into vectors; times `scale` if given."""
-        for share, target in zip(self.coefficients(t)[1:-1], out, strict=True):
-            if scale is None:
-                torch.mul(gradient, share, out=target)
-            else:
-                torch.mul(gradient, share * scale.to(target), out=target)
+        A chain of ``lerp``, which is one pass less than sums of products, and leaves alone what all points agree on.
+        """
+        used = [(share, point) for share, point in zip(self.coefficients(t), self.points, strict=True) if share > 0]
+        (total, found), *others = used
+        target = out if out.dtype == found.dtype else torch.empty_like(found)
+        for share, point in others:
+            total += share
+            found = torch.lerp(found, point, share / total, out=target)
+        if found is not out:
+            out.copy_(found)
+
+
+@torch.no_grad()
+def write_scaled(source: Mapping[str, Tensor], scale: float | Tensor, out: Mapping[str, Tensor]) -> None:
+    """Write tensors times a number into others of the same names; 0 where there is none."""
+    for name, target in out.items():
+        if name in source:
+            torch.mul(source[name].to(target.dtype), scale, out=target)
+        else:
+            target.zero_()
 
 
 def straight(a: Tensor, b: Tensor, bends: int) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""A module whose trained parameters are views of vectors, and their gradients too, to be moved along a curve."""
+"""A module whose trained parameters are views of vectors, to be moved along a curve."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from connectivity_hooks.model import Weights, assign, weights_of
 
 
 class Group:
-    """Parameters of one type, in one vector; their gradients in another.
-
-    Writing `values` is setting all weights, and after a backward pass `gradient` holds all gradients: a step costs what
-    a plain one costs, and some passes over vectors.
+    """Parameters of one type, in one vector: writing it is setting all of them.
 
     Args:
         parameters: By the names that weights have them under; each becomes a view of `values`.
@@ -23,7 +20,6 @@ class Group:
     Attributes:
         names: Of the parameters, in the order they have in the vector.
         values: (P,) the parameters.
-        gradient: (P,) their gradients.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
@@ -33,9 +29,7 @@ class Group:
         some = self._parameters[0]
         size = sum(parameter.numel() for parameter in self._parameters)
         self.values = torch.empty(size, device=some.device, dtype=some.dtype)
-        self.gradient = torch.zeros_like(self.values)
         self._views = [*self.views(self.values).values()]
-        self._gradients = [*self.views(self.gradient).values()]
         self._addresses = [view.data_ptr() for view in self._views]
         for view, parameter in zip(self._views, self._parameters, strict=True):
             view.copy_(parameter.detach())
@@ -56,20 +50,20 @@ class Group:
         return found
 
     def attach(self) -> None:
-        """Let the parameters be views again, of a module that gave them other memory in its last pass."""
-        for parameter, view, address, gradient in zip(
-            self._parameters, self._views, self._addresses, self._gradients, strict=True
-        ):
+        """Let the parameters be views, also of a module that gave them other memory in its last pass; no gradients."""
+        for parameter, view, address in zip(self._parameters, self._views, self._addresses, strict=True):
             if parameter.data_ptr() != address:
                 parameter.data = view
-            if parameter.grad is not gradient:
-                parameter.grad = gradient
+            parameter.grad = None
 
-    def collect(self) -> None:
-        """Take gradients that a module made elsewhere, since it let go of the old ones in its pass."""
-        for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
-            if parameter.grad is not gradient and parameter.grad is not None:
-                gradient.copy_(parameter.grad)
+    def gradients(self, weight_decay: float = 0.0) -> dict[str, Tensor]:
+        """Return the gradients of the last backward pass, and of λ/2·‖·‖²; of what took no part there are none."""
+        found = {name: parameter.grad for name, parameter in zip(self.names, self._parameters, strict=True)}
+        dense = {name: g.to_dense() if g.is_sparse else g for name, g in found.items() if g is not None}
+        if not weight_decay:
+            return dense
+        pulls = zip(self.names, self._views, strict=True)
+        return {name: dense.get(name, 0) + weight_decay * value for name, value in pulls}
 
 
 class FlatModule:
@@ -110,13 +104,12 @@ class FlatModule:
         return frozenset(self._trained)
 
     def attach(self) -> None:
-        """Make the module ready for a pass: parameters and gradients are views, gradients are 0."""
+        """Make the module ready for a pass: its parameters are views, and have no gradients."""
         for group in self.groups:
             group.attach()
-            group.gradient.zero_()
 
-    def collect(self) -> None:
-        """Let the groups have all gradients after a backward pass.
+    def check(self) -> None:
+        """After a pass: make sure that it was one of the parameters.
 
         Raises:
             InputError: The module put another parameter in the place of one of its own.
@@ -127,8 +120,6 @@ class FlatModule:
                     f"the model ({type(self.model).__name__}): its forward puts another parameter in the place of "
                     f"{name}, which no curve can then move; let it compute with the new values, and assign none"
                 )
-        for group in self.groups:
-            group.collect()
 
     def weights(self, vectors: Iterable[Tensor], like: Mapping[str, Tensor]) -> Weights:
         """Return a vector (P,) of each group as weights in the types of `like`, which has all that is not trained."""

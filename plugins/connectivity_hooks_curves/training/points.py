@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.model import Weights
-from connectivity_hooks_curves.training.curve import Curve, straight, wide
+from connectivity_hooks_curves.training.curve import Curve, straight, wide, write_scaled
 from connectivity_hooks_curves.training.module import FlatModule
 from connectivity_hooks_curves.training.untrained import untrained_between
 
@@ -42,8 +42,10 @@ class Points:
             for group, held in ((group, wide(group.values.dtype)) for group in flat.groups)
         ]
         self._trained = [point for curve in self._curves for point in curve.trained]
-        for point in self._trained:
-            point.grad = torch.zeros_like(point)
+        self._gradients = [
+            [group.views(_with_gradient(point)) for point in curve.trained]
+            for group, curve in zip(flat.groups, self._curves, strict=True)
+        ]
         fused = all(point.device.type in _FUSED for point in self._trained)
         self._adam = torch.optim.Adam(self._trained, fused=fused)
         self._best: list[Tensor] | None = None
@@ -59,21 +61,19 @@ class Points:
             curve.write(t, group.values)
 
     def move(self, t: float, lr: float, weight_decay: float, clip: float | None) -> Tensor | None:
-        """Take a step by the gradients that the module's groups hold at φ(t).
+        """Take a step by the gradients that the module has at φ(t): c_i(t)·∂L/∂φ for point i.
 
         Returns:
-            The norm of the gradient; None where it is not clipped, and so not known.
+            The norm of ∂L/∂φ, weight decay included; None where it is not clipped, and so not known.
         """
-        groups = self._flat.groups
-        if weight_decay:
-            for group in groups:
-                group.gradient.add_(group.values, alpha=weight_decay)
+        gradients = [group.gradients(weight_decay) for group in self._flat.groups]
         norm, scale = None, None
         if clip is not None:
-            norm = _norm([group.gradient for group in groups])
+            norm = torch.nn.utils.get_total_norm([gradient for found in gradients for gradient in found.values()])
             scale = (clip / norm.clamp_min(_SMALLEST)).clamp_max(1.0)
-        for curve, group in zip(self._curves, groups, strict=True):
-            curve.gradients(t, group.gradient, [_gradient(point) for point in curve.trained], scale)
+        for curve, bends, found in zip(self._curves, self._gradients, gradients, strict=True):
+            for share, views in zip(curve.coefficients(t)[1:-1], bends, strict=True):
+                write_scaled(found, share if scale is None else share * scale, views)
         for options in self._adam.param_groups:
             options["lr"] = lr
         self._adam.step()
@@ -132,12 +132,8 @@ class Points:
         self._adam.load_state_dict({**self._adam.state_dict(), "state": moments})
 
 
-def _norm(gradients: list[Tensor]) -> Tensor:
-    norms = [torch.linalg.vector_norm(gradient, dtype=wide(gradient.dtype)) for gradient in gradients]
-    return norms[0] if len(norms) == 1 else torch.stack([norm.double() for norm in norms]).square().sum().sqrt()
-
-
-def _gradient(point: Tensor) -> Tensor:
-    gradient = point.grad
-    assert gradient is not None  # given in the beginning, never taken away
+def _with_gradient(point: Tensor) -> Tensor:
+    """Give a control point a gradient that stays where it is; return it."""
+    gradient = torch.zeros_like(point)
+    point.grad = gradient
     return gradient

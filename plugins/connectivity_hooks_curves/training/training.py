@@ -176,7 +176,7 @@ class _Training:
             )
         with guarded_call(Pass(self._flat.model, drawn.inputs)):
             loss.backward()
-        self._flat.collect()
+        self._flat.check()
         self._untrained.look()
         return loss
 

@@ -79,7 +79,7 @@ def by_engine(task, a, b, basis, t, decay):
         flat.attach()
         loss = task.loss(task.forward(flat.model, task.train.inputs), task.train.targets())
         loss.backward()
-        flat.collect()
+        flat.check()
         untrained.look()
         points.move(t, 0.0, decay, None)
     gradients = []
@@ -131,15 +131,18 @@ def test_the_norm_and_the_clipped_gradient_are_over_all_types():
     flat = FlatModule(task.model())
     points = Points(flat, a, b, "bezier", 1)
     flat.attach()
-    for scale, group in zip((3.0, 4.0), flat.groups, strict=True):
-        group.gradient[0] = scale
-    norm = points.move(0.5, 0.0, 0.0, 1.0)
-    assert float(norm) == pytest.approx(5)
-    assert [float(point.grad[0]) for point in points._trained] == pytest.approx([0.5 * 3 / 5, 0.5 * 4 / 5])
-    flat.attach()
-    flat.groups[0].gradient[0] = 0.5
-    points.move(0.5, 0.0, 0.0, 1.0)
-    assert float(points._trained[0].grad[0]) == pytest.approx(0.25)  # below the limit it is as it was
+    for layer, size in ((flat.model.one, 3.0), (flat.model.two, 4.0)):
+        layer.bias.grad = torch.zeros_like(layer.bias)
+        layer.bias.grad[0] = size
+
+    def gradients():
+        views = (group.views(point.grad) for group, point in zip(flat.groups, points._trained, strict=True))
+        return [float(view[f"{name}.bias"][0]) for name, view in zip(("one", "two"), views, strict=True)]
+
+    assert float(points.move(0.5, 0.0, 0.0, 1.0)) == pytest.approx(5)
+    assert gradients() == pytest.approx([0.5 * 3 / 5, 0.5 * 4 / 5])
+    points.move(0.5, 0.0, 0.0, 6.0)
+    assert gradients() == pytest.approx([0.5 * 3, 0.5 * 4])  # below the limit they are as they were
 
 
 def test_parameters_keep_their_memory_format():
@@ -159,7 +162,7 @@ def test_a_module_that_replaces_its_parameters_is_refused():
     with pytest.raises(
         InputError, match=r"Replacing\): its forward puts another parameter in the place of inner\.0\.w"
     ):
-        flat.collect()
+        flat.check()
 
 
 @pytest.mark.gpu
