@@ -69,7 +69,7 @@ class Points:
         gradients = [group.gradients(weight_decay) for group in self._flat.groups]
         norm, scale = None, None
         if clip is not None:
-            norm = torch.nn.utils.get_total_norm([gradient for found in gradients for gradient in found.values()])
+            norm = _norm([gradient for found in gradients for gradient in found.values()])
             scale = (clip / norm.clamp_min(_SMALLEST)).clamp_max(1.0)
         for curve, bends, found in zip(self._curves, self._gradients, gradients, strict=True):
             for share, views in zip(curve.coefficients(t)[1:-1], bends, strict=True):
@@ -130,6 +130,17 @@ class Points:
                 best.copy_(tensors[f"best.{i}"])
         moments = {i: {name: tensors[f"{name}.{i}"].clone() for name in _MOMENTS} for i in range(len(self._trained))}
         self._adam.load_state_dict({**self._adam.state_dict(), "state": moments})
+
+
+def _norm(gradients: list[Tensor]) -> Tensor:
+    """Return the norm of all gradients together; torch.nn.utils.get_total_norm takes twice as long."""
+    if not gradients:
+        return torch.zeros(())
+    exact = torch.float64 if any(gradient.dtype == torch.float64 for gradient in gradients) else torch.float32
+    norm: Tensor = torch.linalg.vector_norm(
+        torch.stack([torch.linalg.vector_norm(gradient, dtype=exact) for gradient in gradients])
+    )
+    return norm
 
 
 def _with_gradient(point: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from connectivity_hooks.model import Weights
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.strangers import Pass, guarded_call
 from connectivity_hooks.tasks import Drawn, Task
+from connectivity_hooks_curves.training.curve import wide
 from connectivity_hooks_curves.training.draws import Batches, Chance, chance, seed_device
 from connectivity_hooks_curves.training.module import FlatModule
 from connectivity_hooks_curves.training.points import Points
@@ -185,13 +187,14 @@ class _Training:
         if task.augment is not None:
             with guarded_call("the augmentation fails on a batch"):
                 inputs = task.augment(inputs)
-        coarse = self._options.precision == "bfloat16"
-        with (
-            guarded_call(Pass(self._flat.model, inputs)),
-            torch.autocast(task.device.type, torch.bfloat16, enabled=coarse),
-        ):
+        with guarded_call(Pass(self._flat.model, inputs)), self._precision():
             outputs = task.forward(self._flat.model, inputs)
-        return task.loss(outputs.to(task.dtype) if coarse else outputs, drawn.targets)
+        return task.loss(outputs.to(wide(outputs.dtype)), drawn.targets)
+
+    def _precision(self) -> contextlib.AbstractContextManager[object]:
+        if self._options.precision == "full":
+            return contextlib.nullcontext()
+        return torch.autocast(self._task.device.type, torch.bfloat16)
 
     def _look(self) -> str:
         """At the end of a window: remember the points if they are the best; return why to end here, if so."""
@@ -219,8 +222,9 @@ class _Training:
     def _save(self) -> None:
         own = self._untrained.state()
         tensors = self.points.state() | {f"own.{name}": tensor for name, tensor in own.items()}
-        tensors |= {"window": self._window.values, "losses": torch.tensor(self.losses, dtype=torch.float64)}
-        note = {"step": self.step, "seconds": self._seconds, "filled": self._window.filled, "own": sorted(own)}
+        tensors |= {f"window.{name}": values for name, values in self._window.state().items()}
+        tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
+        note = {"step": self.step, "seconds": self._seconds, "own": sorted(own)}
         self._work.save(tensors, {**note, "batches": self._batches.state()})
 
     def _resume(self) -> None:
@@ -230,8 +234,8 @@ class _Training:
         self.points.restore(kept.tensors)
         own: list[str] = kept.note["own"]
         self._untrained.restore(own, {name: kept.tensors[f"own.{name}"] for name in own})
-        self._window.values.copy_(kept.tensors["window"])
-        self._window.filled, self.step = kept.note["filled"], kept.note["step"]
+        self._window.restore(kept.tensors["window.loss"], kept.tensors["window.gradient"])
+        self.step = kept.note["step"]
         self._batches.restore(kept.note["batches"])
         self.losses = kept.tensors["losses"].tolist()
         self._spent = kept.note["seconds"]

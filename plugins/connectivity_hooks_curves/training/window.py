@@ -28,23 +28,30 @@ class Look:
 
 
 class Window:
-    """Losses and gradient norms of up to `LENGTH` steps, on the device.
+    """Losses and gradient norms of up to `LENGTH` steps, on the device: nothing waits for it before they are looked at.
+
+    Args:
+        device: Of the losses.
 
     Attributes:
-        values: (2, `LENGTH`) losses and norms; in float32, which is enough to say what is finite and what is lower.
-        filled: Steps in it.
+        losses: Of the steps.
+        norms: Of the gradients of the steps, as far as they are known.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.values = torch.zeros(2, LENGTH, device=device)
-        self.filled = 0
+        self._device = device
+        self.losses, self.norms = list[Tensor](), list[Tensor]()
 
     def add(self, loss: Tensor, norm: Tensor | None) -> None:
-        """Note a step; nothing waits for the device."""
-        self.values[0, self.filled] = loss.detach()
+        """Note a step."""
+        self.losses.append(loss.detach())
         if norm is not None:
-            self.values[1, self.filled] = norm
-        self.filled += 1
+            self.norms.append(norm)
+
+    @property
+    def filled(self) -> int:
+        """Steps in it."""
+        return len(self.losses)
 
     @property
     def full(self) -> bool:
@@ -53,11 +60,26 @@ class Window:
 
     def look(self) -> Look:
         """Return what it held, and empty it."""
-        losses, norms = self.values[:, : self.filled].tolist()
-        self.values.zero_()
-        self.filled = 0
-        for step, pair in enumerate(zip(losses, norms, strict=True)):
-            for what, value in zip(("loss", "gradient"), pair, strict=True):
-                if not math.isfinite(value):
-                    return Look(math.nan, step, what)
+        values = {what: tensor.tolist() for what, tensor in self.state().items()}
+        self.losses.clear()
+        self.norms.clear()
+        losses, norms = values["loss"], values["gradient"]
+        for step, loss in enumerate(losses):
+            if not math.isfinite(loss):
+                return Look(math.nan, step, "loss")
+            if norms and not math.isfinite(norms[step]):
+                return Look(math.nan, step, "gradient")
         return Look(math.fsum(losses) / len(losses))
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what it holds, as tensors by name."""
+        return {"loss": _stacked(self.losses), "gradient": _stacked(self.norms)}
+
+    def restore(self, loss: Tensor, gradient: Tensor) -> None:
+        """Go on from a state."""
+        self.losses, self.norms = list(loss.to(self._device)), list(gradient.to(self._device))
+
+
+def _stacked(values: list[Tensor]) -> Tensor:
+    """Return numbers as a tensor on the processor."""
+    return torch.stack(values).cpu() if values else torch.zeros(0)

@@ -156,7 +156,7 @@ def test_the_state_is_small():
         train(task_of("plain"), work)
     parameters = sum(tensor.numel() for tensor in end_of(task_of("plain"), 1).values())
     assert sum(tensor.numel() for tensor in work.state.tensors.values()) < 2 * (4 * parameters) + 3 * N
-    assert set(work.state.note) == {"step", "seconds", "filled", "own", "batches"}
+    assert set(work.state.note) == {"step", "seconds", "own", "batches"}
 
 
 KILLED = """

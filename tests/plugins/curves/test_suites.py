@@ -25,8 +25,8 @@ class TestBezierOfFour(BuilderSuite):
 def test_every_option_is_written_into_the_path(builder):
     assert builder().used_options() == {
         "budget": "2000steps",
-        "batch_size": 128,
-        "lr": 1e-3,
+        "batch_size": 256,
+        "lr": 3e-3,
         "weight_decay": 0.0,
         "clip": 1.0,
         "target": None,
