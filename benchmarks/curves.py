@@ -56,7 +56,7 @@ def row_of(files, task, part, align, builder, options, arguments):
     shown = "&".join(f"{name}={value}" for name, value in options.items())
     return (
         f"| {align} | {builder} {shown} | {built:.1f} | {train_.loss_max:.4f} | {test.loss_max:.4f} "
-        f"| {100 * test.error_max:.2f} % | {100 * (test.error_max - worse):+.2f} | {test.worst_t:.2f} |"
+        f"| {100 * test.error_max:.2f} % | {100 * (test.error_max - worse):+.2f} | {test.error_climb_t:.2f} |"
     )
 
 
@@ -89,7 +89,7 @@ def main():
         test=task.test.sample(min(arguments.samples, len(task.test)), 0),
     )
     print(f"{steps} steps an end, budget {budget}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print("| align | builder | built in s | train loss max | test loss max | test error max | points above | at t |")
+    print("| align | builder | built in s | train loss max | test loss max | test error max | above worse end | at t |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for align in arguments.align:
         for text in arguments.builders:

@@ -92,7 +92,8 @@ class Recurrent(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.embed, self.lstm, self.head = nn.Embedding(7, 4), nn.LSTM(4, 5, 2, batch_first=True), nn.Linear(5, 7)
+        self.embed, self.unused = nn.Embedding(7, 4, sparse=True), nn.Linear(2, 2)
+        self.lstm, self.head = nn.LSTM(4, 5, 2, batch_first=True), nn.Linear(5, 7)
 
     def forward(self, tokens, scale=None):
         hidden, state = self.lstm(self.embed(tokens))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -70,13 +70,13 @@ class Curve:
 
 
 @torch.no_grad()
-def write_scaled(source: Mapping[str, Tensor], scale: float | Tensor, out: Mapping[str, Tensor]) -> None:
-    """Write tensors times a number into others of the same names; 0 where there is none."""
-    for name, target in out.items():
-        if name in source:
-            torch.mul(source[name].to(target.dtype), scale, out=target)
-        else:
+def write_scaled(source: Sequence[Tensor | None], scale: float | Tensor, out: Sequence[Tensor]) -> None:
+    """Write tensors times a number into others of the same shapes; 0 where there is none."""
+    for tensor, target in zip(source, out, strict=True):
+        if tensor is None:
             target.zero_()
+        else:
+            torch.mul(tensor.to(target.dtype), scale, out=target)
 
 
 def straight(a: Tensor, b: Tensor, bends: int) -> list[Tensor]:

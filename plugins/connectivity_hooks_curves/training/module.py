@@ -56,14 +56,14 @@ class Group:
                 parameter.data = view
             parameter.grad = None
 
-    def gradients(self, weight_decay: float = 0.0) -> dict[str, Tensor]:
-        """Return the gradients of the last backward pass, and of λ/2·‖·‖²; of what took no part there are none."""
-        found = {name: parameter.grad for name, parameter in zip(self.names, self._parameters, strict=True)}
-        dense = {name: g.to_dense() if g.is_sparse else g for name, g in found.items() if g is not None}
+    def gradients(self, weight_decay: float = 0.0) -> list[Tensor | None]:
+        """Return the gradients of the last backward pass, and of λ/2·‖·‖²; None of what took no part in it."""
+        found = [parameter.grad for parameter in self._parameters]
+        dense = [gradient.to_dense() if gradient is not None and gradient.is_sparse else gradient for gradient in found]
         if not weight_decay:
             return dense
-        pulls = zip(self.names, self._views, strict=True)
-        return {name: dense.get(name, 0) + weight_decay * value for name, value in pulls}
+        pulls = (weight_decay * view for view in self._views)
+        return [pull if found is None else found + pull for found, pull in zip(dense, pulls, strict=True)]
 
 
 class FlatModule:

@@ -43,7 +43,7 @@ class Points:
         ]
         self._trained = [point for curve in self._curves for point in curve.trained]
         self._gradients = [
-            [group.views(_with_gradient(point)) for point in curve.trained]
+            [list(group.views(_with_gradient(point)).values()) for point in curve.trained]
             for group, curve in zip(flat.groups, self._curves, strict=True)
         ]
         fused = all(point.device.type in _FUSED for point in self._trained)
@@ -69,7 +69,7 @@ class Points:
         gradients = [group.gradients(weight_decay) for group in self._flat.groups]
         norm, scale = None, None
         if clip is not None:
-            norm = _norm([gradient for found in gradients for gradient in found.values()])
+            norm = _norm([gradient for found in gradients for gradient in found if gradient is not None])
             scale = (clip / norm.clamp_min(_SMALLEST)).clamp_max(1.0)
         for curve, bends, found in zip(self._curves, self._gradients, gradients, strict=True):
             for share, views in zip(curve.coefficients(t)[1:-1], bends, strict=True):

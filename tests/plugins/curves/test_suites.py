@@ -2,6 +2,8 @@
 
 import pytest
 
+from connectivity_hooks.contracts import make_options
+from connectivity_hooks.errors import UsageError
 from connectivity_hooks.testing import BuilderSuite
 from connectivity_hooks_curves.bezier import Bezier, Polychain
 
@@ -34,3 +36,9 @@ def test_every_option_is_written_into_the_path(builder):
         "bends": 1,
         "seed": 0,
     }
+
+
+@pytest.mark.parametrize("budget", ["5x", "0steps", "2.5steps", "-1s", "", "1e400s"])
+def test_a_budget_that_is_none_is_refused(budget):
+    with pytest.raises(UsageError, match="budget: expected a budget such as 300steps"):
+        make_options(Bezier.Options, {"budget": budget}, "bezier")
