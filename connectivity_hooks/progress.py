@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
+
+Label: TypeAlias = str | Callable[[], str]
+"""What is shown beside the bar; a function is asked again at every item, such as for the loss so far."""
 
 
 class Progress(Protocol):
     """A display of long work."""
 
-    def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+    def track(self, items: Iterable[T], label: Label, total: int | None = None) -> Iterator[T]:
         """Yield `items`, showing `label` and how many of `total` are done."""
         ...
 
@@ -23,7 +26,7 @@ class Progress(Protocol):
 class Silent:
     """Shows nothing."""
 
-    def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+    def track(self, items: Iterable[T], label: Label, total: int | None = None) -> Iterator[T]:
         """Yield `items`."""
         yield from items
 

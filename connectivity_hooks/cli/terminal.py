@@ -15,6 +15,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from connectivity_hooks.cli.descriptors import write_result
+from connectivity_hooks.progress import Label
 
 T = TypeVar("T")
 
@@ -50,7 +51,7 @@ class Display:
     def __init__(self, *, quiet: bool = False) -> None:
         self._console = Console(stderr=True, quiet=quiet, highlight=False)
 
-    def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+    def track(self, items: Iterable[T], label: Label, total: int | None = None) -> Iterator[T]:
         """Yield `items` under a progress bar that vanishes when done."""
         if not sys.stderr.isatty():  # rich takes FORCE_COLOR for a terminal, and a log is none
             yield from items
@@ -58,9 +59,16 @@ class Display:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         times = (TimeElapsedColumn(), TimeRemainingColumn())
         with Bars(*columns, *times, console=self._console, transient=True) as bars:
-            yield from bars.track(items, total=total, description=label)
+            task = bars.add_task(_text(label), total=total)
+            for item in items:
+                yield item
+                bars.update(task, advance=1, description=_text(label))
 
     def say(self, message: str) -> None:
         """Show one line."""
         with contextlib.suppress(OSError):  # a remark that cannot be shown is no reason to end
             self._console.print(Text(plain(message)), soft_wrap=True)
+
+
+def _text(label: Label) -> str:
+    return label if isinstance(label, str) else label()

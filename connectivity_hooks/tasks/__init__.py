@@ -3,7 +3,19 @@
 from connectivity_hooks.tasks.augmenting import Augment
 from connectivity_hooks.tasks.loss import IGNORED, LOSSES, Loss, Terms, custom_loss
 from connectivity_hooks.tasks.making import make_task
-from connectivity_hooks.tasks.split import CachedSplit, Split
+from connectivity_hooks.tasks.split import CachedSplit, Drawn, Split
 from connectivity_hooks.tasks.task import Task
 
-__all__ = ["IGNORED", "LOSSES", "Augment", "CachedSplit", "Loss", "Split", "Task", "Terms", "custom_loss", "make_task"]
+__all__ = [
+    "IGNORED",
+    "LOSSES",
+    "Augment",
+    "CachedSplit",
+    "Drawn",
+    "Loss",
+    "Split",
+    "Task",
+    "Terms",
+    "custom_loss",
+    "make_task",
+]

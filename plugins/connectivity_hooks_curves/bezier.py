@@ -1,0 +1,54 @@
+"""Curves with trained control points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from connectivity_hooks.contracts import Builder, option
+from connectivity_hooks.paths import Path, Weights
+from connectivity_hooks.tasks import Task
+from connectivity_hooks_curves.training.settings import TrainingOptions
+from connectivity_hooks_curves.training.training import train_curve
+
+
+@dataclass(frozen=True)
+class Options(TrainingOptions):
+    """Options of `Bezier` and `Polychain`."""
+
+    bends: int = option(1, "Trained control points between the ends.", ge=1, le=100)
+
+
+class Bezier(Builder):
+    """A Bezier curve whose control points are trained.
+
+    φ(t) = Σ_i C(k,i)·(1−t)^(k−i)·t^i·w_i from θ_A to θ_B, trained on the loss at random t (Garipov et al. 2018,
+    arXiv 1802.10026). Begins on the straight line, so that alignment helps: ``--align``. What is trained are
+    parameters; frozen ones and buffers stay on the straight line, and networks with batch norm need
+    ``--correct batch-norm``. Nothing is proven between measured points. A step costs a plain training step and some
+    passes over the parameters; memory is that of the two ends and, for each bend, of five vectors of parameters.
+    """
+
+    name = "bezier"
+    Options = Options
+    basis = "bezier"
+
+    def build(self, a: Weights, b: Weights, task: Task) -> Path:
+        """Train the control points from the straight line between `a` and `b`."""
+        options: Options = self.options
+        found = train_curve(
+            a, b, task, self.basis, options.bends, options, seed=self.seed, work=self.work, progress=self.progress
+        )
+        if found.note:
+            self.progress.say(f"{self.name}: {found.note}")
+        return Path.from_points(found.points, basis=self.basis)
+
+
+class Polychain(Bezier):
+    """A chain of straight lines whose corners are trained.
+
+    φ(t) goes straight from control point to control point (Garipov et al. 2018, arXiv 1802.10026), trained as `Bezier`
+    is. A corner lies on the path itself, so that ``sample`` at its t is a network of low loss.
+    """
+
+    name = "polychain"
+    basis = "polyline"

@@ -1,0 +1,7 @@
+"""Training of curves: control points between two fixed ends, by gradient descent on the loss at random t.
+
+In reading order: `settings` (how it is trained), `module` (the user's module, its parameters in vectors), `curve`
+(control points to parameters at t, and gradients back), `points` (those of a whole module, and their optimizer),
+`untrained` (what else differs between the ends), `draws` (what chance decides), `window` (what is looked at), and
+`training` (the loop, resumed where it stopped).
+"""

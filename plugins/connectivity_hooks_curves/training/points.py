@@ -1,0 +1,150 @@
+"""Control points of a whole module, a vector for each of its types, and the optimizer that moves them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from connectivity_hooks.model import Weights
+from connectivity_hooks_curves.training.curve import Curve, straight, wide, write_scaled
+from connectivity_hooks_curves.training.module import FlatModule
+from connectivity_hooks_curves.training.untrained import untrained_between
+
+# What Adam keeps of each vector, and its count of steps.
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+_FUSED = ("cpu", "cuda")
+"""Devices on which Adam is one pass over a vector instead of eight."""
+
+_SMALLEST = 1e-12
+"""Below any gradient's norm that is not 0, which is divided by."""
+
+
+class Points:
+    """Control points between two ends, on the straight line at first.
+
+    Memory, in vectors of all parameters: the two ends, and for each bend the point, its gradient, two moments of Adam
+    and the best point.
+
+    Args:
+        flat: The module that is moved along the curve.
+        a: Weights at t = 0.
+        b: Weights at t = 1.
+        basis: ``bezier`` or ``polyline``.
+        bends: Control points between the ends.
+    """
+
+    def __init__(self, flat: FlatModule, a: Weights, b: Weights, basis: str, bends: int) -> None:
+        self._flat, self._ends, self._bends = flat, (a, b), bends
+        self._curves = [
+            Curve(straight(group.vector(a, held), group.vector(b, held), bends), basis)
+            for group, held in ((group, wide(group.values.dtype)) for group in flat.groups)
+        ]
+        self._trained = [point for curve in self._curves for point in curve.trained]
+        self._gradients = [
+            [list(group.views(_with_gradient(point)).values()) for point in curve.trained]
+            for group, curve in zip(flat.groups, self._curves, strict=True)
+        ]
+        fused = all(point.device.type in _FUSED for point in self._trained)
+        self._adam = torch.optim.Adam(self._trained, fused=fused)
+        self._best: list[Tensor] | None = None
+
+    @property
+    def are_one(self) -> bool:
+        """Whether the ends are equal in all that is trained."""
+        return all(torch.equal(curve.points[0], curve.points[-1]) for curve in self._curves)
+
+    def write(self, t: float) -> None:
+        """Write φ(t) into the module."""
+        for curve, group in zip(self._curves, self._flat.groups, strict=True):
+            curve.write(t, group.values)
+
+    def move(self, t: float, lr: float, weight_decay: float, clip: float | None) -> Tensor | None:
+        """Take a step by the gradients that the module has at φ(t): c_i(t)·∂L/∂φ for point i.
+
+        Returns:
+            The norm of ∂L/∂φ, weight decay included; None where it is not clipped, and so not known.
+        """
+        gradients = [group.gradients(weight_decay) for group in self._flat.groups]
+        norm, scale = None, None
+        if clip is not None:
+            norm = _norm([gradient for found in gradients for gradient in found if gradient is not None])
+            scale = (clip / norm.clamp_min(_SMALLEST)).clamp_max(1.0)
+        for curve, bends, found in zip(self._curves, self._gradients, gradients, strict=True):
+            for share, views in zip(curve.coefficients(t)[1:-1], bends, strict=True):
+                write_scaled(found, share if scale is None else share * scale, views)
+        for options in self._adam.param_groups:
+            options["lr"] = lr
+        self._adam.step()
+        return norm
+
+    def are_finite(self) -> bool:
+        """Say whether all control points are finite; this waits for the device."""
+        return all(bool(point.isfinite().all()) for point in self._trained)
+
+    def keep(self) -> None:
+        """Remember the points as the best so far."""
+        if self._best is None:
+            self._best = [torch.empty_like(point) for point in self._trained]
+        for best, point in zip(self._best, self._trained, strict=True):
+            best.copy_(point)
+
+    def take_best(self) -> None:
+        """Go back to the best points: those on the straight line where none were kept."""
+        best = self._best
+        if best is None:
+            best = [p for curve in self._curves for p in straight(curve.points[0], curve.points[-1], self._bends)[1:-1]]
+        for point, kept in zip(self._trained, best, strict=True):
+            point.copy_(kept)
+
+    def weights(self) -> tuple[Weights, ...]:
+        """Return all control points as weights; what is not trained lies on the straight line."""
+        a, b = self._ends
+        return (
+            a,
+            *(
+                self._flat.weights(
+                    [curve.points[bend] for curve in self._curves], untrained_between(a, b, bend / (self._bends + 1))
+                )
+                for bend in range(1, self._bends + 1)
+            ),
+            b,
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """Return everything the next step depends on, by name; the tensors themselves."""
+        found = {f"point.{i}": point for i, point in enumerate(self._trained)}
+        found |= {f"best.{i}": point for i, point in enumerate(self._best or ())}
+        for i, point in enumerate(self._trained):
+            found |= {f"{name}.{i}": self._adam.state[point][name] for name in _MOMENTS}
+        return found
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from a state."""
+        for i, point in enumerate(self._trained):
+            point.copy_(tensors[f"point.{i}"])
+        if "best.0" in tensors:
+            self.keep()
+            for i, best in enumerate(self._best or ()):
+                best.copy_(tensors[f"best.{i}"])
+        moments = {i: {name: tensors[f"{name}.{i}"].clone() for name in _MOMENTS} for i in range(len(self._trained))}
+        self._adam.load_state_dict({**self._adam.state_dict(), "state": moments})
+
+
+def _norm(gradients: list[Tensor]) -> Tensor:
+    """Return the norm of all gradients together; torch.nn.utils.get_total_norm takes twice as long."""
+    if not gradients:
+        return torch.zeros(())
+    exact = torch.float64 if any(gradient.dtype == torch.float64 for gradient in gradients) else torch.float32
+    norm: Tensor = torch.linalg.vector_norm(
+        torch.stack([torch.linalg.vector_norm(gradient, dtype=exact) for gradient in gradients])
+    )
+    return norm
+
+
+def _with_gradient(point: Tensor) -> Tensor:
+    """Give a control point a gradient that stays where it is; return it."""
+    gradient = torch.zeros_like(point)
+    point.grad = gradient
+    return gradient

@@ -1,0 +1,248 @@
+"""The training of a curve, whatever its basis."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from connectivity_hooks.budget import Budget
+from connectivity_hooks.contracts import UNKEPT, Work
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.model import Weights
+from connectivity_hooks.progress import SILENT, Progress
+from connectivity_hooks.strangers import Pass, guarded_call
+from connectivity_hooks.tasks import Drawn, Task
+from connectivity_hooks_curves.training.curve import wide
+from connectivity_hooks_curves.training.draws import Batches, Chance, chance, seed_device
+from connectivity_hooks_curves.training.module import FlatModule
+from connectivity_hooks_curves.training.points import Points
+from connectivity_hooks_curves.training.settings import TrainingOptions
+from connectivity_hooks_curves.training.untrained import Untrained
+from connectivity_hooks_curves.training.window import Window
+
+_WARM_UP = 0.1
+"""Share of the budget in which the rate rises: Adam's moments are of few gradients until then."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Trained control points.
+
+    Attributes:
+        points: Weights of all control points, ends included.
+        steps: Steps done.
+        losses: Mean training loss of each window of steps, see `Window`; the last may be of fewer.
+        note: Why it ended before its budget did, in words; empty where it did not.
+    """
+
+    points: tuple[Weights, ...]
+    steps: int
+    losses: tuple[float, ...]
+    note: str = ""
+
+
+def train_curve(
+    a: Weights,
+    b: Weights,
+    task: Task,
+    basis: str,
+    bends: int,
+    options: TrainingOptions,
+    *,
+    seed: int = 0,
+    work: Work = UNKEPT,
+    progress: Progress = SILENT,
+) -> Trained:
+    """Train control points between two ends on E_{t ~ U(0,1)} of the loss at φ(t) (Garipov et al. 2018, algorithm 1).
+
+    One t and one batch a step. The module runs in training mode, as it was trained. What is trained are parameters;
+    frozen ones and buffers lie on the straight line, except what the module itself writes while it trains: running
+    statistics have to be measured anew at each t, as ``--correct batch-norm`` does.
+
+    Args:
+        a: Weights at t = 0.
+        b: Weights at t = 1.
+        task: Model, data and loss.
+        basis: ``bezier`` or ``polyline``.
+        bends: Control points between the ends.
+        options: How.
+        seed: Of t, of batches, and of what the module draws.
+        work: Keeps the state.
+        progress: Shows the loss.
+
+    Raises:
+        InputError: The model has nothing to train or no gradients, or a pass fails.
+    """
+    accelerators = [task.device] if task.device.type == "cuda" else []
+    with torch.random.fork_rng(accelerators), torch.inference_mode(False), torch.enable_grad():
+        run = _Training(a, b, task, basis, bends, options, seed, work)
+        note = run.train(progress)
+        return Trained(run.points.weights(), run.step, tuple(run.losses), note)
+
+
+class _Training:
+    """A training under way.
+
+    Attributes:
+        points: The control points.
+        step: Steps done.
+        losses: Mean loss of each window.
+    """
+
+    def __init__(
+        self,
+        a: Weights,
+        b: Weights,
+        task: Task,
+        basis: str,
+        bends: int,
+        options: TrainingOptions,
+        seed: int,
+        work: Work,
+    ) -> None:
+        self._task, self._options, self._seed, self._work = task, options, seed, work
+        self._budget = Budget.parse(options.budget)
+        self._flat = FlatModule(task.model())
+        self._flat.load(a)
+        self._flat.model.train()
+        self.points = Points(self._flat, a, b, basis, bends)
+        self._untrained = Untrained(self._flat, a, b)
+        self._batches = Batches(task.train, options.batch_size, seed)
+        self._window = Window(task.device)
+        self.step, self.losses = 0, list[float]()
+        self._spent, self._begun = 0.0, time.monotonic()
+
+    @property
+    def _seconds(self) -> float:
+        return self._spent + time.monotonic() - self._begun
+
+    @property
+    def _share(self) -> float:
+        """How much of the budget is used."""
+        return self._budget.share(self.step, self._batches.epochs, self._seconds)
+
+    @property
+    def _label(self) -> str:
+        loss = f", loss {self.losses[-1]:.4g}" if self.losses else ""
+        return f"training the curve{loss}"
+
+    def train(self, progress: Progress) -> str:
+        """Train until the budget is used; return why it ended before, if it did."""
+        if self.points.are_one:
+            return "the ends are equal in all that is trained, so the curve is a point and nothing is trained"
+        samples, size = len(self._task.train), self._options.batch_size
+        if size > samples:
+            progress.say(f"batch_size {size} is more than the {samples} training samples: every step takes all of them")
+        self._resume()
+        an_epoch = math.ceil(samples / size)
+        left = self._budget.steps_left(self.step, an_epoch)
+        for drawn in progress.track(self._batches, lambda: self._label, left):
+            if self._share >= 1:
+                break
+            self._take(drawn)
+            ended = self._look() if self._window.full else ""
+            if ended:
+                return ended
+            if self._work.due():
+                self._save()
+        if self.step == 0:
+            return f"the budget of {self._budget} was used before the first step; the path is the straight line"
+        return self._look() if self._window.filled else ""
+
+    def _take(self, drawn: Drawn) -> None:
+        """Take one step."""
+        drawn_now = chance(self._seed, self.step)
+        loss = self._passed(drawn, drawn_now)
+        lr = self._options.lr * _schedule(self._share)
+        norm = self.points.move(drawn_now.t, lr, self._options.weight_decay, self._options.clip)
+        self._window.add(loss, norm)
+        self._batches.done(drawn)
+        self.step += 1
+
+    def _passed(self, drawn: Drawn, drawn_now: Chance) -> Tensor:
+        """Run the module at φ(t) on a batch, forth and back; return the loss."""
+        seed_device(drawn_now.seed, self._task.device)
+        self.points.write(drawn_now.t)
+        self._untrained.write(drawn_now.t)
+        self._flat.attach()
+        loss = self._loss(drawn)
+        if not loss.requires_grad:
+            raise InputError(
+                f"the model ({type(self._flat.model).__name__}): its outputs have no gradients, which a curve is "
+                "trained with; its forward may detach them, or run under torch.no_grad"
+            )
+        with guarded_call(Pass(self._flat.model, drawn.inputs)):
+            loss.backward()
+        self._flat.check()
+        self._untrained.look()
+        return loss
+
+    def _loss(self, drawn: Drawn) -> Tensor:
+        task, inputs = self._task, drawn.inputs
+        if task.augment is not None:
+            with guarded_call("the augmentation fails on a batch"):
+                inputs = task.augment(inputs)
+        with guarded_call(Pass(self._flat.model, inputs)), self._precision():
+            outputs = task.forward(self._flat.model, inputs)
+        return task.loss(outputs.to(wide(outputs.dtype)), drawn.targets)
+
+    def _precision(self) -> contextlib.AbstractContextManager[object]:
+        if self._options.precision == "full":
+            return contextlib.nullcontext()
+        return torch.autocast(self._task.device.type, torch.bfloat16)
+
+    def _look(self) -> str:
+        """At the end of a window: remember the points if they are the best; return why to end here, if so."""
+        first = self.step - self._window.filled
+        found = self._window.look()
+        if found.fault is None and not self.points.are_finite():
+            return self._give_up("gradient", self.step - 1)
+        if found.fault is not None:
+            return self._give_up(found.what, first + found.fault)
+        if not self.losses or found.mean <= min(self.losses):
+            self.points.keep()
+        self.losses.append(found.mean)
+        target = self._options.target
+        if target is None or found.mean >= target:
+            return ""
+        return f"after {self.step} steps the mean training loss was {found.mean:.4g}, below the target of {target:g}"
+
+    def _give_up(self, what: str, step: int) -> str:
+        """Go back to the best points; return in words what happened in a step, counted from 0."""
+        self.points.take_best()
+        kept = "the best points before are kept" if self.losses else "the path is the straight line"
+        t = chance(self._seed, step).t
+        return f"the {what} was not finite at step {step + 1}, t = {t:.4f}; {kept}; a smaller lr may help"
+
+    def _save(self) -> None:
+        own = self._untrained.state()
+        tensors = self.points.state() | {f"own.{name}": tensor for name, tensor in own.items()}
+        tensors |= {f"window.{name}": values for name, values in self._window.state().items()}
+        tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
+        note = {"step": self.step, "seconds": self._seconds, "own": sorted(own)}
+        self._work.save(tensors, {**note, "batches": self._batches.state()})
+
+    def _resume(self) -> None:
+        kept = self._work.load()
+        if kept is None:
+            return
+        self.points.restore(kept.tensors)
+        own: list[str] = kept.note["own"]
+        self._untrained.restore(own, {name: kept.tensors[f"own.{name}"] for name in own})
+        self._window.restore(kept.tensors["window.loss"], kept.tensors["window.gradient"])
+        self.step = kept.note["step"]
+        self._batches.restore(kept.note["batches"])
+        self.losses = kept.tensors["losses"].tolist()
+        self._spent = kept.note["seconds"]
+
+
+def _schedule(done: float) -> float:
+    """Return the share of the largest learning rate: up in a tenth of the budget, down to nothing as a cosine."""
+    if done < _WARM_UP:
+        return max(done, 1e-3) / _WARM_UP
+    return 0.5 * (1 + math.cos(math.pi * (done - _WARM_UP) / (1 - _WARM_UP)))
