@@ -311,7 +311,7 @@ def test_bad_models_are_refused_in_one_line(run, ends, workspace, name, status, 
     [
         (["--builder", "liner"], "unknown builder 'liner'; did you mean 'linear'?"),
         (["--condition", "seperability"], "did you mean 'separability'?"),
-        (["--align", "weight-matchin"], "unknown aligner 'weight-matchin'; did you mean 'weight-matching'?"),
+        (["--align", "weight-matchin"], "unknown aligner 'weight-matchin'; did you mean 'weight-matching'"),
         (["--loss", "cross-entrop"], "did you mean 'cross-entropy'?"),
         (
             ["--condition", "separability", "--separability.fraction", "1.5"],
