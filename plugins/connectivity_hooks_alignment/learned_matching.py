@@ -25,7 +25,7 @@ class Options:
         "300steps", "How long: 300steps, 3epochs, 30s or 5m; only steps and epochs give the same result again."
     )
     batch_size: int = option(64, "Samples of a step.", ge=1)
-    rate: float = option(1e-2, "Largest learning rate of Adam; it falls to zero as half a cosine.", gt=0)
+    rate: float = option(1e-2, "Largest learning rate of Adam; it falls to zero as half a cosine.", gt=0, le=10)
 
     def __post_init__(self) -> None:
         """Refuse a budget that is none before anything is computed."""
