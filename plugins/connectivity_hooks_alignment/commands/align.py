@@ -32,7 +32,7 @@ from connectivity_hooks.cli.toolkit import (
     task_of,
     task_options,
 )
-from connectivity_hooks.connecting import load_pair
+from connectivity_hooks.connecting import in_one_type, load_pair
 from connectivity_hooks.contracts import Aligner
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.model import Weights
@@ -83,7 +83,7 @@ def command(checkpoints: Sequence[str], out: pathlib.Path, **given: Any) -> None
     task = task_of(task_flags(given), ends, list(checkpoints))
     require_outlines(ends, task.structure())
     names = distinct_names(checkpoints)
-    pairs = [load_pair(ends[0], end, task) for end in ends[1:]]
+    pairs = in_one_type([load_pair(ends[0], end, task) for end in ends[1:]])
     given_weights = [pairs[0].a, *(pair.b for pair in pairs)]
     with OutputFolder(out) as folder:
         if aligner is None:

@@ -8,8 +8,10 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from connectivity_hooks.checkpoints import read, write_tensors
+from connectivity_hooks.cli.connect import command as connect
 from connectivity_hooks.cli.entry import exit_status
 from connectivity_hooks.cli.group import group
+from connectivity_hooks.paths import Path
 from connectivity_hooks.structure import read_program, read_symmetries, transformed
 from connectivity_hooks.structure.symmetries.drawing import random_element
 from connectivity_hooks_alignment.matching.together import match_together
@@ -116,6 +118,37 @@ def test_stored_types_are_kept_where_they_hold_what_was_computed(files, tmp_path
     assert align(files, tmp_path) == 0
     assert "a to b: train barrier" in capfd.readouterr().out
     assert {tensor.dtype for tensor in read(tmp_path / "out" / "b.safetensors").weights.values()} == {torch.bfloat16}
+
+
+SINGLE, DOUBLE, HALF = torch.float32, torch.float64, torch.bfloat16
+
+
+@pytest.mark.parametrize("further", [(), ("--align", "weight-matching")])
+@pytest.mark.parametrize("types", [(SINGLE, SINGLE, DOUBLE), (HALF, HALF, DOUBLE), (DOUBLE, SINGLE, SINGLE)])
+def test_checkpoints_of_different_types_are_brought_together(files, tmp_path, types, further):
+    for file, dtype in zip(files, types, strict=True):
+        write_tensors(file, {name: tensor.to(dtype) for name, tensor in read(file).weights.items()}, {})
+    assert align(files, tmp_path, *further) == 0
+    first = read(files[0]).weights
+    out = [read(tmp_path / "out" / f"{name}.safetensors") for name in "abc"]
+    for name, tensor in first.items():
+        assert out[0].weights[name].dtype == types[0]
+        assert torch.equal(out[0].weights[name], tensor)
+    assert all(distance(end.weights, first) < 0.5 for end in out[1:])
+
+
+@pytest.mark.parametrize("types", [(SINGLE, DOUBLE), (DOUBLE, HALF)])
+@pytest.mark.parametrize("further", [(), ("--best.budget", "2steps")])
+def test_two_checkpoints_of_different_types_are_connected(files, tmp_path, types, further):
+    for file, dtype in zip(files, types, strict=False):
+        write_tensors(file, {name: tensor.to(dtype) for name, tensor in read(file).weights.items()}, {})
+    words = [
+        *map(str, files[:2]), "--model", f"{tmp_path / 'net.py'}:make", "--data", "digits", "--points", "3",
+        "--refine", "0", "--align", "best", *further, "--out", str(tmp_path / "out"),
+    ]  # fmt: skip
+    assert exit_status("connect", lambda: connect, words) == 0
+    path = Path.load(tmp_path / "out" / "linear.path.safetensors")
+    assert distance(path.end, path.start) < 0.5
 
 
 @pytest.mark.parametrize(
