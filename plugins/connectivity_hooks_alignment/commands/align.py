@@ -110,6 +110,13 @@ MEASURED = ".measured"
 """Folder of what an interrupted run measured; removed when all is there."""
 
 
+AGREE = (
+    "each checkpoint has one element for each space, which brings it to the first; the map between any two is made of "
+    "theirs, so that going from A to B to C is going from A to C"
+)
+"""What alignment.json says of cycles."""
+
+
 def _aligner(given: Mapping[str, Any], display: Display) -> Aligner | None:
     if given["align"] is None:
         return None
@@ -127,6 +134,7 @@ def _content(
     ]
     return {
         "checkpoints": rows,
+        "maps": AGREE,
         "barriers": {split: {"before": before[split], "after": after[split]} for split in before},
     }
 

@@ -84,6 +84,14 @@ def test_copies_come_back_and_barriers_fall(files, tmp_path, further, capfd):
         before, after = (content["barriers"][split][when] for when in ("before", "after"))
         for one, other in ((0, 1), (0, 2), (1, 2)):
             assert after[one][other] == after[other][one] < 0.1 * before[one][other]
+    records = [row["alignment"] for row in content["checkpoints"]]
+    assert records[0] is None
+    for found in records[1:]:
+        assert found["record"]["coverage"] > 0.9
+        assert found["record"]["demoted"] == []
+        assert found["record"]["moved"] == {"spaces": 2, "of": 2}
+        assert [words.partition(":")[0] for words in found["record"]["spaces"].values()] == ["S", "S±"]
+    assert "from A to B to C is going from A to C" in content["maps"]
     first = read(files[0]).weights
     out = [read(tmp_path / "out" / f"{name}.safetensors") for name in "abc"]
     assert all(torch.equal(out[0].weights[name], tensor) for name, tensor in first.items())
