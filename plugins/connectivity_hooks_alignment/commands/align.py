@@ -36,6 +36,7 @@ from connectivity_hooks.connecting import in_one_type, load_pair
 from connectivity_hooks.contracts import Aligner
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.model import Weights
+from connectivity_hooks.paths import second_end_in_words
 from connectivity_hooks.registry import registry
 from connectivity_hooks.reports import save_matrix
 from connectivity_hooks_alignment.commands.frames import Barriers, Frames, barriers, brought_to_first, brought_together
@@ -103,7 +104,7 @@ def command(checkpoints: Sequence[str], out: pathlib.Path, **given: Any) -> None
     if given["as_json"]:
         print_json(content)
     else:
-        click.echo(plain_table(content))
+        click.echo("\n".join([*done_in_words(content), plain_table(content)]))
 
 
 MEASURED = ".measured"
@@ -161,6 +162,12 @@ def _report(folder: pathlib.Path, content: Mapping[str, Any]) -> None:
     for split, tables in content["barriers"].items():
         panels = {f"{split}, {when}": table for when, table in tables.items()}
         save_matrix(folder / f"barriers-{split}.svg", names, panels, "barrier on the straight line")
+
+
+def done_in_words(content: Mapping[str, Any]) -> list[str]:
+    """Return what was done to each checkpoint, a sentence each."""
+    first, *others = content["checkpoints"]
+    return [plain(second_end_in_words(row["alignment"], row["name"], first["name"])) for row in others]
 
 
 def plain_table(content: Mapping[str, Any]) -> str:

@@ -124,7 +124,10 @@ def test_stored_types_are_kept_where_they_hold_what_was_computed(files, tmp_path
     narrow = {name: tensor.bfloat16() for name, tensor in read(files[1]).weights.items()}
     write_tensors(files[1], narrow, {})
     assert align(files, tmp_path) == 0
-    assert "a to b: train barrier" in capfd.readouterr().out
+    out = capfd.readouterr().out
+    assert "a to b: train barrier" in out
+    for name in "bc":
+        assert f"{name} was replaced by an equal copy aligned to a by together (2 of 2 spaces moved, coverage " in out
     assert {tensor.dtype for tensor in read(tmp_path / "out" / "b.safetensors").weights.values()} == {torch.bfloat16}
 
 
@@ -157,6 +160,19 @@ def test_two_checkpoints_of_different_types_are_connected(files, tmp_path, types
     assert exit_status("connect", lambda: connect, words) == 0
     path = Path.load(tmp_path / "out" / "linear.path.safetensors")
     assert distance(path.end, path.start) < 0.5
+
+
+def test_an_aligned_end_is_said_by_connect_and_by_verify(files, tmp_path, capfd):
+    task = ["--model", f"{tmp_path / 'net.py'}:make", "--data", "digits"]
+    words = [*map(str, files[:2]), *task, "--points", "3", "--align", "weight-matching", "--out", str(tmp_path / "out")]
+    assert exit_status("connect", lambda: connect, words) == 0
+    said = "B was replaced by an equal copy aligned to A by weight-matching (2 of 2 spaces moved, coverage "
+    assert said in capfd.readouterr().out
+    path = tmp_path / "out" / "linear.path.safetensors"
+    assert exit_status("connectivity-hooks", lambda: group, ["verify", str(path), *task]) == 0
+    assert f"the file says: {said}" in capfd.readouterr().out
+    assert exit_status("connect", lambda: connect, [*map(str, files[:2]), *task, "--points", "3"]) == 0
+    assert "aligned" not in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
