@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Mapping
 
 LONGEST = 100
@@ -11,6 +11,8 @@ LONGEST = 100
 
 NAMED = 3
 """Of what was not used, so many are named; the record has them all."""
+
+_MANY = 10**6  # spaces: no network has so many
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
@@ -28,33 +30,37 @@ def second_end_in_words(alignment: Mapping[str, object], end: str = "B", first: 
     """
     record = alignment.get("record")
     record = record if isinstance(record, Mapping) else {}
-    facts = [*_moved(record.get("moved")), *_coverage(record.get("coverage")), *_deviation(alignment.get("deviation"))]
+    moved, deviation = _counts(record.get("moved")), _number(alignment.get("deviation"))
     name = _short(alignment.get("aligner")) or "an aligner that is not named"
+    done = f"replaced by an equal copy aligned to {first}"
+    if deviation == 0 and moved is not None and moved[0] == 0:
+        done = f"compared with {first} and left as it is"
+    facts = _facts(moved, _number(record.get("coverage")), deviation)
     inside = f" ({', '.join(facts)})" if facts else ""
-    return f"{end} was replaced by an equal copy aligned to {first} by {name}{inside}{_unused(record.get('demoted'))}."
+    return f"{end} was {done} by {name}{inside}{_unused(record.get('demoted'))}."
 
 
-def _moved(found: object) -> list[str]:
-    counts = [found.get(key) for key in ("spaces", "of")] if isinstance(found, Mapping) else []
-    if len(counts) < 2 or not all(type(count) is int and 0 <= count < 10**9 for count in counts):
-        return []
-    return [f"{counts[0]} of {counts[1]} spaces moved"]
+def _facts(moved: tuple[int, int] | None, coverage: float | None, deviation: float | None) -> list[str]:
+    facts = [] if moved is None else [f"{moved[0]} of {moved[1]} spaces moved"]
+    facts += [] if coverage is None or coverage > 1 else [f"coverage {100 * coverage:.0f} %"]
+    if deviation is not None:
+        facts.append(f"outputs moved by {deviation:.0e}, relative" if deviation else "outputs did not move")
+    return facts
 
 
-def _coverage(found: object) -> list[str]:
-    return [f"coverage {100 * share:.0f} %"] if (share := _number(found)) is not None and share <= 1 else []
-
-
-def _deviation(found: object) -> list[str]:
-    size = _number(found)
-    return [] if size is None else [f"outputs moved by {size:.0e}, relative" if size else "outputs did not move"]
+def _counts(found: object) -> tuple[int, int] | None:
+    """Return how many spaces were moved, and of how many, or None."""
+    spaces, of = (found.get(key) for key in ("spaces", "of")) if isinstance(found, Mapping) else (None, None)
+    if type(spaces) is not int or type(of) is not int or not 0 <= spaces <= of < _MANY:
+        return None
+    return spaces, of
 
 
 def _number(found: object) -> float | None:
     """Return a finite number that is not negative, or None."""
     if isinstance(found, bool) or not isinstance(found, (int, float)):
         return None
-    return float(found) if 0 <= found < 1e300 and math.isfinite(found) else None
+    return float(found) if 0 <= found <= sys.float_info.max else None
 
 
 def _unused(found: object) -> str:

@@ -27,6 +27,11 @@ NOT_USED = [f"space {number}: S holds" for number in range(5)]
             "B was replaced by an equal copy aligned to A by x; not used: space 0: S holds; space 1: S holds; "
             "space 2: S holds; and 2 more.",
         ),
+        (
+            {"aligner": "best", "deviation": 0.0, "record": {"moved": {"spaces": 0, "of": 9}, "coverage": 1.0}},
+            "B was compared with A and left as it is by best (0 of 9 spaces moved, coverage 100 %, outputs did not "
+            "move).",
+        ),
         ({"aligner": "none"}, "B was replaced by an equal copy aligned to A by none."),
         ({}, "B was replaced by an equal copy aligned to A by an aligner that is not named."),
     ],
