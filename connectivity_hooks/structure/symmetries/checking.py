@@ -143,6 +143,7 @@ class Trial:
     def largest_that_holds(self, symmetry: Symmetry) -> Symmetry | None:
         """Return a symmetry with the largest group that holds, its own or one inside; None where none does."""
         for group in within(symmetry.group):
-            if self.deviation([symmetry], group) <= TOLERANCE:
-                return symmetry.carrying(group)
+            smaller = symmetry.carrying(group)  # without scales where they need not be folded: these may be the fault
+            if self.deviation([smaller]) <= TOLERANCE:
+                return smaller
         return None
