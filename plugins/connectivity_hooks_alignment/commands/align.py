@@ -34,7 +34,7 @@ from connectivity_hooks.cli.toolkit import (
 )
 from connectivity_hooks.connecting import in_one_type, load_pair
 from connectivity_hooks.contracts import Aligner
-from connectivity_hooks.errors import InputError
+from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.model import Weights
 from connectivity_hooks.paths import second_end_in_words
 from connectivity_hooks.registry import registry
@@ -79,11 +79,14 @@ def command(checkpoints: Sequence[str], out: pathlib.Path, **given: Any) -> None
         raise InputError("align: one checkpoint; expected two or more, the first of which gives the frame")
     aligner = _aligner(given, display)
     how = measuring(given, display)
+    if how.points == 2 and how.refine == 0:
+        raise UsageError("--points 2 --refine 0: nothing between the ends is measured; give --points 3 or more")
     refuse_stray_options(given, single(given["align"], given["correct"]))
     ends = [read(pathlib.Path(file)) for file in checkpoints]
     task = task_of(task_flags(given), ends, list(checkpoints))
     require_outlines(ends, task.structure())
     names = distinct_names(checkpoints)
+    _require_others(ends, [out / f"{name}.safetensors" for name in names])
     pairs = in_one_type([load_pair(ends[0], end, task) for end in ends[1:]])
     given_weights = [pairs[0].a, *(pair.b for pair in pairs)]
     with OutputFolder(out) as folder:
@@ -105,6 +108,14 @@ def command(checkpoints: Sequence[str], out: pathlib.Path, **given: Any) -> None
         print_json(content)
     else:
         click.echo("\n".join([*done_in_words(content), plain_table(content)]))
+
+
+def _require_others(ends: Sequence[Checkpoint], files: Sequence[pathlib.Path]) -> None:
+    """Refuse an output that would be written over a checkpoint that is read."""
+    read_from = {end.file.resolve() for end in ends}
+    for file in files:
+        if file.resolve() in read_from:
+            raise InputError(f"{file}: would be written over a checkpoint that is read; choose another --out")
 
 
 MEASURED = ".measured"

@@ -188,3 +188,34 @@ def test_one_checkpoint_is_not_enough(files, tmp_path, capfd):
     assert align(files[:1], tmp_path) == 3
     assert "two or more" in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_checkpoints_are_not_written_over(files, tmp_path, capfd):
+    before = [file.read_bytes() for file in files]
+    assert align(files, tmp_path, "--out", str(tmp_path)) in (2, 3)
+    status = exit_status(
+        "connectivity-hooks",
+        lambda: group,
+        [
+            "align",
+            *map(str, files),
+            "--model",
+            f"{tmp_path / 'net.py'}:make",
+            "--data",
+            "digits",
+            "--out",
+            str(tmp_path),
+        ],
+    )
+    assert status == 3
+    assert "written over" in capfd.readouterr().err
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_barriers_need_a_point_between_the_ends(files, tmp_path, capfd):
+    assert align(files[:2], tmp_path, "--points", "2") == 2
+    capfd.readouterr()
+    words = ["align", *map(str, files[:2]), "--model", f"{tmp_path / 'net.py'}:make", "--data", "digits"]
+    words += ["--points", "2", "--refine", "0", "--out", str(tmp_path / "out")]
+    assert exit_status("connectivity-hooks", lambda: group, words) == 2
+    assert "between the ends" in capfd.readouterr().err
