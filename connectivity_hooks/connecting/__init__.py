@@ -12,7 +12,7 @@ from connectivity_hooks.connecting.connect import connect
 from connectivity_hooks.connecting.evaluate import evaluate
 from connectivity_hooks.connecting.measured import connected_pair, measured_pair, told
 from connectivity_hooks.connecting.methods import Connecting
-from connectivity_hooks.connecting.pair import Pair, load_pair
+from connectivity_hooks.connecting.pair import Pair, in_one_type, load_pair
 from connectivity_hooks.connecting.subject import data_digest
 from connectivity_hooks.connecting.work import PairWork, path_at, path_file
 
@@ -27,6 +27,7 @@ __all__ = [
     "data_digest",
     "evaluate",
     "function_change",
+    "in_one_type",
     "load_pair",
     "measured_pair",
     "path_at",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.contracts.aligner import Aligner, Alignment
-from connectivity_hooks.errors import ConnectivityError, one_line
+from connectivity_hooks.errors import ConnectivityError, InputError, one_line
 from connectivity_hooks.model.inputs import placed
 from connectivity_hooks.model.precision import in_double
 from connectivity_hooks.model.weights import Weights, assign, weights_of
@@ -110,6 +110,8 @@ def function_change(before: Weights, after: Weights, task: Task) -> FunctionChan
             return precise.forward(model, inputs)
 
     expected, found = outputs(before), outputs(after)
+    if not bool(expected.isfinite().all()):
+        raise InputError("the second checkpoint's outputs on the first training samples are not finite in float64")
     size = expected.abs().max().clamp_min(1e-300)
     deviation = float((found - expected).abs().max() / size)
     if deviation <= TOLERANCE:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import pathlib
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import torch
@@ -36,6 +37,11 @@ class Pair:
     notes: tuple[str, ...]
     aligned: dict[Aligner, tuple[Weights, dict[str, object]]] = field(default_factory=dict, repr=False, compare=False)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the floating weights of both."""
+        return _stored_type(self.a)
+
 
 def load_pair(a: File | Checkpoint, b: File | Checkpoint, task: Task) -> Pair:
     """Read two checkpoints and fit them to the task's model, before any compute.
@@ -60,6 +66,17 @@ def load_pair(a: File | Checkpoint, b: File | Checkpoint, task: Task) -> Pair:
         for checkpoint, dtype in zip((first, second), stored, strict=True)
     )
     return Pair(_widened(fitted_a.weights, wide), _widened(fitted_b.weights, wide), (ends[0], ends[1]), notes)
+
+
+def in_one_type(pairs: Sequence[Pair]) -> list[Pair]:
+    """Return pairs with the floating weights of all in one type, which holds what each of them holds.
+
+    `load_pair` sees two checkpoints only: pairs of one run may come in float32 and float64.
+    """
+    wide = torch.float32
+    for pair in pairs:
+        wide = torch.promote_types(wide, pair.dtype)
+    return [replace(pair, a=_widened(pair.a, wide), b=_widened(pair.b, wide), aligned={}) for pair in pairs]
 
 
 def _stored_type(weights: Weights) -> torch.dtype:

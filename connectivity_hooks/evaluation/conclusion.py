@@ -39,7 +39,8 @@ def conclude(evaluation: Evaluation) -> Conclusion:
     """Say whether the path connects its ends on the training split, and what is known of it and of the other splits."""
     findings = {split: find(evaluation, split) for split in evaluation.curves}
     split = next(iter(findings))
-    texts = [text for name, found in findings.items() for text in sentences.of_split(evaluation, name, found)]
+    texts = sentences.of_second_end(evaluation)  # the others speak of B
+    texts += [text for name, found in findings.items() for text in sentences.of_split(evaluation, name, found)]
     texts += sentences.of_guessing(evaluation, split)
     texts += [] if same_weights(evaluation) else sentences.of_knowledge(evaluation)
     texts += sentences.of_refutation(evaluation)
@@ -57,7 +58,8 @@ def _headline(evaluation: Evaluation, split: str, found: Finding) -> str:
         proven = "" if evaluation.bound[split] is None else f"; it is proven that the loss {_bound(evaluation, split)}"
         return f"Not connected by {path}: {rises(split, found)}{proven}."
     if same_weights(evaluation):
-        return "Connected: both ends have the same weights."
+        once = "" if evaluation.path.alignment is None else "once B is aligned, "
+        return f"Connected: {once}both ends have the same weights."
     if found.verdict == "undecided":
         return _undecided(evaluation, split, found, path)
     doubt = _doubt(evaluation, split)

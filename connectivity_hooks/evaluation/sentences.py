@@ -12,11 +12,18 @@ from connectivity_hooks.evaluation.finding import Finding
 from connectivity_hooks.evaluation.measurement import Measurement
 from connectivity_hooks.evaluation.phrases import Figure, at_most, rise, threshold, with_interval
 from connectivity_hooks.paths.path import MEASURED
+from connectivity_hooks.paths.second_end import second_end_in_words
 from connectivity_hooks.tasks.guessing import Guess
 
 if TYPE_CHECKING:
     from connectivity_hooks.evaluation.barriers import Barriers
     from connectivity_hooks.evaluation.evaluation import Evaluation
+
+
+def of_second_end(evaluation: Evaluation) -> list[str]:
+    """Say what B is, where it is not the second checkpoint as it was."""
+    alignment = evaluation.path.alignment
+    return [] if alignment is None else [second_end_in_words(alignment)]
 
 
 def of_split(evaluation: Evaluation, split: str, found: Finding) -> list[str]:

@@ -35,7 +35,10 @@ class _Widening(TorchDispatchMode):
     """Answers casts to narrower types, and makes tensors from nothing, in float64.
 
     Only types given by name are casts: ``x.view(dtype)``, the bytes seen as other numbers, has its own by position.
+    Operations that run functions, as ``torch.cond`` its branches, pass; casts inside these stay what they are.
     """
+
+    supports_higher_order_operators = True
 
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

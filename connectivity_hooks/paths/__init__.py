@@ -4,6 +4,7 @@ from connectivity_hooks.model.weights import Weights, weights_of
 from connectivity_hooks.paths.edits import Edit, edits_between
 from connectivity_hooks.paths.joining import joined
 from connectivity_hooks.paths.path import CONSTANT, CONVEX, MEASURED, EndPoint, Guarantee, Path
+from connectivity_hooks.paths.second_end import second_end_in_words
 
 __all__ = [
     "CONSTANT",
@@ -16,5 +17,6 @@ __all__ = [
     "Weights",
     "edits_between",
     "joined",
+    "second_end_in_words",
     "weights_of",
 ]

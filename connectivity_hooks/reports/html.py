@@ -55,7 +55,9 @@ def shown_from(file: pathlib.Path, remedy: str) -> Iterator[None]:
 def draw(saved: Saved) -> str:
     """Return the picture, loss and error along all paths, as an SVG file's text; empty where no path was measured."""
     bounds = {name: builder.get("bound") or {} for name, builder in saved.content["builders"].items()}
-    return as_svg(figure_of(saved.rows, bounds)) if saved.rows else ""
+    ends = [(builder.get("alignment") or {}).get("in_words") for builder in saved.content["builders"].values()]
+    notes = list(dict.fromkeys(words for words in ends if words is not None))
+    return as_svg(figure_of(saved.rows, bounds, notes)) if saved.rows else ""
 
 
 def render_html(saved: Saved, picture: str) -> str:

@@ -6,6 +6,7 @@ import io
 import itertools
 import math
 import re
+import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from connectivity_hooks.evaluation.climb import ERROR_THRESHOLD
+from connectivity_hooks.paths.second_end import second_end_in_words
 from connectivity_hooks.reports.rows import Row, rows_of
 from connectivity_hooks.reports.tables import printable
 
@@ -43,6 +45,9 @@ STYLE: dict[Any, Any] = {
 _DECADES = 100  # a loss that spans more is drawn on a logarithmic axis
 _MARKED = 60  # more points than this are a line without marks
 _FLAT = 1e-3  # a loss that changes by a smaller share is drawn as the flat line that it is
+_SMALL = 8  # points: the letters of what is written below
+_LETTERS = 16  # an inch, of such letters
+_LINE = 0.16  # inches, of such letters
 _LONGEST = 32  # characters of a name in a legend, which then leaves the curves alone
 
 
@@ -50,11 +55,15 @@ def curves_figure(evaluations: Sequence[Evaluation]) -> Figure:
     """Return a figure of loss, and error where there is one, along the paths of one or several builders."""
     named = {evaluation.path.builder or "path": evaluation for evaluation in evaluations}
     bounds = {name: evaluation.bound for name, evaluation in named.items()}
-    return figure_of(rows_of(named), bounds)
+    ends = (evaluation.path.alignment for evaluation in evaluations)
+    notes = list(dict.fromkeys(second_end_in_words(alignment) for alignment in ends if alignment is not None))
+    return figure_of(rows_of(named), bounds, notes)
 
 
-def figure_of(rows: Sequence[Row], bounds: Mapping[str, Mapping[str, float | None]]) -> Figure:
-    """Draw rows of evaluation.csv: a column of panels for each split, a colour for each builder."""
+def figure_of(
+    rows: Sequence[Row], bounds: Mapping[str, Mapping[str, float | None]], notes: Sequence[str] = ()
+) -> Figure:
+    """Draw rows of evaluation.csv: a column of panels for each split, a colour for each builder; notes below."""
     splits = list(dict.fromkeys(row.split for row in rows))
     builders = list(dict.fromkeys(row.builder for row in rows))
     has_error = any(row.error is not None for row in rows)
@@ -73,6 +82,7 @@ def figure_of(rows: Sequence[Row], bounds: Mapping[str, Mapping[str, float | Non
         if has_error:
             grid[1][0].set_ylabel("error in %")
         grid[0][-1].legend(frameon=False, loc="best", fontsize=9)
+        _write_below(figure, notes)
     return figure
 
 
@@ -96,6 +106,15 @@ def inline(svg: str) -> str:
     svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
     svg = re.sub(r'(<svg[^>]*?)\sheight="[^"]*"', r"\1", svg, count=1)
     return re.sub(r'(<svg[^>]*?)\swidth="([^"]*)"', r'\1 style="max-width: \2"', svg, count=1)
+
+
+def _write_below(figure: Figure, notes: Sequence[str]) -> None:
+    """Write sentences below the panels, in lines as wide as these."""
+    columns = int(_LETTERS * figure.get_figwidth())
+    lines = [line for note in notes for line in textwrap.wrap(printable(note), columns)]
+    if lines:
+        figure.set_figheight(figure.get_figheight() + _LINE * len(lines))
+        figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=_SMALL, color="#444444")
 
 
 def _draw_losses(axes: Axes, rows: Sequence[Row], builders: Sequence[str], bounds: Mapping[str, float | None]) -> None:

@@ -18,6 +18,7 @@ from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation.evaluation import Evaluation
 from connectivity_hooks.json_values import finite
 from connectivity_hooks.paths.path import EndPoint
+from connectivity_hooks.paths.second_end import second_end_in_words
 from connectivity_hooks.reports.rows import Row, read_rows, rows_of, write_rows
 from connectivity_hooks.reports.tables import figures_table
 from connectivity_hooks.untrusted import guarded, read_json
@@ -183,6 +184,11 @@ def _builder(evaluation: Evaluation) -> dict[str, Any]:
         "largest_deviation": worst,
         "correction": evaluation.correction,
         "correction_options": dict(evaluation.correction_options),
-        "alignment": path.alignment and {k: path.alignment.get(k) for k in ("aligner", "options", "deviation")},
+        "alignment": None if path.alignment is None else _alignment(path.alignment),
         "options": dict(path.options),
     }
+
+
+def _alignment(alignment: Mapping[str, object]) -> dict[str, object]:
+    told = {key: alignment.get(key) for key in ("aligner", "options", "deviation")}
+    return {**told, "in_words": second_end_in_words(alignment)}

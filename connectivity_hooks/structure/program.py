@@ -61,6 +61,7 @@ class Step:
             a convolution whose kernel covers its input without padding.
         eps: What a norm adds to its variances; 0 for other kinds.
         linear: Whether a pool is linear; False for other kinds.
+        rounded: Whether its value is of a type that numbers are rounded to: integers, booleans, floats of one byte.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Step:
     dense: bool = False
     eps: float = 0.0
     linear: bool = False
+    rounded: bool = False
 
 
 @dataclass(frozen=True)

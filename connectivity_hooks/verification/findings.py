@@ -43,6 +43,7 @@ class Verification:
         segments: How many segments have each guarantee.
         ends: How the ends were checked, in words.
         task: Model, data and loss that losses and bound are of, see `Task.describe`.
+        second_end: What the file says of an end that was aligned, in words; nothing is taken from it.
         notes: How a report beside the file differs from that.
     """
 
@@ -54,6 +55,7 @@ class Verification:
     segments: Mapping[str, int]
     ends: str
     task: Mapping[str, object] = field(default_factory=dict)
+    second_end: str = ""
     notes: tuple[str, ...] = ()
 
     @property
@@ -78,6 +80,7 @@ class Verification:
         """Say the outcome in words."""
         counts = ", ".join(f"{count} {guarantee}" for guarantee, count in self.segments.items() if count)
         lines = [self._subject(), *self.notes, f"segments: {counts}; ends: {self.ends}"]
+        lines += [f"the file says: {self.second_end}"] if self.second_end else []
         for name, (loss, point) in self.largest.items():
             proven = f"; the {name} loss is at most that for every t" if self.bound[name] is not None else ""
             lines.append(f"largest {name} loss at a point: {loss:.6g} (point {point}){proven}")

@@ -18,6 +18,7 @@ from connectivity_hooks.model.weights import Weights, assign, weights_of
 from connectivity_hooks.parallel import SideBySide
 from connectivity_hooks.paths.fitting import require_fit, require_written
 from connectivity_hooks.paths.path import CONSTANT, CONVEX, MEASURED, Path
+from connectivity_hooks.paths.second_end import second_end_in_words
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.structure import Program, task_program
 from connectivity_hooks.structure.untouched import Attributes, pristine, require_forgetful
@@ -143,6 +144,7 @@ class _Verifier:
             {kind: self.path.guarantees.count(kind) for kind in (CONSTANT, CONVEX, MEASURED)},
             ends.words,
             self.task.describe(),
+            "" if self.path.alignment is None else second_end_in_words(self.path.alignment),
         )
 
     @torch.no_grad()

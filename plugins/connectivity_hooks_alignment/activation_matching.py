@@ -10,6 +10,7 @@ from connectivity_hooks.structure import transformed
 from connectivity_hooks.tasks import Task
 from connectivity_hooks_alignment.matching.activations import MEASURES, match_activations
 from connectivity_hooks_alignment.matching.recording import SAMPLES, recorded, shortages
+from connectivity_hooks_alignment.matching.said import done
 from connectivity_hooks_alignment.network import network_of
 
 
@@ -48,5 +49,5 @@ class ActivationMatching(Aligner):
         for note in notes:
             self.progress.say(f"activation matching: {note}")
         elements = match_activations(symmetries, seen, a, b, measure=measure)
-        record = {**network.record(), "samples": seen.samples, "notes": notes}
+        record = {**network.record(), "samples": seen.samples, "notes": notes, **done(symmetries, elements)}
         return Alignment(transformed(symmetries, b, elements, like=a), record)

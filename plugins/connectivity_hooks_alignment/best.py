@@ -12,6 +12,7 @@ from connectivity_hooks.structure import Elements
 from connectivity_hooks.tasks import Task
 from connectivity_hooks_alignment.matching.closed_forms import Tried, add_closed_forms
 from connectivity_hooks_alignment.matching.learned import learn
+from connectivity_hooks_alignment.matching.said import done
 from connectivity_hooks_alignment.network import network_of
 
 _FLAG = "--best.budget"
@@ -52,7 +53,10 @@ class Best(Aligner):
         self.progress.say(said)
         middles = {each.name: _number(each.middle) for each in tried.candidates}
         record = {"kept": tried.best.name, "why": said, "middles": middles, "samples": tried.samples, **learned}
-        return Alignment(tried.weights(), {**network.record(), **record, "failed": tried.failed})
+        return Alignment(
+            tried.weights(),
+            {**network.record(), **record, **done(network.symmetries, tried.best.elements), "failed": tried.failed},
+        )
 
     def _learn(self, tried: Tried) -> dict[str, object]:
         """Learn from the best so far; return what is told of it."""

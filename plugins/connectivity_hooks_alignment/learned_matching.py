@@ -12,6 +12,7 @@ from connectivity_hooks.tasks import Task
 from connectivity_hooks_alignment.matching.closed_forms import Candidate, Tried, add_closed_forms
 from connectivity_hooks_alignment.matching.learned import Descent, Learned, learn
 from connectivity_hooks_alignment.matching.middle import measured_part, middle_loss
+from connectivity_hooks_alignment.matching.said import done
 from connectivity_hooks_alignment.network import network_of
 
 _FLAG = "--learned-matching.budget"
@@ -25,7 +26,7 @@ class Options:
         "300steps", "How long: 300steps, 3epochs, 30s or 5m; only steps and epochs give the same result again."
     )
     batch_size: int = option(64, "Samples of a step.", ge=1)
-    rate: float = option(1e-2, "Largest learning rate of Adam; it falls to zero as half a cosine.", gt=0)
+    rate: float = option(1e-2, "Largest learning rate of Adam; it falls to zero as half a cosine.", gt=0, le=10)
 
     def __post_init__(self) -> None:
         """Refuse a budget that is none before anything is computed."""
@@ -59,7 +60,8 @@ class LearnedMatching(Aligner):
             "stopped": learned.stopped, "samples": tried.samples,
             "middle": _middles(a, {"plain": b, "before": before, "after": weights}, task, self.seed),
         }  # fmt: skip
-        return Alignment(weights, {**network.record(), **found, "failed": tried.failed})
+        what = done(network.symmetries, tried.best.elements)
+        return Alignment(weights, {**network.record(), **found, **what, "failed": tried.failed})
 
     def _learned(self, tried: Tried, start: Candidate) -> Learned:
         options = self.options

@@ -32,7 +32,7 @@ _TRIED: WeakKeyDictionary[Any, list[tuple[Program, Checked]]] = WeakKeyDictionar
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """The symmetries that may be used between two checkpoints.
+    """The symmetries that may be used between checkpoints.
 
     Attributes:
         symmetries: What may be done.
@@ -49,8 +49,8 @@ class Network:
         return {"coverage": self.symmetries.coverage, "demoted": list(self.demoted)}
 
 
-def network_of(task: Task, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Network:
-    """Return the symmetries that may be used between two checkpoints.
+def network_of(task: Task, *checkpoints: Mapping[str, Tensor]) -> Network:
+    """Return the symmetries that may be used between checkpoints.
 
     Spaces whose γ is zero in one of them where β is not, and whose β nothing can take over, are permuted only.
 
@@ -58,7 +58,7 @@ def network_of(task: Task, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> 
         InputError: The structure cannot be read, or the model does not run in float64.
     """
     found = prepared(task)
-    numbers = unfoldable(found.symmetries, a) | unfoldable(found.symmetries, b)
+    numbers = frozenset[int]().union(*(unfoldable(found.symmetries, each) for each in checkpoints))
     demoted = [
         f"{symmetry.name}: permutations instead of {symmetry.title}, since γ is zero where β is not"
         for symmetry in found.symmetries.symmetries

@@ -8,7 +8,7 @@ from connectivity_hooks.contracts import Aligner, Alignment, option
 from connectivity_hooks.model import Weights
 from connectivity_hooks.structure import transformed
 from connectivity_hooks.tasks import Task
-from connectivity_hooks_alignment.matching.said import said
+from connectivity_hooks_alignment.matching.said import done
 from connectivity_hooks_alignment.matching.weights import match_weights
 from connectivity_hooks_alignment.network import network_of
 
@@ -54,7 +54,7 @@ class WeightMatching(Aligner):
             "sweeps": found.sweeps,
             "converged": found.converged,
             "start": found.kept,
-            "spaces": said(network.symmetries, found.elements),
+            **done(network.symmetries, found.elements),
         }
         if not found.converged:
             self.progress.say(f"weight-matching: still moving after {found.sweeps} sweeps; more may bring it nearer")

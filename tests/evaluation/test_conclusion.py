@@ -40,6 +40,13 @@ def test_the_answer_in_words_and_in_a_report(name):
     assert conclusion.headline in page
 
 
+def test_ends_that_are_the_same_only_after_alignment_are_said_to_be():
+    (found,) = CASES["identical-ends"].make()
+    aligned = replace(found, path=replace(found.path, alignment={"aligner": "swap"}))
+    assert aligned.conclusion.headline == "Connected: once B is aligned, both ends have the same weights."
+    assert aligned.conclusion.sentences[0] == "B was replaced by an equal copy aligned to A by swap."
+
+
 def measured(t, climb, interval, error_climb=None, error_interval=None, excess=1.0, loss=0.1):
     """Return a measurement of which only the climbs matter."""
     error = None if error_climb is None else 0.1

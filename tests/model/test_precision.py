@@ -52,3 +52,20 @@ def test_the_block_ends_with_an_error_as_well():
     with pytest.raises(ValueError, match="stop"), in_double():
         raise ValueError("stop")
     assert placed(torch.zeros(1), dtype=torch.float32).float().dtype == torch.float32
+
+
+class Branching(nn.Module):
+    """An operation that runs one of two functions, beside a cast."""
+
+    def forward(self, x):
+        found = torch.cond(x.sum() > 0, lambda y: y / 3, lambda y: y.sin(), (x,))
+        return (x.float() + found).to(x.dtype)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_operations_that_run_functions_pass(sign):
+    x = sign * torch.linspace(0.1, 1, 7, dtype=torch.float64)
+    with in_double(), torch.no_grad():
+        found = Branching()(x)
+    expected = x + (x / 3 if sign > 0 else x.sin())
+    assert float((found - expected).abs().max()) < 1e-15

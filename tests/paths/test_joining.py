@@ -31,6 +31,19 @@ def test_the_way_out_and_the_way_back_are_walked_with_their_guarantees():
     torch.testing.assert_close(both(0.8)["w"], right(0.4)["w"])
 
 
+@pytest.mark.parametrize("wide", [0, 1])
+def test_paths_in_different_types_are_joined_in_the_wider_one(wide):
+    end = torch.linspace(0, 1, 12).view(4, 3)
+    paths = [path_to(end, 1, 3), path_to(end, 2, 2)]
+    single = joined(*paths)
+    points = [{"w": point["w"].double()} for point in paths[wide].points()]
+    paths[wide] = Path.from_points(points)
+    both = joined(*paths)
+    for found, expected in zip(both.points(), single.points(), strict=True):
+        assert found["w"].dtype == torch.float64
+        assert torch.equal(found["w"], expected["w"].double())
+
+
 def test_curves_and_paths_that_end_elsewhere_are_refused():
     end = torch.ones(4, 3)
     with pytest.raises(InputError, match="expected polylines"):

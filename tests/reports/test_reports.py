@@ -15,7 +15,7 @@ from connectivity_hooks.evaluation.barriers import barriers
 from connectivity_hooks.evaluation.phrases import limits
 from connectivity_hooks.paths import MEASURED, EndPoint, Path
 from connectivity_hooks.reports.html import draw, render_html
-from connectivity_hooks.reports.report import Report, load_saved
+from connectivity_hooks.reports.report import Report, Saved, load_saved
 from connectivity_hooks.reports.rows import read_rows, rows_of
 from connectivity_hooks.reports.tables import figures_table, verdicts_table
 from connectivity_hooks.verification.proof import Proof
@@ -215,3 +215,45 @@ def test_every_figure_of_a_verdict_stands_in_the_tables(tmp_path):
         assert height in one.table()
         assert interval in one.table()
         assert any(interval in sentence for sentence in one.conclusion.sentences)
+
+
+ALIGNED = {"aligner": "swap", "deviation": 3e-8, "record": {"moved": {"spaces": 7, "of": 9}, "demoted": ["x: S holds"]}}
+IN_WORDS = (
+    "B was replaced by an equal copy aligned to A by swap (7 of 9 spaces moved, outputs moved by 3e-08, relative); "
+    "not used: x: S holds."
+)
+
+
+def texts(svg):
+    """Return what a picture says, lines joined."""
+    return " ".join(
+        "".join(node.itertext()).strip() for node in ElementTree.fromstring(svg).iter() if "text" in node.tag
+    )
+
+
+@pytest.mark.parametrize("splits", [("train", "test"), ("train",)])
+def test_an_aligned_end_is_said_in_words_in_the_page_and_in_the_picture(tmp_path, splits):
+    found = evaluation(splits=splits)
+    aligned = replace(found, path=replace(found.path, alignment=ALIGNED))
+    other = replace(aligned, path=replace(aligned.path, builder="other"))
+    assert IN_WORDS in aligned.conclusion.sentences
+    Report.of([aligned, other]).save(tmp_path)
+    saved = load_saved(tmp_path)
+    assert saved.content["builders"]["linear"]["alignment"]["in_words"] == IN_WORDS
+    assert texts(draw(saved)).count(IN_WORDS) == 1  # once for both builders
+    page = render_html(saved, "").replace("\N{NO-BREAK SPACE}", " ")
+    assert page.count(f"<p>{IN_WORDS}</p>") == 2
+    Report.of([found]).save(tmp_path)
+    assert "aligned" not in (tmp_path / "report.html").read_text() + (tmp_path / "report.svg").read_text()
+
+
+def test_a_picture_of_a_hostile_alignment_is_drawn():
+    found = evaluation()
+    for name in HOSTILE:
+        alignment = {"aligner": name, "record": {"demoted": [name] * 5}}
+        aligned = replace(found, path=replace(found.path, alignment=alignment))
+        saved = Saved(Report.of([aligned]).as_json(), tuple(rows_of({"linear": aligned})))
+        picture = draw(saved)
+        ElementTree.fromstring(picture)
+        assert "<script" not in render_html(saved, picture)
+    aligned.plot()

@@ -39,6 +39,40 @@ FUNCTIONS = {
     "clipped": (lambda y, w: torch.clip(y, -1.0, 0.5), "S"),
 }
 
+ROUNDED = {
+    "to integers": lambda y, w: y + (y * 0.05).long(),
+    "to integers and back": lambda y, w: y + (y * 0.05).to(torch.int32).to(y.dtype),
+    "to the type of integers": lambda y, w: y + (y * 0.05).type_as(torch.ones(1, dtype=torch.long)),
+    "to booleans": lambda y, w: y * y.bool(),
+    "to one byte": lambda y, w: y + y.to(torch.float8_e4m3fn).to(y.dtype),
+    "a quotient to zero": lambda y, w: torch.div(y, 20, rounding_mode="trunc"),
+    "a quotient down": lambda y, w: torch.div(y, 20, rounding_mode="floor"),
+    "a quotient by a second name": lambda y, w: torch.divide(y, 20, rounding_mode="floor"),
+    "a floor of a quotient": lambda y, w: y // 20,
+    "a sum over neurons": lambda y, w: y + y.sum(-1, keepdim=True, dtype=torch.long),
+    "entries": lambda y, w: y + torch.trunc(y) + torch.round(y) + torch.floor(y) + torch.ceil(y),
+    "a scale": lambda y, w: F.layer_norm(y, (8,)) * w.long(),
+    "dead": lambda y, w: y + F.threshold(y, 9.0, 0.0),
+    "dead to both sides": lambda y, w: y + F.hardtanh(y - 9.0) + F.relu6(y - 9.0),
+    "the larger": lambda y, w: y + torch.max(y, torch.full((8,), -9.0, dtype=y.dtype)),
+    "compared": lambda y, w: torch.where(y > 9.0, 1.0, y) * (y < 9.0),
+}
+"""Functions of each entry, next to zero most of them zero or linear."""
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+def test_what_is_rounded_or_cut_off_is_no_linear_map(name):
+    torch.manual_seed(0)
+    symmetries = read_symmetries(read_program(Written(ROUNDED[name]).eval(), X))
+    moved = [s.title for s in symmetries.symmetries if any(m.weight == "up.weight" and m.axis == 0 for m in s.members)]
+    assert moved in ([], ["S"])
+
+
+def test_what_shrinks_next_to_zero_passes_signs_alone():
+    for function in (F.softshrink, F.hardshrink, F.tanhshrink):
+        _, symmetries = derived(lambda function=function: Written(lambda y, w: function(3 * y)), X)
+        assert titles(symmetries, "up.weight", 0) == ["S±"]
+
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_each_name_of_an_operation_has_its_row(name):

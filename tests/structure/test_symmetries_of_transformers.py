@@ -1,12 +1,14 @@
 """What transformers are made of, in modules of our own: groups hold in float64, and no larger ones do."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from symmetry_trials import by_weight, derived, larger_that_hold, titles
 from torch import nn
 from torch.nn import functional as F
 
-from connectivity_hooks.structure import folded, transformed, unfoldable
+from connectivity_hooks.structure import checked, folded, read_program, read_symmetries, transformed, unfoldable
 from connectivity_hooks.structure.symmetries.drawing import random_element, random_weights
 from connectivity_hooks.structure.symmetries.groups import O, S
 
@@ -265,3 +267,35 @@ def test_a_spoiled_copy_is_not_the_same_function():
         for name in (name for name in symmetries.moving if not torch.allclose(moved[name], weights[name])):
             less = torch.func.functional_call(model, {**moved, name: weights[name]}, (TOKENS,))
             assert float((less - expected).abs().max()) > 1e-3, name
+
+
+class OneBias(nn.Module):
+    """Two norms of one stream whose maps share their bias."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.one, self.other = nn.Linear(6, 8), nn.LayerNorm(8), nn.LayerNorm(8)
+        self.up, self.beside, self.down = nn.Linear(8, 7), nn.Linear(8, 7, bias=False), nn.Linear(7, 3)
+
+    def forward(self, x):
+        y = self.first(x)
+        read = F.linear(self.other(y), self.beside.weight, self.up.bias)
+        return self.down((self.up(self.one(y)) + read).relu())
+
+
+def test_a_bias_that_two_maps_read_takes_no_shift_over():
+    _, symmetries = derived(OneBias, torch.randn(4, 6))
+    (stream,) = by_weight(symmetries, "first.weight", 0)
+    assert stream.title == "O₁"
+    assert [scale.biases for scale in stream.scales] == [(), ()]
+
+
+def test_a_space_whose_scales_do_not_hold_is_demoted_without_them():
+    torch.manual_seed(0)
+    model, x = OneBias().eval(), torch.randn(4, 6)
+    symmetries = read_symmetries(read_program(model, x))
+    (stream,) = by_weight(symmetries, "first.weight", 0)
+    wrong = replace(stream, scales=tuple(replace(scale, biases=("up.bias",)) for scale in stream.scales))
+    found = checked(replace(symmetries, symmetries=(wrong,)), model.double(), x.double())
+    assert [(each.title, each.scales) for each in found.symmetries.symmetries] == [("S", ())]
+    assert found.refuted == ("first.weight: O₁ was derived, S holds",)

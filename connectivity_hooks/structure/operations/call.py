@@ -152,6 +152,7 @@ class Call:
             "shape": self.shape,
             "whole_shape": _whole_shape(self.node.meta.get("val")),
             "arguments": {name: fx.node.map_arg(value, self._operand) for name, value in self.arguments.items()},
+            "rounded": _is_rounded(self.node.meta.get("val")),
             "operation": _once(_without_underscore(operation_name(self.node))),
             "module": path or kind,
             "module_kind": kind,
@@ -189,6 +190,13 @@ _ALSO_CALLED = {
 def _once(name: str) -> str:
     namespace, _, operation = name.partition(".")
     return f"aten.{_ALSO_CALLED.get(operation, operation)}" if namespace == "aten" else name
+
+
+def _is_rounded(value: Any) -> bool:
+    """Say whether a value is one tensor of a type that numbers are rounded to; wider floats round as all sums do."""
+    if not isinstance(value, Tensor) or value.dtype.is_complex:
+        return False
+    return not value.dtype.is_floating_point or value.dtype.itemsize == 1
 
 
 def _whole_shape(value: Any) -> Any:

@@ -136,7 +136,9 @@ def product_of(use: Use) -> Group:
 
 
 def quotient(use: Use) -> Group:
-    """A product whose second factor is inverted."""
+    """A product whose second factor is inverted; rounded, it is a function of each entry."""
+    if use.argument("rounding_mode") is not None:
+        return S
     second = use.operand("other")
     return S if use.axes(second) and not _stretched_over(use, second) else product_of(use)
 
@@ -182,8 +184,8 @@ def _is_square(use: Use, operand: Operand) -> bool:
 
 
 def extreme(use: Use) -> Group:
-    """The largest entry over positions; over neurons it depends on each."""
-    return S if set(use.given) & use.over() else SCALED
+    """The largest entry over positions; over neurons, or beside another tensor's, it depends on each."""
+    return S if use.operand("other") or set(use.given) & use.over() else SCALED
 
 
 def length(use: Use) -> Group:
@@ -345,7 +347,16 @@ def concerns(use: Use) -> bool:
 
 
 def survives(use: Use) -> Group:
-    """Return what one use leaves of a space's group."""
+    """Return what one use leaves of a space's group; rounding is a function of each entry, whatever is rounded."""
+    return _before_rounding(use) & (S if use.holders() and _rounds(use) else GL)
+
+
+def _rounds(use: Use) -> bool:
+    """Say whether a step rounds to the type of its value, or sees bytes as numbers of another type."""
+    return use.step.rounded or (use.step.operation == "aten.view" and use.argument("dtype") is not None)
+
+
+def _before_rounding(use: Use) -> Group:
     effect = EFFECTS.get(use.step.operation)
     if effect is not None:
         return effect(use)

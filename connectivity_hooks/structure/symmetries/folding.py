@@ -81,8 +81,13 @@ def unfold(symmetries: Symmetries, weights: dict[str, Tensor], like: Mapping[str
 
 
 def with_floor(gamma: Tensor) -> Tensor:
-    """Return γ with its smallest entries, next to zero, as large as `FLOOR` allows; signs stay."""
-    least = FLOOR * gamma.abs().median().clamp_min(torch.finfo(gamma.dtype).tiny)
+    """Return γ with its smallest entries, next to zero, as large as `FLOOR` allows; signs stay.
+
+    Where half of the entries are zero, the largest stands for the median, and one where all are.
+    """
+    sizes = gamma.abs()
+    usual = torch.where(sizes.median() > 0, sizes.median(), sizes.max())
+    least = FLOOR * torch.where(usual > 0, usual, torch.ones_like(usual))
     return torch.where(gamma.abs() < least, torch.where(gamma < 0, -least, least), gamma)
 
 

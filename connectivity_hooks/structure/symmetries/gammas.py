@@ -86,7 +86,7 @@ def _made(flow: Flow, operand: Any) -> Gamma | None:
     added, steps = 0.0, set[str]()
     while isinstance(operand, Operand) and operand.source == "value":
         step = flow.step(operand.name)
-        if step is None or len(flow.readers.get(operand.name, ())) != 1 or operand.name == flow.output:
+        if step is None or step.rounded or len(flow.readers.get(operand.name, ())) != 1 or operand.name == flow.output:
             return None
         steps.add(step.name)
         if step.operation == "aten.add" and not added:

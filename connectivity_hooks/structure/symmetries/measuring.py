@@ -181,7 +181,7 @@ class _Larger:
 
     def _first_that_holds(self, symmetry: Symmetry, candidates: tuple[Group, ...]) -> Group:
         for group in candidates:
-            if self._trial.deviation([symmetry], group) <= TOLERANCE:
+            if self._trial.holds([symmetry], group):
                 return group
         return symmetry.group
 

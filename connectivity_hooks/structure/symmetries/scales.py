@@ -98,7 +98,7 @@ def _into_readers(use: Use, gamma: Gamma) -> Scale | None:
         return None
     if not all(_fits(use, gamma, one.weight) for one in maps):
         return None
-    biases = tuple(one.bias for one in maps)
+    biases = tuple(one.bias if one.bias and _alone(flow, one.bias) else "" for one in maps)
     takes_shift = bool(shift) and all(biases)
     weights = tuple(one.weight for one in maps)
     return Scale(use.space, gamma.scale, shift, weights, biases if takes_shift else (), gamma.added)

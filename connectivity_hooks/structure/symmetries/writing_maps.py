@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from connectivity_hooks.structure.program import Operand, Step
-from connectivity_hooks.structure.symmetries.effects import EFFECTS, everything
+from connectivity_hooks.structure.symmetries.effects import EFFECTS, everything, survives
 from connectivity_hooks.structure.symmetries.groups import GL
 from connectivity_hooks.structure.symmetries.uses import Use
 
@@ -61,4 +61,4 @@ def _hands_on(use: Use) -> bool:
     if use.step.operation == "aten.add":
         return EFFECTS["aten.add"](use) == GL
     one = len(use.step.inputs) == 1 and use.step.operation.removeprefix("aten.") not in _TOGETHER
-    return one and EFFECTS.get(use.step.operation) is everything
+    return one and EFFECTS.get(use.step.operation) is everything and survives(use) == GL

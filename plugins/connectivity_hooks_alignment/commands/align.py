@@ -32,10 +32,11 @@ from connectivity_hooks.cli.toolkit import (
     task_of,
     task_options,
 )
-from connectivity_hooks.connecting import load_pair
+from connectivity_hooks.connecting import in_one_type, load_pair
 from connectivity_hooks.contracts import Aligner
-from connectivity_hooks.errors import InputError
+from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.model import Weights
+from connectivity_hooks.paths import second_end_in_words
 from connectivity_hooks.registry import registry
 from connectivity_hooks.reports import save_matrix
 from connectivity_hooks_alignment.commands.frames import Barriers, Frames, barriers, brought_to_first, brought_together
@@ -78,12 +79,15 @@ def command(checkpoints: Sequence[str], out: pathlib.Path, **given: Any) -> None
         raise InputError("align: one checkpoint; expected two or more, the first of which gives the frame")
     aligner = _aligner(given, display)
     how = measuring(given, display)
+    if how.points == 2 and how.refine == 0:
+        raise UsageError("--points 2 --refine 0: nothing between the ends is measured; give --points 3 or more")
     refuse_stray_options(given, single(given["align"], given["correct"]))
     ends = [read(pathlib.Path(file)) for file in checkpoints]
     task = task_of(task_flags(given), ends, list(checkpoints))
     require_outlines(ends, task.structure())
     names = distinct_names(checkpoints)
-    pairs = [load_pair(ends[0], end, task) for end in ends[1:]]
+    _require_others(ends, [out / f"{name}.safetensors" for name in names])
+    pairs = in_one_type([load_pair(ends[0], end, task) for end in ends[1:]])
     given_weights = [pairs[0].a, *(pair.b for pair in pairs)]
     with OutputFolder(out) as folder:
         if aligner is None:
@@ -103,11 +107,26 @@ def command(checkpoints: Sequence[str], out: pathlib.Path, **given: Any) -> None
     if given["as_json"]:
         print_json(content)
     else:
-        click.echo(plain_table(content))
+        click.echo("\n".join([*done_in_words(content), plain_table(content)]))
+
+
+def _require_others(ends: Sequence[Checkpoint], files: Sequence[pathlib.Path]) -> None:
+    """Refuse an output that would be written over a checkpoint that is read."""
+    read_from = {end.file.resolve() for end in ends}
+    for file in files:
+        if file.resolve() in read_from:
+            raise InputError(f"{file}: would be written over a checkpoint that is read; choose another --out")
 
 
 MEASURED = ".measured"
 """Folder of what an interrupted run measured; removed when all is there."""
+
+
+AGREE = (
+    "each checkpoint has one element for each space, which brings it to the first; the map between any two is made of "
+    "theirs, so that going from A to B to C is going from A to C"
+)
+"""What alignment.json says of cycles."""
 
 
 def _aligner(given: Mapping[str, Any], display: Display) -> Aligner | None:
@@ -127,6 +146,7 @@ def _content(
     ]
     return {
         "checkpoints": rows,
+        "maps": AGREE,
         "barriers": {split: {"before": before[split], "after": after[split]} for split in before},
     }
 
@@ -153,6 +173,12 @@ def _report(folder: pathlib.Path, content: Mapping[str, Any]) -> None:
     for split, tables in content["barriers"].items():
         panels = {f"{split}, {when}": table for when, table in tables.items()}
         save_matrix(folder / f"barriers-{split}.svg", names, panels, "barrier on the straight line")
+
+
+def done_in_words(content: Mapping[str, Any]) -> list[str]:
+    """Return what was done to each checkpoint, a sentence each."""
+    first, *others = content["checkpoints"]
+    return [plain(second_end_in_words(row["alignment"], row["name"], first["name"])) for row in others]
 
 
 def plain_table(content: Mapping[str, Any]) -> str:

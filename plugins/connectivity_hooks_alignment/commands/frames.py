@@ -23,9 +23,11 @@ from connectivity_hooks.model import Weights
 from connectivity_hooks.paths import MEASURED, Path
 from connectivity_hooks.progress import Progress
 from connectivity_hooks.registry import registry
-from connectivity_hooks.structure import read_symmetries, task_program, transformed
+from connectivity_hooks.structure import transformed
 from connectivity_hooks.tasks import Task
+from connectivity_hooks_alignment.matching.said import done
 from connectivity_hooks_alignment.matching.together import match_together
+from connectivity_hooks_alignment.network import network_of
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ def brought_together(checkpoints: Sequence[Weights], task: Task, *, seed: int, p
     Raises:
         ConnectivityError: One would be another function.
     """
-    symmetries = read_symmetries(task_program(task))
+    network = network_of(task, *checkpoints)
+    symmetries = network.symmetries
     found = match_together(symmetries, checkpoints, seed=seed, progress=progress)
     weights, records = [checkpoints[0]], list[Mapping[str, object] | None]([None])
     for number in range(1, len(checkpoints)):
@@ -59,7 +62,9 @@ def brought_together(checkpoints: Sequence[Weights], task: Task, *, seed: int, p
         if not change.is_rounding:
             raise ConnectivityError(f"checkpoint {number + 1}: outputs change by {change.deviation:.2g}, relative")
         weights.append(aligned)
-        records.append({"aligner": "together", "seed": seed, "deviation": change.deviation, "allowed": change.allowed})
+        measured = {"deviation": change.deviation, "allowed": change.allowed}
+        record = {**network.record(), **done(symmetries, found.elements[number])}
+        records.append({"aligner": "together", "options": {"seed": seed}, **measured, "record": record})
     return Frames(weights, records)
 
 

@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-from connectivity_hooks.structure import Element, Group, Member, Symmetries, Symmetry
+from connectivity_hooks.structure import Element, Member, Symmetries, Symmetry
 from connectivity_hooks_alignment.matching.ends import Ends
-from connectivity_hooks_alignment.matching.units import Products, Unit, solved, units_of
+from connectivity_hooks_alignment.matching.units import Products, Unit, solved, telling, units_of
 
 ENOUGH = 1e-6
 """Of the squared distance that is left: a sweep that lowers it by less is the last. Rotations go on lowering it by ever
@@ -118,17 +118,7 @@ def _products(
     ends: Ends, unit: Unit, symmetry: Symmetry, pairs: bool, uses: Callable[[Member], bool] = lambda member: True
 ) -> Tensor:
     """Return C of a symmetry in a unit; what is inside heads is left to the spaces inside."""
-    inside = {(m.weight, m.axis) for inner in unit.inside for m in inner.members} if symmetry is unit.own else set()
-    told = [member for member in symmetry.members if _tells(symmetry, member)]
-    members = [m for m in told if (m.weight, m.axis) not in inside and uses(m)]
-    return ends.products(symmetry, members, pairs)
-
-
-def _tells(symmetry: Symmetry, member: Member) -> bool:
-    """Say whether a weight moves as the neurons do: a folded γ does not turn, and what takes no factor has no sign."""
-    if symmetry.group & (Group.TURN | Group.TURN_BESIDE_ONES):
-        return "scales" not in member.roles
-    return member.takes_factors or Group.FLIP not in symmetry.group
+    return ends.products(symmetry, [member for member in telling(unit, symmetry) if uses(member)], pairs)
 
 
 def _settle(symmetries: Symmetries, ends: Ends, generator: Generator | None) -> None:

@@ -79,6 +79,32 @@ def add_products(found: Tensor, a: Tensor, b: Tensor, wide: bool = True) -> None
         found += x.double() @ y.double().mT if wide else x @ y.mT
 
 
+def products_of(
+    symmetry: Symmetry, members: Collection[Member], a: Mapping[str, Tensor], b: Mapping[str, Tensor], pairs: bool
+) -> Tensor:
+    """Return C of a symmetry, summed over some of its members, on the CPU: (K, n, n), or of all pairs (K, K, n, n).
+
+    Narrow weights, such as biases and norms, are put side by side: each alone would cost a matrix of its own.
+    """
+    copies, width = symmetry.copies, symmetry.width
+    device = a[symmetry.members[0].weight].device
+    shape = (copies * width, copies * width) if pairs else (copies, width, width)
+    found = torch.zeros(shape, dtype=torch.float64, device=device)
+    turns = bool(symmetry.group & (Group.TURN | Group.TURN_BESIDE_ONES))
+    narrow: list[tuple[Tensor, Tensor]] = []
+    for member in members:
+        rows = [member.matrices(end[member.weight]) for end in (a, b)]
+        first, second = (each.flatten(0, 1) for each in rows) if pairs else rows
+        if first.shape[-1] <= NARROW:
+            narrow.append((first, second))
+        else:
+            add_products(found, first, second, turns)
+    if narrow:
+        first, second = (torch.cat(side, -1) for side in zip(*narrow, strict=True))
+        add_products(found, first, second, turns)
+    return found.view(copies, width, copies, width).transpose(1, 2).cpu() if pairs else found.cpu()
+
+
 class Ends:
     """The first checkpoint, the second as it is moved, and what was done to it.
 
@@ -105,27 +131,8 @@ class Ends:
         return self._norms - 2 * sum(self._inner.values())
 
     def products(self, symmetry: Symmetry, members: Collection[Member], pairs: bool) -> Tensor:
-        """Return C of a symmetry, summed over some of its members, on the CPU: (K, n, n), or of all pairs (K, K, n, n).
-
-        Narrow weights, such as biases and norms, are put side by side: each alone would cost a matrix of its own.
-        """
-        copies, width = symmetry.copies, symmetry.width
-        device = self._a[symmetry.members[0].weight].device
-        shape = (copies * width, copies * width) if pairs else (copies, width, width)
-        found = torch.zeros(shape, dtype=torch.float64, device=device)
-        turns = bool(symmetry.group & (Group.TURN | Group.TURN_BESIDE_ONES))
-        narrow: list[tuple[Tensor, Tensor]] = []
-        for member in members:
-            rows = [member.matrices(end[member.weight]) for end in (self._a, self._b)]
-            first, second = (each.flatten(0, 1) for each in rows) if pairs else rows
-            if first.shape[-1] <= NARROW:
-                narrow.append((first, second))
-            else:
-                add_products(found, first, second, turns)
-        if narrow:
-            first, second = (torch.cat(side, -1) for side in zip(*narrow, strict=True))
-            add_products(found, first, second, turns)
-        return found.view(copies, width, copies, width).transpose(1, 2).cpu() if pairs else found.cpu()
+        """Return C of a symmetry, summed over some of its members, see `products_of`."""
+        return products_of(symmetry, members, self._a, self._b, pairs)
 
     def move(self, symmetries: Collection[Symmetry], step: Elements) -> bool:
         """Apply elements in the order given, and say whether any does something."""

@@ -20,6 +20,7 @@ def nearest(group: Group, products: Tensor) -> Element:
         group: The group; factors are not looked for.
         products: C, (K, n, n), in float64.
     """
+    products = _bounded(products)
     if Group.TURN in group:
         return Element(matrix=_polar(products))
     if Group.TURN_BESIDE_ONES in group:
@@ -34,6 +35,7 @@ def nearest(group: Group, products: Tensor) -> Element:
 
 def gain(group: Group, products: Tensor) -> Tensor:
     """Return the largest Σ_ij g_ij C_ij over a group, for each matrix (…, n, n)."""
+    products = _bounded(products)
     if Group.TURN in group or Group.TURN_BESIDE_ONES in group:
         sizes: Tensor = torch.linalg.svdvals(products)
         return sizes.sum(-1)
@@ -47,8 +49,14 @@ def assignment(scores: Tensor) -> Tensor:
     """Return for each row of (K, n, n) its own column, with the largest sum of scores."""
     from scipy.optimize import linear_sum_assignment  # half a second, which no other command should wait for
 
-    found = [linear_sum_assignment(one, maximize=True)[1] for one in scores.cpu().double().numpy()]
+    found = [linear_sum_assignment(one, maximize=True)[1] for one in _bounded(scores.cpu().double()).numpy()]
     return torch.stack([torch.as_tensor(columns) for columns in found])
+
+
+def _bounded(products: Tensor) -> Tensor:
+    """Return products without overflow: weights of size 1e20 have products that float32 does not hold."""
+    largest = torch.finfo(products.dtype).max ** 0.5
+    return products.nan_to_num(0.0, largest, -largest)
 
 
 def _polar(products: Tensor) -> Tensor:

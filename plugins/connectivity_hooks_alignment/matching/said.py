@@ -9,9 +9,17 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.structure import Element, Symmetries, Symmetry
+from connectivity_hooks_alignment.matching.ends import does_something
 
 UNMOVED = 1e-6
 """A factor or an entry of a rotation nearer to none than this is rounding."""
+
+
+def done(symmetries: Symmetries, elements: Mapping[int, Element]) -> dict[str, object]:
+    """Return what an alignment's record says of its elements, JSON-ready: of how many spaces, and of each in words."""
+    names = [each.space for each in symmetries.symmetries]
+    moved = sum(does_something(elements.get(space)) for space in names)
+    return {"moved": {"spaces": moved, "of": len(names)}, "spaces": said(symmetries, elements)}
 
 
 def said(symmetries: Symmetries, elements: Mapping[int, Element]) -> dict[str, str]:

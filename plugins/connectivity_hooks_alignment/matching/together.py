@@ -17,7 +17,8 @@ from torch import Generator, Tensor
 
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.structure import Element, Symmetries, Symmetry, apply, combined, folded, moved
-from connectivity_hooks_alignment.matching.units import Unit, solved, units_of
+from connectivity_hooks_alignment.matching.ends import inner_product, products_of
+from connectivity_hooks_alignment.matching.units import Unit, solved, telling, units_of
 from connectivity_hooks_alignment.matching.weights import match_weights
 
 ENOUGH = 1e-9
@@ -100,23 +101,20 @@ class _State:
         return (sum(float(total.square().sum()) for total in self._sum.values()) - alone) / 2
 
     def _improve(self, number: int, unit: Unit, others: Mapping[str, Tensor]) -> None:
-        now = self._now[number]
+        """Solve for one space of one checkpoint; what makes the sum no larger is left as it was.
+
+        Not every weight tells of its neurons' signs or rotations (`telling`), so that a step could cost the rest more
+        than it gains.
+        """
+        before = self._now[number]
 
         def products(symmetry: Symmetry, pairs: bool) -> Tensor:
-            return _products(unit, symmetry, others, now, pairs)
+            return products_of(symmetry, telling(unit, symmetry), others, before, pairs)
 
-        step = solved(unit, products)
-        for symmetry in (*unit.inside, unit.own):
-            apply(symmetry, now, step[symmetry.space])
-        self.elements[number] = combined(self._symmetries, self.elements[number], step)
-
-
-def _products(unit: Unit, symmetry: Symmetry, a: Mapping[str, Tensor], b: Mapping[str, Tensor], pairs: bool) -> Tensor:
-    copies, width = symmetry.copies, symmetry.width
-    found = torch.zeros((copies, copies, width, width) if pairs else (copies, width, width), dtype=torch.float64)
-    inside = {(m.weight, m.axis) for inner in unit.inside for m in inner.members} if symmetry is unit.own else set()
-    for member in symmetry.members:
-        if (member.weight, member.axis) not in inside:
-            rows = member.matrices(a[member.weight]), member.matrices(b[member.weight])
-            found += torch.einsum("xnm,ypm->xynp" if pairs else "xnm,xpm->xnp", *rows)
-    return found
+        step, after = solved(unit, products), dict(before)
+        for symmetry in unit.symmetries:
+            apply(symmetry, after, step[symmetry.space])
+        first, last = (sum(inner_product(others, each, unit.weights).values()) for each in (before, after))
+        if last > first:
+            self._now[number] = after
+            self.elements[number] = combined(self._symmetries, self.elements[number], step)

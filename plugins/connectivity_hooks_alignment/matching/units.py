@@ -9,7 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from connectivity_hooks.structure import Element, Symmetries, Symmetry
+from connectivity_hooks.structure import Element, Group, Member, Symmetries, Symmetry
 from connectivity_hooks_alignment.matching.nearest import assignment, gain, nearest
 
 
@@ -46,6 +46,21 @@ def units_of(symmetries: Symmetries) -> list[Unit]:
     units = [Unit(each, symmetries.inside(each.space)) for each in symmetries.symmetries]
     nested = {inner.space for unit in units for inner in unit.inside}
     return [unit for unit in units if unit.own.space not in nested]
+
+
+def telling(unit: Unit, symmetry: Symmetry) -> list[Member]:
+    """Return the weights that tell how a symmetry of a unit pairs neurons; those inside heads tell of what is inside.
+
+    A weight tells if it moves as the neurons do: a folded γ does not turn, and what takes no factor has no sign.
+    """
+    inside = {(m.weight, m.axis) for inner in unit.inside for m in inner.members} if symmetry is unit.own else set()
+    return [m for m in symmetry.members if _tells(symmetry, m) and (m.weight, m.axis) not in inside]
+
+
+def _tells(symmetry: Symmetry, member: Member) -> bool:
+    if symmetry.group & (Group.TURN | Group.TURN_BESIDE_ONES):
+        return "scales" not in member.roles
+    return member.takes_factors or Group.FLIP not in symmetry.group
 
 
 Products: TypeAlias = Callable[[Symmetry, bool], Tensor]

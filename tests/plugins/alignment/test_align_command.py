@@ -8,8 +8,10 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from connectivity_hooks.checkpoints import read, write_tensors
+from connectivity_hooks.cli.connect import command as connect
 from connectivity_hooks.cli.entry import exit_status
 from connectivity_hooks.cli.group import group
+from connectivity_hooks.paths import Path
 from connectivity_hooks.structure import read_program, read_symmetries, transformed
 from connectivity_hooks.structure.symmetries.drawing import random_element
 from connectivity_hooks_alignment.matching.together import match_together
@@ -82,6 +84,14 @@ def test_copies_come_back_and_barriers_fall(files, tmp_path, further, capfd):
         before, after = (content["barriers"][split][when] for when in ("before", "after"))
         for one, other in ((0, 1), (0, 2), (1, 2)):
             assert after[one][other] == after[other][one] < 0.1 * before[one][other]
+    records = [row["alignment"] for row in content["checkpoints"]]
+    assert records[0] is None
+    for found in records[1:]:
+        assert found["record"]["coverage"] > 0.9
+        assert found["record"]["demoted"] == []
+        assert found["record"]["moved"] == {"spaces": 2, "of": 2}
+        assert [words.partition(":")[0] for words in found["record"]["spaces"].values()] == ["S", "S±"]
+    assert "from A to B to C is going from A to C" in content["maps"]
     first = read(files[0]).weights
     out = [read(tmp_path / "out" / f"{name}.safetensors") for name in "abc"]
     assert all(torch.equal(out[0].weights[name], tensor) for name, tensor in first.items())
@@ -114,8 +124,55 @@ def test_stored_types_are_kept_where_they_hold_what_was_computed(files, tmp_path
     narrow = {name: tensor.bfloat16() for name, tensor in read(files[1]).weights.items()}
     write_tensors(files[1], narrow, {})
     assert align(files, tmp_path) == 0
-    assert "a to b: train barrier" in capfd.readouterr().out
+    out = capfd.readouterr().out
+    assert "a to b: train barrier" in out
+    for name in "bc":
+        assert f"{name} was replaced by an equal copy aligned to a by together (2 of 2 spaces moved, coverage " in out
     assert {tensor.dtype for tensor in read(tmp_path / "out" / "b.safetensors").weights.values()} == {torch.bfloat16}
+
+
+SINGLE, DOUBLE, HALF = torch.float32, torch.float64, torch.bfloat16
+
+
+@pytest.mark.parametrize("further", [(), ("--align", "weight-matching")])
+@pytest.mark.parametrize("types", [(SINGLE, SINGLE, DOUBLE), (HALF, HALF, DOUBLE), (DOUBLE, SINGLE, SINGLE)])
+def test_checkpoints_of_different_types_are_brought_together(files, tmp_path, types, further):
+    for file, dtype in zip(files, types, strict=True):
+        write_tensors(file, {name: tensor.to(dtype) for name, tensor in read(file).weights.items()}, {})
+    assert align(files, tmp_path, *further) == 0
+    first = read(files[0]).weights
+    out = [read(tmp_path / "out" / f"{name}.safetensors") for name in "abc"]
+    for name, tensor in first.items():
+        assert out[0].weights[name].dtype == types[0]
+        assert torch.equal(out[0].weights[name], tensor)
+    assert all(distance(end.weights, first) < 0.5 for end in out[1:])
+
+
+@pytest.mark.parametrize("types", [(SINGLE, DOUBLE), (DOUBLE, HALF)])
+@pytest.mark.parametrize("further", [(), ("--best.budget", "2steps")])
+def test_two_checkpoints_of_different_types_are_connected(files, tmp_path, types, further):
+    for file, dtype in zip(files, types, strict=False):
+        write_tensors(file, {name: tensor.to(dtype) for name, tensor in read(file).weights.items()}, {})
+    words = [
+        *map(str, files[:2]), "--model", f"{tmp_path / 'net.py'}:make", "--data", "digits", "--points", "3",
+        "--refine", "0", "--align", "best", *further, "--out", str(tmp_path / "out"),
+    ]  # fmt: skip
+    assert exit_status("connect", lambda: connect, words) == 0
+    path = Path.load(tmp_path / "out" / "linear.path.safetensors")
+    assert distance(path.end, path.start) < 0.5
+
+
+def test_an_aligned_end_is_said_by_connect_and_by_verify(files, tmp_path, capfd):
+    task = ["--model", f"{tmp_path / 'net.py'}:make", "--data", "digits"]
+    words = [*map(str, files[:2]), *task, "--points", "3", "--align", "weight-matching", "--out", str(tmp_path / "out")]
+    assert exit_status("connect", lambda: connect, words) == 0
+    said = "B was replaced by an equal copy aligned to A by weight-matching (2 of 2 spaces moved, coverage "
+    assert said in capfd.readouterr().out
+    path = tmp_path / "out" / "linear.path.safetensors"
+    assert exit_status("connectivity-hooks", lambda: group, ["verify", str(path), *task]) == 0
+    assert f"the file says: {said}" in capfd.readouterr().out
+    assert exit_status("connect", lambda: connect, [*map(str, files[:2]), *task, "--points", "3"]) == 0
+    assert "aligned" not in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -131,3 +188,34 @@ def test_one_checkpoint_is_not_enough(files, tmp_path, capfd):
     assert align(files[:1], tmp_path) == 3
     assert "two or more" in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_checkpoints_are_not_written_over(files, tmp_path, capfd):
+    before = [file.read_bytes() for file in files]
+    assert align(files, tmp_path, "--out", str(tmp_path)) in (2, 3)
+    status = exit_status(
+        "connectivity-hooks",
+        lambda: group,
+        [
+            "align",
+            *map(str, files),
+            "--model",
+            f"{tmp_path / 'net.py'}:make",
+            "--data",
+            "digits",
+            "--out",
+            str(tmp_path),
+        ],
+    )
+    assert status == 3
+    assert "written over" in capfd.readouterr().err
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_barriers_need_a_point_between_the_ends(files, tmp_path, capfd):
+    assert align(files[:2], tmp_path, "--points", "2") == 2
+    capfd.readouterr()
+    words = ["align", *map(str, files[:2]), "--model", f"{tmp_path / 'net.py'}:make", "--data", "digits"]
+    words += ["--points", "2", "--refine", "0", "--out", str(tmp_path / "out")]
+    assert exit_status("connectivity-hooks", lambda: group, words) == 2
+    assert "between the ends" in capfd.readouterr().err
