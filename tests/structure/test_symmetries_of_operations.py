@@ -68,6 +68,23 @@ def test_what_is_rounded_or_cut_off_is_no_linear_map(name):
     assert moved in ([], ["S"])
 
 
+class Places(nn.Module):
+    """The places of the largest entries have part in the outputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Conv2d(3, 8, 3), nn.Linear(8, 3)
+
+    def forward(self, x):
+        y, places = F.max_pool2d(self.up(x).relu(), 2, return_indices=True)
+        return self.down((y + 0.01 * places.to(y.dtype)).mean((2, 3)))
+
+
+def test_places_of_the_largest_entries_are_whole_numbers():
+    _, symmetries = derived(Places, torch.randn(2, 3, 8, 8))
+    assert titles(symmetries, "up.weight", 0) == ["S"]
+
+
 def test_what_shrinks_next_to_zero_passes_signs_alone():
     for function in (F.softshrink, F.hardshrink, F.tanhshrink):
         _, symmetries = derived(lambda function=function: Written(lambda y, w: function(3 * y)), X)

@@ -343,17 +343,26 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
 
 def concerns(use: Use) -> bool:
     """Say whether a step reads neurons of the space, or makes values for them out of none."""
-    return bool(use.holders()) or (bool(use.out) and EFFECTS.get(use.step.operation) in (stretched, one_number))
+    makes = bool(use.out) and EFFECTS.get(use.step.operation) in (stretched, one_number)
+    return bool(use.holders()) or makes or _takes_numbers(use)
+
+
+def _takes_numbers(use: Use) -> bool:
+    """Say whether a step takes whole numbers out of several tensors, as the places of the largest entries."""
+    return use.step.operation == "getitem" and use.step.rounded and bool(use.out)
 
 
 def survives(use: Use) -> Group:
     """Return what one use leaves of a space's group; rounding is a function of each entry, whatever is rounded."""
-    return _before_rounding(use) & (S if use.holders() and _rounds(use) else GL)
+    return _before_rounding(use) & (S if _rounds(use) else GL)
 
 
 def _rounds(use: Use) -> bool:
     """Say whether a step rounds to the type of its value, or sees bytes as numbers of another type."""
-    return use.step.rounded or (use.step.operation == "aten.view" and use.argument("dtype") is not None)
+    if _takes_numbers(use):
+        return True
+    seen_anew = use.step.operation == "aten.view" and use.argument("dtype") is not None
+    return bool(use.holders()) and (use.step.rounded or seen_anew)
 
 
 def _before_rounding(use: Use) -> Group:
