@@ -30,7 +30,7 @@ from connectivity_hooks.structure.symmetries.checking import TOLERANCE
 from connectivity_hooks.structure.symmetries.drawing import random_element, random_weights
 from connectivity_hooks.structure.symmetries.groups import GL, MONOMIAL, SCALED, SIGNED, O, S, name_of
 from connectivity_hooks.structure.terms import POSITIONS
-from connectivity_hooks_alignment.matching.weights import match_weights
+from connectivity_hooks_alignment.matching.by_weights.weights import match_weights
 
 ENOUGH = 0.9  # of the weights in tensors that some symmetry moves
 RECOVERED = 1e-5  # relative distance of all weights

@@ -8,8 +8,8 @@ from connectivity_hooks.contracts import Aligner, Alignment, option
 from connectivity_hooks.model import Weights
 from connectivity_hooks.structure import transformed
 from connectivity_hooks.tasks import Task
-from connectivity_hooks_alignment.matching.activations import MEASURES, match_activations
-from connectivity_hooks_alignment.matching.recording import SAMPLES, recorded, shortages
+from connectivity_hooks_alignment.matching.by_activations.activations import MEASURES, match_activations
+from connectivity_hooks_alignment.matching.by_activations.recording import SAMPLES, recorded, shortages
 from connectivity_hooks_alignment.matching.said import done
 from connectivity_hooks_alignment.network import network_of
 

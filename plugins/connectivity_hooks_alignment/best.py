@@ -10,8 +10,8 @@ from connectivity_hooks.contracts import Aligner, Alignment, option
 from connectivity_hooks.model import Weights
 from connectivity_hooks.structure import Elements
 from connectivity_hooks.tasks import Task
+from connectivity_hooks_alignment.matching.by_learning.learned import learn
 from connectivity_hooks_alignment.matching.closed_forms import Tried, add_closed_forms
-from connectivity_hooks_alignment.matching.learned import learn
 from connectivity_hooks_alignment.matching.said import done
 from connectivity_hooks_alignment.network import network_of
 

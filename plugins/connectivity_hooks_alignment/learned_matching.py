@@ -9,8 +9,8 @@ from connectivity_hooks.budget import Budget
 from connectivity_hooks.contracts import Aligner, Alignment, option
 from connectivity_hooks.model import Weights
 from connectivity_hooks.tasks import Task
+from connectivity_hooks_alignment.matching.by_learning.learned import Descent, Learned, learn
 from connectivity_hooks_alignment.matching.closed_forms import Candidate, Tried, add_closed_forms
-from connectivity_hooks_alignment.matching.learned import Descent, Learned, learn
 from connectivity_hooks_alignment.matching.middle import measured_part, middle_loss
 from connectivity_hooks_alignment.matching.said import done
 from connectivity_hooks_alignment.network import network_of

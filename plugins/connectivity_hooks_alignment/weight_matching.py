@@ -8,8 +8,8 @@ from connectivity_hooks.contracts import Aligner, Alignment, option
 from connectivity_hooks.model import Weights
 from connectivity_hooks.structure import transformed
 from connectivity_hooks.tasks import Task
+from connectivity_hooks_alignment.matching.by_weights.weights import match_weights
 from connectivity_hooks_alignment.matching.said import done
-from connectivity_hooks_alignment.matching.weights import match_weights
 from connectivity_hooks_alignment.network import network_of
 
 

@@ -17,7 +17,7 @@ from connectivity_hooks.structure import transformed
 from connectivity_hooks.structure.symmetries.drawing import random_element, random_weights
 from connectivity_hooks.structure.symmetries.groups import GL, SCALED, O, S
 from connectivity_hooks.tasks import CachedSplit, Task
-from connectivity_hooks_alignment.matching.weights import match_weights
+from connectivity_hooks_alignment.matching.by_weights.weights import match_weights
 
 TINY = pathlib.Path(__file__).parents[2] / "benchmarks" / "transformers_tiny.py"
 pytest.importorskip("transformers")

@@ -1,6 +1,6 @@
 """Finding the element of each group that brings the neurons of one checkpoint nearest to those of another.
 
-By weights, in reading order: `gauge` (both checkpoints in weights of least norm), `ends` (working copies and their
-products), `nearest` (one space solved), `units` (which are solved together), `descent` (all of them, over and over),
-`factors` and `mixtures` (what is left, in the first one's own gauge), `weights` (the whole), `said` (in words).
+`nearest` solves for one space, `units` says which spaces are solved together. Then `by_weights`, `by_activations` and
+`by_learning`; `closed_forms` tries all that need no training and compares them by `middle`; `together` brings many
+checkpoints into one frame; `said` tells what was done, in words.
 """

@@ -17,10 +17,10 @@ from connectivity_hooks.model import Weights
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.structure import Elements, Symmetries, transformed
 from connectivity_hooks.tasks import Task
-from connectivity_hooks_alignment.matching.activations import MEASURES, Measure, match_activations
+from connectivity_hooks_alignment.matching.by_activations.activations import MEASURES, Measure, match_activations
+from connectivity_hooks_alignment.matching.by_activations.recording import SAMPLES, Recorded, recorded
+from connectivity_hooks_alignment.matching.by_weights.weights import match_weights
 from connectivity_hooks_alignment.matching.middle import measured_part, middle_loss
-from connectivity_hooks_alignment.matching.recording import SAMPLES, Recorded, recorded
-from connectivity_hooks_alignment.matching.weights import match_weights
 
 NOTHING = "no alignment"
 """Name of the second checkpoint as it is."""

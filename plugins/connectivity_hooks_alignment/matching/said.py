@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.structure import Element, Symmetries, Symmetry
-from connectivity_hooks_alignment.matching.ends import does_something
+from connectivity_hooks_alignment.matching.by_weights.ends import does_something
 
 UNMOVED = 1e-6
 """A factor or an entry of a rotation nearer to none than this is rounding."""

@@ -17,9 +17,9 @@ from torch import Generator, Tensor
 
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.structure import Element, Symmetries, Symmetry, apply, combined, folded, moved
-from connectivity_hooks_alignment.matching.ends import inner_product, products_of
+from connectivity_hooks_alignment.matching.by_weights.ends import inner_product, products_of
+from connectivity_hooks_alignment.matching.by_weights.weights import match_weights
 from connectivity_hooks_alignment.matching.units import Unit, solved, telling, units_of
-from connectivity_hooks_alignment.matching.weights import match_weights
 
 ENOUGH = 1e-9
 """Relative gain over a sweep below which only rounding moves."""

@@ -14,10 +14,10 @@ from connectivity_hooks.tasks import CachedSplit, Task
 from connectivity_hooks.tasks.batched import BatchedSplit
 from connectivity_hooks.testing import AlignerSuite
 from connectivity_hooks_alignment.activation_matching import ActivationMatching
-from connectivity_hooks_alignment.matching.activations import match_activations
-from connectivity_hooks_alignment.matching.moments import Moments
-from connectivity_hooks_alignment.matching.readings import readings_of
-from connectivity_hooks_alignment.matching.recording import recorded
+from connectivity_hooks_alignment.matching.by_activations.activations import match_activations
+from connectivity_hooks_alignment.matching.by_activations.moments import Moments
+from connectivity_hooks_alignment.matching.by_activations.readings import readings_of
+from connectivity_hooks_alignment.matching.by_activations.recording import recorded
 
 CLASSES = 3
 
@@ -293,7 +293,7 @@ def test_moments_do_not_depend_on_how_rows_are_divided(pairs, monkeypatch):
     a, b = (1000 + torch.randn(2, 60, 3, generator=generator) for _ in range(2))  # a mean far from zero
     whole, parts = Moments(pairs), Moments(pairs)
     whole.add(a, b)
-    monkeypatch.setattr("connectivity_hooks_alignment.matching.moments.AT_ONCE", 24)
+    monkeypatch.setattr("connectivity_hooks_alignment.matching.by_activations.moments.AT_ONCE", 24)
     for one, other in zip(a.split(17, 1), b.split(17, 1), strict=True):
         parts.add(one, other)
     x, y = (each.double() - each.double().mean(1, keepdim=True) for each in (a, b))

@@ -16,11 +16,16 @@ from connectivity_hooks.structure import Element, Group, combined, folded, read_
 from connectivity_hooks.tasks import IGNORED, CachedSplit, Task
 from connectivity_hooks.testing import AlignerSuite
 from connectivity_hooks_alignment.learned_matching import LearnedMatching
-from connectivity_hooks_alignment.matching.coordinates import Exchanges, Mixtures, coordinates_of, is_exchanged
-from connectivity_hooks_alignment.matching.learned import Descent, learn
-from connectivity_hooks_alignment.matching.line import Line
+from connectivity_hooks_alignment.matching.by_learning.coordinates import (
+    Exchanges,
+    Mixtures,
+    coordinates_of,
+    is_exchanged,
+)
+from connectivity_hooks_alignment.matching.by_learning.learned import Descent, learn
+from connectivity_hooks_alignment.matching.by_learning.line import Line
+from connectivity_hooks_alignment.matching.by_learning.moves import Exchanging
 from connectivity_hooks_alignment.matching.middle import middle_loss
-from connectivity_hooks_alignment.matching.moves import Exchanging
 
 CPU, CLASSES = torch.device("cpu"), 4
 

@@ -7,8 +7,8 @@ from matched_networks import network, random_end
 from scipy.optimize import minimize_scalar
 
 from connectivity_hooks.structure import moved
-from connectivity_hooks_alignment.matching.ends import squared_distance, working
-from connectivity_hooks_alignment.matching.factors import LARGEST, nearest_factors, refined
+from connectivity_hooks_alignment.matching.by_weights.ends import squared_distance, working
+from connectivity_hooks_alignment.matching.by_weights.factors import LARGEST, nearest_factors, refined
 
 
 def value(d, written, writers, read, readers):

@@ -5,8 +5,8 @@ from matched_networks import moved_copy, network, random_end
 from torch.func import functional_call
 
 from connectivity_hooks.structure import moved, transformed
-from connectivity_hooks_alignment.matching.ends import working
-from connectivity_hooks_alignment.matching.gauge import balanced, gram, mixes, scales_alone, with_factors
+from connectivity_hooks_alignment.matching.by_weights.ends import working
+from connectivity_hooks_alignment.matching.by_weights.gauge import balanced, gram, mixes, scales_alone, with_factors
 
 
 def norm(weights):

@@ -4,9 +4,9 @@ import torch
 from matched_networks import network, random_end
 
 from connectivity_hooks.structure import Element, apply, moved
-from connectivity_hooks_alignment.matching.ends import squared_distance, working
-from connectivity_hooks_alignment.matching.gauge import mixes
-from connectivity_hooks_alignment.matching.mixtures import Sums, polished
+from connectivity_hooks_alignment.matching.by_weights.ends import squared_distance, working
+from connectivity_hooks_alignment.matching.by_weights.gauge import mixes
+from connectivity_hooks_alignment.matching.by_weights.mixtures import Sums, polished
 
 
 def ends():

@@ -7,7 +7,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from connectivity_hooks.structure import Group, transformed
-from connectivity_hooks_alignment.matching.weights import match_weights
+from connectivity_hooks_alignment.matching.by_weights.weights import match_weights
 
 
 def barrier(model, inputs, a, b):

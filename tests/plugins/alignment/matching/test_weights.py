@@ -9,8 +9,8 @@ from matched_networks import moved_copy, network, random_end
 from torch import nn
 
 from connectivity_hooks.structure import Element, moved, read_program, read_symmetries, transformed
-from connectivity_hooks_alignment.matching.ends import squared_distance, working
-from connectivity_hooks_alignment.matching.weights import match_weights
+from connectivity_hooks_alignment.matching.by_weights.ends import squared_distance, working
+from connectivity_hooks_alignment.matching.by_weights.weights import match_weights
 
 
 def ends(name, *seeds):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.structure import Element, Symmetries, Symmetry, apply, combined
-from connectivity_hooks_alignment.matching.gauge import scales_alone, with_factors
+from connectivity_hooks_alignment.matching.by_weights.gauge import scales_alone, with_factors
 
 SWEEPS = 50
 """Over all spaces, at most; neurons of neighbouring layers share a weight."""

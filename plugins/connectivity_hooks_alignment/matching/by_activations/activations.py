@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.structure import Element, Group, Symmetries, Symmetry, apply, combined
-from connectivity_hooks_alignment.matching.moments import Moments
+from connectivity_hooks_alignment.matching.by_activations.moments import Moments
+from connectivity_hooks_alignment.matching.by_activations.recording import Recorded, folded_precisely
 from connectivity_hooks_alignment.matching.nearest import gain, nearest
-from connectivity_hooks_alignment.matching.recording import Recorded, folded_precisely
 from connectivity_hooks_alignment.matching.units import Unit, solved, units_of
 
 Measure: TypeAlias = Literal["correlation", "covariance"]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.structure import Element
-from connectivity_hooks_alignment.matching.coordinates import Coordinates
-from connectivity_hooks_alignment.matching.moves import Move
+from connectivity_hooks_alignment.matching.by_learning.coordinates import Coordinates
+from connectivity_hooks_alignment.matching.by_learning.moves import Move
 
 
 class Variables:

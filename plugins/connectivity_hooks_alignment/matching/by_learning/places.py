@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.structure import Member
-from connectivity_hooks_alignment.matching.moves import Move, Part
+from connectivity_hooks_alignment.matching.by_learning.moves import Move, Part
 
 
 class Place:

@@ -16,9 +16,9 @@ from connectivity_hooks.errors import InputError
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.structure import Program, Symmetries, Symmetry, folded, task_program
 from connectivity_hooks.tasks import Task
-from connectivity_hooks_alignment.matching.moments import Moments
-from connectivity_hooks_alignment.matching.passing import portion_of, portions, side_by_side
-from connectivity_hooks_alignment.matching.readings import Reading, readings_of
+from connectivity_hooks_alignment.matching.by_activations.moments import Moments
+from connectivity_hooks_alignment.matching.by_activations.passing import portion_of, portions, side_by_side
+from connectivity_hooks_alignment.matching.by_activations.readings import Reading, readings_of
 
 SAMPLES = 4000
 """Run by default. A covariance of n neurons is off by about √(n/rows): eight rows for each neuron of a layer of 512

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.structure import Element, Symmetries, Symmetry, apply, combined
-from connectivity_hooks_alignment.matching.ends import add_products
-from connectivity_hooks_alignment.matching.gauge import mixes, with_factors
+from connectivity_hooks_alignment.matching.by_weights.ends import add_products
+from connectivity_hooks_alignment.matching.by_weights.gauge import mixes, with_factors
 
 
 def polished(

@@ -21,10 +21,10 @@ from connectivity_hooks.model import Inputs, Weights
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.structure import Element, Elements, Symmetries, combined
 from connectivity_hooks.tasks import Task
-from connectivity_hooks_alignment.matching.coordinates import Coordinates, coordinates_of, is_exchanged
-from connectivity_hooks_alignment.matching.line import Line
-from connectivity_hooks_alignment.matching.line_loss import LineLoss, with_gradients
-from connectivity_hooks_alignment.matching.variables import Variables
+from connectivity_hooks_alignment.matching.by_learning.coordinates import Coordinates, coordinates_of, is_exchanged
+from connectivity_hooks_alignment.matching.by_learning.line import Line
+from connectivity_hooks_alignment.matching.by_learning.line_loss import LineLoss, with_gradients
+from connectivity_hooks_alignment.matching.by_learning.variables import Variables
 
 AROUND_THE_MIDDLE = (0.3, 0.7)
 """λ is drawn from here: the barrier is highest near the middle, and near the ends the match makes no difference."""

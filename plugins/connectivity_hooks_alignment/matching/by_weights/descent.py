@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from connectivity_hooks.structure import Element, Member, Symmetries, Symmetry
-from connectivity_hooks_alignment.matching.ends import Ends
+from connectivity_hooks_alignment.matching.by_weights.ends import Ends
 from connectivity_hooks_alignment.matching.units import Products, Unit, solved, telling, units_of
 
 ENOUGH = 1e-6

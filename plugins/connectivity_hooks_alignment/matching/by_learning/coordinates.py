@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.structure import Element, Group, Symmetries, Symmetry, beside_ones
-from connectivity_hooks_alignment.matching.moves import Exchanging, Mixing, Move
+from connectivity_hooks_alignment.matching.by_learning.moves import Exchanging, Mixing, Move
 from connectivity_hooks_alignment.matching.nearest import assignment
 
 REFERENCE_WIDTH = 64

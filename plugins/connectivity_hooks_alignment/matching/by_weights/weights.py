@@ -14,11 +14,11 @@ from torch import Generator, Tensor
 
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.structure import Element, Elements, Symmetries, apply, combined
-from connectivity_hooks_alignment.matching.descent import descended
-from connectivity_hooks_alignment.matching.ends import squared_distance, working
-from connectivity_hooks_alignment.matching.factors import refined
-from connectivity_hooks_alignment.matching.gauge import balanced, inverse
-from connectivity_hooks_alignment.matching.mixtures import polished
+from connectivity_hooks_alignment.matching.by_weights.descent import descended
+from connectivity_hooks_alignment.matching.by_weights.ends import squared_distance, working
+from connectivity_hooks_alignment.matching.by_weights.factors import refined
+from connectivity_hooks_alignment.matching.by_weights.gauge import balanced, inverse
+from connectivity_hooks_alignment.matching.by_weights.mixtures import polished
 from connectivity_hooks_alignment.matching.units import units_of
 
 

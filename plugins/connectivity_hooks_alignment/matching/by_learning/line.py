@@ -9,9 +9,9 @@ from torch import Tensor
 
 from connectivity_hooks.model import Weights
 from connectivity_hooks.structure import Elements, Member, Symmetries, Symmetry, folded, inner_first, moved
-from connectivity_hooks_alignment.matching.coordinates import is_exchanged
-from connectivity_hooks_alignment.matching.moves import Move, Part
-from connectivity_hooks_alignment.matching.places import Place
+from connectivity_hooks_alignment.matching.by_learning.coordinates import is_exchanged
+from connectivity_hooks_alignment.matching.by_learning.moves import Move, Part
+from connectivity_hooks_alignment.matching.by_learning.places import Place
 
 
 class Line:
