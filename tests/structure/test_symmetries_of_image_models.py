@@ -8,7 +8,7 @@ import math
 import pytest
 import timm
 import torch
-from symmetry_trials import derived, larger_that_hold, titles
+from symmetry_trials import by_weight, derived, larger_that_hold, titles
 from torch import nn
 from torch.nn import functional as F
 
@@ -282,3 +282,24 @@ def test_small_models_of_timm_are_covered_and_hold(name, more, stream):
     assert symmetries.coverage > 0.99
     first = next(weight for weight in symmetries.shapes if len(symmetries.shapes[weight]) == 4)
     assert titles(symmetries, first, 0) == [stream]
+
+
+class PartsOfAStream(nn.Module):
+    """A stream of which one part goes as it is, and another through a depthwise convolution, to a batch norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.depthwise = nn.Conv2d(3, 12, 1), nn.Conv2d(4, 4, 3, padding=1, groups=4)
+        self.norm, self.last = nn.BatchNorm2d(12), nn.BatchNorm2d(12)
+        self.up, self.down, self.out = nn.Conv2d(12, 9, 1), nn.Conv2d(9, 12, 1), nn.Conv2d(12, 3, 1)
+
+    def forward(self, x):
+        y = self.first(x)
+        still, mixed = torch.split(y, (8, 4), 1)
+        y = y + self.down(F.gelu(self.up(self.norm(torch.cat([still, self.depthwise(mixed)], 1)))))
+        return self.out(self.last(y))
+
+
+def test_factors_of_parts_of_a_stream_are_those_of_the_stream():
+    _, symmetries = derived(PartsOfAStream, torch.randn(2, 3, 6, 6))
+    assert by_weight(symmetries, "first.weight", 0)

@@ -80,7 +80,7 @@ def _join(classes: _Classes, use: Use) -> None:
     """Let what a step gives be of the class of what it reads, unless it is a map or a batch norm."""
     if _is_map(use.step) or use.step.operation == _BATCH_NORM:
         return
-    for _, operand in use.holders():
+    for _, operand in use.operands() if use.step.operation == "getitem" else use.holders():  # of several tensors
         classes.join(_key(operand), use.step.name)
 
 
