@@ -247,3 +247,20 @@ def test_coverage_counts_what_moves():
     _, _, symmetries = read("gelu")
     assert symmetries.coverage == pytest.approx(1 - 4 / (6 * 8 + 8 + 8 * 7 + 7 + 7 * 4 + 4))
     assert replace(symmetries, symmetries=()).coverage == 0
+
+
+@pytest.mark.parametrize("heads", [2, 4])
+def test_queries_keys_and_values_of_pytorchs_own_attention_are_told_apart(heads):
+    class Attending(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention, self.out = nn.MultiheadAttention(8, heads, batch_first=True), nn.Linear(8, 3)
+
+        def forward(self, x):
+            return self.out(self.attention(x, x, x, need_weights=False)[0].mean(1))
+
+    torch.manual_seed(0)
+    model, x = Attending().eval(), torch.randn(3, 5, 8)
+    symmetries = read_symmetries(read_program(model, x))
+    assert {f"O × {heads}", f"GL × {heads}", "S"} <= set(titles(symmetries))
+    assert checked(symmetries, model.double(), x.double()).deviation < 1e-12

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 
 from connectivity_hooks.structure.program import Program, Step
 
+_COPIES = ("aten.contiguous", "aten.clone")
+_OF_LENGTH_ONE = ("aten.squeeze", "aten.unsqueeze")
+_MOVES = ("aten.permute", "aten.transpose", *_COPIES, *_OF_LENGTH_ONE)
 _RESHAPES = ("aten.view", "aten.reshape", "aten.unflatten", "aten._unsafe_view")
 
 
@@ -49,12 +52,25 @@ def _axis(reader: Step, rank: int, readers: Mapping[str, list[Step]]) -> int | N
         dim = given.get("dim") or 0
         index = given.get("index", 0)
         return dim % rank if isinstance(index, int) and index >= 0 else None
-    inner = _taken_apart(reader, readers) if reader.operation in ("aten.permute", "aten.transpose") else None
-    if inner is None:
-        return None
+    inner = _taken_apart(reader, readers) if reader.operation in _MOVES else None
+    if inner is None or reader.operation in _COPIES:
+        return inner
+    if reader.operation in _OF_LENGTH_ONE:
+        return _past_ones(reader, rank, inner)
     if reader.operation == "aten.permute":
         dims = given.get("dims") or ()
         axis: int = dims[inner] % rank
         return axis
     one, other = given["dim0"] % rank, given["dim1"] % rank
     return int({one: other, other: one}.get(inner, inner))
+
+
+def _past_ones(reader: Step, rank: int, inner: int) -> int | None:
+    """Return the axis of a value that is axis `inner` after an axis of length 1 came or went; None where it is that."""
+    dim = reader.arguments.get("dim")
+    if not isinstance(dim, int):
+        return None
+    if reader.operation == "aten.unsqueeze":
+        at = dim % (rank + 1)
+        return None if inner == at else inner - (inner > at)
+    return inner + (inner >= dim % rank)
