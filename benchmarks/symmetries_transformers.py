@@ -126,7 +126,8 @@ def page(rows, good):
     lines = [
         "# Symmetries of Transformers' architectures\n",
         f"Tiny networks of {len(rows)} architectures of transformers {hf.__version__}, made from their configurations. "
-        f"All are read. For {good} of {len(rows)} all of this holds: nothing that is derived is refuted (random elements of every group "
+        f"All are read. For {good} of {len(rows)} all of this holds: nothing that is derived is refuted (random "
+        "elements of every group "
         f"at once change outputs of random weights in float64 by at most {TOLERANCE:.0e}, relative), {ENOUGH:.0%} of "
         "the weights or more lie in tensors that some symmetry moves (coverage), and a copy under random permutations, "
         f"signs and rotations is brought back by weight matching, to {RECOVERED:.0e} of the weights' size. Groups: S "
