@@ -1,7 +1,8 @@
 """What may be done to the neurons of each space without changing the function, and doing it.
 
 In reading order: `groups`, `uses` (a step as it uses one space; `plain_maps` shows turned weights as maps), `effects`
-(what each operation leaves of a group: one row each) and `scales` (γ and β, which `gammas` finds and `reading_maps` or
+(what each operation leaves of a group: one row each;
+`effects_of_maps`: of those that mix neurons) and `scales` (γ and β, which `gammas` finds and `reading_maps` or
 `writing_maps` take over), `positions`, `members` and `values` (where the neurons are; `factors`: which weights take
 numbers), `symmetry` (all of it as data), `deriving` (from a program), `elements`, `folding` and `moving` (weights of
 the same function), `drawing`, `rescaling`, `checking` and `measuring` (by running it; `moments` has the derivatives).
