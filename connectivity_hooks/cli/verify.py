@@ -76,11 +76,19 @@ def command(path: str, **given: Any) -> int:
 
 
 def _show(found: Verification) -> None:
-    click.echo("Verified: every claim of the file holds." if found.holds else "Refuted: the file is not what it says.")
+    click.echo(_headline(found))
     for finding in found.findings:
         click.echo(plain(f"  {finding}"))
     for sentence in found.sentences():
         click.echo(plain(f"  {sentence}"))
+
+
+def _headline(found: Verification) -> str:
+    if not found.holds:
+        return "Refuted: the file is not what it says."
+    if found.unseen_alignment:
+        return "Verified, but for the alignment that it records: say both checkpoints with --checkpoint to compare it."
+    return "Verified: every claim of the file holds."
 
 
 def _status(found: Verification, limit: float | None) -> int:

@@ -16,7 +16,7 @@ from connectivity_hooks.paths.path import Path
 from connectivity_hooks.structure.untouched import untouched
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
-from connectivity_hooks.verification.findings import Finding
+from connectivity_hooks.verification.findings import NOT_COMPARED, Finding
 from connectivity_hooks.verification.outputs import outputs_of
 from connectivity_hooks.verification.rounding import PRECISE, relative_deviation
 
@@ -63,7 +63,7 @@ def compare_ends(
         InputError: A number of checkpoints other than none or two, or one that does not fit the model.
     """
     if not checkpoints:
-        return EndsFound((), "not compared with the checkpoints")
+        return EndsFound((), NOT_COMPARED)
     if len(checkpoints) != 2:
         raise InputError(f"expected the two checkpoints of the path, found {len(checkpoints)}")
     findings = list(_digests(path, checkpoints))

@@ -10,6 +10,10 @@ from typing import Literal
 Kind = Literal["weights", "end", "constant", "convex", "measured", "loss"]
 
 
+NOT_COMPARED = "not compared with the checkpoints"
+"""Of ends, where no checkpoints were given."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """A claim of the file that does not hold.
@@ -57,6 +61,11 @@ class Verification:
     task: Mapping[str, object] = field(default_factory=dict)
     second_end: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def unseen_alignment(self) -> bool:
+        """Whether the file says that an end was aligned, and no checkpoint was there to compare it with."""
+        return bool(self.second_end) and self.ends == NOT_COMPARED
 
     @property
     def holds(self) -> bool:

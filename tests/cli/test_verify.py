@@ -74,3 +74,16 @@ def test_verify_compares_headers_before_any_tensor_is_read(run, task_words, work
     both = ["--checkpoint", workspace / "a.safetensors", "--checkpoint", tmp_path / "wide.safetensors"]
     status, _, err = run("verify", tmp_path / "p.path.safetensors", *task_words, *both)
     assert (status, "wide.safetensors: does not fit the model" in err) == (3, True)
+
+
+def test_an_alignment_that_nothing_was_compared_with_is_not_called_verified(run, ends, task_words, workspace, tmp_path):
+    status, _, err = run(*ends, "--align", "weight-matching", "--out", tmp_path / "out")
+    assert status == 0, err
+    path = tmp_path / "out" / "linear.path.safetensors"
+    status, out, _ = run("verify", path, *task_words)
+    assert status == 0
+    assert out.startswith("Verified, but for the alignment")
+    checkpoints = ["--checkpoint", workspace / "a.safetensors", "--checkpoint", workspace / "b.safetensors"]
+    status, out, _ = run("verify", path, *task_words, *checkpoints)
+    assert status == 0
+    assert out.startswith("Verified: every claim of the file holds.")
