@@ -42,7 +42,7 @@ def second_end_in_words(alignment: Mapping[str, object], end: str = "B", first: 
 
 def _facts(moved: tuple[int, int] | None, coverage: float | None, deviation: float | None) -> list[str]:
     facts = [] if moved is None else [f"{moved[0]} of {moved[1]} spaces moved"]
-    facts += [] if coverage is None or coverage > 1 else [f"coverage {100 * coverage:.0f} %"]
+    facts += [] if coverage is None or coverage > 1 else [f"coverage {int(100 * coverage)} %"]
     if deviation is not None:
         facts.append(f"outputs moved by {deviation:.0e}, relative" if deviation else "outputs did not move")
     return facts

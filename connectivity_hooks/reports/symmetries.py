@@ -83,7 +83,8 @@ class SymmetriesReport:
 
     def _closing(self) -> Iterator[str]:
         yield ""
-        yield f"Coverage: {100 * self.coverage:.1f} % of {self._weights():,} weights lie in tensors that may move"
+        percent = int(1000 * self.coverage) / 10  # what stays is not rounded away
+        yield f"Coverage: {percent:.1f} % of {self._weights():,} weights lie in tensors that may move"
         if self.measured.symmetries.symmetries:
             yield self._deviation()
         yield from (f"Refuted: {words}" for words in self.measured.refuted)

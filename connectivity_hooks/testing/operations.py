@@ -24,11 +24,11 @@ class OperationSuite:
 
     def make_model(self) -> nn.Module:
         """Return a small network in which neurons go through the operation."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: define make_model, a network that uses the operation")
 
     def make_inputs(self) -> Inputs:
         """Return what the network is run on: two samples or more."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: define make_inputs, what that network is run on")
 
     def test_it_is_registered(self) -> None:
         """A plugin offers the class in `register_operations`."""

@@ -49,7 +49,7 @@ class LearnedMatching(Aligner):
         network = network_of(task, a, b)
         tried = Tried(network.symmetries, a, b, task, self.seed, self.progress)
         add_closed_forms(tried)
-        start, before = tried.best, tried.weights()
+        plain, start, before = tried.candidates[0], tried.best, tried.weights()
         learned = self._learned(tried, start)
         tried.add("learned", lambda: learned.elements)
         if tried.best is start:
@@ -58,7 +58,10 @@ class LearnedMatching(Aligner):
         found = {
             "start": start.name, "kept": tried.best.name, "steps": learned.steps, "losses": learned.losses,
             "stopped": learned.stopped, "samples": tried.samples,
-            "middle": _middles(a, {"plain": b, "before": before, "after": weights}, task, self.seed),
+            "middle": {
+                "train": _numbers({"plain": plain.middle, "before": start.middle, "after": tried.best.middle}),
+                **_on_test(a, {"plain": b, "before": before, "after": weights}, task, self.seed),
+            },
         }  # fmt: skip
         what = done(network.symmetries, tried.best.elements)
         return Alignment(weights, {**network.record(), **found, **what, "failed": tried.failed})
@@ -71,11 +74,13 @@ class LearnedMatching(Aligner):
         )  # fmt: skip
 
 
-def _middles(a: Weights, ends: dict[str, Weights], task: Task, seed: int) -> dict[str, dict[str, float | None]]:
-    """Return the loss half way by split, with each of some second ends; None where it is not a number."""
-    parts = [measured_part(split, seed) for split in task.splits()]
-    losses = {part.name: {name: middle_loss(a, end, task, part) for name, end in ends.items()} for part in parts}
-    return {
-        split: {name: loss if math.isfinite(loss) else None for name, loss in of_ends.items()}
-        for split, of_ends in losses.items()
-    }
+def _on_test(a: Weights, ends: dict[str, Weights], task: Task, seed: int) -> dict[str, dict[str, float | None]]:
+    """Return the loss half way on the test split, with each of some second ends; nothing where there is no test."""
+    if task.test is None:
+        return {}
+    part = measured_part(task.test, seed)
+    return {part.name: _numbers({name: middle_loss(a, end, task, part) for name, end in ends.items()})}
+
+
+def _numbers(losses: dict[str, float]) -> dict[str, float | None]:
+    return {name: loss if math.isfinite(loss) else None for name, loss in losses.items()}

@@ -29,7 +29,8 @@ class WeightMatching(Aligner):
     exchanged and scaled, those of tanh exchanged and flipped, the stream of a transformer is rotated, heads are
     exchanged and what is inside them rotated or mixed. The record says for each space what was done, how far the
     folded weights lay apart before and after, after how many sweeps nothing moved any more, and which start was kept.
-    Seconds for networks of millions of weights; memory of three models.
+    Seconds for networks of millions of weights; memory of three working copies of the
+    weights, and for the widest space some matrices of its neurons in float64.
     """
 
     name = "weight-matching"

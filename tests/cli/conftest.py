@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
+from small_networks import trained
 
 import connectivity_hooks as ch
 from connectivity_hooks.cli.connect import command as connect_command
@@ -37,15 +36,8 @@ def workspace(tmp_path_factory):
     np.savez(folder / "data.npz", x_train=x[:200], y_train=y[:200], x_test=x[200:], y_test=y[200:])
     task = ch.make_task(model=f"{folder}/net.py:make", data=str(folder / "data.npz"))
     for seed, name in ((1, "a"), (2, "b")):
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            model = task.factory()
-            optimizer = torch.optim.Adam(model.parameters(), 0.01)
-            for _ in range(60):
-                loss = nn.functional.cross_entropy(model(task.train.inputs), task.train.targets())
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+        model = task.factory()
+        model.load_state_dict(trained(task, seed, steps=60, rate=0.01))
         ch.save(model, folder / f"{name}.safetensors")
     return folder
 

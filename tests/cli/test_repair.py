@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from small_networks import trained
 
 import connectivity_hooks as ch
 from connectivity_hooks.evaluation import ModelOnPath
@@ -56,16 +56,7 @@ def place(tmp_path_factory):
     np.savez(folder / "data.npz", x_train=x[:160], y_train=y[:160], x_test=x[160:], y_test=y[160:])
     task = ch.make_task(model=f"{folder}/net.py:Net", data=str(folder / "data.npz"))
     for seed, name in ((1, "a"), (2, "b")):
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            model = task.factory()
-            optimizer = torch.optim.Adam(model.parameters(), 0.01)
-            for _ in range(30):
-                loss = nn.functional.cross_entropy(model(task.train.inputs), task.train.targets())
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-        ch.save(model, folder / f"{name}.safetensors")
+        save_file(trained(task, seed, steps=30, rate=0.01), folder / f"{name}.safetensors")
     return folder
 
 

@@ -61,6 +61,17 @@ class Residual(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+class Headless(nn.Module):
+    """A norm whose shift nothing can take over."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.head = nn.Linear(6, 8), nn.LayerNorm(8), nn.Linear(8, 3, bias=False)
+
+    def forward(self, x):
+        return self.head(self.norm(self.first(x)))
+
+
 def vit():
     from timm.models.vision_transformer import VisionTransformer
 

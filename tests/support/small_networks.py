@@ -36,11 +36,11 @@ def image_task(factory):
     return Task(factory, CachedSplit("train", x[:N], y[:N]), CachedSplit("test", x[N:], y[N:]), batch_size=100)
 
 
-def trained(task, seed, steps=150, loss=cross_entropy):
+def trained(task, seed, steps=150, loss=cross_entropy, rate=3e-3):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = task.factory()
-        optimizer = torch.optim.Adam(net.parameters(), 3e-3)
+        optimizer = torch.optim.Adam(net.parameters(), rate)
         for _ in range(steps):
             value = loss(net(task.train.inputs), task.train.targets())
             optimizer.zero_grad()

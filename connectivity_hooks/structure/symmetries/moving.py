@@ -26,9 +26,7 @@ def moved(symmetries: Symmetries, weights: Mapping[str, Tensor], elements: Eleme
         elements: By space, see `Elements`.
     """
     found = dict(weights)
-    for symmetry in inner_first(symmetries):
-        if symmetry.space in elements:
-            apply(symmetry, found, elements[symmetry.space])
+    _apply_all(symmetries, found, elements)
     return symmetries.completed(found)
 
 
@@ -46,13 +44,17 @@ def transformed(
     found = {name: tensor.double() if name in symmetries.shapes else tensor for name, tensor in weights.items()}
     like = dict(weights) if like is None else like
     fold(symmetries, found)
-    for symmetry in inner_first(symmetries):
-        if symmetry.space in elements:
-            apply(symmetry, found, elements[symmetry.space])
+    _apply_all(symmetries, found, elements)
     unfold(symmetries, found, like)
     for name in weights:  # one by one, so that no more than one copy in float64 is there at a time
         found[name] = found[name].to(weights[name].dtype)
     return symmetries.completed(found)
+
+
+def _apply_all(symmetries: Symmetries, weights: dict[str, Tensor], elements: Elements) -> None:
+    for symmetry in inner_first(symmetries):
+        if symmetry.space in elements:
+            apply(symmetry, weights, elements[symmetry.space])
 
 
 def apply(symmetry: Symmetry, weights: dict[str, Tensor], element: Element) -> None:

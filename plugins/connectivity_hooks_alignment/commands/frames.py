@@ -16,13 +16,12 @@ from connectivity_hooks.connecting import (
     evaluate,
     function_change,
 )
-from connectivity_hooks.contracts import Aligner
+from connectivity_hooks.contracts import Aligner, Builder
 from connectivity_hooks.errors import ConnectivityError
 from connectivity_hooks.evaluation import Measuring
 from connectivity_hooks.model import Weights
 from connectivity_hooks.paths import MEASURED, Path
 from connectivity_hooks.progress import Progress
-from connectivity_hooks.registry import registry
 from connectivity_hooks.structure import transformed
 from connectivity_hooks.tasks import Task
 from connectivity_hooks_alignment.matching.said import done
@@ -68,12 +67,20 @@ def brought_together(checkpoints: Sequence[Weights], task: Task, *, seed: int, p
     return Frames(weights, records)
 
 
+class _Line(Builder):
+    """The straight line, whose second end is what is wanted; no other plugin has to be there for it."""
+
+    name = "frame"
+
+    def build(self, a: Weights, b: Weights, task: Task) -> Path:
+        return Path.from_points([a, b])
+
+
 def brought_to_first(
     pairs: Sequence[Pair], names: Sequence[str], task: Task, aligner: Aligner, folder: pathlib.Path, progress: Progress
 ) -> Frames:
     """Bring each checkpoint to the first by an aligner; an interrupted run goes on where it was."""
-    line = registry().builder("linear")(progress=progress)
-    how, data = Connecting(line, aligner), data_digest(task)
+    how, data = Connecting(_Line(progress=progress), aligner), data_digest(task)
     weights, records, works = [pairs[0].a], list[Mapping[str, object] | None]([None]), list[PairWork]()
     for pair, name in zip(pairs, names[1:], strict=True):
         work = PairWork(folder, name, how.subject(pair, task, data), progress, passing=True)

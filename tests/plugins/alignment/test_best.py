@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import save_file
+from small_networks import trained
 from torch import nn
 
 import connectivity_hooks as ch
@@ -52,20 +53,7 @@ def task():
 
 @pytest.fixture(scope="module")
 def pair(task):
-    return trained(task, 1), trained(task, 2)
-
-
-def trained(task, seed):
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = task.factory()
-        optimizer = torch.optim.Adam(model.parameters(), 0.01)
-        for _ in range(150):
-            loss = nn.functional.cross_entropy(model(task.train.inputs), task.train.targets())
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    return trained(task, 1, rate=0.01), trained(task, 2, rate=0.01)
 
 
 def half_way(task, a, b):

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from matched_networks import mlp, moved_copy, network, random_end, task_on
+from matched_networks import Headless, mlp, moved_copy, network, random_end, task_on
 from torch import nn
 
 from connectivity_hooks.progress import SILENT
@@ -13,17 +13,6 @@ from connectivity_hooks.structure.symmetries.groups import SCALED
 from connectivity_hooks_alignment import network as tried
 from connectivity_hooks_alignment.commands.frames import brought_together
 from connectivity_hooks_alignment.matching.together import match_together
-
-
-class Headless(nn.Module):
-    """A norm whose shift nothing can take over."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.norm, self.head = nn.Linear(6, 8), nn.LayerNorm(8), nn.Linear(8, 3, bias=False)
-
-    def forward(self, x):
-        return self.head(self.norm(self.first(x)))
 
 
 def drawn(task, count):

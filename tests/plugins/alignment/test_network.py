@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from matched_networks import mlp, network, random_end, task_on, vit
+from matched_networks import Headless, mlp, network, random_end, task_on, vit
 from torch import nn
 
 from connectivity_hooks.errors import InputError
@@ -39,16 +39,6 @@ def test_a_group_that_does_not_hold_is_not_used(monkeypatch):
 
 
 def test_a_scale_of_zero_beside_a_shift_leaves_permutations_and_is_said():
-    class Headless(nn.Module):
-        """A norm whose shift nothing can take over."""
-
-        def __init__(self):
-            super().__init__()
-            self.first, self.norm, self.head = nn.Linear(6, 8), nn.LayerNorm(8), nn.Linear(8, 3, bias=False)
-
-        def forward(self, x):
-            return self.head(self.norm(self.first(x)))
-
     task = task_on(Headless, (6,))
     a = task.model().state_dict()
     b = {name: w.clone() for name, w in a.items()}
