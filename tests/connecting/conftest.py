@@ -5,7 +5,7 @@ import importlib
 import bending_plugin
 import pytest
 import torch
-from small_networks import mlp, trained, vector_task
+from small_networks import NETWORK, mlp, trained, vector_task
 
 import connectivity_hooks as ch
 from connectivity_hooks.cli.connect import command as connect_command
@@ -62,19 +62,6 @@ def ends(task, tmp_path_factory):
         model.load_state_dict(trained(task, seed, steps=40))
         ch.save(model, folder / f"{name}.safetensors")
     return folder / "a.safetensors", folder / "b.safetensors"
-
-
-NETWORK = """
-from small_networks import mlp, vector_task
-
-def make():
-    return mlp(12)
-
-def data():
-    from torch.utils.data import DataLoader, TensorDataset
-    task = vector_task(make)
-    return [DataLoader(TensorDataset(split.inputs, split.targets()), 100) for split in (task.train, task.test)]
-"""
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from dying_journal import Dying, Killed
 
 import connectivity_hooks as ch
 from connectivity_hooks.connecting.methods import make_builder
@@ -15,17 +16,6 @@ from connectivity_hooks.paths import Path
 from connectivity_hooks.progress import SILENT
 
 SUBJECT = {"ends": ["1", "2"], "builder": "linear"}
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL after some points."""
-
-
-class Dying(Journal):
-    def add(self, measurements):
-        super().add(measurements)
-        if len(self) == 4:
-            raise Killed
 
 
 def test_a_killed_evaluation_goes_on_and_ends_equal(setting, tmp_path):

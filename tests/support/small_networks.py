@@ -12,6 +12,20 @@ N = 240
 CLASSES = 3
 
 
+NETWORK = """
+from small_networks import mlp, vector_task
+
+def make():
+    return mlp(12)
+
+def data():
+    from torch.utils.data import DataLoader, TensorDataset
+    task = vector_task(make)
+    return [DataLoader(TensorDataset(split.inputs, split.targets()), 100) for split in (task.train, task.test)]
+"""
+# The same as a file of the command line: a model, and a function of loaders.
+
+
 def mlp(*widths, activation=nn.ReLU, bias=True):
     layers = [nn.Flatten()]
     for before, after in zip((10, *widths), widths, strict=False):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from dying_journal import Dying, Killed
 from repaired import channels, closed_form, corrected, ends_of, inputs_of, mlp, task_of
 from sklearn.datasets import load_digits
 from torch import nn
@@ -180,17 +181,6 @@ def test_one_sample_is_refused():
     task = task_of(lambda: mlp(5, 6, 3), inputs_of(1, 5))
     with pytest.raises(InputError, match="repair cannot measure deviations of 1 training sample"):
         corrected_sample(path, 0.5, task, Repair())
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL after some points."""
-
-
-class Dying(Journal):
-    def add(self, measurements):
-        super().add(measurements)
-        if len(self) == 4:
-            raise Killed
 
 
 def test_a_killed_evaluation_goes_on_and_ends_equal(tmp_path):

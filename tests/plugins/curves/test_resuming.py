@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 import torch
 from curve_modules import N, end_of, task_of
-from small_networks import mlp, trained, vector_task
+from small_networks import NETWORK, mlp, trained, vector_task
 from torch import nn
 
 import connectivity_hooks as ch
@@ -177,18 +177,6 @@ def slow(self, tensors, note=None):
 state_file.StateFile.save = slow
 from connectivity_hooks.cli import connect
 connect()
-"""
-
-NETWORK = """
-from small_networks import mlp, vector_task
-
-def make():
-    return mlp(12)
-
-def data():
-    from torch.utils.data import DataLoader, TensorDataset
-    task = vector_task(make)
-    return [DataLoader(TensorDataset(split.inputs, split.targets()), 100) for split in (task.train, task.test)]
 """
 
 
