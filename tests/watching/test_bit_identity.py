@@ -51,7 +51,7 @@ def test_in_training_mode():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 @pytest.mark.parametrize("mode", ["probe", "training"])
 def test_on_a_gpu(mode):
-    watching = {"probe": data()} if mode == "probe" else {"mode": mode}
+    watching = {"probe": data()} if mode == "probe" else {"mode": mode, "capture_every": 3, "samples": 40}
     assert_same(train("cuda"), train("cuda", every=50, conditions=["separability", "feature-rank"], **watching))
 
 
