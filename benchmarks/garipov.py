@@ -11,18 +11,18 @@ and measures train loss and test error at --points t by `ch.evaluate`, batch nor
 """
 
 import argparse
-import json
+import itertools
 import pathlib
 import time
 from dataclasses import replace
 
 import torch
 from image_training import error_of, train_images
+from measured_paths import NONE, Results, measured
 
 import connectivity_hooks as ch
 
 HERE = pathlib.Path(__file__).parent
-NONE = "none"
 # The rate of SGD at its largest for a batch of 512, and the weight decay, which the paper has of ends and of curves.
 HOW = {"vgg16": {"peak": 0.2, "weight_decay": 5e-4}, "preresnet": {"peak": 0.4, "weight_decay": 3e-4}}
 
@@ -47,33 +47,6 @@ def ends_of(task, arguments, how):
             wrong = error_of(model, task.test)
             say(f"seed {seed}: test error {100 * wrong:.2f} %, {time.perf_counter() - started:.1f} s")
     return files
-
-
-def measured(files, task, align, builder, options, arguments):
-    """Return what one path reaches, with everything that was measured along it."""
-    work = arguments.out / "work"
-    started = time.perf_counter()
-    aligner = None if align == NONE else align
-    path = ch.connect(*files, task, builder=builder, options=options, align=aligner, keep=work, progress=Said())
-    built = time.perf_counter() - started
-    part = replace(task, train=task.train.sample(min(arguments.samples, len(task.train)), 0))
-    found = ch.evaluate(path, part, points=arguments.points, refine=0, correct="batch-norm", keep=work)
-    train, test = found.barriers["train"], found.barriers["test"]
-    curves = {split: [[at.t, at.loss, at.error] for at in curve] for split, curve in found.curves.items()}
-    return {
-        "network": arguments.network,
-        "align": align,
-        "builder": builder,
-        "options": options,
-        "built_s": built,
-        "measured_s": time.perf_counter() - started - built,
-        "train_loss_max": train.loss_max,
-        "train_loss_ends": train.loss_ends,
-        "test_error_max": test.error_max,
-        "test_error_t": test.error_climb_t,
-        "test_error_ends": test.error_ends,
-        "curves": curves,
-    }
 
 
 class Said:
@@ -151,19 +124,17 @@ def connect_all(files, task, arguments, how):
     }
     trained |= {"lr": arguments.curve_lr, "weight_decay": decay}
     trained |= {"precision": "bfloat16" if task.device.type == "cuda" else "full"}
-    file = arguments.out / "results.json"
-    rows = json.loads(file.read_text()) if file.exists() else []
-    for align in arguments.align:
-        for builder in arguments.builders:
-            options = {} if builder == "linear" else trained
-            known = [(row["align"], row["builder"], row["options"]) for row in rows]
-            if (align, builder, options) not in known:
-                rows.append(measured(files, task, align, builder, options, arguments))
-                file.write_text(json.dumps(rows, indent=1))
-                say(row_of(rows[-1]))
+    part = replace(task, train=task.train.sample(min(arguments.samples, len(task.train)), 0))
+    results = Results(arguments.out / "results.json")
+    kept = {"correct": "batch-norm", "points": arguments.points, "keep": arguments.out / "work", "progress": Said()}
+    for align, builder in itertools.product(arguments.align, arguments.builders):
+        key = {"network": arguments.network, "align": align, "builder": builder}
+        key["options"] = {} if builder == "linear" else trained
+        how = {"builder": builder, "options": key["options"], "align": align}
+        say(row_of(results.row(key, lambda how=how: measured(files, task, part, **how, **kept))))
     heads = "network | align | builder | train loss: ends | largest | test error: ends | largest | at t"
     print(f"\n| {heads} | built, s | measured, s |\n{'|---' * 10}|")
-    for row in rows:
+    for row in results.rows:
         print(row_of(row))
 
 
