@@ -40,9 +40,8 @@ def ends_of(task, arguments, how):
     for seed, file in zip(arguments.seeds, files, strict=True):
         if not file.exists():
             started = time.perf_counter()
-            model = train_images(
-                task, seed, arguments.epochs, arguments.batch_size, square=arguments.square, say=say, **how
-            )
+            how |= {"square": arguments.square, "seconds": arguments.seconds}
+            model = train_images(task, seed, arguments.epochs, arguments.batch_size, say=say, **how)
             ch.save(model, file)
             wrong = error_of(model, task.test)
             say(f"seed {seed}: test error {100 * wrong:.2f} %, {time.perf_counter() - started:.1f} s")
@@ -86,6 +85,7 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2], help="one alone, with --ends-only, is trained")
     parser.add_argument("--epochs", type=int, default=60, help="of an end")
+    parser.add_argument("--seconds", type=float, help="of an end: fewer epochs, if they take longer")
     parser.add_argument("--batch-size", type=int, default=512)
     parser.add_argument("--peak", type=float, help="largest rate of an end's training")
     parser.add_argument("--weight-decay", type=float, help="of ends")
@@ -109,7 +109,7 @@ def main():
     how = dict(HOW[arguments.network.partition("?")[0]])
     how |= {name: value for name in how if (value := getattr(arguments, name)) is not None}
     say(f"torch {torch.__version__}, {device_of(task)}, {how}, {arguments.epochs} epochs an end")
-    files = ends_of(task, arguments, how)
+    files = ends_of(task, arguments, dict(how))
     if not arguments.ends_only:
         connect_all(files, task, arguments, how)
 

@@ -109,26 +109,37 @@ class Descent:
         return self._graph.replay
 
 
-def train_images(task, seed, epochs, batch_size=512, peak=0.4, weight_decay=5e-4, square=0, say=print):
-    """Return a network trained on crops by SGD, the rate going up in a straight line and down to 0."""
+def train_images(task, seed, epochs, batch_size=512, peak=0.4, weight_decay=5e-4, square=0, seconds=None, say=print):
+    """Return a network trained on crops by SGD, the rate going up in a straight line and down to 0.
+
+    After two epochs their number is cut to what `seconds` have room for, if they are given.
+    """
     torch.manual_seed(seed)
     x = torch.cat([inputs for inputs, _ in task.train.batches(4096)])
     descent = Descent(task, Crops(x, square=square), batch_size, weight_decay)
     an_epoch = len(x) // batch_size
-    done = torch.arange(1, epochs * an_epoch + 1) / (epochs * an_epoch)
-    rates = (peak * torch.minimum(done / WARM_UP, (1 - done) / (1 - WARM_UP))).to(x.device)
-    started = time.perf_counter()
-    for epoch in range(epochs):
+    started, epoch = time.perf_counter(), 0
+    while epoch < epochs:
         order = torch.randperm(len(x), device=x.device)[: an_epoch * batch_size].view(an_epoch, batch_size)
-        for step, rows in enumerate(order, start=epoch * an_epoch):
+        rates = peak * schedule(torch.arange(epoch * an_epoch, (epoch + 1) * an_epoch) + 1, epochs * an_epoch)
+        for rows, rate in zip(order, rates.to(x.device), strict=True):
             descent.rows.copy_(rows)
-            descent.rate.copy_(rates[step])
+            descent.rate.copy_(rate)
             descent.step()
-        if epoch + 1 in {1, 2, epochs} or not (epoch + 1) % 10:
-            mean, taken = descent.loss.item() / an_epoch, time.perf_counter() - started
-            say(f"seed {seed}: epoch {epoch + 1} of {epochs}, mean loss {mean:.4f}, {taken:.1f} s")
+        epoch += 1
+        if epoch in {1, 2, epochs} or epoch % 10 == 0:
+            mean, taken = descent.loss.item() / an_epoch, time.perf_counter() - started  # waits for the device
+            say(f"seed {seed}: epoch {epoch} of {epochs}, mean loss {mean:.4f}, {taken:.1f} s")
+            if epoch == 2 and seconds is not None:
+                epochs = min(epochs, max(2, int(seconds / taken * 2)))
         descent.loss.zero_()
     return descent.model.eval()
+
+
+def schedule(step, steps):
+    """Return the shares of the largest rate at steps (n,) of so many, counted from 1."""
+    done = step / steps
+    return torch.minimum(done / WARM_UP, (1 - done) / (1 - WARM_UP))
 
 
 @torch.no_grad()
