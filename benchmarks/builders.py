@@ -19,7 +19,7 @@ from measured_paths import NONE, Results, measured
 from training import train, train_transformer
 
 import connectivity_hooks as ch
-from connectivity_hooks.errors import ConnectivityError, InputError, UsageError
+from connectivity_hooks.errors import ConnectivityError
 from connectivity_hooks.registry import registry
 
 HERE = pathlib.Path(__file__).parent
@@ -84,7 +84,7 @@ def tried(*given, **how):
     """Return the figures of a path, or in one line why there is none."""
     try:
         return measured(*given, **how)
-    except (ConnectivityError, InputError, UsageError) as error:
+    except ConnectivityError as error:
         return {"fault": str(error)}
 
 
