@@ -63,7 +63,8 @@ def row_of(files, task, part, align, builder, options, arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", required=True, help="FILE.py:callable?argument=value")
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--data", required=True, help="mnist.npz, or FILE.py:callable of normalised images")
+    parser.add_argument("--augment", help="of what a curve is trained on; ends are trained without")
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--ends", nargs=2, help="two checkpoints, instead of training them")
     parser.add_argument("--steps", type=int, default=2000, help="steps that trained one of --ends")
@@ -80,7 +81,10 @@ def main():
     arguments = parser.parse_args()
     parse(arguments.model)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    task = ch.make_task(model=arguments.model, data=arguments.data, normalize="0.1307,0.3081", device=arguments.device)
+    scaled = "0.1307,0.3081" if arguments.data.endswith(".npz") else None  # MNIST's; others come normalised
+    task = ch.make_task(
+        model=arguments.model, data=arguments.data, normalize=scaled, augment=arguments.augment, device=arguments.device
+    )
     files, steps = ends_of(task, arguments)
     budget = f"{round(arguments.share * steps)}steps"
     part = replace(

@@ -22,7 +22,7 @@ _PADDING = 8
 
 def flip(x: Tensor) -> Tensor:
     """Mirror half of the images (N, C, H, W), drawn at random, from left to right."""
-    chosen = torch.rand(len(x), 1, 1, 1).to(x.device) < 0.5
+    chosen = torch.rand(len(x), 1, 1, 1).to(x.device, non_blocking=True) < 0.5
     return torch.where(chosen, x.flip(3), x)
 
 
@@ -31,8 +31,9 @@ def crop(x: Tensor) -> Tensor:
     count, height, width = len(x), x.shape[2], x.shape[3]
     by = max(1, height // _PADDING), max(1, width // _PADDING)
     padded = F.pad(x, (by[1], by[1], by[0], by[0]))
-    top, left = (torch.randint(0, 2 * pad + 1, (count, 1)) for pad in by)
-    rows, columns = (top + torch.arange(height)).to(x.device), (left + torch.arange(width)).to(x.device)
+    # Drawn on the processor, the same for every device, which is not waited for: others have work to go on with.
+    top, left = (torch.randint(0, 2 * pad + 1, (count, 1)).to(x.device, non_blocking=True) for pad in by)
+    rows, columns = (first + torch.arange(size, device=x.device) for first, size in ((top, height), (left, width)))
     samples = torch.arange(count, device=x.device)[:, None, None]
     return padded.permute(0, 2, 3, 1)[samples, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 

@@ -131,8 +131,9 @@ class CachedSplit(Split):
         device = next(tensor.device for _, tensor in named_tensors(self.inputs))
         order = torch.randperm(len(self), generator=generator_of(seed, epoch))
         for chosen in order.split(size)[start:]:
-            rows = chosen.to(device)
-            yield Drawn(rows, taken(self.inputs, rows), self._targets[chosen.to(self._targets.device)])
+            rows = chosen.to(device, non_blocking=True)  # an accelerator is not waited for
+            theirs = chosen.to(self._targets.device, non_blocking=True)
+            yield Drawn(rows, taken(self.inputs, rows), self._targets[theirs])
 
     def labelled(self) -> CachedSplit:
         """Return the split whose targets are also an entry ``labels`` of its named inputs."""
