@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -172,19 +172,34 @@ class _Curve:
         self._path = path
         self._task = task
         self._record = record
+        self._passes = passes
         anchors = Anchors(path)
         self._scorers = {split.name: Scorer(passes, anchors, task, split) for split in task.splits()}
         self._measured: dict[float, list[Measurement]] = {}
 
     def measure(self, points: int, refine: int, progress: Progress) -> dict[float, list[Measurement]]:
         ts = list(dict.fromkeys(grid.even(self._path, points)))
-        for t in progress.track(ts, "evaluating the path", len(ts)):
+        for t in progress.track(self._prepared(ts), "evaluating the path", len(ts)):
             self._visit(t)
         for _ in progress.track(range(refine), "refining around the worst point", refine):
             training = {t: measurements[0].loss for t, measurements in self._measured.items()}
             for t in grid.around_worst(self._path, training):
                 self._visit(t)
         return self._measured
+
+    def _prepared(self, ts: Sequence[float]) -> Iterator[float]:
+        """Yield some t, in groups that are scored together where that pays; the ends are scored first."""
+        for split in self._task.splits():
+            self._ends(split)
+        unknown = [t for t in ts if self._record is None or not self._record.known(t)]
+        size = self._passes.group(unknown)
+        groups = [unknown[first : first + size] for first in range(0, len(unknown), size)] if size > 1 else []
+        first = {group[0]: group for group in groups}
+        for t in ts:
+            if t in first:
+                for scorer in self._scorers.values():
+                    scorer.prepare(first[t])
+            yield t
 
     def _visit(self, t: float) -> None:
         known = self._record.known(t) if self._record is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeAlias
 
 import torch
@@ -39,6 +40,7 @@ class Scorer:
         self._split = split
         self._outputs: dict[float, Batches] = {}
         self._scores: dict[float, SampleScores] = {}
+        self._ready: dict[float, SampleScores] = {}
         self._ends = {*anchors(0.0).anchors, *anchors(1.0).anchors}
 
     def __call__(self, t: float) -> tuple[SampleScores, Source]:
@@ -49,11 +51,19 @@ class Scorer:
             return self._between(left, right, here.share), here.source
         return self._scores_at(here), here.source
 
+    def prepare(self, ts: Iterable[float]) -> None:
+        """Score together those of some t that need a forward pass of their own and are no ends; held till asked for."""
+        found = [here.anchors[0] for here in map(self._anchors, ts) if len(here.anchors) == 1 and not here.kept]
+        missing = [t for t in dict.fromkeys(found) if t not in self._scores and t not in self._ends]
+        scores = self._passes.scores(missing, self._split, self._task.loss)
+        self._ready = dict(zip(missing, scores, strict=True))
+
     def _scores_at(self, here: Anchored) -> SampleScores:
         (anchor,) = here.anchors
         if anchor not in self._scores:
             self._scores = {t: scores for t, scores in self._scores.items() if t in self._ends}
-            self._scores[anchor] = self._forward(anchor, here.kept)
+            ready = self._ready.pop(anchor, None)
+            self._scores[anchor] = ready or self._forward(anchor, here.kept)
         return self._scores[anchor]
 
     def _forward(self, anchor: float, kept: bool) -> SampleScores:
