@@ -188,18 +188,19 @@ class _Curve:
         return self._measured
 
     def _prepared(self, ts: Sequence[float]) -> Iterator[float]:
-        """Yield some t, in groups that are scored together where that pays; the ends are scored first."""
-        for split in self._task.splits():
-            self._ends(split)
-        unknown = [t for t in ts if self._record is None or not self._record.known(t)]
-        size = self._passes.group(unknown)
-        groups = [unknown[first : first + size] for first in range(0, len(unknown), size)] if size > 1 else []
-        first = {group[0]: group for group in groups}
+        """Yield some t in order, and score those that need passes of their own in groups, where that pays."""
+        alone = [t for t in ts if self._alone(t)]
+        size = self._passes.group(alone)
+        groups = {alone[first]: alone[first : first + size] for first in range(0, len(alone), size)}
         for t in ts:
-            if t in first:
+            if size > 1 and t in groups:
                 for scorer in self._scorers.values():
-                    scorer.prepare(first[t])
+                    scorer.prepare(groups[t])
             yield t
+
+    def _alone(self, t: float) -> bool:
+        known = self._record is not None and self._record.known(t)
+        return not known and all(scorer.alone(t) for scorer in self._scorers.values())
 
     def _visit(self, t: float) -> None:
         known = self._record.known(t) if self._record is not None else None

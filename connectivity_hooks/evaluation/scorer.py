@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import torch
@@ -51,12 +51,14 @@ class Scorer:
             return self._between(left, right, here.share), here.source
         return self._scores_at(here), here.source
 
-    def prepare(self, ts: Iterable[float]) -> None:
-        """Score together those of some t that need a forward pass of their own and are no ends; held till asked for."""
-        found = [here.anchors[0] for here in map(self._anchors, ts) if len(here.anchors) == 1 and not here.kept]
-        missing = [t for t in dict.fromkeys(found) if t not in self._scores and t not in self._ends]
-        scores = self._passes.scores(missing, self._split, self._task.loss)
-        self._ready = dict(zip(missing, scores, strict=True))
+    def alone(self, t: float) -> bool:
+        """Say whether `t` needs a forward pass of which nothing but the scores is kept; the ends' are kept for all."""
+        here = self._anchors(t)
+        return here.source == "forward" and not here.kept and t not in self._ends
+
+    def prepare(self, ts: Sequence[float]) -> None:
+        """Score together some t that are `alone`; the scores of each are held until it is asked for."""
+        self._ready = dict(zip(ts, self._passes.scores(ts, self._split, self._task.loss), strict=True))
 
     def _scores_at(self, here: Anchored) -> SampleScores:
         (anchor,) = here.anchors

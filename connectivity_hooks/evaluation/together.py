@@ -2,9 +2,9 @@
 
 A pass over a small network's data costs little more than what lies around it: batches are copied, the loss is scored in
 float64, threads hand over. All of it is done once for a group of points. Each batch is computed under the weights of
-one point after the other, by the operations of a plain pass, so no figure changes in its last digit; or under all of
-them at once (`model.stacked.at_once`), which saves what it costs to start an operation. Which of the two is found by a
-trial: see `Together`.
+one point after the other, by the operations of a plain pass, so no figure changes in its last digit. On an accelerator,
+where most of the time is spent on starting operations, it may be computed under all of them at once
+(`model.stacked.at_once`); on a processor that was measured to save nothing (docs/benchmarks.md), and is not tried.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from connectivity_hooks.model.inputs import Inputs, mapped, named_tensors, rows_
 from connectivity_hooks.model.repeatable import near
 from connectivity_hooks.model.stacked import at_once, bytes_of_row, in_turn, point_of, stacked
 from connectivity_hooks.model.weights import Weights
-from connectivity_hooks.parallel import SideBySide, is_small, is_undivided
+from connectivity_hooks.parallel import SideBySide, is_undivided
 from connectivity_hooks.strangers import unlike_floats
 from connectivity_hooks.structure.untouched import Attributes
 from connectivity_hooks.tasks.loss import Loss, Terms, TermsOf
@@ -37,10 +37,7 @@ _MOST = 16
 _BYTES = 1 << 28
 """256 MB: what a group's weights, its scores, and the values of its batches may take, each."""
 
-_SHORT = 3e-4
-"""Seconds of a plain pass over a batch on the processor. Computing all points at once saves about 1e-4 s of starting
-operations there, which longer ones do not show; convolutions are several times slower that way."""
-
+_TIMES = 4  # outputs in float64 beside those in the model's type, their logarithms, and what these are made of
 _TRIED = 2  # points whose outputs are compared
 _ROUNDS = 5  # odd, for the median
 _BETTER = 0.9  # as for threads: less is noise
@@ -57,11 +54,12 @@ class Way(Enum):
 class Together:
     """Scores points in groups, and one after the other where a group cannot be.
 
-    A module is left to passes of its own where it is large and on the processor (a pass is what counts there), where a
-    pass leaves something in its attributes or writes into its inputs, or where outputs under weights handed to
-    `torch.func.functional_call` are not those of the weights written into it. All points at once is taken where that is
-    faster on a batch, by the clock, and outputs are the same: to the bit on the processor, so that no figure depends on
-    the clock, and within rounding elsewhere. Memory: `_BYTES` for each of a group's weights, scores and values.
+    A module is left to passes of its own where its operations are divided among threads (they are large, and little
+    lies around them), where a pass leaves something in its attributes or writes into its inputs, or where outputs under
+    weights handed to `torch.func.functional_call` are not those of the weights written into it, to the bit on a
+    processor. All points at once is taken on an accelerator where outputs are the same within rounding and a batch is
+    faster by the clock. All of it is tried once, at the first group. Memory: `_BYTES` for each of a group's weights,
+    scores, and values of a batch.
 
     Args:
         model: The module, in evaluation mode.
@@ -74,8 +72,8 @@ class Together:
 
     def __init__(self, model: nn.Module, task: Task, side_by_side: SideBySide) -> None:
         self._model, self._task, self._side_by_side = model, task, side_by_side
+        self._processor = task.device.type == "cpu"
         self._attributes = Attributes(model)
-        self._shapes: list[torch.Size] = []
         self._limit = _MOST
         self.way: Way | None = None
 
@@ -138,11 +136,7 @@ class Together:
         """Return outputs (P, N, …) and targets (N, …) of one batch."""
         inputs, targets = batch
         versions, run = _versions(inputs), self._task.forward
-        # Of batches of other shapes it is not known whether all at once gives the same to the bit.
-        if weights is not None and (self._task.device.type != "cpu" or _shapes(inputs) == self._shapes):
-            outputs = at_once(model, weights, inputs, run)
-        else:
-            outputs = in_turn(model, points, inputs, run)
+        outputs = in_turn(model, points, inputs, run) if weights is None else at_once(model, weights, inputs, run)
         if _versions(inputs) != versions or unlike_floats(outputs) is not None:
             raise InputError("the module writes into its inputs, or returns no floats")  # passes of their own follow
         return outputs, targets
@@ -158,58 +152,48 @@ class Together:
             self._attributes.put_back()
 
     def _try(self, points: Sequence[Callable[[], None]]) -> Way:
-        batch, run = self._side_by_side.batch(), self._task.forward
-        few, processor = taken(batch, slice(2)), self._task.device.type == "cpu"
-        if processor and not (is_undivided() or is_small(self._model, few, rows_of(batch), run)):
+        if self._processor and not is_undivided() and torch.get_num_threads() > 1:
             return Way.PLAIN
-        weights = [self._weights(point) for point in points[:_MOST]]
-        if not self._same_in_turn(points[:_TRIED], weights[:_TRIED], batch):
+        batch = self._side_by_side.batch()
+        if not self._same_in_turn(points[:_TRIED], batch):
             return Way.PLAIN
-        self._limit = self._fitting(weights[0], batch)
-        if self._limit < _TRIED:
-            return Way.PLAIN
-        return Way.AT_ONCE if self._all_at_once(weights[: self._limit], batch) else Way.IN_TURN
+        weights = [self._weights(point) for point in points[: self._limit]]
+        at_once = not self._processor and self._all_at_once(weights, batch)
+        return Way.AT_ONCE if at_once else Way.IN_TURN if self._limit >= _TRIED else Way.PLAIN
 
-    def _same_in_turn(self, points: Sequence[Callable[[], None]], weights: Sequence[Weights], batch: Inputs) -> bool:
+    def _same_in_turn(self, points: Sequence[Callable[[], None]], batch: Inputs) -> bool:
         """Say whether weights handed to the module give what the written ones give, and leave nothing behind."""
         run, given = self._task.forward, mapped(torch.clone, batch)
-        expected = []
+        weights, written = [], []
         for point in points:
-            point()
-            expected.append(run(self._model, mapped(torch.clone, batch)).clone())
-        self._attributes.put_back()
+            weights.append(self._weights(point))
+            written.append(run(self._model, mapped(torch.clone, batch)).clone())
+            self._attributes.put_back()
         found = in_turn(self._model, weights, given, run)
-        untouched = all(
-            torch.equal(one, other)
-            for (_, one), (_, other) in zip(named_tensors(given), named_tensors(batch), strict=True)
-        )
-        return untouched and self._attributes.are_as_they_were() and self._alike(found, torch.stack(expected))
-
-    def _alike(self, found: Tensor, expected: Tensor) -> bool:
-        return near(found, expected, exact=self._task.device.type == "cpu")
-
-    def _fitting(self, weights: Weights, batch: Inputs) -> int:
-        """Return of how many points weights and the values of a batch fit; outputs in float64 are among these."""
-        rows, few = rows_of(batch), taken(batch, slice(2))
-        values = rows * bytes_of_row(self._model, mapped(torch.clone, few), self._task.forward)
-        size = sum(tensor.nbytes for tensor in weights.values())
-        return min(_MOST, _BYTES // max(1, size), _BYTES // max(1, values))
+        size = sum(tensor.nbytes for tensor in weights[0].values())
+        scored = _TIMES * written[0].numel() * torch.float64.itemsize
+        self._limit = min(_MOST, *(_BYTES // max(1, each) for each in (size, scored)))
+        same = near(found, torch.stack(written), exact=self._processor)
+        return same and _equal(given, batch) and self._attributes.are_as_they_were()
 
     def _all_at_once(self, weights: Sequence[Weights], batch: Inputs) -> bool:
-        """Say whether computing all points at once is allowed, gives the same, and is faster."""
-        run, processor = self._task.forward, self._task.device.type == "cpu"
-        turns = self._seconds(lambda: in_turn(self._model, weights, batch, run))
-        if processor and turns > _SHORT * len(weights):
+        """Say whether computing all points at once is allowed, gives the same, and is faster; it sets the limit."""
+        run, few = self._task.forward, mapped(torch.clone, taken(batch, slice(2)))
+        limit = min(len(weights), _BYTES // max(1, rows_of(batch) * bytes_of_row(self._model, few, run)))
+        if limit < _TRIED:
             return False
+        weights = weights[:limit]
         try:
             tensors = stacked(weights)
-            found = at_once(self._model, tensors, batch, run)
-            if not self._alike(found, in_turn(self._model, weights, batch, run)):
+            found, expected = at_once(self._model, tensors, batch, run), in_turn(self._model, weights, batch, run)
+            if not near(found, expected, exact=False):
                 return False
-            self._shapes, self._limit = _shapes(batch), len(weights)
-            return self._seconds(lambda: at_once(self._model, tensors, batch, run)) < _BETTER * turns
+            turns = self._seconds(lambda: in_turn(self._model, weights, batch, run))
+            faster = self._seconds(lambda: at_once(self._model, tensors, batch, run)) < _BETTER * turns
         except Exception:  # `vmap` refuses in as many ways as there are modules
             return False
+        self._limit = limit if faster else self._limit
+        return faster
 
     def _seconds(self, run: Callable[[], object]) -> float:
         """Return the median of a few runs, the device waited for."""
@@ -258,5 +242,6 @@ def _versions(inputs: Inputs) -> list[int]:
     return [tensor._version for _, tensor in named_tensors(inputs)]
 
 
-def _shapes(inputs: Inputs) -> list[torch.Size]:
-    return [tensor.shape for _, tensor in named_tensors(inputs)]
+def _equal(some: Inputs, others: Inputs) -> bool:
+    pairs = zip(named_tensors(some), named_tensors(others), strict=True)
+    return all(torch.equal(one, other) for (_, one), (_, other) in pairs)
