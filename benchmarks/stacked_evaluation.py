@@ -7,7 +7,7 @@ import argparse
 import statistics
 
 import torch
-from pairing import clocked
+from pairing import seconds
 from torch import nn
 
 import connectivity_hooks as ch
@@ -37,14 +37,14 @@ def main():
     task = Task(lambda: mlp(asked.inputs, asked.width), split, device=device)
     path = ch.Path.from_points([dict(task.model().state_dict()) for _ in range(2)])
     model, batches = task.model(), list(split.batches(task.batch_size))
-    most = together._MOST
+    most = together._MOST, together._MOST_AT_ONCE
 
     def evaluated(points):
-        together._MOST = points
+        together._MOST, together._MOST_AT_ONCE = points
         try:
             return ch.evaluate(path, task, points=asked.points, refine=0)
         finally:
-            together._MOST = most
+            together._MOST, together._MOST_AT_ONCE = most
 
     def products():
         with SideBySide(model, batches[0][0]) as passes:
@@ -53,18 +53,22 @@ def main():
                     last = outputs
             last.sum().item()
 
-    first, second = evaluated(1), evaluated(most)
+    first, second = evaluated((1, 1)), evaluated(most)
     apart = max(abs(a.loss - b.loss) for a, b in zip(first.curves["train"], second.curves["train"], strict=True))
     found = {"one after the other": [], "together": [], "products alone": []}
     for _ in range(asked.repeats):
-        for name, run in zip(found, (lambda: evaluated(1), lambda: evaluated(most), products), strict=True):
-            found[name].append(clocked(run))
-    medians = {name: statistics.median(seconds) for name, seconds in found.items()}
+        for name, run in zip(found, (lambda: evaluated((1, 1)), lambda: evaluated(most), products), strict=True):
+            found[name].append(seconds(run))
+    medians = {name: statistics.median(times) for name, times in found.items()}
     ratios = [a / b for a, b in zip(found["one after the other"], found["together"], strict=True)]
-    print(f"MLP 3×{asked.width} of {asked.inputs} inputs, {asked.samples} samples, {asked.points} points, {device}, "
-          f"{second.threads} threads: " + ", ".join(f"{name} {value:.2f} s" for name, value in medians.items()))
-    print(f"{statistics.median(ratios):.2f} × faster ({min(ratios):.2f} to {max(ratios):.2f}, {asked.repeats} rounds); "
-          f"losses at most {apart:.1e} apart")
+    print(
+        f"MLP 3×{asked.width} of {asked.inputs} inputs, {asked.samples} samples, {asked.points} points, {device}, "
+        f"{second.threads} threads: " + ", ".join(f"{name} {value:.2f} s" for name, value in medians.items())
+    )
+    print(
+        f"{statistics.median(ratios):.2f} × faster ({min(ratios):.2f} to {max(ratios):.2f}, {asked.repeats} rounds); "
+        f"losses at most {apart:.1e} apart"
+    )
 
 
 if __name__ == "__main__":

@@ -34,12 +34,16 @@ from connectivity_hooks.tasks.task import Task
 _MOST = 16
 """Points in a group: what is shared is a sixteenth of itself by then, and a run that is killed loses no more."""
 
+_MOST_AT_ONCE = 64
+"""Points computed at once: an accelerator that has to be kept busy takes many, and its passes are short."""
+
 _BYTES = 1 << 28
 """256 MB: what a group's weights, its scores, and the values of its batches may take, each."""
 
 _TIMES = 4  # outputs in float64 beside those in the model's type, their logarithms, and what these are made of
 _TRIED = 2  # points whose outputs are compared
-_ROUNDS = 5  # odd, for the median
+_CLOCKED = 8  # points computed at once for a trial by the clock: enough to see it, and little beside a path's
+_ROUNDS = 3  # odd, for the median
 _BETTER = 0.9  # as for threads: less is noise
 
 
@@ -157,9 +161,9 @@ class Together:
         batch = self._side_by_side.batch()
         if not self._same_in_turn(points[:_TRIED], batch):
             return Way.PLAIN
-        weights = [self._weights(point) for point in points[: self._limit]]
-        at_once = not self._processor and self._all_at_once(weights, batch)
-        return Way.AT_ONCE if at_once else Way.IN_TURN if self._limit >= _TRIED else Way.PLAIN
+        if not self._processor and self._all_at_once(points[:_CLOCKED], batch):
+            return Way.AT_ONCE
+        return Way.IN_TURN if self._limit >= _TRIED else Way.PLAIN
 
     def _same_in_turn(self, points: Sequence[Callable[[], None]], batch: Inputs) -> bool:
         """Say whether weights handed to the module give what the written ones give, and leave nothing behind."""
@@ -170,19 +174,20 @@ class Together:
             written.append(run(self._model, mapped(torch.clone, batch)).clone())
             self._attributes.put_back()
         found = in_turn(self._model, weights, given, run)
-        size = sum(tensor.nbytes for tensor in weights[0].values())
-        scored = _TIMES * written[0].numel() * torch.float64.itemsize
-        self._limit = min(_MOST, *(_BYTES // max(1, each) for each in (size, scored)))
+        outputs = _TIMES * written[0].numel() * torch.float64.itemsize
+        self._limit = _fitting(_MOST, _bytes(weights[0]), outputs)
         same = near(found, torch.stack(written), exact=self._processor)
         return same and _equal(given, batch) and self._attributes.are_as_they_were()
 
-    def _all_at_once(self, weights: Sequence[Weights], batch: Inputs) -> bool:
+    def _all_at_once(self, points: Sequence[Callable[[], None]], batch: Inputs) -> bool:
         """Say whether computing all points at once is allowed, gives the same, and is faster; it sets the limit."""
         run, few = self._task.forward, mapped(torch.clone, taken(batch, slice(2)))
-        limit = min(len(weights), _BYTES // max(1, rows_of(batch) * bytes_of_row(self._model, few, run)))
+        weights = [self._weights(point) for point in points]
+        values = rows_of(batch) * bytes_of_row(self._model, few, run)
+        limit = _fitting(_MOST_AT_ONCE, _bytes(weights[0]), values)
+        weights = weights[:limit]
         if limit < _TRIED:
             return False
-        weights = weights[:limit]
         try:
             tensors = stacked(weights)
             found, expected = at_once(self._model, tensors, batch, run), in_turn(self._model, weights, batch, run)
@@ -240,6 +245,15 @@ def _by_point(parts: Sequence[Terms]) -> list[Terms]:
 
 def _versions(inputs: Inputs) -> list[int]:
     return [tensor._version for _, tensor in named_tensors(inputs)]
+
+
+def _bytes(weights: Weights) -> int:
+    return sum(tensor.nbytes for tensor in weights.values())
+
+
+def _fitting(most: int, *sizes: int) -> int:
+    """Return of how many points all of some sizes in bytes fit."""
+    return min(most, *(_BYTES // max(1, size) for size in sizes))
 
 
 def _equal(some: Inputs, others: Inputs) -> bool:

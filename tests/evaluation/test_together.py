@@ -268,3 +268,26 @@ def test_memory_sets_how_many_points_go_together(monkeypatch):
     monkeypatch.setattr("connectivity_hooks.evaluation.together._BYTES", size)
     with Passes(path, task) as passes:
         assert passes.group([0.1, 0.2]) == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize(("factory", "way"), [(mlp, Way.AT_ONCE), (cnn, Way.AT_ONCE), (Branching, Way.IN_TURN)])
+def test_an_accelerator_computes_all_points_at_once_without_being_waited_for(factory, way):
+    device = torch.device("cuda")
+    split = CachedSplit("train", inputs().to(device), torch.arange(N, device=device) % CLASSES)
+    task, path = Task(factory, split, batch_size=10, device=device), path_of(factory)
+    ts = [0.0625 * i for i in range(1, 16)]
+    with Passes(path, task) as passes:
+        size = passes.group(ts)  # it tries, and waits
+        assert passes._together.way is way
+        assert size >= len(ts)
+        torch.cuda.set_sync_debug_mode("error" if way is Way.AT_ONCE else "default")
+        try:
+            found = list(passes.scores(ts, task.train, task.loss))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert passes._together.way is way
+        for t, scores in zip(ts, found, strict=True):
+            alone = score(passes.scored(t, task.train), task.loss)
+            torch.testing.assert_close(scores.losses.sums, alone.losses.sums, rtol=1e-5, atol=1e-5)
