@@ -23,7 +23,7 @@ from connectivity_hooks.evaluation.measurement import SampleScores, score
 from connectivity_hooks.model.inputs import Inputs, mapped, named_tensors, rows_of, taken
 from connectivity_hooks.model.repeatable import near
 from connectivity_hooks.model.stacked import at_once, bytes_of_row, in_turn, point_of, stacked
-from connectivity_hooks.model.weights import Weights
+from connectivity_hooks.model.weights import Weights, weights_of
 from connectivity_hooks.parallel import SideBySide, is_undivided
 from connectivity_hooks.strangers import unlike_floats
 from connectivity_hooks.structure.untouched import Attributes
@@ -38,8 +38,13 @@ _MOST_AT_ONCE = 64
 """Points computed at once: an accelerator that has to be kept busy takes many, and its passes are short."""
 
 _BYTES = 1 << 28
-"""256 MB: what a group's weights, its scores, and the values of its batches may take, each."""
+"""256 MB: what a group's weights, its scores, and the outputs of a batch may take, each."""
 
+_BYTES_AT_ONCE = 1 << 30
+"""1 GB: what all values of a batch at all points may take on an accelerator; its memory is several times that, and
+where less is left a group is computed again point by point."""
+
+_SCORES = 4 * 8  # bytes for each sample: sums and weights of losses and errors, in float64 at most
 _TIMES = 4  # outputs in float64 beside those in the model's type, their logarithms, and what these are made of
 _TRIED = 2  # points whose outputs are compared
 _CLOCKED = 8  # points computed at once for a trial by the clock: enough to see it, and little beside a path's
@@ -63,7 +68,7 @@ class Together:
     weights handed to `torch.func.functional_call` are not those of the weights written into it, to the bit on a
     processor. All points at once is taken on an accelerator where outputs are the same within rounding and a batch is
     faster by the clock. All of it is tried once, at the first group. Memory: `_BYTES` for each of a group's weights,
-    scores, and values of a batch.
+    scores, and outputs of a batch (times the threads), and `_BYTES_AT_ONCE` for all values of a batch at once.
 
     Args:
         model: The module, in evaluation mode.
@@ -100,8 +105,7 @@ class Together:
             self.way = self._tried(points)
         if self.way in (None, Way.PLAIN):
             return 1
-        scores = 4 * 8 * len(split)  # sums and weights of losses and errors, in float64 at most
-        return max(1, min(self._limit, _BYTES // scores))
+        return max(1, min(self._limit, int(_BYTES / (_SCORES * len(split)))))
 
     def _group(self, points: Sequence[Callable[[], None]], split: Split, loss: Loss) -> list[SampleScores]:
         if len(points) > 1 and self.way is not Way.PLAIN:
@@ -158,6 +162,8 @@ class Together:
     def _try(self, points: Sequence[Callable[[], None]]) -> Way:
         if self._processor and not is_undivided() and torch.get_num_threads() > 1:
             return Way.PLAIN
+        if _fitting(_MOST, _bytes(weights_of(self._model))) < _TRIED:  # not even a trial copies them
+            return Way.PLAIN
         batch = self._side_by_side.batch()
         if not self._same_in_turn(points[:_TRIED], batch):
             return Way.PLAIN
@@ -184,9 +190,8 @@ class Together:
         run, few = self._task.forward, mapped(torch.clone, taken(batch, slice(2)))
         weights = [self._weights(point) for point in points]
         values = rows_of(batch) * bytes_of_row(self._model, few, run)
-        limit = _fitting(_MOST_AT_ONCE, _bytes(weights[0]), values)
-        weights = weights[:limit]
-        if limit < _TRIED:
+        limit = min(_fitting(_MOST_AT_ONCE, _bytes(weights[0])), _BYTES_AT_ONCE // max(1, values))
+        if limit < max(self._limit, _TRIED):  # of fewer points more is computed again and again
             return False
         try:
             tensors = stacked(weights)

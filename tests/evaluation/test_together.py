@@ -261,28 +261,77 @@ def test_all_points_at_once_give_the_same_within_rounding(factory):
 
 def test_memory_sets_how_many_points_go_together(monkeypatch):
     task, path = task_of(mlp), path_of(mlp)
+    outputs = 4 * 10 * CLASSES * 8  # of a batch, as much in float64 as scoring takes
+    for room, expected in ((100 * outputs, 16), (5 * outputs, 5)):
+        monkeypatch.setattr("connectivity_hooks.evaluation.together._BYTES", room)
+        monkeypatch.setattr("connectivity_hooks.evaluation.together._SCORES", 0.01)
+        with Passes(path, task) as passes:
+            assert passes.group([0.1, 0.2]) == expected
+
+
+def test_weights_that_fit_once_are_not_copied(monkeypatch):
+    task, path, copied = task_of(mlp), path_of(mlp), []
     size = sum(tensor.nbytes for tensor in path.start.values())
-    monkeypatch.setattr("connectivity_hooks.evaluation.together._BYTES", 100 * size)
-    with Passes(path, task) as passes:
-        assert passes.group([0.1, 0.2]) > 1
-    monkeypatch.setattr("connectivity_hooks.evaluation.together._BYTES", size)
+    monkeypatch.setattr("connectivity_hooks.evaluation.together._BYTES", 2 * size - 1)
+    monkeypatch.setattr("connectivity_hooks.evaluation.together.point_of", copied.append)
     with Passes(path, task) as passes:
         assert passes.group([0.1, 0.2]) == 1
+    assert copied == []
+
+
+def test_scores_that_take_much_memory_are_of_fewer_points(monkeypatch):
+    monkeypatch.setattr("connectivity_hooks.evaluation.together._SCORES", (1 << 28) // (3 * N))
+    with Passes(path_of(mlp), task_of(mlp)) as passes:
+        assert passes.group([0.1, 0.2]) == 3
+
+
+def clock(monkeypatch, *seconds):
+    """Let runs of a trial seem to take these."""
+    left = iter(seconds)
+    monkeypatch.setattr(Together, "_seconds", lambda _, run: (run(), next(left))[1])
+
+
+@pytest.mark.parametrize(
+    ("factory", "seconds", "way"),
+    [(mlp, (1.0, 0.5), Way.AT_ONCE), (mlp, (1.0, 0.95), Way.IN_TURN), (Branching, (), Way.IN_TURN)],
+)
+def test_an_accelerator_takes_what_is_faster_of_what_is_allowed(factory, seconds, way, monkeypatch):
+    clock(monkeypatch, *seconds)
+    with Passes(path_of(factory), task_of(factory)) as passes:
+        passes._together._processor = False
+        assert passes.group([0.25, 0.5]) == {Way.AT_ONCE: 64, Way.IN_TURN: 16}[way]
+        assert passes._together.way is way
+
+
+def test_memory_of_all_values_keeps_points_from_being_computed_at_once(monkeypatch):
+    clock(monkeypatch, 1.0, 0.5)
+    monkeypatch.setattr("connectivity_hooks.evaluation.together._BYTES_AT_ONCE", 10)
+    with Passes(path_of(mlp), task_of(mlp)) as passes:
+        passes._together._processor = False
+        assert passes.group([0.25, 0.5]) == 16
+        assert passes._together.way is Way.IN_TURN
+
+
+def test_the_clock_is_not_asked_on_a_processor(monkeypatch):
+    clock(monkeypatch)
+    with Passes(path_of(mlp), task_of(mlp)) as passes:
+        passes.group([0.25, 0.5])
+        assert passes._together.way is Way.IN_TURN
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-@pytest.mark.parametrize(("factory", "way"), [(mlp, Way.AT_ONCE), (cnn, Way.AT_ONCE), (Branching, Way.IN_TURN)])
-def test_an_accelerator_computes_all_points_at_once_without_being_waited_for(factory, way):
+@pytest.mark.parametrize(("factory", "seconds"), [(mlp, (1.0, 0.5)), (mlp, (0.5, 1.0)), (cnn, (1.0, 0.5))])
+def test_nothing_waits_for_an_accelerator(factory, seconds, monkeypatch):
+    clock(monkeypatch, *seconds)
     device = torch.device("cuda")
     split = CachedSplit("train", inputs().to(device), torch.arange(N, device=device) % CLASSES)
     task, path = Task(factory, split, batch_size=10, device=device), path_of(factory)
     ts = [0.0625 * i for i in range(1, 16)]
     with Passes(path, task) as passes:
-        size = passes.group(ts)  # it tries, and waits
-        assert passes._together.way is way
-        assert size >= len(ts)
-        torch.cuda.set_sync_debug_mode("error" if way is Way.AT_ONCE else "default")
+        assert passes.group(ts) >= len(ts)  # it tries, and waits
+        way = passes._together.way
+        torch.cuda.set_sync_debug_mode("error")
         try:
             found = list(passes.scores(ts, task.train, task.loss))
         finally:
