@@ -67,8 +67,9 @@ def evaluate(
     segment's from one of them; both guarantees are checked first, see `reliance`, and a segment whose guarantee does
     not hold is measured like one without.
     Time: (points + 2·refine) passes over the data for a path without guarantees, one pass for each run of ``constant``
-    segments otherwise. Memory: the path, one module, and per-sample losses of the two ends. Threads: batches of a small
-    network are computed side by side, by as many threads as a short trial finds fastest; no figure depends on how many
+    segments otherwise; points of a small network share passes, see `Together`. Memory: the path, one module, per-sample
+    losses of the two ends, and what `Together` takes for a group. Threads: batches of a small network are computed side
+    by side, by as many threads as a short trial finds fastest; no figure depends on how many
     (`connectivity_hooks.parallel`).
 
     Args:

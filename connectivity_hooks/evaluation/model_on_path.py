@@ -87,11 +87,6 @@ class Corrected:
         self.left = tuple(self._prepared.left) if self._prepared else ()
         self.notes = tuple(self._prepared.notes) if self._prepared else ()
 
-    @property
-    def corrected(self) -> bool:
-        """Whether there is a correction."""
-        return self._correction is not None
-
     def go(self, t: float) -> None:
         """Give the module the corrected weights at `t`."""
         self._moving.go(t)

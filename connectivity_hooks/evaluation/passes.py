@@ -55,7 +55,8 @@ class Passes:
         self._side_by_side = SideBySide(self.model, next(iter(first.batches(task.batch_size)))[0], task.forward)
         self._fresh = pristine(self.model)
         self._corrected = Corrected(self._moving, correction)
-        self._together = Together(self.model, task, self._side_by_side)
+        # A correction works on the module itself, with whatever it has prepared there.
+        self._together = Together(self.model, task, self._side_by_side, alone=correction is not None)
         self.notes = (*buffer_notes(self.model, path, self._corrected.left), *self._corrected.notes)
         self._t: float | None = None
 
@@ -92,12 +93,7 @@ class Passes:
         yield from self._together.scores([partial(self._place, point) for point in points], split, loss)
 
     def group(self, ts: Sequence[float]) -> int:
-        """Return how many of some t are scored together on every split, 1 where each has passes of its own.
-
-        A correction works on the module itself, so that corrected points are not scored together.
-        """
-        if self._corrected.corrected or len(ts) < 2:
-            return 1
+        """Return how many of some t are scored together on every split, 1 where each has passes of its own."""
         places = [partial(self._place, t) for t in ts]
         return min(self._together.group(places, split) for split in self._task.splits())
 

@@ -23,8 +23,8 @@ Batches: TypeAlias = list[tuple[Tensor, Tensor]]
 class Scorer:
     """Scores a path's points on one split.
 
-    Holds the scores of both ends and of the last forward pass, and where convex segments need them the outputs of two
-    neighbouring ones, in the batches they came in.
+    Holds the scores of both ends, of the last forward pass and of points scored together until they are asked for, and
+    where convex segments need them the outputs of two neighbouring ones, in the batches they came in.
 
     Args:
         passes: Makes forward passes.

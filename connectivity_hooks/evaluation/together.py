@@ -74,17 +74,18 @@ class Together:
         model: The module, in evaluation mode.
         task: Has the data.
         side_by_side: Runs the module.
+        alone: Whether every point has passes of its own in any case.
 
     Attributes:
         way: How groups are computed; None before the first.
     """
 
-    def __init__(self, model: nn.Module, task: Task, side_by_side: SideBySide) -> None:
+    def __init__(self, model: nn.Module, task: Task, side_by_side: SideBySide, *, alone: bool = False) -> None:
         self._model, self._task, self._side_by_side = model, task, side_by_side
         self._processor = task.device.type == "cpu"
         self._attributes = Attributes(model)
         self._limit = _MOST
-        self.way: Way | None = None
+        self.way: Way | None = Way.PLAIN if alone else None
 
     def scores(self, points: Sequence[Callable[[], None]], split: Split, loss: Loss) -> Iterator[SampleScores]:
         """Yield the scores of every sample of a split at each point, in order.
