@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import connectivity_hooks as ch
+from connectivity_hooks.evaluation.evaluate import evaluate
 from connectivity_hooks.evaluation.measurement import score
 from connectivity_hooks.evaluation.measuring import make_correction
 from connectivity_hooks.evaluation.passes import Passes
@@ -218,6 +219,65 @@ def test_a_loss_of_ones_own_is_given_one_point_at_a_time_on_one_thread(monkeypat
             assert ch.evaluate(path, task, points=POINTS, refine=0).curves == found.curves
     assert max(sizes) == 10
     assert threads == {threading.main_thread()}
+
+
+class Language(nn.Module):
+    """Predicts each next token from those before it, with its embedding tied to its head."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Embedding(11, 8), nn.Linear(8, 11, bias=False)
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True)
+        self.head.weight = self.embed.weight
+
+    def forward(self, tokens):
+        mask = nn.Transformer.generate_square_subsequent_mask(tokens.shape[1])
+        hidden = self.block(self.embed(tokens), src_mask=mask, is_causal=True)
+        return {"logits": self.head(hidden), "hidden": hidden}
+
+
+def test_so_are_those_of_a_language_model_whose_labels_are_ignored_in_part(monkeypatch):
+    tokens = torch.randint(0, 11, (21, 6), generator=torch.Generator().manual_seed(0))
+    labels = tokens.roll(-1, 1)
+    labels[:, -1], labels[::3, 3:] = -100, -100
+    task, path = (
+        Task(Language, CachedSplit("train", tokens, labels), batch_size=10),
+        path_of(Language),
+    )  # the last batch is one sample
+    found = ch.evaluate(path, task, points=POINTS, refine=0)
+    with Passes(path, task) as passes:
+        assert passes.group([0.25, 0.5]) == 16
+    with one_after_the_other(monkeypatch):
+        assert ch.evaluate(path, task, points=POINTS, refine=0).curves == found.curves
+    model = made(Language, 0).double().eval()
+    model.load_state_dict(path(found.curves["train"][2].t))
+    logits = model(tokens)["logits"].movedim(-1, 1)
+    loss = nn.functional.cross_entropy(logits, labels).item()
+    assert found.curves["train"][2].loss == pytest.approx(loss, rel=1e-5)
+
+
+class Kept:
+    """A record that knows some points already."""
+
+    def __init__(self, known):
+        self.measured = {found[0].t: found for found in known}
+
+    def __len__(self):
+        return len(self.measured)
+
+    def known(self, t):
+        return self.measured.get(t)
+
+    def add(self, found):
+        self.measured[found[0].t] = found
+
+
+def test_a_run_that_goes_on_in_other_groups_has_the_same_figures():
+    task, path = task_of(mlp), path_of(mlp)
+    whole = evaluate(path, task, points=25, refine=1)
+    some = Kept([[point] for point in whole.curves["train"][3:9:2]])
+    assert evaluate(path, task, points=25, refine=1, record=some).curves == whole.curves
+    assert len(some) == len(whole.curves["train"])
 
 
 def test_points_go_through_the_data_in_groups():
