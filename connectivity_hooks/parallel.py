@@ -15,8 +15,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
+from functools import partial
 from queue import SimpleQueue
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ from connectivity_hooks.model.running import PLAIN, Forward
 from connectivity_hooks.strangers import Pass, guarded_call, unlike_floats
 from connectivity_hooks.structure.untouched import Attributes
 
+T = TypeVar("T")
 Batch: TypeAlias = tuple[Inputs, Tensor]
 Scored: TypeAlias = tuple[Tensor, Tensor]
 """Outputs and targets."""
@@ -169,6 +171,10 @@ class SideBySide:
         self._free.put(model)
         self._pool: ThreadPoolExecutor | None = None
 
+    def batch(self) -> Inputs:
+        """Return the inputs of the batch it was made for, to be read only."""
+        return self._inputs
+
     def __enter__(self) -> SideBySide:
         with contextlib.ExitStack() as scope:
             scope.enter_context(kept_whole(self._model, self._few, rows_of(self._inputs), self._forward))
@@ -187,13 +193,22 @@ class SideBySide:
 
     def outputs(self, batches: Iterable[Batch]) -> Iterator[Scored]:
         """Yield (outputs, targets) for batches of (inputs, targets), in order; two more than `count` are held."""
+        yield from self.each(self._outputs, batches)
+
+    def each(self, work: Callable[[nn.Module, Batch], T], batches: Iterable[Batch]) -> Iterator[T]:
+        """Yield what `work` makes of the module, or a copy that shares its tensors, and of each batch, in order.
+
+        Args:
+            work: Called by several threads at a time, each with a module that no other has meanwhile.
+            batches: Of (inputs, targets).
+        """
         if self._pool is None:
-            yield from map(self._run, batches)
+            yield from (self._with_module(work, batch) for batch in batches)
             return
-        working: deque[Future[Scored]] = deque()
+        working: deque[Future[T]] = deque()
         try:
             for batch in batches:
-                working.append(self._pool.submit(self._run, batch))
+                working.append(self._pool.submit(self._with_module, work, batch))
                 if len(working) > self.count:
                     yield working.popleft().result()
             while working:
@@ -215,21 +230,24 @@ class SideBySide:
 
             def seconds(count: int) -> float:
                 started = time.perf_counter()
-                deque(pool.map(self._run, [batch] * count), maxlen=0)
+                deque(pool.map(partial(self._with_module, self._outputs), [batch] * count), maxlen=0)
                 return (time.perf_counter() - started) / count
 
             seconds(largest)  # threads start, memory is taken
             return fastest(seconds, [*_powers_below(largest), largest])
 
     @torch.no_grad()
-    def _run(self, batch: Batch) -> Scored:
-        inputs, targets = batch
+    def _with_module(self, work: Callable[[nn.Module, Batch], T], batch: Batch) -> T:
         model = self._free.get()
         try:
-            with guarded_call(Pass(model, inputs)):
-                outputs = self._forward(model, inputs)
+            return work(model, batch)
         finally:
             self._free.put(model)
+
+    def _outputs(self, model: nn.Module, batch: Batch) -> Scored:
+        inputs, targets = batch
+        with guarded_call(Pass(model, inputs)):
+            outputs = self._forward(model, inputs)
         found = unlike_floats(outputs)
         if found is not None:
             raise InputError(f"{Pass(model, inputs)}: returned {found}, expected a plain tensor of floats")

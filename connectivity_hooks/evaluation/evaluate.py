@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -67,8 +67,9 @@ def evaluate(
     segment's from one of them; both guarantees are checked first, see `reliance`, and a segment whose guarantee does
     not hold is measured like one without.
     Time: (points + 2·refine) passes over the data for a path without guarantees, one pass for each run of ``constant``
-    segments otherwise. Memory: the path, one module, and per-sample losses of the two ends. Threads: batches of a small
-    network are computed side by side, by as many threads as a short trial finds fastest; no figure depends on how many
+    segments otherwise; points of a small network share passes, see `Together`. Memory: the path, one module, per-sample
+    losses of the two ends, and what `Together` takes for a group. Threads: batches of a small network are computed side
+    by side, by as many threads as a short trial finds fastest; no figure depends on how many
     (`connectivity_hooks.parallel`).
 
     Args:
@@ -172,19 +173,35 @@ class _Curve:
         self._path = path
         self._task = task
         self._record = record
+        self._passes = passes
         anchors = Anchors(path)
         self._scorers = {split.name: Scorer(passes, anchors, task, split) for split in task.splits()}
         self._measured: dict[float, list[Measurement]] = {}
 
     def measure(self, points: int, refine: int, progress: Progress) -> dict[float, list[Measurement]]:
         ts = list(dict.fromkeys(grid.even(self._path, points)))
-        for t in progress.track(ts, "evaluating the path", len(ts)):
+        for t in progress.track(self._prepared(ts), "evaluating the path", len(ts)):
             self._visit(t)
         for _ in progress.track(range(refine), "refining around the worst point", refine):
             training = {t: measurements[0].loss for t, measurements in self._measured.items()}
             for t in grid.around_worst(self._path, training):
                 self._visit(t)
         return self._measured
+
+    def _prepared(self, ts: Sequence[float]) -> Iterator[float]:
+        """Yield some t in order, and score those that need passes of their own in groups, where that pays."""
+        alone = [t for t in ts if self._alone(t)]
+        size = self._passes.group(alone)
+        groups = {alone[first]: alone[first : first + size] for first in range(0, len(alone), size)}
+        for t in ts:
+            if size > 1 and t in groups:
+                for scorer in self._scorers.values():
+                    scorer.prepare(groups[t])
+            yield t
+
+    def _alone(self, t: float) -> bool:
+        known = self._record is not None and self._record.known(t)
+        return not known and all(scorer.alone(t) for scorer in self._scorers.values())
 
     def _visit(self, t: float) -> None:
         known = self._record.known(t) if self._record is not None else None

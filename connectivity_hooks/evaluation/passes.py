@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from connectivity_hooks.contracts.correction import Correction
 from connectivity_hooks.evaluation.buffers import buffer_notes
+from connectivity_hooks.evaluation.measurement import SampleScores
 from connectivity_hooks.evaluation.model_on_path import Corrected, ModelOnPath
+from connectivity_hooks.evaluation.together import Together
 from connectivity_hooks.model.inputs import Inputs
 from connectivity_hooks.model.repeatable import require_repeatable
 from connectivity_hooks.model.weights import Weights
@@ -17,6 +20,7 @@ from connectivity_hooks.parallel import SideBySide
 from connectivity_hooks.paths.fitting import require_fit, require_written
 from connectivity_hooks.paths.path import Path
 from connectivity_hooks.structure.untouched import pristine, require_forgetful
+from connectivity_hooks.tasks.loss import Loss
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 
@@ -51,6 +55,8 @@ class Passes:
         self._side_by_side = SideBySide(self.model, next(iter(first.batches(task.batch_size)))[0], task.forward)
         self._fresh = pristine(self.model)
         self._corrected = Corrected(self._moving, correction)
+        # A correction works on the module itself, with whatever it has prepared there.
+        self._together = Together(self.model, task, self._side_by_side, alone=correction is not None)
         self.notes = (*buffer_notes(self.model, path, self._corrected.left), *self._corrected.notes)
         self._t: float | None = None
 
@@ -75,6 +81,21 @@ class Passes:
         """Yield (outputs, targets) batch by batch with the weights at t."""
         self._go(t)
         yield from self._side_by_side.outputs(split.batches(self._task.batch_size))
+
+    def scores(self, points: Sequence[float | Weights], split: Split, loss: Loss) -> Iterator[SampleScores]:
+        """Yield the scores of a split's samples at each of many points, in order; see `Together`.
+
+        Args:
+            points: Each is a t of the path, or weights of no t.
+            split: The split.
+            loss: The loss.
+        """
+        yield from self._together.scores([partial(self._place, point) for point in points], split, loss)
+
+    def group(self, ts: Sequence[float]) -> int:
+        """Return how many of some t are scored together on every split, 1 where each has passes of its own."""
+        places = [partial(self._place, t) for t in ts]
+        return min(self._together.group(places, split) for split in self._task.splits())
 
     def require_faithful(self, ends: tuple[Weights, Weights]) -> None:
         """Refuse a model whose outputs are not those of the weights that were written into it.
@@ -113,6 +134,12 @@ class Passes:
     def outputs(self, t: float, split: Split) -> Tensor:
         """Return the outputs (N, …) with the weights at t."""
         return torch.cat([outputs for outputs, _ in self.scored(t, split)])
+
+    def _place(self, point: float | Weights) -> None:
+        if isinstance(point, Mapping):
+            self.write(point)
+        else:
+            self._go(point)
 
     def _first(self, count: int) -> Inputs:
         """Return the inputs of the first samples, of one batch at most."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import torch
@@ -22,8 +23,8 @@ Batches: TypeAlias = list[tuple[Tensor, Tensor]]
 class Scorer:
     """Scores a path's points on one split.
 
-    Holds the scores of both ends and of the last forward pass, and where convex segments need them the outputs of two
-    neighbouring ones, in the batches they came in.
+    Holds the scores of both ends, of the last forward pass and of points scored together until they are asked for, and
+    where convex segments need them the outputs of two neighbouring ones, in the batches they came in.
 
     Args:
         passes: Makes forward passes.
@@ -39,6 +40,7 @@ class Scorer:
         self._split = split
         self._outputs: dict[float, Batches] = {}
         self._scores: dict[float, SampleScores] = {}
+        self._ready: dict[float, SampleScores] = {}
         self._ends = {*anchors(0.0).anchors, *anchors(1.0).anchors}
 
     def __call__(self, t: float) -> tuple[SampleScores, Source]:
@@ -49,11 +51,21 @@ class Scorer:
             return self._between(left, right, here.share), here.source
         return self._scores_at(here), here.source
 
+    def alone(self, t: float) -> bool:
+        """Say whether `t` needs a forward pass of which nothing but the scores is kept; the ends' are kept for all."""
+        here = self._anchors(t)
+        return here.source == "forward" and not here.kept and t not in self._ends
+
+    def prepare(self, ts: Sequence[float]) -> None:
+        """Score together some t that are `alone`; the scores of each are held until it is asked for."""
+        self._ready = dict(zip(ts, self._passes.scores(ts, self._split, self._task.loss), strict=True))
+
     def _scores_at(self, here: Anchored) -> SampleScores:
         (anchor,) = here.anchors
         if anchor not in self._scores:
             self._scores = {t: scores for t, scores in self._scores.items() if t in self._ends}
-            self._scores[anchor] = self._forward(anchor, here.kept)
+            ready = self._ready.pop(anchor, None)
+            self._scores[anchor] = ready or self._forward(anchor, here.kept)
         return self._scores[anchor]
 
     def _forward(self, anchor: float, kept: bool) -> SampleScores:

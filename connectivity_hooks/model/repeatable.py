@@ -34,13 +34,23 @@ def require_repeatable(model: nn.Module, inputs: Inputs, run: Forward) -> None:
     written = [name for name, now in model.named_buffers() if name in before and not _equal(now, before[name])]
     # What is written may change outputs by little in one pass and by much in a thousand.
     exact = written and first.device.type == "cpu"
-    allowed = 0.0 if exact else min(_UNITS * torch.finfo(first.dtype).eps, _MOST)
     change = _change(first, second)
-    if not change <= allowed:
+    if not change <= (0.0 if exact else _rounding(first)):
         raise InputError(
             f"in evaluation mode, two passes of the model over one batch under the same weights differ by {change:.1g} "
             f"of the largest output: {_cause(written)}; a forward pass may not depend on chance or on earlier ones"
         )
+
+
+def near(found: Tensor, expected: Tensor, *, exact: bool) -> bool:
+    """Say whether two passes gave the same outputs, NaN in the same places: to the bit, or within rounding."""
+    if found.dtype != expected.dtype or found.shape != expected.shape:
+        return False
+    return _change(found, expected) <= (0.0 if exact else _rounding(expected))
+
+
+def _rounding(outputs: Tensor) -> float:
+    return min(_UNITS * torch.finfo(outputs.dtype).eps, _MOST)
 
 
 def _cause(written: list[str]) -> str:

@@ -32,11 +32,21 @@ class Forward:
         """
         return picked(forward(model, inputs), self.pick)
 
-    def under(self, model: nn.Module, weights: Mapping[str, Tensor], inputs: Inputs) -> Tensor:
-        """Return the outputs under other weights, by name; those not named stay the model's own."""
+    def under(
+        self, model: nn.Module, weights: Mapping[str, Tensor], inputs: Inputs, *, all_names: bool = False
+    ) -> Tensor:
+        """Return the outputs under other weights, by name; those not named stay the model's own.
+
+        Args:
+            model: The module.
+            weights: Its weights.
+            inputs: Of a batch.
+            all_names: Whether tied tensors have all their names there; PyTorch else looks for them in every pass.
+        """
         arguments, named = _arguments(inputs)
         with no_exit(Pass(model, inputs)):
-            return picked(functional_call(model, dict(weights), arguments, named), self.pick)
+            found = functional_call(model, dict(weights), arguments, named, tie_weights=not all_names)
+            return picked(found, self.pick)
 
 
 PLAIN = Forward()

@@ -169,7 +169,8 @@ def test_a_measured_path_costs_one_pass_for_each_point(setting):
     # that outputs are no matter of chance.
     faithful = 2 * 2 + 3 * 2 + 2 * 2 * 32
     read = 2  # and once more to see how their targets are read
-    assert sum(passes) == 25 * N + faithful + read
+    together = 2 * 2 * 32  # a batch under two points, written and handed over, to see whether points go in groups
+    assert sum(passes) == 25 * N + faithful + read + together
 
 
 def test_constant_and_convex_segments_cost_a_pass_for_each_distinct_point(setting):

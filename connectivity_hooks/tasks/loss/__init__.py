@@ -10,7 +10,7 @@ from connectivity_hooks.tasks.loss.checking import (
     read_targets,
     settled,
 )
-from connectivity_hooks.tasks.loss.loss import Loss
+from connectivity_hooks.tasks.loss.loss import Loss, TermsOf
 from connectivity_hooks.tasks.loss.named import IGNORED, LOSSES
 from connectivity_hooks.tasks.loss.own import custom_loss, resolve_loss
 from connectivity_hooks.tasks.loss.terms import Terms, joined
@@ -21,6 +21,7 @@ __all__ = [
     "LOSSES",
     "Loss",
     "Terms",
+    "TermsOf",
     "check_probabilities",
     "custom_loss",
     "joined",

@@ -30,6 +30,8 @@ class Loss:
         fit: Returns outputs and targets in the shapes they are compared in, or raises `InputError` where they do not
             fit; None where any shapes may.
         shape: Returns the shape of what a user's own function makes of them, before it is averaged over the rest.
+        rowwise: Whether a sample's terms are the same to the bit whatever samples are beside it, and any thread may ask
+            for them: of PyTorch's own losses, and not to be known of a user's.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Loss:
     scalar: Callable[[Tensor, Tensor], Tensor] | None = None
     fit: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
     shape: Callable[[Tensor, Tensor], tuple[int, ...]] | None = None
+    rowwise: bool = False
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss, a scalar that can be differentiated."""

@@ -42,7 +42,7 @@ def cross_entropy(axis: int | None = None) -> Loss:
         wrong = logits.argmax(1) != (wanted.argmax(1) if counted is None else wanted)
         return of_positions((wrong if counted is None else wrong & counted).to(torch.float32), counted)
 
-    return Loss("cross-entropy", terms, errors, convex=True, scalar=scalar, fit=fit)
+    return Loss("cross-entropy", terms, errors, convex=True, scalar=scalar, fit=fit, rowwise=True)
 
 
 def out_of_range(low: int, high: int, count: int) -> str:
@@ -85,6 +85,7 @@ def _elementwise(name: str, function: Callable[..., Tensor], wrong: Callable[[Te
         convex=True,
         scalar=lambda outputs, targets: mean_over_rest(losses(outputs, targets)).mean(),
         fit=fit,
+        rowwise=True,
     )
 
 
