@@ -19,7 +19,7 @@ class Options(TrainingOptions):
     weight_decay: float = option(0.0, "λ of λ/2·‖θ‖² at the pivots.", ge=0)
     clip: float | None = option(1.0, "Largest norm of the gradient at a pivot; none: as it is.", gt=0)
     target: float | None = option(None, "Stop after a cycle whose largest measured training loss is below it.")
-    pivots: int = option(3, "Points between the ends at first.", ge=1, le=100)
+    pivots: int = option(1, "Points between the ends at first.", ge=1, le=100)
     most: int = option(
         9, "Points between the ends at last; each costs memory, and its share of the steps.", ge=1, le=100
     )
@@ -38,8 +38,8 @@ class AutoNEB(Builder):
     A nudged elastic band (Draxler et al. 2018, arXiv 1803.00885): pivots on the straight line go down the gradient of
     the loss without what it has along the chain, and are spaced again, so that they do not slide into the ends. Cycle
     after cycle the loss between them is measured, and pivots are inserted where it is high. What is lowered is the
-    loss at the pivots; the chain with the lowest largest measured loss is the path, a chain of straight lines whose t is
-    the share of its length. Nothing is proven between measured points.
+    loss at the pivots; the chain with the lowest largest measured loss is the path, of straight lines, whose t is the
+    share of its length. Nothing is proven between measured points.
     What is trained are parameters; frozen ones and buffers stay on the straight line, and networks with batch norm need
     ``--correct batch-norm``. A step costs a plain training step and some passes over the parameters; memory is that of
     the two ends, and for each pivot of four vectors of parameters.

@@ -9,15 +9,12 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.model import Weights
-from connectivity_hooks_curves.autoneb.geometry import distances, length, project_off, redistributed, tangent
+from connectivity_hooks_curves.autoneb.geometry import distances, project_off, redistributed, tangent
 from connectivity_hooks_curves.training.curve import between, wide, write_scaled
 from connectivity_hooks_curves.training.module import FlatModule
 from connectivity_hooks_curves.training.untrained import untrained_between
+from connectivity_hooks_curves.training.vectors import FUSED, clip_to
 
-_FUSED = ("cpu", "cuda")
-"""Devices on which Adam is one pass over a vector instead of eight."""
-_SMALLEST = 1e-12
-"""Below any gradient's norm that is not 0, which is divided by."""
 _LATEST = 0.2
 """What a batch's loss counts in a pivot's: that of one batch alone turns the tangent to and fro."""
 
@@ -62,7 +59,7 @@ class Chain:
 
     @property
     def _is_fused(self) -> bool:
-        return all(vector.device.type in _FUSED for vector in self._gradient)
+        return all(vector.device.type in FUSED for vector in self._gradient)
 
     @property
     def pivots(self) -> int:
@@ -106,12 +103,7 @@ class Chain:
     def _take_gradient(self, weight_decay: float, clip: float | None) -> Tensor:
         for group, views in zip(self._flat.groups, self._views, strict=True):
             write_scaled(group.gradients(weight_decay), 1.0, views)
-        norm = length(self._gradient)
-        if clip is not None:
-            scale = (clip / norm.clamp_min(_SMALLEST)).clamp_max(1.0)
-            for vector in self._gradient:
-                vector.mul_(scale)
-        return norm
+        return clip_to(self._gradient, clip)
 
     def are_finite(self) -> bool:
         """Say whether all points are finite; this waits for the device."""

@@ -1,30 +1,15 @@
-"""Points of parameter space: a vector for each floating type of a module, thought of as one."""
+"""Tangents of a chain of points, and distances along it."""
 
 from __future__ import annotations
 
 import bisect
 import itertools
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-Point: TypeAlias = Sequence[Tensor]
-"""Vectors (P,) of parameters, one for each type."""
-
-
-def dot(x: Point, y: Point) -> Tensor:
-    """Return x·y, a scalar."""
-    parts = [torch.dot(left, right) for left, right in zip(x, y, strict=True)]
-    return torch.stack([part.to(_widest(parts)) for part in parts]).sum()
-
-
-def length(x: Point) -> Tensor:
-    """Return ‖x‖, a scalar."""
-    parts = [torch.linalg.vector_norm(part) for part in x]
-    norm: Tensor = torch.linalg.vector_norm(torch.stack([part.to(_widest(parts)) for part in parts]))
-    return norm
+from connectivity_hooks_curves.training.vectors import Point, dot, length
 
 
 def tangent(before: Point, here: Point, after: Point, loss_before: Tensor, loss_after: Tensor) -> list[Tensor]:
@@ -68,8 +53,3 @@ def _at(points: Sequence[Point], reached: Sequence[float], where: float) -> list
     gap = reached[segment + 1] - reached[segment]
     share = (where - reached[segment]) / gap if gap else 0.0
     return [torch.lerp(p, q, share) for p, q in zip(points[segment], points[segment + 1], strict=True)]
-
-
-def _widest(parts: Sequence[Tensor]) -> torch.dtype:
-    exact = any(part.dtype == torch.float64 for part in parts)
-    return torch.float64 if exact else torch.float32

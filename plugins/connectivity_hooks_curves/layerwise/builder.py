@@ -1,0 +1,39 @@
+"""The layer-wise walk as a builder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from connectivity_hooks.contracts import Builder, option
+from connectivity_hooks.paths import Path, Weights
+from connectivity_hooks.tasks import Task
+from connectivity_hooks_curves.layerwise.layers import ORDERS
+from connectivity_hooks_curves.layerwise.walk import walk
+from connectivity_hooks_curves.training.settings import TrainingOptions
+
+
+@dataclass(frozen=True)
+class Options(TrainingOptions):
+    """Options of `Layerwise`."""
+
+    lr: float = option(1e-3, "Learning rate of Adam, the same all the way.", gt=0)
+    weight_decay: float = option(0.0, "λ of λ/2·‖θ‖² where the walk is.", ge=0)
+    clip: float | None = option(1.0, "Largest norm of the gradient; none: as it is.", gt=0)
+    target: float | None = option(None, "After a move, train only until the loss of a batch is below it.")
+    rounds: int = option(8, "Moves of each layer, from the first end to the second.", ge=1, le=10_000)
+    order: str = option("rounds", "rounds: each layer in turn; layers: one all the way, then the next.", choices=ORDERS)
+    points: int = option(16, "Points kept between the ends; each is a model in memory and in the file.", ge=1, le=1000)
+
+
+class Layerwise(Builder):
+    """A walk."""
+
+    name = "layerwise"
+    Options = Options
+
+    def build(self, a: Weights, b: Weights, task: Task) -> Path:
+        """Walk from `a` to `b`."""
+        found = walk(a, b, task, self.options, seed=self.seed, work=self.work, progress=self.progress)
+        if found.note:
+            self.progress.say(f"{self.name}: {found.note}")
+        return Path.from_points(found.points, positions=found.positions)
