@@ -51,7 +51,8 @@ def train_band(
 ) -> Band:
     """Train pivots between two ends by the loss, projected off the chain (Draxler et al. 2018, arXiv 1803.00885).
 
-    One pivot and one batch a step, in turn. What is returned is the chain whose largest measured loss is lowest.
+    One pivot and one batch a step, in turn. What is returned is the chain whose largest measured loss is lowest,
+    and of those that are no higher than an end the one of the lowest mean.
 
     Args:
         a: Weights at t = 0.
@@ -70,9 +71,8 @@ def train_band(
         training = _Training(a, b, task, options, seed, work)
         note = training.train(progress)
         training.chain.take_best()
-        return Band(
-            training.chain.weights(), tuple(training.chain.ts), training.run.step, tuple(training.saddles), note
-        )
+        saddles = tuple(saddle for saddle, _ in training.ranks)
+        return Band(training.chain.weights(), tuple(training.chain.ts), training.run.step, saddles, note)
 
 
 class _Training:
@@ -81,20 +81,21 @@ class _Training:
     Attributes:
         run: The module and its batches.
         chain: The pivots.
-        saddles: Largest loss measured on the straight line, and after each cycle.
+        ranks: Largest loss and mean, measured on the straight line and after each cycle.
     """
 
     def __init__(self, a: Weights, b: Weights, task: Task, options: Options, seed: int, work: Work) -> None:
         self._options, self._work = options, work
         self.run = Run(a, b, task, options, seed)
         self.chain = Chain(self.run.flat, a, b, options.pivots)
-        self._measured = some_batches(task.train, options.batch_size, options.samples, seed)
-        self.saddles, self._cycle, self._turn = list[float](), 0, 0
+        # Another order than that of the training, which begins with other samples.
+        self._measured = some_batches(task.train, options.batch_size, options.samples, seed ^ 1)
+        self.ranks, self._cycle, self._turn = list[tuple[float, float]](), 0, 0
 
     @property
     def _label(self) -> str:
         cycle = f"cycle {min(self._cycle + 1, self._options.cycles)} of {self._options.cycles}"
-        return f"training the band, {cycle}, {self.chain.pivots} pivots, largest loss {self.saddles[-1]:.4g}"
+        return f"training the band, {cycle}, {self.chain.pivots} pivots, largest loss {self.ranks[-1][0]:.4g}"
 
     def train(self, progress: Progress) -> str:
         """Train until the budget is used; return why it ended before, if it did."""
@@ -161,19 +162,20 @@ class _Training:
             )
         if self.run.share < 1:
             room = self._options.most - self.chain.pivots
-            self.chain.insert(survey.wanted(self._options.excess, self.chain.shares, room), survey.pivots)
+            self.chain.insert(survey.wanted(self._options.excess, room), survey.pivots)
         return ""
 
     def _survey(self) -> Survey:
         """Measure the loss at the pivots and between them; remember the chain if it is the best."""
         count = self.chain.pivots + 2
         pivots = [self._measure(i) for i in range(count)]
-        found = Survey(pivots, [[self._measure(i, at) for at in BETWEEN] for i in range(count - 1)])
-        if not self.saddles or found.saddle < min(self.saddles):
+        between = [[self._measure(i, at) for at in BETWEEN] for i in range(count - 1)]
+        found = Survey(pivots, between, self.chain.shares)
+        if not self.ranks or found.rank < min(self.ranks):
             self.chain.keep()
-        if not self.saddles:
+        if not self.ranks:
             self.chain.losses.copy_(torch.tensor(pivots))
-        self.saddles.append(found.saddle)
+        self.ranks.append(found.rank)
         return found
 
     def _measure(self, segment: int, at: float = 0.0) -> float:
@@ -182,17 +184,17 @@ class _Training:
     @property
     def _is_better(self) -> bool:
         """Whether the best chain is another than the straight line."""
-        return min(self.saddles) < self.saddles[0]
+        return min(self.ranks) < self.ranks[0]
 
     def _unchanged(self) -> str:
         if self._is_better:
             return ""
-        return "no cycle had a lower largest loss than the straight line, which is the path; a larger budget may help"
+        return "no cycle had lower losses than the straight line, which is the path; a larger budget may help"
 
     def _save(self) -> None:
         tensors, note = self.run.state()
         pivots, chain = self.chain.state()
-        tensors |= pivots | {"saddles": torch.tensor(self.saddles, dtype=torch.float64)}
+        tensors |= pivots | {"ranks": torch.tensor(self.ranks, dtype=torch.float64)}
         self._work.save(tensors, {**note, "chain": chain, "cycle": self._cycle, "turn": self._turn})
 
     def _resumed(self) -> bool:
@@ -202,5 +204,5 @@ class _Training:
         self.run.restore(kept)
         self.chain.restore(kept.tensors, kept.note["chain"])
         self._cycle, self._turn = kept.note["cycle"], kept.note["turn"]
-        self.saddles = kept.tensors["saddles"].tolist()
+        self.ranks = [(saddle, mean) for saddle, mean in kept.tensors["ranks"].tolist()]
         return True

@@ -20,10 +20,12 @@ class Survey:
     Attributes:
         pivots: At its points, ends included.
         between: In each segment, at `BETWEEN`.
+        shares: Of the whole length, of each segment.
     """
 
     pivots: Sequence[float]
     between: Sequence[Sequence[float]]
+    shares: Sequence[float]
 
     @property
     def saddle(self) -> float:
@@ -36,7 +38,19 @@ class Survey:
         """The largest loss less the smallest."""
         return self.saddle - min(*self.pivots, *(loss for losses in self.between for loss in losses))
 
-    def wanted(self, excess: float, shares: Sequence[float], most: int) -> list[tuple[int, float]]:
+    @property
+    def rank(self) -> tuple[float, float]:
+        """The saddle and the mean over the length; lower is better, and where an end is highest the mean decides."""
+        if not math.isfinite(self.saddle):
+            return math.inf, math.inf
+        return self.saddle, math.fsum(share * self._mean(segment) for segment, share in enumerate(self.shares))
+
+    def _mean(self, segment: int) -> float:
+        """Return the mean of a segment by the trapezoidal rule."""
+        left, right = self.pivots[segment : segment + 2]
+        return ((left + right) / 2 + math.fsum(self.between[segment])) / (len(BETWEEN) + 1)
+
+    def wanted(self, excess: float, most: int) -> list[tuple[int, float]]:
         """Return where pivots are to be inserted: segments, and how far along each; the last segment first.
 
         Draxler et al. 2018 (arXiv 1803.00885): where the loss exceeds what its neighbours' interpolation says by more
@@ -44,13 +58,12 @@ class Survey:
 
         Args:
             excess: That share.
-            shares: Of the length, of each segment.
             most: Pivots to insert at most; those of the largest excess are.
         """
         if not math.isfinite(self.saddle) or most <= 0:
             return []
         worst = [(*max(self._excesses(segment)), segment) for segment in range(len(self.between))]
-        found = [each for each in worst if each[0] > excess * self.range and shares[each[2]] >= _SHORTEST]
+        found = [each for each in worst if each[0] > excess * self.range and self.shares[each[2]] >= _SHORTEST]
         chosen = sorted(found, reverse=True)[:most]
         return sorted(((segment, at) for _, at, segment in chosen), reverse=True)
 

@@ -8,14 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-ORDERS = ("rounds", "layers")
-
 
 class Move(NamedTuple):
-    """One layer's way towards the other end, in as many moves as there are rounds.
+    """A move of one layer towards the other end, of as many as there are rounds.
 
     Attributes:
-        layer: Its number.
+        layer: Number of the layer.
         nth: Which of its moves this is, from 1; the last arrives.
     """
 
@@ -37,26 +35,24 @@ def layers_of(names: Iterable[str]) -> list[tuple[str, ...]]:
     return [tuple(layer) for layer in found.values()]
 
 
-def moves_of(layers: int, rounds: int, order: str) -> list[Move]:
-    """Return all moves in order: ``rounds``, each layer once in a round; ``layers``, one layer after the other."""
-    if order == "rounds":
-        return [Move(layer, count) for count in range(1, rounds + 1) for layer in range(layers)]
-    return [Move(layer, count) for layer in range(layers) for count in range(1, rounds + 1)]
+def moves_of(layers: int, rounds: int) -> list[Move]:
+    """Return all moves in order, each layer once in a round."""
+    return [Move(layer, nth) for nth in range(1, rounds + 1) for layer in range(layers)]
 
 
 @torch.no_grad()
-def move(here: Tensor, a: Tensor, b: Tensor, count: int, rounds: int) -> None:
+def move(here: Tensor, a: Tensor, b: Tensor, nth: int, rounds: int) -> None:
     """Move a parameter, in place, by its share of what is left of the way to `b`, and restore its variance.
 
     The share is one of all the moves that are left, so that the last one arrives, bit for bit. The variance of a weight
     (two axes or more) becomes what lies between those of both ends; a bias, or a factor of a norm, has too few entries.
     """
-    if count == rounds:
+    if nth == rounds:
         here.copy_(b)
         return
-    here.lerp_(b, 1 / (rounds - count + 1))
+    here.lerp_(b, 1 / (rounds - nth + 1))
     if here.ndim > 1:
-        restore_variance(here, torch.lerp(variance(a), variance(b), count / rounds))
+        restore_variance(here, torch.lerp(variance(a), variance(b), nth / rounds))
 
 
 def variance(values: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ class _Walk:
         self._ends, self._options, self._work = (a, b), options, work
         self.run = Run(a, b, task, options, seed)
         self._walker = Walker(self.run.flat, a, b, options.rounds)
-        self._moves = moves_of(len(self._walker.layers), options.rounds, options.order)
+        self._moves = moves_of(len(self._walker.layers), options.rounds)
         # The last move is the path's last leg, after which there is nothing to train.
         self._last = len(self._moves) - 1
         self._keep_at = {math.ceil((i + 1) * self._last / options.points) for i in range(options.points)}
@@ -106,7 +106,9 @@ class _Walk:
     def go(self, progress: Progress) -> str:
         """Walk until only the last move is left; return what a person should know."""
         if self._walker.is_there:
-            return "the ends are equal in all that is trained, so the path is a line and nothing is trained"
+            return "the ends are equal in all that is trained, so the path is the straight line and nothing is trained"
+        if self._last == 0:
+            return "one layer in one round is one move, which is the straight line; more rounds train in between"
         kept = self._work.load()
         if kept is not None:
             self._restore(kept)
@@ -127,8 +129,8 @@ class _Walk:
 
     def _advance(self) -> tuple[bool, str]:
         """Make the moves that are due; say whether the walk is over, and why, if something went wrong."""
-        while self._moved == 0 or self._is_low or self.run.share >= self._moved / max(1, self._last):
-            if self._moved in self._keep_at and self._moved:
+        while self._moved == 0 or self._is_low or self.run.share >= self._moved / self._last:
+            if self._moved in self._keep_at:
                 note = self._keep()
                 if note:
                     return True, note

@@ -121,7 +121,7 @@ class Run:
             self._untrained.look()
             terms = self._task.loss.measure(outputs, drawn.targets)
             total, weight = total + float(terms.sums.sum()), weight + float(terms.weights.sum())
-        return total / weight
+        return total / weight if weight else math.nan
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return what the next step depends on: tensors by name, and a note."""
