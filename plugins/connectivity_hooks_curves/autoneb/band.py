@@ -14,7 +14,7 @@ from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.tasks import Drawn, Task
 from connectivity_hooks_curves.autoneb.chain import Chain
 from connectivity_hooks_curves.autoneb.survey import BETWEEN, Survey
-from connectivity_hooks_curves.training.run import Run, some_batches
+from connectivity_hooks_curves.training.run import Run, apart, some_batches
 
 if TYPE_CHECKING:
     from connectivity_hooks_curves.autoneb.builder import Options
@@ -66,8 +66,7 @@ def train_band(
     Raises:
         InputError: The model has nothing to train or no gradients, or a pass fails.
     """
-    accelerators = [task.device] if task.device.type == "cuda" else []
-    with torch.random.fork_rng(accelerators), torch.inference_mode(False), torch.enable_grad():
+    with apart(task.device):
         training = _Training(a, b, task, options, seed, work)
         note = training.train(progress)
         training.chain.take_best()

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from connectivity_hooks.model import Weights
 from connectivity_hooks_curves.autoneb.geometry import distances, project_off, redistributed, tangent
+from connectivity_hooks_curves.training.adam import adam_of, moments_of, restore_moments, step
 from connectivity_hooks_curves.training.curve import between, wide, write_scaled
 from connectivity_hooks_curves.training.module import FlatModule
 from connectivity_hooks_curves.training.untrained import untrained_between
-from connectivity_hooks_curves.training.vectors import FUSED, clip_to
+from connectivity_hooks_curves.training.vectors import clip_to
 
 _LATEST = 0.2
 """What a batch's loss counts in a pivot's: that of one batch alone turns the tangent to and fro."""
@@ -55,11 +56,7 @@ class Chain:
     def _begin(self, points: list[list[Tensor]]) -> None:
         """Take points, with optimizers that have seen nothing."""
         self.points = points
-        self._adams = [torch.optim.Adam(point, fused=self._is_fused) for point in points[1:-1]]
-
-    @property
-    def _is_fused(self) -> bool:
-        return all(vector.device.type in FUSED for vector in self._gradient)
+        self._adams = [adam_of(point) for point in points[1:-1]]
 
     @property
     def pivots(self) -> int:
@@ -73,11 +70,13 @@ class Chain:
 
     def write(self, segment: int, at: float = 0.0) -> float:
         """Write into the module what lies so far along a segment; return its t."""
-        for group, point, following in zip(
-            self._flat.groups, self.points[segment], self.points[min(segment + 1, len(self.points) - 1)], strict=True
-        ):
-            group.values.copy_(torch.lerp(point, following, at) if at else point)
-        return self.ts[segment] + at * (self.ts[segment + 1] - self.ts[segment]) if at else self.ts[segment]
+        vectors, t = self.points[segment], self.ts[segment]
+        if at:
+            vectors = [torch.lerp(p, q, at) for p, q in zip(vectors, self.points[segment + 1], strict=True)]
+            t += at * (self.ts[segment + 1] - t)
+        for group, vector in zip(self._flat.groups, vectors, strict=True):
+            group.values.copy_(vector)
+        return t
 
     def move(self, index: int, loss: Tensor, lr: float, weight_decay: float, clip: float | None) -> Tensor:
         """Take a step of one pivot by the gradient that the module has there, projected off the tangent.
@@ -90,9 +89,7 @@ class Chain:
         self.project(index)
         for point, gradient in zip(self.points[index], self._gradient, strict=True):
             point.grad = gradient
-        adam = self._adams[index - 1]
-        adam.param_groups[0]["lr"] = lr
-        adam.step()
+        step(self._adams[index - 1], lr)
         return norm
 
     def project(self, index: int) -> None:
@@ -150,9 +147,8 @@ class Chain:
     def state(self) -> tuple[dict[str, Tensor], dict[str, object]]:
         """Return everything the next step depends on: tensors by name, and a note."""
         found = _named("pivot", self.points[1:-1]) | {"losses": self.losses}
-        for i, (point, adam) in enumerate(zip(self.points[1:-1], self._adams, strict=True)):
-            for g, vector in enumerate(point):
-                found |= {f"{name}.{i}.{g}": tensor for name, tensor in adam.state.get(vector, {}).items()}
+        for i, adam in enumerate(self._adams):
+            found |= moments_of(adam, f"adam.{i}")
         best, ts = self._best if self._best is not None else ([], [])
         return found | _named("best", best), {"shares": self.shares, "ts": self.ts, "best": ts}
 
@@ -165,12 +161,7 @@ class Chain:
         if note["best"]:
             self._best = (_unnamed("best", tensors, len(note["best"]) - 2, first), list(note["best"]))
         for i, adam in enumerate(self._adams):
-            moments = {
-                g: {name: tensors[f"{name}.{i}.{g}"].clone() for name in ("step", "exp_avg", "exp_avg_sq")}
-                for g in range(len(first))
-                if f"step.{i}.{g}" in tensors
-            }
-            adam.load_state_dict({**adam.state_dict(), "state": moments})
+            restore_moments(adam, tensors, f"adam.{i}")
 
 
 def _shares_before(gaps: Sequence[float]) -> list[float]:

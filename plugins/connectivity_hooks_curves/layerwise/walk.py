@@ -15,7 +15,7 @@ from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.tasks import Drawn, Task
 from connectivity_hooks_curves.layerwise.layers import moves_of
 from connectivity_hooks_curves.layerwise.walker import Walker
-from connectivity_hooks_curves.training.run import Run
+from connectivity_hooks_curves.training.run import Run, apart
 from connectivity_hooks_curves.training.untrained import untrained_between
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ def walk(
     Raises:
         InputError: The model has nothing to train or no gradients, or a pass fails.
     """
-    accelerators = [task.device] if task.device.type == "cuda" else []
-    with torch.random.fork_rng(accelerators), torch.inference_mode(False), torch.enable_grad():
+    with apart(task.device):
         under_way = _Walk(a, b, task, options, seed, work)
         note = under_way.go(progress)
         inner = tuple(under_way.weights())

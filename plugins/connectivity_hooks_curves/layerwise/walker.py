@@ -9,11 +9,10 @@ from torch import Tensor
 
 from connectivity_hooks.model import Weights
 from connectivity_hooks_curves.layerwise.layers import Move, layers_of, move
+from connectivity_hooks_curves.training.adam import adam_of, moments_of, restore_moments, step
 from connectivity_hooks_curves.training.curve import wide, write_scaled
 from connectivity_hooks_curves.training.module import FlatModule
-from connectivity_hooks_curves.training.vectors import FUSED, clip_to
-
-_STATE = ("step", "exp_avg", "exp_avg_sq")
+from connectivity_hooks_curves.training.vectors import clip_to
 
 
 class Walker:
@@ -42,8 +41,7 @@ class Walker:
             vector.grad = torch.zeros_like(vector)
         self._gradients = [vector.grad for vector in self._here if vector.grad is not None]
         self._slopes = self._by_name(self._gradients)
-        fused = all(vector.device.type in FUSED for vector in self._here)
-        self._adam = torch.optim.Adam(self._here, fused=fused)
+        self._adam = adam_of(self._here)
         self._arrived = list[str]()
 
     def _by_name(self, vectors: list[Tensor]) -> dict[str, Tensor]:
@@ -57,12 +55,12 @@ class Walker:
         """Whether the ends are equal in all that is trained."""
         return all(torch.equal(a, b) for a, b in zip(self._a, self._b, strict=True))
 
-    def make(self, step: Move) -> None:
+    def make(self, due: Move) -> None:
         """Make one move of one layer."""
-        for name in self.layers[step.layer]:
-            move(self._now[name], self._from[name], self._to[name], step.nth, self._rounds)
-        if step.nth == self._rounds:
-            self._arrived += self.layers[step.layer]
+        for name in self.layers[due.layer]:
+            move(self._now[name], self._from[name], self._to[name], due.nth, self._rounds)
+        if due.nth == self._rounds:
+            self._arrived += self.layers[due.layer]
 
     def write(self) -> None:
         """Write the point into the module."""
@@ -80,8 +78,7 @@ class Walker:
         for name in self._arrived:
             self._slopes[name].zero_()
         norm = clip_to(self._gradients, clip)
-        self._adam.param_groups[0]["lr"] = lr
-        self._adam.step()
+        step(self._adam, lr)
         for name in self._arrived:  # what Adam remembers would carry them on
             self._now[name].copy_(self._to[name])
         return norm
@@ -99,19 +96,11 @@ class Walker:
 
     def state(self) -> dict[str, Tensor]:
         """Return everything the next step depends on, by name."""
-        found = {f"here.{g}": vector for g, vector in enumerate(self._here)}
-        for g, vector in enumerate(self._here):
-            found |= {f"{name}.{g}": tensor for name, tensor in self._adam.state.get(vector, {}).items()}
-        return found
+        return {f"here.{g}": vector for g, vector in enumerate(self._here)} | moments_of(self._adam, "adam")
 
     def restore(self, tensors: Mapping[str, Tensor], made: list[Move]) -> None:
         """Go on from a state, after some moves."""
         for g, vector in enumerate(self._here):
             vector.copy_(tensors[f"here.{g}"])
         self._arrived = [name for each in made if each.nth == self._rounds for name in self.layers[each.layer]]
-        moments = {
-            g: {name: tensors[f"{name}.{g}"].clone() for name in _STATE}
-            for g in range(len(self._here))
-            if f"step.{g}" in tensors
-        }
-        self._adam.load_state_dict({**self._adam.state_dict(), "state": moments})
+        restore_moments(self._adam, tensors, "adam")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,14 @@ from connectivity_hooks_curves.training.window import Window
 
 _OWN = "run.own."
 """Before the names of what the module writes itself, in a state."""
+
+
+@contextlib.contextmanager
+def apart(device: torch.device) -> Iterator[None]:
+    """Train inside the block: with gradients, whatever was outside, and random states as before after it."""
+    accelerators = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(accelerators), torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 class Run:

@@ -11,9 +11,6 @@ from torch import Tensor
 Point: TypeAlias = Sequence[Tensor]
 """Vectors (P,) of parameters, one for each type."""
 
-FUSED = ("cpu", "cuda")
-"""Devices on which Adam is one pass over a vector instead of eight."""
-
 _SMALLEST = 1e-12
 """Below any gradient's norm that is not 0, which is divided by."""
 
