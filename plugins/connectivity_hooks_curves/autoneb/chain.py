@@ -65,8 +65,8 @@ class Chain:
 
     @property
     def is_a_point(self) -> bool:
-        """Whether the ends are equal in all that is trained."""
-        return all(torch.equal(p, q) for p, q in zip(self.points[0], self.points[-1], strict=True))
+        """Whether the ends are equal in all that is trained, or so near that squares of what they differ by are 0."""
+        return distances([self.points[0], self.points[-1]]) == [0.0]
 
     def write(self, segment: int, at: float = 0.0) -> float:
         """Write into the module what lies so far along a segment; return its t."""
@@ -86,13 +86,13 @@ class Chain:
         """
         norm = self._take_gradient(weight_decay, clip)
         self.losses[index].lerp_(loss.detach().to(self.losses), _LATEST)
-        self.project(index)
+        self._project(index)
         for point, gradient in zip(self.points[index], self._gradient, strict=True):
             point.grad = gradient
         step(self._adams[index - 1], lr)
         return norm
 
-    def project(self, index: int) -> None:
+    def _project(self, index: int) -> None:
         """Take out of the gradient what it has along the chain at one pivot."""
         before, here, after = self.points[index - 1 : index + 2]
         project_off(self._gradient, tangent(before, here, after, self.losses[index - 1], self.losses[index + 1]))

@@ -330,6 +330,17 @@ def test_ends_that_are_equal_are_a_point():
     assert all(torch.equal(found.points[1][name], tensor) for name, tensor in end.items())
 
 
+def test_ends_that_differ_by_less_than_a_square_holds_are_a_point():
+    task = task_of("plain", torch.float32)
+    end = end_of(task, 1)
+    end["0.bias"][0] = 0.0
+    near = {**end, "0.bias": end["0.bias"].clone()}
+    near["0.bias"][0] = 1e-30
+    found = train(task, ends=(end, near))
+    assert "the ends are equal" in found.note
+    assert found.positions == (0.0, 0.5, 1.0)
+
+
 class Detached(nn.Module):
     def __init__(self):
         super().__init__()
