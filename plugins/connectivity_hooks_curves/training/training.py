@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from dataclasses import dataclass
@@ -12,13 +11,11 @@ from torch import Tensor
 
 from connectivity_hooks.budget import Budget
 from connectivity_hooks.contracts import UNKEPT, Work
-from connectivity_hooks.errors import InputError
 from connectivity_hooks.model import Weights
 from connectivity_hooks.progress import SILENT, Progress
-from connectivity_hooks.strangers import Pass, guarded_call
 from connectivity_hooks.tasks import Drawn, Task
-from connectivity_hooks_curves.training.curve import wide
 from connectivity_hooks_curves.training.draws import Batches, Chance, chance, seed_device
+from connectivity_hooks_curves.training.forth_and_back import forth_and_back
 from connectivity_hooks_curves.training.module import FlatModule
 from connectivity_hooks_curves.training.points import Points
 from connectivity_hooks_curves.training.settings import TrainingOptions
@@ -170,31 +167,9 @@ class _Training:
         self.points.write(drawn_now.t)
         self._untrained.write(drawn_now.t)
         self._flat.attach()
-        loss = self._loss(drawn)
-        if not loss.requires_grad:
-            raise InputError(
-                f"the model ({type(self._flat.model).__name__}): its outputs have no gradients, which a curve is "
-                "trained with; its forward may detach them, or run under torch.no_grad"
-            )
-        with guarded_call(Pass(self._flat.model, drawn.inputs)):
-            loss.backward()
-        self._flat.check()
+        loss = forth_and_back(self._flat, self._task, drawn, self._options.precision)
         self._untrained.look()
         return loss
-
-    def _loss(self, drawn: Drawn) -> Tensor:
-        task, inputs = self._task, drawn.inputs
-        if task.augment is not None:
-            with guarded_call("the augmentation fails on a batch"):
-                inputs = task.augment(inputs)
-        with guarded_call(Pass(self._flat.model, inputs)), self._precision():
-            outputs = task.forward(self._flat.model, inputs)
-        return task.loss(outputs.to(wide(outputs.dtype)), drawn.targets)
-
-    def _precision(self) -> contextlib.AbstractContextManager[object]:
-        if self._options.precision == "full":
-            return contextlib.nullcontext()
-        return torch.autocast(self._task.device.type, torch.bfloat16)
 
     def _look(self) -> str:
         """At the end of a window: remember the points if they are the best; return why to end here, if so."""

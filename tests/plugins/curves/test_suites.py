@@ -5,7 +5,9 @@ import pytest
 from connectivity_hooks.contracts import make_options
 from connectivity_hooks.errors import UsageError
 from connectivity_hooks.testing import BuilderSuite
+from connectivity_hooks_curves.autoneb.builder import AutoNEB
 from connectivity_hooks_curves.bezier import Bezier, Polychain
+from connectivity_hooks_curves.layerwise.builder import Layerwise
 
 
 class TestBezier(BuilderSuite):
@@ -21,6 +23,26 @@ class TestPolychain(BuilderSuite):
 class TestBezierOfFour(BuilderSuite):
     builder = Bezier
     options = {"budget": "5steps", "bends": 3, "precision": "bfloat16", "clip": None}  # noqa: RUF012
+
+
+class TestAutoNEB(BuilderSuite):
+    builder = AutoNEB
+    options = {"budget": "30steps", "batch_size": 32, "lr": 0.02, "cycles": 3, "excess": 0.01}  # noqa: RUF012
+
+
+class TestAutoNEBOfEpochs(BuilderSuite):
+    builder = AutoNEB
+    options = {"budget": "1.5epochs", "pivots": 4, "precision": "bfloat16", "clip": None}  # noqa: RUF012
+
+
+class TestLayerwise(BuilderSuite):
+    builder = Layerwise
+    options = {"budget": "30steps", "batch_size": 32, "rounds": 3, "points": 4}  # noqa: RUF012
+
+
+class TestLayerwiseOfEpochs(BuilderSuite):
+    builder = Layerwise
+    options = {"budget": "1.5epochs", "precision": "bfloat16", "clip": None}  # noqa: RUF012
 
 
 @pytest.mark.parametrize("builder", [Bezier, Polychain])

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from curve_modules import VECTORS, Buffered, end_of, frozen, task_of
+from curve_works import Heard
 from small_networks import exact, mlp, trained, vector_task
 from torch import nn
 
@@ -17,22 +18,6 @@ from connectivity_hooks.tasks import CachedSplit, custom_loss
 from connectivity_hooks_curves.bezier import Bezier, Options, Polychain
 from connectivity_hooks_curves.training.draws import chance
 from connectivity_hooks_curves.training.training import train_curve
-
-
-class Heard:
-    """A display that keeps what it is told."""
-
-    def __init__(self):
-        self.said, self.labels = [], []
-
-    def track(self, items, label, total=None):
-        self.total = total
-        for item in items:
-            self.labels.append(label())
-            yield item
-
-    def say(self, message):
-        self.said.append(message)
 
 
 def train(task, basis="bezier", ends=None, seed=0, progress=None, **options):
