@@ -163,7 +163,7 @@ def _checkpoints(ends: tuple[EndPoint, EndPoint] | None) -> dict[str, Any] | Non
 
 
 def _builder(evaluation: Evaluation) -> dict[str, Any]:
-    path, build = evaluation.path, evaluation.build_seconds
+    path, build, alignment = evaluation.path, evaluation.build, evaluation.alignment
     kinds = {kind: list(evaluation.guarantees).count(kind) for kind in ("constant", "convex", "measured")}
     worst: dict[str, float] = {}
     for deviation in evaluation.deviations:
@@ -174,9 +174,12 @@ def _builder(evaluation: Evaluation) -> dict[str, Any]:
         "unproven": list(evaluation.proof.gaps),
         "conclusion": finite(dataclasses.asdict(evaluation.conclusion)),  # what is lost in it is noted elsewhere
         "length": evaluation.length,
-        "seconds": evaluation.seconds + (build or 0.0),
-        "build_seconds": build,
+        "seconds": evaluation.seconds + sum(cost.seconds for cost in (build, alignment) if cost),
+        "build_seconds": build and build.seconds,
+        "alignment_seconds": alignment and alignment.seconds,
         "evaluation_seconds": evaluation.seconds,
+        "peak_memory": build and build.memory,
+        "peak_memory_of": build and build.device,
         "points": len(path.positions),
         "positions": list(path.positions),
         "basis": path.basis,
