@@ -114,7 +114,7 @@ def _found(file: pathlib.Path, header: str, progress: Progress) -> tuple[int, li
         lines = _lines(file)
         with guarded(file, "a whole journal", "it is started anew, and what it held is measured again"):
             contents = [_content(line) for line in lines]
-            if not contents or not isinstance(contents[0], dict):
+            if not contents or not isinstance(contents[0], dict) or "subject" not in contents[0]:
                 raise ValueError("its first line does not say what it belongs to")
             if lines[0] != header:
                 return None

@@ -11,7 +11,7 @@ import pluggy
 
 from connectivity_hooks.contracts.adapter import Adapter
 from connectivity_hooks.contracts.aligner import Aligner
-from connectivity_hooks.contracts.builder import Builder
+from connectivity_hooks.contracts.builder import ALL, BEST, Builder
 from connectivity_hooks.contracts.command import Command
 from connectivity_hooks.contracts.condition import Condition
 from connectivity_hooks.contracts.correction import NONE, Correction
@@ -87,6 +87,8 @@ def _checked_name(cls: Any, kind: str, hook: str) -> str:
         raise PluginFault(f"{hook}: {cls.__name__}.{attribute}: expected {allowed.pattern}, found {name!r}")
     if name == NONE and kind == "correction":
         raise PluginFault(f"{hook}: {cls.__name__}.{attribute}: {name!r} stands for no correction; choose another name")
+    if name in (ALL, BEST) and kind == "builder":
+        raise PluginFault(f"{hook}: {cls.__name__}.{attribute}: {name!r} stands for several; choose another name")
     if issubclass(cls, Method):
         _check_options(cls, hook)
     return name

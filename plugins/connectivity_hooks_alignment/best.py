@@ -39,6 +39,7 @@ class Best(Aligner):
     """
 
     name = "best"
+    tries_others = True
     Options = Options
 
     def align(self, a: Weights, b: Weights, task: Task) -> Alignment:
