@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
-import resource
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -101,24 +99,20 @@ class _OnDevice:
 
 
 class _OfProcess:
-    """The memory of this process: its own highest mark where that rose, and else what a thread saw.
+    """The memory that this process took from the system, as a thread sees it that looks now and then.
 
-    The mark is exact and never falls, so that alone it knows nothing of work that takes less than what came before.
+    The process's own highest mark would be exact, and knows nothing of work that takes less than what came before it.
     """
 
     def __init__(self) -> None:
-        self._before = self._seen = _resident()
-        self._mark = _highest()
+        self._before = self._seen = _taken()
         self._over = threading.Event()
         if self._before is not None:
             threading.Thread(target=self._watch, name="memory", daemon=True).start()
 
     def taken(self) -> int | None:
         self._look()
-        if self._before is None or self._seen is None:
-            return None
-        mark = _highest()
-        return max(0, (mark if mark > self._mark else self._seen) - self._before)
+        return None if self._before is None or self._seen is None else self._seen - self._before
 
     def close(self) -> None:
         self._over.set()
@@ -128,18 +122,17 @@ class _OfProcess:
             self._look()
 
     def _look(self) -> None:
-        now = _resident()
+        now = _taken()
         if now is not None and self._seen is not None:
             self._seen = max(self._seen, now)
 
 
-def _resident() -> int | None:
-    """Return the bytes this process holds; None where the system does not tell."""
+def _taken() -> int | None:
+    """Return the bytes this process holds, without the code of libraries and other files; None where that is unknown.
+
+    Libraries are read at their first use, which would count for whoever happens to be the first.
+    """
     with contextlib.suppress(OSError, ValueError, IndexError):
-        return int(_PAGES.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        resident, of_files = map(int, _PAGES.read_text(encoding="ascii").split()[1:3])
+        return (resident - of_files) * os.sysconf("SC_PAGE_SIZE")
     return None
-
-
-def _highest() -> int:
-    """Return the most bytes this process has held: Linux counts KiB, macOS bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -55,7 +55,7 @@ def comparison_table(
     names = [_ENDS, *(f"{printable(name)}{' *' if name == kept else ''}" for name in evaluations)]
     figures, costs = _figures(list(evaluations.values())), _costs(list(evaluations.values()))
     blocks = [[*figures, *costs]]
-    if width is not None and len(_block(names, blocks[0])[0]) > width:
+    if width is not None and max(map(len, _block(names, blocks[0]))) > width:
         blocks = [figures, costs]
     lines: list[str] = []
     for columns in blocks:
