@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from connectivity_hooks.evaluation.evaluation import Evaluation
 
 FILE = "builders.csv"
-_MINUTE, _HOUR = 60.0, 3600.0
+_LEAST, _MINUTE, _HOUR = 0.01, 60.0, 3600.0  # less than the least says nothing of a builder
 _GAP = "  "
 _ENDS = "worse end"
 _NARROWEST = 30  # columns: a reason is not broken into single words where a terminal has fewer
@@ -104,7 +104,9 @@ def cost_line(evaluation: Evaluation) -> str:
 
 
 def seconds_in_words(seconds: float) -> str:
-    """Return a time for a person, e.g. ``0.12 s``, ``34 s``, ``5 m 02 s``."""
+    """Return a time for a person, e.g. ``0.12 s``, ``34 s``, ``5 m 02 s``; next to nothing as ``< 0.01 s``."""
+    if seconds < _LEAST:
+        return f"< {_LEAST} s"
     if seconds < _MINUTE:
         return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
     whole = round(seconds)
