@@ -86,6 +86,8 @@ class Attempts:
             reason = one_line(error).removeprefix(f"{owner}: ")
         self._progress.say(f"{way.in_words} refused: {reason}")
         self.refused[way.name] = reason
+        if way.name in self.works:  # it would refuse again
+            self.works.pop(way.name).finish()
         return None
 
     def require_one(self) -> None:
