@@ -96,7 +96,7 @@ def test_a_builders_own_budget_goes_before_that_of_all(run, ends):
 @pytest.mark.parametrize("flag", ["--budget", "--bezier.budget"])
 @pytest.mark.parametrize("typed", ["soon", "0steps", "2.5steps", "nans", ""])
 def test_what_is_no_budget_is_refused_under_the_flag_as_typed(run, workspace, flag, typed):
-    status, out, err = run("connect", "none", "none", "--builder", "bezier", flag, typed)
+    status, out, err = run("connect", "none", "none", "--data", "digits", "--builder", "bezier", flag, typed)
     assert (status, out) == (2, "")
     assert err.startswith(f"error: {flag}: expected a budget such as 300steps")
     assert len(err.strip().splitlines()) == 1
@@ -167,7 +167,7 @@ def test_the_best_stands_alone_and_all_takes_no_unknown_name(run):
         (["--builder", "all", "--builder", "liner"], "did you mean 'linear'"),
         (["--builder", "best", "--dropout-stability.draws", "3"], "is not used"),
     ):
-        status, _, err = run("connect", "none", "none", *words)
+        status, _, err = run("connect", "none", "none", "--data", "digits", *words)
         assert status == 2
         assert said in err
 
@@ -177,7 +177,7 @@ def test_with_no_plugin_there_is_nothing_to_choose_from(run, monkeypatch):
     registry.cache_clear()
     try:
         for name in ("all", "best"):
-            status, _, err = run("connect", "none", "none", "--builder", name)
+            status, _, err = run("connect", "none", "none", "--data", "digits", "--builder", name)
             assert (status, len(err.strip().splitlines())) == (2, 1)
     finally:
         registry.cache_clear()
