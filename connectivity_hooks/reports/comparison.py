@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from connectivity_hooks.evaluation.evaluation import Evaluation
 
 FILE = "builders.csv"
-_LEAST, _MINUTE, _HOUR = 0.01, 60.0, 3600.0  # less than the least says nothing of a builder
+# Seconds: less than the least says nothing of a builder; from the next on tenths do not, either.
+_LEAST, _EXACT, _MINUTE, _HOUR = 0.01, 9.95, 60, 3600
 _GAP = "  "
 _ENDS = "worse end"
 _NARROWEST = 30  # columns: a reason is not broken into single words where a terminal has fewer
@@ -107,10 +108,12 @@ def seconds_in_words(seconds: float) -> str:
     """Return a time for a person, e.g. ``0.12 s``, ``34 s``, ``5 m 02 s``; next to nothing as ``< 0.01 s``."""
     if seconds < _LEAST:
         return f"< {_LEAST} s"
-    if seconds < _MINUTE:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    if seconds < _EXACT:
+        return f"{seconds:.2g} s"
     whole = round(seconds)
-    if seconds < _HOUR:
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
         return f"{whole // 60} m {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} m"
 
