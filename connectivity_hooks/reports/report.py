@@ -139,6 +139,8 @@ class Report:
         write_rows(folder / ROWS, rows)
         if self.compares:
             write_comparison(folder / COMPARISON, self.evaluations, self.refused, self.kept)
+        else:
+            (folder / COMPARISON).unlink(missing_ok=True)  # of an earlier run
         write_pages(saved, folder)
         atomic_text(folder / FILE, json.dumps(saved.content, indent=1, allow_nan=False) + "\n")
 
