@@ -73,7 +73,7 @@ Examples:
     "--fail-above",
     type=Number(),
     metavar="X",
-    help="Exit with 4 when every builder's training barrier exceeds X.",
+    help="Exit with 4 when every builder's training barrier exceeds X; of best, that of the path that is kept.",
 )
 @click.option(
     "--out", type=click.Path(path_type=pathlib.Path), metavar="DIR", help="Write path files and reports here."
