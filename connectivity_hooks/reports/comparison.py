@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import pathlib
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,7 @@ def comparison_table(
     kept: str | None = None,
     width: int | None = None,
 ) -> str:
-    """Return a row for each way, below it those that refused; in two blocks where a line would be wider than `width`.
+    """Return a row for each way, below it those that refused; in blocks where a line would be wider than `width`.
 
     Args:
         evaluations: What was measured, by name.
@@ -54,15 +54,8 @@ def comparison_table(
         width: Columns of the terminal; None where lines may have any length.
     """
     names = [_ENDS, *(f"{printable(name)}{' *' if name == kept else ''}" for name in evaluations)]
-    figures, costs = _figures(list(evaluations.values())), _costs(list(evaluations.values()))
-    blocks = [[*figures, *costs]]
-    if width is not None and max(map(len, _block(names, blocks[0]))) > width:
-        blocks = [figures, costs]
-    lines: list[str] = []
-    for columns in blocks:
-        # The ends have a loss, and cost nothing.
-        part = _block(names, columns) if columns[0] in figures else _block(names[1:], [_without_ends(c) for c in costs])
-        lines += [*([""] if lines else []), *part]
+    columns = _columns(list(evaluations.values()))
+    lines = "\n\n".join("\n".join(block) for block in _blocks(names, columns, width)).split("\n")
     for name, reason in refused.items():
         text = printable(f"{name}{_GAP}refused: {reason}")
         lines += textwrap.wrap(text, max(width or len(text), _NARROWEST), subsequent_indent=_GAP * 2) or [text]
@@ -122,6 +115,10 @@ def _of(device: str) -> str:
     return "of the device's memory at the peak" if device != "cpu" else "of memory at the peak"
 
 
+def _columns(evaluations: Sequence[Evaluation]) -> list[Column]:
+    return [*_figures(evaluations), *_costs(evaluations)]
+
+
 def _figures(evaluations: Sequence[Evaluation]) -> list[Column]:
     columns, some = [], evaluations[0].barriers
     for split, ends in some.items():
@@ -151,14 +148,22 @@ def _costs(evaluations: Sequence[Evaluation]) -> list[Column]:
     return columns
 
 
-def _without_ends(column: Column) -> Column:
-    return Column(column.group, column.title, column.cells[1:])
-
-
-def _block(names: Sequence[str], columns: Sequence[Column]) -> list[str]:
-    """Return the lines of a table: two of headings, a rule, and a row for each name."""
-    first = max(map(len, ("builder", *names)))
+def _blocks(names: Sequence[str], columns: Sequence[Column], width: int | None) -> Iterator[list[str]]:
+    """Yield the lines of tables, each of as many groups of columns as fit into the width, one at least."""
     groups = [list(group) for _, group in itertools.groupby(columns, key=lambda column: column.group or column.title)]
+    block, shown = list[str](), list[list[Column]]()
+    for group in groups:
+        longer = _block(names, [*shown, group])
+        if shown and width is not None and max(map(len, longer)) > width:
+            yield block
+            shown, longer = [], _block(names, [group])
+        block, shown = longer, [*shown, group]
+    yield block
+
+
+def _block(names: Sequence[str], groups: Sequence[Sequence[Column]]) -> list[str]:
+    """Return the lines of a table: headings, a rule, and a row for each name of which something is there."""
+    first = max(map(len, ("builder", *names)))
     heads, titles, rule = [" " * first], ["builder".ljust(first)], ["─" * first]
     rows = [[name.ljust(first)] for name in names]
     for group in groups:
@@ -170,7 +175,9 @@ def _block(names: Sequence[str], columns: Sequence[Column]) -> list[str]:
         rule += ["─" * width for width in widths]
         for number, row in enumerate(rows):
             row += [column.cells[number].rjust(width) for column, width in zip(group, widths, strict=True)]
-    return [_GAP.join(cells).rstrip() for cells in (heads, titles, rule, *rows)]
+    there = [row for row in rows if any(map(str.strip, row[1:]))]
+    lines = [_GAP.join(cells).rstrip() for cells in (heads, titles, rule, *there)]
+    return lines if lines[0] else lines[1:]
 
 
 def _number(value: float | None) -> str:

@@ -30,7 +30,7 @@ def words(line):
     return line.split()
 
 
-@pytest.mark.parametrize(("width", "blocks"), [(80, 2), (120, 1), (None, 1)])
+@pytest.mark.parametrize(("width", "blocks"), [(40, 4), (80, 2), (120, 1), (None, 1)])
 def test_every_figure_is_there_and_no_line_is_wider_than_the_terminal(width, blocks):
     found = several()
     table = comparison_table(found, {"other": REASON}, None, width)
