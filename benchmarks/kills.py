@@ -28,7 +28,7 @@ from connectivity_hooks.cli.folder import LOCK
 NETWORK = f"{pathlib.Path(__file__).resolve().parent}/networks.py:mlp?depth=2&width=40&inputs=64"
 TASK = ["--model", NETWORK, "--data", "digits", "--device", "cpu"]
 _WRITES = 7  # a run writes some more files than this
-SECONDS = ("seconds", "build_seconds", "evaluation_seconds")
+SECONDS = ("seconds", "build_seconds", "evaluation_seconds", "peak_memory")
 
 
 def main():

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import pathlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
@@ -14,26 +13,27 @@ from torch import nn
 
 from connectivity_hooks.checking import left_out, load_model, observe, verdicts
 from connectivity_hooks.checkpoints import Checkpoint, read
+from connectivity_hooks.cli.budget_option import budget_option
+from connectivity_hooks.cli.connect_methods import Methods, methods_of
 from connectivity_hooks.cli.folder import OutputFolder
 from connectivity_hooks.cli.json_option import json_option
-from connectivity_hooks.cli.measuring_options import measuring, measuring_options
-from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options, single
+from connectivity_hooks.cli.measuring_options import measuring_options
+from connectivity_hooks.cli.method_options import method_command
 from connectivity_hooks.cli.numbers import Number, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.results import show
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
-from connectivity_hooks.cli.terminal import NOT_MET, Display
-from connectivity_hooks.connecting.measured import measured_pair
-from connectivity_hooks.connecting.methods import Connecting
+from connectivity_hooks.cli.terminal import NOT_MET, Display, terminal_width
+from connectivity_hooks.connecting.attempts import Attempts, Way
+from connectivity_hooks.connecting.best import Candidates, Kept, keep_best
 from connectivity_hooks.connecting.pair import Pair, load_pair
 from connectivity_hooks.connecting.subject import data_digest
-from connectivity_hooks.connecting.work import PairWork
-from connectivity_hooks.contracts import Aligner, Builder, Condition, Reporter, Verdict
+from connectivity_hooks.connecting.work import PairWork, path_file
+from connectivity_hooks.contracts import Condition, Reporter, Verdict
+from connectivity_hooks.contracts.builder import BEST
 from connectivity_hooks.errors import ConnectivityError, one_line
 from connectivity_hooks.evaluation import Evaluation
-from connectivity_hooks.evaluation.measuring import Measuring
-from connectivity_hooks.registry import registry
-from connectivity_hooks.reports.report import Report
+from connectivity_hooks.reports.report import Report, notes_of
 from connectivity_hooks.tasks import Task
 
 EXAMPLES = """
@@ -42,15 +42,6 @@ Examples:
   connect a.safetensors b.safetensors --model net.py:make --data mnist.npz --normalize 0.1307,0.3081 --out report
   connect run1/ run2/ --data photos/ --image-size 224 --correct batch-norm --json
 """
-
-
-@dataclass(frozen=True)
-class _Methods:
-    builders: Sequence[Builder]
-    conditions: Sequence[Condition]
-    reporters: Sequence[Reporter]
-    aligner: Aligner | None
-    measuring: Measuring
 
 
 @click.command(
@@ -69,18 +60,20 @@ class _Methods:
     default=["linear"],
     show_default=True,
     metavar="NAME",
-    help="How to make a path; give it again to compare several on the same samples.",
+    help="How to make a path; give it again to compare several on the same samples. all: every builder that fits the "
+    "model. best: from the simplest on, and the best is kept.",
 )
 @click.option("--align", metavar="NAME", help="Replace B by its nearest copy that is equal as a function.")
 @click.option(
     "--condition", "conditions", multiple=True, metavar="NAME", help="Check it on both ends; may be repeated."
 )
+@budget_option
 @measuring_options
 @click.option(
     "--fail-above",
     type=Number(),
     metavar="X",
-    help="Exit with 4 when every builder's training barrier exceeds X.",
+    help="Exit with 4 when every builder's training barrier exceeds X; of best, that of the path that is kept.",
 )
 @click.option(
     "--out", type=click.Path(path_type=pathlib.Path), metavar="DIR", help="Write path files and reports here."
@@ -97,7 +90,7 @@ def command(a: str, b: str, **given: Any) -> int:
     display = Display(quiet=given["as_json"])
     if given["out"] is None and given["reporters"]:
         raise click.UsageError("--reporter writes a file: say --out DIR")
-    methods = _methods(given, display)
+    methods = methods_of(given, display)
     ends = [read(pathlib.Path(a)), read(pathlib.Path(b))]
     task = task_of(task_flags(given), ends, [a, b])
     pair = load_pair(ends[0], ends[1], task)
@@ -105,41 +98,31 @@ def command(a: str, b: str, **given: Any) -> int:
         display.say(note)
     checked = _check_conditions(methods.conditions, ends, task, display)
     del ends
-    ways = [Connecting(builder, methods.aligner, methods.measuring) for builder in methods.builders]
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(OutputFolder(given["out"])) if given["out"] else None
-        works = _works(folder.path, pair, task, ways, display) if folder else []
-        evaluations = [_connect(pair, task, how, work, display) for how, work in itertools.zip_longest(ways, works)]
-        report = Report.of(evaluations, checkpoints=pair.end_points, conditions=checked, notes=pair.notes)
+        attempts = Attempts(pair, task, _place(folder.path, pair, task, methods, display) if folder else None, display)
+        kept = _connect(methods, attempts)
+        for note in dict.fromkeys(note for found in attempts.evaluations.values() for note in found.notes):
+            display.say(note)
+        report = _report(pair, checked, attempts, kept)
         if folder:
-            report.save(folder.path)
-            for reporter in methods.reporters:
-                reporter.write(report, folder.path)
-            for work in works:
-                work.finish()
-    answers = [evaluation.conclusion for evaluation in report.evaluations.values()]
-    show(report, answers, given["as_json"], given["out"] and given["out"] / "report.html")
-    return _status(evaluations, given["fail_above"])
+            _save(report, kept, folder.path, attempts, methods.reporters)
+    show(_Sized(report), report.answers, given["as_json"], given["out"] and given["out"] / "report.html")
+    counted = [kept.name] if kept else list(attempts.evaluations)
+    return _status([attempts.evaluations[name] for name in counted], given["fail_above"])
 
 
-def _methods(given: Mapping[str, Any], display: Display) -> _Methods:
-    """Make everything named, so that a wrong name or option ends the program before any file is opened."""
-    known = registry()
-    builders = list(dict.fromkeys(given["builders"]))
-    chosen = [*builders, *given["conditions"], *given["reporters"], *single(given["align"], given["correct"])]
+@dataclass(frozen=True)
+class _Sized:
+    """A report whose table fits the terminal."""
 
-    def make(kind: Any) -> Any:
-        return make_method(kind, given, seed=given["seed"], progress=display)
+    report: Report
 
-    methods = _Methods(
-        builders=[make(known.builder(name)) for name in builders],
-        conditions=[make(known.condition(name)) for name in given["conditions"]],
-        reporters=[make(known.reporter(name)) for name in given["reporters"]],
-        aligner=make(known.aligner(given["align"])) if given["align"] else None,
-        measuring=measuring(given, display),
-    )
-    refuse_stray_options(given, chosen)
-    return methods
+    def as_json(self) -> dict[str, Any]:
+        return self.report.as_json()
+
+    def table(self) -> str:
+        return self.report.table(terminal_width())
 
 
 def _check_conditions(
@@ -166,20 +149,53 @@ def _verdicts_on(
     return [verdict for condition in conditions for verdict in verdicts(condition, observation, name)]
 
 
-def _works(
-    folder: pathlib.Path, pair: Pair, task: Task, ways: Sequence[Connecting], display: Display
-) -> list[PairWork]:
-    """Return where each builder's path and measurements go, and are found again."""
+def _place(
+    folder: pathlib.Path, pair: Pair, task: Task, methods: Methods, display: Display
+) -> Callable[[Way], PairWork]:
+    """Return what gives each way a place for its path and measurements, where a run that goes on finds them."""
     data = data_digest(task)  # a pass over the data, which only a run that may be resumed is compared by
-    return [PairWork(folder, how.builder.name, how.subject(pair, task, data), display) for how in ways]
+    # Of `best` one path is left in the end; those it is chosen from are no files that anyone asked for by name.
+    prefix = f"{BEST}." if isinstance(methods.ways, Candidates) else ""
+
+    def place(way: Way) -> PairWork:
+        return PairWork(folder, f"{prefix}{way.name}", way.how.subject(pair, task, data), display)
+
+    return place
 
 
-def _connect(pair: Pair, task: Task, how: Connecting, work: PairWork | None, display: Display) -> Evaluation:
-    """Build and evaluate one path, going on from what an interrupted run left in the folder."""
-    evaluation = measured_pair(pair, task, how, work, display)
-    for note in evaluation.notes:
-        display.say(note)
-    return evaluation
+def _connect(methods: Methods, attempts: Attempts) -> Kept | None:
+    """Build and evaluate the paths, going on from what an earlier run left; return the chosen one, if one is."""
+    if isinstance(methods.ways, Candidates):
+        return keep_best(methods.ways, attempts)
+    for way in methods.ways:
+        if methods.spare:
+            attempts.attempt(way)
+        else:
+            attempts.make(way)
+    attempts.require_one()
+    return None
+
+
+def _report(pair: Pair, checked: Mapping[str, Sequence[Verdict]], attempts: Attempts, kept: Kept | None) -> Report:
+    report = Report(
+        attempts.evaluations, pair.end_points, checked, notes_of(attempts.evaluations, pair.notes), attempts.refused
+    )
+    return replace(report, kept=kept.name, why=kept.why) if kept else report
+
+
+def _save(
+    report: Report, kept: Kept | None, folder: pathlib.Path, attempts: Attempts, reporters: Sequence[Reporter]
+) -> None:
+    """Write everything, and forget what was kept for an interruption; of `best`, one path is left."""
+    if kept:
+        kept.path.save(path_file(folder, BEST))
+    report.save(folder)
+    for reporter in reporters:
+        reporter.write(report, folder)
+    for work in attempts.works.values():
+        work.finish()
+        if kept:
+            work.file.unlink(missing_ok=True)
 
 
 def _status(evaluations: Sequence[Evaluation], limit: float | None) -> int:

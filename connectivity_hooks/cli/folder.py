@@ -16,8 +16,8 @@ from connectivity_hooks.untrusted import require_utf8
 LOCK = ".connectivity-hooks.lock"
 
 _FILES = {
-    LOCK, "report.json", "report.html", "report.svg", "evaluation.csv", "stability.json", "stability.html",
-    "stability.svg", "symmetries.json", "symmetries.svg",
+    LOCK, "report.json", "report.html", "report.svg", "evaluation.csv", "builders.csv", "stability.json",
+    "stability.html", "stability.svg", "symmetries.json", "symmetries.svg",
 }  # fmt: skip
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
+from connectivity_hooks.connecting.methods import make
 from connectivity_hooks.contracts.correction import NONE
 from connectivity_hooks.contracts.method import Method
-from connectivity_hooks.contracts.options import OptionField, make_options, option_fields
+from connectivity_hooks.contracts.options import OptionField, option_fields
 from connectivity_hooks.errors import UsageError
 from connectivity_hooks.progress import Progress
 from connectivity_hooks.registry import Registry, registry
@@ -47,12 +48,22 @@ def method_command(*kinds: str) -> type[MethodCommand]:
     return type("MethodCommand", (MethodCommand,), {"kinds": kinds})
 
 
-def make_method(kind: type[Method], given: Mapping[str, Any], *, seed: int, progress: Progress) -> Any:
-    """Make a method from the flags given on the command line."""
+def make_method(
+    kind: type[Method], given: Mapping[str, Any], *, seed: int, progress: Progress, budget: str | None = None
+) -> Any:
+    """Make a method from the flags given on the command line.
+
+    Args:
+        kind: Its class.
+        given: The flags.
+        seed: Of every random choice.
+        progress: Shows long work.
+        budget: How long it trains, where it has such an option and that is not given.
+    """
     prefix = _spoken(kind.name) + _SEPARATOR
     values = {key.removeprefix(prefix): value for key, value in given.items() if key.startswith(prefix)}
     values = {name: value for name, value in values.items() if value is not None}
-    return kind(make_options(kind.Options, values, kind.name), seed=seed, progress=progress)
+    return make(kind, values, seed=seed, progress=progress, budget=budget)
 
 
 def refuse_stray_options(given: Mapping[str, Any], chosen: Sequence[str]) -> None:

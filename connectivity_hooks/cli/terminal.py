@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -23,6 +24,11 @@ NOT_MET = 4
 """Exit status of a command that measured what it should, and found a condition or a limit not met."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+def terminal_width() -> int | None:
+    """Return the columns of the terminal that results are printed on; None where it is a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def plain(text: str) -> str:

@@ -2,8 +2,9 @@
 
 In reading order: `pair` reads two checkpoints and fits them to a model; `methods` says how they are connected and
 measured; `alignment` and `build` make the path and check what came back; `measured` is the one procedure, from a
-pair to its evaluation, that tells the plugins; `connect` and `evaluate` are its two halves in Python. What an
-interrupted run left is in `work`, a builder's own state in `state_file`, and `subject` says whose it is.
+pair to its evaluation, that tells the plugins; `connect` and `evaluate` are its two halves in Python. `attempts` are
+several ways for one pair, of which `best` keeps one. What an interrupted run left is in `work`, a builder's own state
+in `state_file`, and `subject` says whose it is.
 """
 
 from connectivity_hooks.connecting.alignment import FunctionChange, function_change

@@ -5,23 +5,37 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 from connectivity_hooks.connecting.alignment import aligned, function_change
-from connectivity_hooks.connecting.pair import Pair
+from connectivity_hooks.connecting.pair import Pair, SecondEnd
 from connectivity_hooks.connecting.state_file import StateFault
-from connectivity_hooks.connecting.work import ALIGNED, ALIGNER, BUILDER, PairWork
+from connectivity_hooks.connecting.work import ALIGNED, ALIGNER, BUILDER, Costs, PairWork
 from connectivity_hooks.contracts.aligner import Aligner
 from connectivity_hooks.contracts.builder import Builder
 from connectivity_hooks.contracts.method import Method
+from connectivity_hooks.cost import Meter
 from connectivity_hooks.errors import ConnectivityError
 from connectivity_hooks.model.weights import Weights, same
 from connectivity_hooks.paths.path import Path
 from connectivity_hooks.tasks.task import Task
 
 
+class Built(NamedTuple):
+    """A path, and what it cost.
+
+    Attributes:
+        path: Verified at its ends.
+        costs: Of the builder, and of the aligner, which may have worked for another builder of the same pair.
+    """
+
+    path: Path
+    costs: Costs
+
+
 def build(
     pair: Pair, task: Task, builder: Builder, aligner: Aligner | None = None, work: PairWork | None = None
-) -> Path:
+) -> Built:
     """Build a path between the pair's checkpoints and verify its ends.
 
     Args:
@@ -35,8 +49,9 @@ def build(
         ConnectivityError: The aligner changed the function, the builder's path does not start and end at the
             checkpoints bit for bit, or either returned or saved something else than it should.
     """
-    b, record = (pair.b, None) if aligner is None else _second_end(pair, task, aligner, work)
-    with _working(builder, work, BUILDER):
+    end = None if aligner is None else _second_end(pair, task, aligner, work)
+    b = pair.b if end is None else end.weights
+    with _working(builder, task, work, BUILDER) as meter:
         path = builder.build(pair.a, b, task)
     if not isinstance(path, Path):
         raise ConnectivityError(
@@ -46,13 +61,14 @@ def build(
         difference = _difference(found, expected)
         if difference:
             raise ConnectivityError(f"builder {builder.name}: the {which} of its path {difference}")
-    return replace(
+    whole = replace(
         path,
         end_points=pair.end_points,
-        alignment=record,
+        alignment=end and end.record,
         builder=builder.name,
         options=built_with(builder, task),
     )
+    return Built(whole, Costs(meter.cost, end and end.cost))
 
 
 def still_connects(path: Path, pair: Pair, task: Task) -> bool:
@@ -72,36 +88,40 @@ def built_with(builder: Builder, task: Task) -> dict[str, object]:
     return builder.used_options() | ({"augment": task.augment_name} if task.augment_name else {})
 
 
-def _second_end(pair: Pair, task: Task, aligner: Aligner, work: PairWork | None) -> tuple[Weights, dict[str, object]]:
-    """Return the second checkpoint aligned, and what was done; once for each pair, killed runs included."""
+def _second_end(pair: Pair, task: Task, aligner: Aligner, work: PairWork | None) -> SecondEnd:
+    """Return the second checkpoint aligned; once for each pair, killed runs included."""
     if aligner not in pair.aligned:
         kept = _kept_end(pair, task, work) if work else None
         if kept is not None:
             pair.aligned[aligner] = kept
             return kept
-        with _working(aligner, work, ALIGNER):
-            pair.aligned[aligner] = aligned(aligner, pair.a, pair.b, task)
-    weights, record = pair.aligned[aligner]
+        with _working(aligner, task, work, ALIGNER) as meter:
+            weights, record = aligned(aligner, pair.a, pair.b, task)
+        pair.aligned[aligner] = SecondEnd(weights, record, meter.cost)
+    end = pair.aligned[aligner]
     if work:
-        work.state(ALIGNED).save(weights, record)
-    return weights, record
+        work.state(ALIGNED, Meter(task.device, earlier=end.cost)).save(end.weights, end.record)
+    return end
 
 
-def _kept_end(pair: Pair, task: Task, work: PairWork) -> tuple[Weights, dict[str, object]] | None:
+def _kept_end(pair: Pair, task: Task, work: PairWork) -> SecondEnd | None:
     """Return what an interrupted run aligned, where it is the same function; the builder it was for may be long."""
-    kept = work.state(ALIGNED).load()
+    meter = Meter(task.device)
+    kept = work.state(ALIGNED, meter).load()
     if kept is None or kept.tensors.keys() != pair.b.keys():
         return None
     weights = dict(kept.tensors)
-    return (weights, dict(kept.note)) if function_change(pair.b, weights, task).is_rounding else None
+    return (
+        SecondEnd(weights, dict(kept.note), meter.cost) if function_change(pair.b, weights, task).is_rounding else None
+    )
 
 
 @contextlib.contextmanager
-def _working(method: Method, work: PairWork | None, part: str) -> Iterator[None]:
-    """Let a method keep its state in the block, where there is a place for it."""
+def _working(method: Method, task: Task, work: PairWork | None, part: str) -> Iterator[Meter]:
+    """Measure what a method costs in the block, and let it keep its state, where there is a place for it."""
     try:
-        with method.working(work.state(part)) if work else contextlib.nullcontext():
-            yield
+        with Meter(task.device) as meter, method.working(work.state(part, meter)) if work else contextlib.nullcontext():
+            yield meter
     except StateFault as fault:
         raise ConnectivityError(f"{part} {method.name}: {fault}") from fault
 

@@ -8,13 +8,12 @@ made it; of several processes that work together, by the first. What an earlier 
 from __future__ import annotations
 
 import contextlib
-import time
 from dataclasses import replace
 
-from connectivity_hooks.connecting.build import build, still_connects
+from connectivity_hooks.connecting.build import Built, build, still_connects
 from connectivity_hooks.connecting.methods import Connecting
 from connectivity_hooks.connecting.pair import Pair
-from connectivity_hooks.connecting.work import PairWork
+from connectivity_hooks.connecting.work import Costs, PairWork
 from connectivity_hooks.evaluation.evaluate import Record, evaluate
 from connectivity_hooks.evaluation.evaluation import Evaluation
 from connectivity_hooks.evaluation.measuring import Measuring
@@ -38,30 +37,28 @@ def measured_pair(
         progress: Shows how far it is.
 
     Returns:
-        The evaluation; its `build_seconds` are None where the path was there already.
+        The evaluation, with what the path cost; interrupted runs count.
 
     Raises:
         InputError: What the builder, the aligner or the evaluation cannot use.
         ConnectivityError: The builder or the aligner did not keep its promise, see `build`.
     """
-    path, seconds = connected_pair(pair, task, how, work)
+    path, costs = connected_pair(pair, task, how, work)
     with work.journal() if work else contextlib.nullcontext() as journal:
-        return measured_path(path, task, how.measuring, journal, seconds=seconds, progress=progress)
+        return measured_path(path, task, how.measuring, journal, costs=costs, progress=progress)
 
 
-def connected_pair(pair: Pair, task: Task, how: Connecting, work: PairWork | None = None) -> tuple[Path, float | None]:
-    """Return a path between a pair, and the seconds it took; None where an interrupted run had built it."""
+def connected_pair(pair: Pair, task: Task, how: Connecting, work: PairWork | None = None) -> Built:
+    """Return a path between a pair, and what it cost, also where an interrupted run had built it."""
     path = work.path() if work else None
     if work and path is not None and still_connects(path, pair, task):
         work.forget_states()  # a kill right after the path was kept left them
-        return path, None
-    started = time.perf_counter()
-    path = build(pair, task, how.builder, how.aligner, work)
-    seconds = time.perf_counter() - started
+        return Built(path, work.costs())
+    built = build(pair, task, how.builder, how.aligner, work)
     if work:
-        work.keep(path, seconds)
-    _tell("path_built", path=path, seconds=seconds)
-    return path, seconds
+        work.keep(*built)
+    _tell("path_built", path=built.path, seconds=built.costs.seconds)
+    return built
 
 
 def measured_path(
@@ -70,12 +67,15 @@ def measured_path(
     how: Measuring,
     record: Record | None = None,
     *,
-    seconds: float | None = None,
+    costs: Costs | None = None,
     progress: Progress = SILENT,
 ) -> Evaluation:
-    """Evaluate a path that took `seconds` to build, and tell the plugins, unless all was measured before."""
+    """Evaluate a path, and tell the plugins, unless all was measured before."""
     before = 0 if record is None else len(record)
-    evaluation = replace(evaluate(path, task, **vars(how), record=record, progress=progress), build_seconds=seconds)
+    evaluation = evaluate(path, task, **vars(how), record=record, progress=progress)
+    earlier = 0.0 if record is None else record.earlier
+    costs = costs or Costs()
+    evaluation = replace(evaluation, seconds=evaluation.seconds + earlier, build=costs.build, alignment=costs.alignment)
     found = record is not None and 0 < before == len(record)
     return evaluation if found else told(evaluation)
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from connectivity_hooks.connecting.pair import Pair
 from connectivity_hooks.connecting.subject import subject
 from connectivity_hooks.contracts.aligner import Aligner
 from connectivity_hooks.contracts.builder import Builder
-from connectivity_hooks.contracts.options import make_options
+from connectivity_hooks.contracts.method import Method
+from connectivity_hooks.contracts.options import BUDGET, make_options, takes_budget
 from connectivity_hooks.evaluation.measuring import Measuring
 from connectivity_hooks.progress import Progress
 from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks.task import Task
+
+M = TypeVar("M", bound=Method)
 
 
 @dataclass(frozen=True)
@@ -41,17 +45,40 @@ class Connecting:
         return subject(ends, self.builder, self.aligner, task, self.measuring.correct, data)
 
 
-def make_builder(name: str, options: Mapping[str, object] | None, *, seed: int, progress: Progress) -> Builder:
-    """Make a builder by its name and options; raise `UsageError` where either is unknown."""
-    kind = registry().builder(name)
-    return kind(make_options(kind.Options, options or {}, name), seed=seed, progress=progress)
+def make_builder(
+    name: str, options: Mapping[str, object] | None, *, seed: int, progress: Progress, budget: str | None = None
+) -> Builder:
+    """Make a builder by its name, its options, and a budget for one that has such an option and is given none.
+
+    Raises:
+        UsageError: The name or an option is unknown.
+    """
+    return make(registry().builder(name), options, seed=seed, progress=progress, budget=budget)
 
 
 def make_aligner(
-    name: str | None, options: Mapping[str, object] | None, *, seed: int, progress: Progress
+    name: str | None,
+    options: Mapping[str, object] | None,
+    *,
+    seed: int,
+    progress: Progress,
+    budget: str | None = None,
 ) -> Aligner | None:
     """Make an aligner likewise; None where none is named."""
     if name is None:
         return None
-    kind = registry().aligner(name)
-    return kind(make_options(kind.Options, options or {}, name), seed=seed, progress=progress)
+    return make(registry().aligner(name), options, seed=seed, progress=progress, budget=budget)
+
+
+def make(
+    kind: type[M], options: Mapping[str, object] | None, *, seed: int, progress: Progress, budget: str | None = None
+) -> M:
+    """Make a method of its class and options, and a budget, as `make_builder` does."""
+    given = with_budget(kind, options or {}, budget)
+    return kind(make_options(kind.Options, given, kind.name), seed=seed, progress=progress)
+
+
+def with_budget(kind: type[Method], options: Mapping[str, object], budget: str | None) -> dict[str, object]:
+    """Return a method's options with the budget of all of them, where it has such an option and is given none."""
+    shared = {} if budget is None or not takes_budget(kind.Options) else {BUDGET: budget}
+    return {**shared, **options}

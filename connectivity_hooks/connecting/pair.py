@@ -6,17 +6,32 @@ import os
 import pathlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 
 from connectivity_hooks.checkpoints import Checkpoint, fit_pair, read
 from connectivity_hooks.contracts.aligner import Aligner
+from connectivity_hooks.cost import Cost
 from connectivity_hooks.model.weights import Weights
 from connectivity_hooks.paths.path import EndPoint
 from connectivity_hooks.tasks.task import Task
 
 File: TypeAlias = str | os.PathLike[str]
+
+
+class SecondEnd(NamedTuple):
+    """The second checkpoint of a pair, once it is aligned.
+
+    Attributes:
+        weights: Equal to it as a function.
+        record: What was done, for the path file.
+        cost: Of the alignment.
+    """
+
+    weights: Weights
+    record: dict[str, object]
+    cost: Cost
 
 
 @dataclass(frozen=True)
@@ -28,14 +43,14 @@ class Pair:
         b: Weights of the second.
         end_points: File names and digests.
         notes: What was done to fit them (prefixes stripped, tied names completed, types widened).
-        aligned: What each aligner made of the second, and its record: once for all builders, since it may take long.
+        aligned: What each aligner made of the second: once for all builders, since it may take long.
     """
 
     a: Weights
     b: Weights
     end_points: tuple[EndPoint, EndPoint]
     notes: tuple[str, ...]
-    aligned: dict[Aligner, tuple[Weights, dict[str, object]]] = field(default_factory=dict, repr=False, compare=False)
+    aligned: dict[Aligner, SecondEnd] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def dtype(self) -> torch.dtype:

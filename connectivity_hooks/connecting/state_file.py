@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import time
@@ -13,6 +14,7 @@ from torch import Tensor
 from connectivity_hooks.checkpoints import read, write_tensors
 from connectivity_hooks.checkpoints.writing import gathered
 from connectivity_hooks.contracts.work import State
+from connectivity_hooks.cost import Cost, Meter
 from connectivity_hooks.errors import ConnectivityError, InputError, one_line
 from connectivity_hooks.processes import is_main_process
 from connectivity_hooks.progress import SILENT, Progress
@@ -42,9 +44,17 @@ class StateFile:
         file: The file.
         subject: Everything the work depends on, as JSON-ready values.
         progress: Says that a state is damaged, or cannot be written.
+        meter: Measures the work. What it cost is kept with the state, and goes on with it.
     """
 
-    def __init__(self, file: pathlib.Path, subject: Mapping[str, object], progress: Progress = SILENT) -> None:
+    def __init__(
+        self,
+        file: pathlib.Path,
+        subject: Mapping[str, object],
+        progress: Progress = SILENT,
+        meter: Meter | None = None,
+    ) -> None:
+        self._meter = meter
         self._file = file
         self._subject = canonical(subject)
         self._progress = progress
@@ -86,7 +96,9 @@ class StateFile:
             text = json.dumps(dict(note), allow_nan=False)
         # Tensors of a file have the order of their sizes and names; sums over them need the one they were given in.
         names = json.dumps(list(tensors))
-        return {"format": FORMAT, "version": __version__, "subject": self._subject, "note": text, "names": names}
+        cost = json.dumps(dataclasses.asdict(self._meter.cost if self._meter else Cost(0.0)))
+        about = {"format": FORMAT, "version": __version__, "subject": self._subject}
+        return {**about, "note": text, "names": names, "cost": cost}
 
     def _write(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
         try:
@@ -106,6 +118,9 @@ class StateFile:
             if sorted(names) != sorted(checkpoint.outline):
                 raise ValueError("its tensors are not those it names")
             note = typed(Table, parse_json(metadata["note"]), "note")
+            cost = typed(Cost, parse_json(metadata["cost"]), "cost")
+            if self._meter is not None:
+                self._meter.earlier = cost
             return State({name: checkpoint.weights[name] for name in names}, note)
 
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
+import json
 import os
 import pathlib
 from collections.abc import Mapping
 
+from connectivity_hooks.checkpoints.atomic import atomic_text
 from connectivity_hooks.connecting.state_file import StateFile, canonical
+from connectivity_hooks.cost import Cost, Meter
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation.evaluate import Record
 from connectivity_hooks.evaluation.journal import Journal, subject_of
 from connectivity_hooks.paths.path import Path
 from connectivity_hooks.processes import is_main_process
 from connectivity_hooks.progress import SILENT, Progress
-from connectivity_hooks.untrusted import require_utf8
+from connectivity_hooks.records import typed
+from connectivity_hooks.untrusted import guarded, read_json, require_utf8
 
 PATH = ".path.safetensors"
 UNFINISHED = ".unfinished"
@@ -31,12 +36,31 @@ _LONGEST_NAME = 255
 _QUICK = 1.0
 
 
+@dataclasses.dataclass(frozen=True)
+class Costs:
+    """What a path cost.
+
+    Attributes:
+        build: Of its builder; None where that is not known.
+        alignment: Of its aligner; None where there is none.
+    """
+
+    build: Cost | None = None
+    alignment: Cost | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Of both."""
+        return sum(cost.seconds for cost in (self.build, self.alignment) if cost is not None)
+
+
 class PairWork:
     """The work on one pair of checkpoints with one builder, of which a kill loses next to nothing.
 
     ``NAME.path.safetensors`` is the path, ``.NAME.measured.jsonl`` says what it is of and holds the measurements
-    along it, ``.NAME.unfinished.builder.safetensors`` the state of a builder that is not done. All of them count only
-    for the same subject. Pairs of other names share nothing, so that several processes may work in one folder.
+    along it, ``.NAME.measured.cost.json`` what building it cost, ``.NAME.unfinished.builder.safetensors`` the state of
+    a builder that is not done. All of them count only for the same subject. Pairs of other names share nothing, so that
+    several processes may work in one folder.
 
     Args:
         folder: Where the files go.
@@ -62,6 +86,7 @@ class PairWork:
         path_file(folder, name)
         self.file = folder / f"{hidden}{PATH}" if passing else path_file(folder, name)
         self._marker = folder / f".{name}{MEASURED}.jsonl"
+        self._costs = folder / f".{name}{MEASURED}.cost.json"
         self._subject = dict(subject)
         self._progress = progress
         self._passing = passing
@@ -79,13 +104,29 @@ class PairWork:
         ends = [end.sha256 for end in path.end_points or ()] if path else []
         return path if ends == self._subject.get("ends", ends) else None
 
-    def keep(self, path: Path, seconds: float) -> None:
-        """Save a path that was built in `seconds`, and remember what of, until `finish`."""
+    def costs(self) -> Costs:
+        """Return what the path that `path` returns cost; where that is not known any more, nothing is lost."""
+        if not self._costs.exists():
+            return Costs()
+        try:
+            content = read_json(self._costs, "the cost of a path", "it is not known any more")
+            with guarded(self._costs, "the cost of a path", "it is not known any more"):
+                known = content["of"] == digest_of(of_path(self._subject))
+                found: Costs = typed(Costs, content["costs"])
+                return found if known else Costs()
+        except InputError as fault:
+            self._progress.say(str(fault))
+            return Costs()
+
+    def keep(self, path: Path, costs: Costs) -> None:
+        """Save a path and what it cost, and remember what of, until `finish`."""
         if not is_main_process():
             return
         self._marker.unlink(missing_ok=True)
-        if not self._passing or seconds > _QUICK or any(map(pathlib.Path.exists, self._states.values())):
+        if not self._passing or costs.seconds > _QUICK or any(map(pathlib.Path.exists, self._states.values())):
             path.save(self.file)
+        of = digest_of(of_path(self._subject))
+        atomic_text(self._costs, json.dumps({"of": of, "costs": dataclasses.asdict(costs)}) + "\n")
         with Journal(self._marker, self._subject, self._progress):
             pass
         self.forget_states()
@@ -96,9 +137,9 @@ class PairWork:
             return contextlib.nullcontext()
         return Journal(self._marker, self._subject, self._progress)
 
-    def state(self, part: str) -> StateFile:
-        """Return where `BUILDER`, `ALIGNER` or `ALIGNED` keeps its state; its clock starts now."""
-        return StateFile(self._states[part], of_path(self._subject), self._progress)
+    def state(self, part: str, meter: Meter | None = None) -> StateFile:
+        """Return where `BUILDER`, `ALIGNER` or `ALIGNED` keeps its state, and its cost; its clock starts now."""
+        return StateFile(self._states[part], of_path(self._subject), self._progress, meter)
 
     def forget_states(self) -> None:
         """Remove the states of builder and aligner: the path they were for is there."""
@@ -113,6 +154,7 @@ class PairWork:
         self.forget_states()
         if self._passing:
             self.file.unlink(missing_ok=True)
+        self._costs.unlink(missing_ok=True)
         self._marker.unlink(missing_ok=True)
 
 

@@ -2,7 +2,7 @@
 
 from connectivity_hooks.contracts.adapter import Adapter
 from connectivity_hooks.contracts.aligner import Aligner, Alignment
-from connectivity_hooks.contracts.builder import Builder
+from connectivity_hooks.contracts.builder import Builder, Role
 from connectivity_hooks.contracts.command import Command
 from connectivity_hooks.contracts.condition import Condition, Verdict
 from connectivity_hooks.contracts.correction import Correction, Prepared
@@ -27,6 +27,7 @@ __all__ = [
     "Operation",
     "Prepared",
     "Reporter",
+    "Role",
     "State",
     "Verdict",
     "Work",

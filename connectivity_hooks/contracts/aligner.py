@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from connectivity_hooks.contracts.method import Method
 
@@ -31,7 +31,13 @@ class Aligner(Method):
     """Finds a symmetry π of the network for which π(θ_B) lies near θ_A.
 
     The core checks f(π(θ_B)) = f(θ_B) in float64 after every call and refuses an alignment that changes the function.
+
+    Attributes:
+        tries_others: Whether it tries what the other aligners do and keeps the best: ``--builder best`` then asks it
+            alone.
     """
+
+    tries_others: ClassVar[bool] = False
 
     @abstractmethod
     def align(self, a: Weights, b: Weights, task: Task) -> Alignment:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from connectivity_hooks.contracts.method import Method
 
@@ -13,12 +13,25 @@ if TYPE_CHECKING:
     from connectivity_hooks.tasks.task import Task
 
 
+ALL, BEST = "all", "best"
+"""What ``--builder`` takes beside a builder's name: every builder, or the best way that is found."""
+
+Role: TypeAlias = Literal["line", "proof", "curve"]
+
+
 class Builder(Method):
     """Makes a path between two checkpoints of one model.
 
     The path starts at `a` and ends at `b` bit for bit, its guarantees are true, and neither input is modified. A
     builder that works long keeps its state in ``self.work``, and goes on from what it finds there, to the same path.
+
+    Attributes:
+        role: What ``--builder best`` takes it for: ``line``, which costs nothing to build and is tried with every
+            aligner; ``proof``, whose bound may hold for every t; ``curve``, which is trained from the best line. None:
+            `best` does not try it.
     """
+
+    role: ClassVar[Role | None] = None
 
     @abstractmethod
     def build(self, a: Weights, b: Weights, task: Task) -> Path:

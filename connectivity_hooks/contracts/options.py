@@ -9,11 +9,13 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from connectivity_hooks.errors import UsageError, near_matches
+from connectivity_hooks.errors import UsageError, near_matches, one_line
 
 _LONGEST_SHOWN = 80
 # What torch takes as a size, a count or a seed.
 LARGEST = 2**63 - 1
+BUDGET = "budget"
+"""What an option is called that says how long a method trains, see `connectivity_hooks.budget`."""
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -113,6 +115,9 @@ def option_fields(options_type: type) -> tuple[OptionField, ...]:
 def make_options(options_type: type, values: Mapping[str, object], owner: str) -> Any:
     """Build an ``Options`` instance from names and raw values; raise `UsageError` on any that do not fit.
 
+    What the dataclass itself refuses, as it is made, is told under the flag: a message that begins with the name of an
+    option and a colon gets ``--owner.`` before it.
+
     Args:
         options_type: The frozen dataclass of a method.
         values: Names to values, typed or as text from the command line.
@@ -123,7 +128,21 @@ def make_options(options_type: type, values: Mapping[str, object], owner: str) -
         if name not in fields:
             raise UsageError(f"{owner} has no option {name!r}; {near_matches(name, fields)}")
     parsed = {name: fields[name].parse(value, f"--{owner}.{name}") for name, value in values.items()}
-    return options_type(**parsed)
+    try:
+        return options_type(**parsed)
+    except Exception as error:  # a stranger's checks may raise anything
+        raise UsageError(_as_typed(one_line(error), fields, owner)) from error
+
+
+def takes_budget(options_type: type) -> bool:
+    """Say whether ``--budget`` speaks to a method: whether it has an option ``budget`` that is text."""
+    return any(field.name == BUDGET and field.kind is str for field in option_fields(options_type))
+
+
+def _as_typed(message: str, fields: Mapping[str, OptionField], owner: str) -> str:
+    """Return a refusal with the flag it is about as a person types it, or with the method's name."""
+    name, colon, rest = message.partition(": ")
+    return f"--{owner}.{name.replace('_', '-')}: {rest}" if colon and name in fields else f"{owner}: {message}"
 
 
 def _describe(field: dataclasses.Field[Any], hint: Any) -> OptionField:

@@ -33,7 +33,13 @@ from connectivity_hooks.verification.proof import Seen, prove
 
 
 class Record(Protocol):
-    """Remembers measurements, so that an interrupted evaluation goes on where it stopped."""
+    """Remembers measurements, so that an interrupted evaluation goes on where it stopped.
+
+    Attributes:
+        earlier: Seconds that interrupted runs took for what is known of them.
+    """
+
+    earlier: float
 
     def __len__(self) -> int:
         """Return at how many t measurements are known."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from connectivity_hooks.contracts.correction import NONE
+from connectivity_hooks.cost import Cost
 from connectivity_hooks.evaluation.barriers import Barriers
 from connectivity_hooks.evaluation.conclusion import Conclusion, conclude
 from connectivity_hooks.evaluation.deviations import Deviation
@@ -34,8 +35,9 @@ class Evaluation:
         guarantees: For each segment the guarantee that was relied on; ``measured`` where the path's own was refuted.
         deviations: Spot checks of the path's guarantees.
         proof: Whether the bound is proven, and what is missing.
-        seconds: Time the evaluation took.
-        build_seconds: Time the builder took; None when the path came from a file.
+        seconds: Time the evaluation took, interrupted runs included.
+        build: What the builder cost; None where that is not known, as of a path from a file.
+        alignment: What the aligner cost, once for all builders of a pair; None where there was none.
         guessing: For each split what the best constant answer scores; None where that is not known.
         threads: Threads of the processor that evaluated.
         notes: What a person should know of the buffers along the path, and of the correction.
@@ -52,7 +54,8 @@ class Evaluation:
     deviations: Sequence[Deviation]
     proof: Proof
     seconds: float
-    build_seconds: float | None = None
+    build: Cost | None = None
+    alignment: Cost | None = None
     guessing: Mapping[str, Guess | None] = field(default_factory=dict)
     threads: int | None = None
     notes: Sequence[str] = ()

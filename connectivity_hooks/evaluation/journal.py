@@ -25,6 +25,14 @@ _FIELDS = [field.name for field in dataclasses.fields(Measurement)]
 _UNSYNCED = 1.0
 
 
+@dataclasses.dataclass(frozen=True)
+class _Group:
+    """A line: the measurements of one t, and the seconds since the line before."""
+
+    measured: tuple[Measurement, ...]
+    seconds: float
+
+
 class Journal:
     """Appends measurements to a file of JSON lines, each after its checksum; the first says what they belong to.
 
@@ -36,6 +44,9 @@ class Journal:
         subject: Everything the measurements depend on, as JSON-ready values.
         progress: Says that a damaged journal is started anew.
 
+    Attributes:
+        earlier: Seconds that earlier runs took for what they measured.
+
     Raises:
         InputError: The file is a symbolic link, a folder or a device, or cannot be written to.
     """
@@ -46,13 +57,14 @@ class Journal:
         if found is None:
             atomic_text(file, header)
         whole, groups = found or (len(header), [])
-        self._known = {group[0].t: group for group in groups}
+        self._known = {group.measured[0].t: list(group.measured) for group in groups}
+        self.earlier = sum(group.seconds for group in groups)
         try:
             self._handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
         except OSError as error:
             raise InputError(f"{file}: cannot be written: {error.strerror}; choose another --out") from None
         os.ftruncate(self._handle, whole)
-        self._synced = time.monotonic()
+        self._synced = self._told = time.monotonic()
 
     def __len__(self) -> int:
         """Return at how many t measurements are known."""
@@ -65,7 +77,9 @@ class Journal:
     def add(self, measurements: list[Measurement]) -> None:
         """Append the measurements of one t."""
         self._known[measurements[0].t] = measurements
-        _write(self._handle, _line([dataclasses.asdict(measurement) for measurement in measurements]))
+        now = time.monotonic()
+        _write(self._handle, _line(dataclasses.asdict(_Group(tuple(measurements), now - self._told))))
+        self._told = now
         if time.monotonic() - self._synced >= _UNSYNCED:
             self._sync()
 
@@ -92,7 +106,7 @@ def subject_of(file: pathlib.Path) -> object:
         return None
 
 
-def _found(file: pathlib.Path, header: str, progress: Progress) -> tuple[int, list[list[Measurement]]] | None:
+def _found(file: pathlib.Path, header: str, progress: Progress) -> tuple[int, list[_Group]] | None:
     """Return the bytes and the measurements that a journal goes on from; None where it begins, or begins anew."""
     if not file.exists():
         return None
@@ -100,7 +114,7 @@ def _found(file: pathlib.Path, header: str, progress: Progress) -> tuple[int, li
         lines = _lines(file)
         with guarded(file, "a whole journal", "it is started anew, and what it held is measured again"):
             contents = [_content(line) for line in lines]
-            if not contents or not isinstance(contents[0], dict):
+            if not contents or not isinstance(contents[0], dict) or "subject" not in contents[0]:
                 raise ValueError("its first line does not say what it belongs to")
             if lines[0] != header:
                 return None
@@ -115,12 +129,12 @@ def _lines(file: pathlib.Path) -> list[str]:
     return [line + "\n" for line in read_text(file, "a whole journal", "it is started anew").split("\n")[:-1]]
 
 
-def _groups(contents: Sequence[Any]) -> list[list[Measurement]]:
-    groups = [[typed(Measurement, fields) for fields in content] for content in contents]
+def _groups(contents: Sequence[Any]) -> list[_Group]:
+    groups: list[_Group] = [typed(_Group, content) for content in contents]
     for group in groups:
-        if len({one.t for one in group}) != 1 or not 0 <= group[0].t <= 1:
+        if len({one.t for one in group.measured}) != 1 or not 0 <= group.measured[0].t <= 1:
             raise ValueError("a line is not of one t in [0, 1]")
-        if [one.split for one in group] != [one.split for one in groups[0]]:
+        if [one.split for one in group.measured] != [one.split for one in groups[0].measured]:
             raise ValueError("its lines are of different splits")
     return groups
 

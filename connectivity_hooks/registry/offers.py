@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import pluggy
 
 from connectivity_hooks.contracts.adapter import Adapter
 from connectivity_hooks.contracts.aligner import Aligner
-from connectivity_hooks.contracts.builder import Builder
+from connectivity_hooks.contracts.builder import ALL, BEST, Builder, Role
 from connectivity_hooks.contracts.command import Command
 from connectivity_hooks.contracts.condition import Condition
 from connectivity_hooks.contracts.correction import NONE, Correction
@@ -87,9 +87,19 @@ def _checked_name(cls: Any, kind: str, hook: str) -> str:
         raise PluginFault(f"{hook}: {cls.__name__}.{attribute}: expected {allowed.pattern}, found {name!r}")
     if name == NONE and kind == "correction":
         raise PluginFault(f"{hook}: {cls.__name__}.{attribute}: {name!r} stands for no correction; choose another name")
+    if issubclass(cls, Builder):
+        _check_builder(cls, hook)
     if issubclass(cls, Method):
         _check_options(cls, hook)
     return name
+
+
+def _check_builder(cls: type[Builder], hook: str) -> None:
+    if cls.name in (ALL, BEST):
+        raise PluginFault(f"{hook}: {cls.__name__}.name: {cls.name!r} stands for several; choose another name")
+    if cls.role not in (None, *get_args(Role)):
+        expected = ", ".join(map(repr, get_args(Role)))
+        raise PluginFault(f"{hook}: {cls.__name__}.role: expected {expected} or None, found {cls.role!r}")
 
 
 def _check_options(cls: type[Method], hook: str) -> None:

@@ -14,6 +14,8 @@ from markupsafe import Markup
 from connectivity_hooks.checkpoints.atomic import atomic_text
 from connectivity_hooks.errors import ConnectivityError, InputError
 from connectivity_hooks.evaluation.phrases import Figure, has_interval, limits
+from connectivity_hooks.memory import in_words
+from connectivity_hooks.reports.comparison import seconds_in_words
 from connectivity_hooks.reports.plots import as_svg, figure_of, inline
 
 if TYPE_CHECKING:
@@ -136,7 +138,23 @@ def _rise(of: Figure) -> Callable[[Any], str]:
     return show
 
 
-_FILTERS: dict[str, Callable[[Any], str]] = {
+def _worse(ends: Any) -> Any:
+    """Return the larger of two ends' figures; nothing where they have none."""
+    numbers = [end for end in ends or () if isinstance(end, (int, float))]
+    return max(numbers, default=None)
+
+
+def _duration(value: Any) -> str:
+    return seconds_in_words(value) if isinstance(value, (int, float)) else _figure(value)
+
+
+def _bytes(value: Any) -> str:
+    return in_words(value) if isinstance(value, int) else _figure(value)
+
+
+_FILTERS: dict[str, Callable[[Any], Any]] = {
+    "bytes": _bytes,
+    "duration": _duration,
     "fact": _fact,
     "figure": _figure,
     "half": _half("{:.2g}"),
@@ -146,6 +164,6 @@ _FILTERS: dict[str, Callable[[Any], str]] = {
     "position": _shown("{:.3f}"),
     "rise": _rise("loss"),
     "rise_points": _rise("error"),
-    "seconds": _shown("{:.1f} s"),
     "unbroken": _unbroken,
+    "worse": _worse,
 }

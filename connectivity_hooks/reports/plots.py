@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from connectivity_hooks.evaluation.evaluation import Evaluation
 
 # Okabe and Ito's palette, told apart under every common colour-blindness.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+# With another mark each, curves are told apart in grey too; of more than there are colours, every other is broken.
+MARKS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", (0, (6, 2)))
 STRIP = {"constant": "#b9d7c5", "convex": "#f2d28b", "measured": "#dddddd"}
 STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # names may hold dollar signs
@@ -43,11 +46,14 @@ STYLE: dict[Any, Any] = {
 }
 
 _DECADES = 100  # a loss that spans more is drawn on a logarithmic axis
+_COMPARED = 10  # of several paths: where one is high, the others would be one line at the bottom
+_IN_PANEL = 4  # entries of a legend that a panel has room for
 _MARKED = 60  # more points than this are a line without marks
 _FLAT = 1e-3  # a loss that changes by a smaller share is drawn as the flat line that it is
 _SMALL = 8  # points: the letters of what is written below
 _LETTERS = 16  # an inch, of such letters
 _LINE = 0.16  # inches, of such letters
+_KEY = 10  # letters that a legend's key and the gaps beside it take
 _LONGEST = 32  # characters of a name in a legend, which then leaves the curves alone
 
 
@@ -81,7 +87,7 @@ def figure_of(
         grid[0][0].set_ylabel("loss")
         if has_error:
             grid[1][0].set_ylabel("error in %")
-        grid[0][-1].legend(frameon=False, loc="best", fontsize=9)
+        _name_curves(figure, grid[0][-1])
         _write_below(figure, notes)
     return figure
 
@@ -108,6 +114,17 @@ def inline(svg: str) -> str:
     return re.sub(r'(<svg[^>]*?)\swidth="([^"]*)"', r'\1 style="max-width: \2"', svg, count=1)
 
 
+def _name_curves(figure: Figure, axes: Axes) -> None:
+    """Write the legend into the panel where it has room, and else above all panels."""
+    handles, labels = axes.get_legend_handles_labels()
+    if len(labels) <= _IN_PANEL:
+        axes.legend(frameon=False, loc="best", fontsize=9)
+        return
+    columns = max(1, int(figure.get_figwidth() * _LETTERS / (max(map(len, labels)) + _KEY)))
+    figure.set_figheight(figure.get_figheight() + _LINE * 1.4 * math.ceil(len(labels) / columns))
+    figure.legend(handles, labels, frameon=False, loc="outside upper left", ncols=min(columns, len(labels)), fontsize=9)
+
+
 def _write_below(figure: Figure, notes: Sequence[str]) -> None:
     """Write sentences below the panels, in lines as wide as these."""
     columns = int(_LETTERS * figure.get_figwidth())
@@ -121,7 +138,7 @@ def _draw_losses(axes: Axes, rows: Sequence[Row], builders: Sequence[str], bound
     for index, builder in enumerate(builders):
         curve = _curve(rows, builder)
         colour = COLOURS[index % len(COLOURS)]
-        _draw(axes, curve, [(row.loss, row.loss_interval) for row in curve], colour, _label(builder))
+        _draw(axes, curve, [(row.loss, row.loss_interval) for row in curve], index, _label(builder))
         axes.plot([0, 1], [curve[0].loss, curve[-1].loss], color="#777777", linestyle=":", linewidth=1, zorder=1)
         lost = [row.t for row in curve if not math.isfinite(row.loss)]
         if lost:
@@ -131,7 +148,8 @@ def _draw_losses(axes: Axes, rows: Sequence[Row], builders: Sequence[str], bound
         if bound is not None and math.isfinite(bound):
             label = f"{_label(builder)}: proven bound {bound:.3g}"
             axes.axhline(bound, color=colour, linestyle="--", linewidth=1.2, label=label)
-    _scale_losses(axes, [row.loss for row in rows if math.isfinite(row.loss)])
+    decades = _DECADES if len(builders) == 1 else _COMPARED
+    _scale_losses(axes, [row.loss for row in rows if math.isfinite(row.loss)], decades)
     if len(builders) == 1:
         _draw_guarantees(axes, _curve(rows, builders[0]))
 
@@ -140,7 +158,7 @@ def _draw_errors(axes: Axes, rows: Sequence[Row], builders: Sequence[str]) -> No
     for index, builder in enumerate(builders):
         curve = [row for row in _curve(rows, builder) if row.error is not None]
         errors = [(100 * (row.error or 0.0), 100 * (row.error_interval or 0.0)) for row in curve]
-        _draw(axes, curve, errors, COLOURS[index % len(COLOURS)], limits=(0.0, 100.0))
+        _draw(axes, curve, errors, index, limits=(0.0, 100.0))
     # At least the points that count as a rise are seen, so that nothing does not look like much.
     axes.set_ylim(bottom=0, top=max(axes.get_ylim()[1], 1.25 * 100 * ERROR_THRESHOLD))
 
@@ -149,13 +167,16 @@ def _draw(
     axes: Axes,
     curve: Sequence[Row],
     figures: Sequence[tuple[float, float]],
-    colour: str,
+    index: int,
     label: str | None = None,
     limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> None:
     """Draw (value, half-width) over t as a line and a band, which is left out where it is not finite."""
-    ts, marks = [row.t for row in curve], "o" if len(curve) <= _MARKED else None
-    axes.plot(ts, [value for value, _ in figures], color=colour, marker=marks, markersize=3, linewidth=1.6, label=label)
+    ts, colour = [row.t for row in curve], COLOURS[index % len(COLOURS)]
+    marks: dict[str, Any] = {"marker": MARKS[index % len(MARKS)], "markersize": 3} if len(curve) <= _MARKED else {}
+    line = LINES[index // len(COLOURS) % len(LINES)]
+    values = [value for value, _ in figures]
+    axes.plot(ts, values, color=colour, linestyle=line, linewidth=1.6, label=label, **marks)
     halves = [half if math.isfinite(half) else math.nan for _, half in figures]
     low, high = (
         [min(max(value + sign * half, limits[0]), limits[1]) for (value, _), half in zip(figures, halves, strict=True)]
@@ -164,10 +185,10 @@ def _draw(
     axes.fill_between(ts, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
-def _scale_losses(axes: Axes, losses: Sequence[float]) -> None:
+def _scale_losses(axes: Axes, losses: Sequence[float], decades: float) -> None:
     """Take a logarithmic axis for losses that span decades, and no finer one than the figures deserve."""
     positive = [loss for loss in losses if loss > 0]
-    if positive and max(positive) > _DECADES * min(positive):
+    if positive and max(positive) > decades * min(positive):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())

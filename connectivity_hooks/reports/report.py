@@ -15,10 +15,13 @@ import torch
 from connectivity_hooks.checkpoints.atomic import atomic_text, make_folder
 from connectivity_hooks.contracts.condition import Verdict
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.evaluation.conclusion import Conclusion
 from connectivity_hooks.evaluation.evaluation import Evaluation
 from connectivity_hooks.json_values import finite
 from connectivity_hooks.paths.path import EndPoint
 from connectivity_hooks.paths.second_end import second_end_in_words
+from connectivity_hooks.reports.comparison import FILE as COMPARISON
+from connectivity_hooks.reports.comparison import comparison_table, cost_line, write_comparison
 from connectivity_hooks.reports.rows import Row, read_rows, rows_of, write_rows
 from connectivity_hooks.reports.tables import figures_table
 from connectivity_hooks.untrusted import guarded, read_json
@@ -30,6 +33,18 @@ ROWS = "evaluation.csv"
 REMEDY = "run connect with --out again"
 
 
+_AT_LENGTH = 2
+"""Paths of which everything is said on the terminal; of more it would be pages, which report.html is for."""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """An answer in a sentence."""
+
+    headline: str
+    sentences: Sequence[str] = ()
+
+
 @dataclass(frozen=True)
 class Report:
     """What was found about one pair of checkpoints.
@@ -39,12 +54,18 @@ class Report:
         checkpoints: The two ends; None when the paths came without.
         conditions: For each checkpoint the verdicts.
         notes: What a person should know.
+        refused: Of each builder that was tried and gave no path, why.
+        kept: Name of the path that is chosen of all; None where none is.
+        why: Why that one, in a sentence.
     """
 
     evaluations: Mapping[str, Evaluation]
     checkpoints: tuple[EndPoint, EndPoint] | None = None
     conditions: Mapping[str, Sequence[Verdict]] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    kept: str | None = None
+    why: str = ""
 
     @classmethod
     def of(
@@ -58,8 +79,7 @@ class Report:
         """Make a report; each evaluation goes by its builder's name."""
         named = {evaluation.path.builder or f"path {i}": evaluation for i, evaluation in enumerate(evaluations, 1)}
         ends = checkpoints or evaluations[0].path.end_points
-        known = dict.fromkeys([*notes, *(note for evaluation in evaluations for note in evaluation.notes)])
-        return cls(named, ends, conditions or {}, tuple(known))
+        return cls(named, ends, conditions or {}, notes_of(named, notes))
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as JSON-ready values; what is not a finite number is None and named in the notes."""
@@ -74,6 +94,8 @@ class Report:
                 checkpoint: [verdict_json(verdict) for verdict in verdicts]
                 for checkpoint, verdicts in self.conditions.items()
             },
+            "refused": dict(self.refused),
+            "kept": self.kept and {"builder": self.kept, "why": self.why},
             "notes": list(self.notes),
             "environment": environment(first.threads),
         }
@@ -81,9 +103,31 @@ class Report:
         ready["notes"] += [f"{place} is not a finite number" for place in lost]
         return ready
 
-    def table(self) -> str:
-        """Return the figures as a plain text table."""
-        return figures_table(list(self.evaluations.values()))
+    @property
+    def compares(self) -> bool:
+        """Whether several ways were tried."""
+        return len(self.evaluations) + len(self.refused) > 1
+
+    @property
+    def answers(self) -> list[Conclusion | Headline]:
+        """What was found, in words: of one path all, of several what each is, of those one is chosen from this one."""
+        conclusions = {name: evaluation.conclusion for name, evaluation in self.evaluations.items()}
+        if self.kept is not None:
+            return [Headline(self.why), conclusions[self.kept]]
+        if len(conclusions) <= _AT_LENGTH:
+            return list(conclusions.values())
+        return [Headline(conclusion.headline) for conclusion in conclusions.values()]
+
+    def table(self, width: int | None = None) -> str:
+        """Return the figures as a plain text table.
+
+        Args:
+            width: Columns of the terminal; None where lines may have any length.
+        """
+        evaluations = list(self.evaluations.values())
+        if self.compares:
+            return comparison_table(self.evaluations, self.refused, self.kept, width)
+        return "\n".join([figures_table(evaluations), *map(cost_line, evaluations)])
 
     def save(self, folder: pathlib.Path) -> None:
         """Write evaluation.csv, report.svg, report.html and, last, report.json; each in one step."""
@@ -93,6 +137,10 @@ class Report:
         rows = rows_of(self.evaluations)
         saved = Saved(self.as_json(), tuple(rows))
         write_rows(folder / ROWS, rows)
+        if self.compares:
+            write_comparison(folder / COMPARISON, self.evaluations, self.refused, self.kept)
+        else:
+            (folder / COMPARISON).unlink(missing_ok=True)  # of an earlier run
         write_pages(saved, folder)
         atomic_text(folder / FILE, json.dumps(saved.content, indent=1, allow_nan=False) + "\n")
 
@@ -101,6 +149,7 @@ _KINDS: dict[str, type] = {
     "task": dict,
     "builders": dict,
     "conditions": dict,
+    "refused": dict,
     "notes": list,
     "environment": dict,
 }
@@ -158,12 +207,17 @@ def environment(threads: int | None = None) -> dict[str, str | int]:
     }
 
 
+def notes_of(evaluations: Mapping[str, Evaluation], notes: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return notes and those of evaluations, each once."""
+    return tuple(dict.fromkeys([*notes, *(note for found in evaluations.values() for note in found.notes)]))
+
+
 def _checkpoints(ends: tuple[EndPoint, EndPoint] | None) -> dict[str, Any] | None:
     return None if ends is None else {side: dataclasses.asdict(end) for side, end in zip("ab", ends, strict=True)}
 
 
 def _builder(evaluation: Evaluation) -> dict[str, Any]:
-    path, build = evaluation.path, evaluation.build_seconds
+    path, build, alignment = evaluation.path, evaluation.build, evaluation.alignment
     kinds = {kind: list(evaluation.guarantees).count(kind) for kind in ("constant", "convex", "measured")}
     worst: dict[str, float] = {}
     for deviation in evaluation.deviations:
@@ -174,9 +228,12 @@ def _builder(evaluation: Evaluation) -> dict[str, Any]:
         "unproven": list(evaluation.proof.gaps),
         "conclusion": finite(dataclasses.asdict(evaluation.conclusion)),  # what is lost in it is noted elsewhere
         "length": evaluation.length,
-        "seconds": evaluation.seconds + (build or 0.0),
-        "build_seconds": build,
+        "seconds": evaluation.seconds + sum(cost.seconds for cost in (build, alignment) if cost),
+        "build_seconds": build and build.seconds,
+        "alignment_seconds": alignment and alignment.seconds,
         "evaluation_seconds": evaluation.seconds,
+        "peak_memory": build and build.memory,
+        "peak_memory_of": build and build.device,
         "points": len(path.positions),
         "positions": list(path.positions),
         "basis": path.basis,

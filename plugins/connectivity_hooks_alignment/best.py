@@ -15,8 +15,6 @@ from connectivity_hooks_alignment.matching.closed_forms import Tried, add_closed
 from connectivity_hooks_alignment.matching.said import done
 from connectivity_hooks_alignment.network import network_of
 
-_FLAG = "--best.budget"
-
 
 @dataclass(frozen=True)
 class Options:
@@ -29,7 +27,7 @@ class Options:
     def __post_init__(self) -> None:
         """Refuse a budget that is none before anything is computed."""
         if self.budget is not None:
-            Budget.parse(self.budget, _FLAG)
+            Budget.parse(self.budget, "budget")
 
 
 class Best(Aligner):
@@ -41,6 +39,7 @@ class Best(Aligner):
     """
 
     name = "best"
+    tries_others = True
     Options = Options
 
     def align(self, a: Weights, b: Weights, task: Task) -> Alignment:
@@ -63,7 +62,7 @@ class Best(Aligner):
         start, told = tried.best, dict[str, object]()
 
         def find() -> Elements:
-            budget = Budget.parse(self.options.budget, _FLAG)
+            budget = Budget.parse(self.options.budget)
             learned = learn(
                 tried.symmetries, tried.a, tried.b, tried.task, start.elements, budget=budget, seed=self.seed,
                 progress=self.progress, work=self.work,

@@ -15,8 +15,6 @@ from connectivity_hooks_alignment.matching.middle import measured_part, middle_l
 from connectivity_hooks_alignment.matching.said import done
 from connectivity_hooks_alignment.network import network_of
 
-_FLAG = "--learned-matching.budget"
-
 
 @dataclass(frozen=True)
 class Options:
@@ -30,7 +28,7 @@ class Options:
 
     def __post_init__(self) -> None:
         """Refuse a budget that is none before anything is computed."""
-        Budget.parse(self.budget, _FLAG)
+        Budget.parse(self.budget, "budget")
 
 
 class LearnedMatching(Aligner):
@@ -69,7 +67,7 @@ class LearnedMatching(Aligner):
     def _learned(self, tried: Tried, start: Candidate) -> Learned:
         options = self.options
         return learn(
-            tried.symmetries, tried.a, tried.b, tried.task, start.elements, budget=Budget.parse(options.budget, _FLAG),
+            tried.symmetries, tried.a, tried.b, tried.task, start.elements, budget=Budget.parse(options.budget),
             seed=self.seed, progress=self.progress, work=self.work, descent=Descent(options.batch_size, options.rate),
         )  # fmt: skip
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from connectivity_hooks.contracts import Builder, option
+from connectivity_hooks.contracts import Builder, Role, option
 from connectivity_hooks.paths import Path, Weights
 from connectivity_hooks.tasks import Task
 from connectivity_hooks_curves.training.settings import TrainingOptions
@@ -29,6 +30,7 @@ class Bezier(Builder):
     """
 
     name = "bezier"
+    role: ClassVar[Role | None] = "curve"
     Options = Options
     basis = "bezier"
 
@@ -51,4 +53,5 @@ class Polychain(Bezier):
     """
 
     name = "polychain"
+    role = None  # one curve is enough: of two that are as low, `best` would keep the first
     basis = "polyline"

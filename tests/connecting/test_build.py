@@ -45,7 +45,7 @@ def test_a_kept_end_that_is_another_function_is_aligned_anew(plugin, task, ends,
     work.state(ALIGNED).save(forged, {"aligner": "turned"})
     builder = make_builder("linear", None, seed=0, progress=SILENT)
     aligner = make_aligner("turned", None, seed=0, progress=SILENT)
-    path = build(pair, task, builder, aligner, work)
+    path = build(pair, task, builder, aligner, work).path
     assert plugin.ran == ["aligned"]
     first = next(iter(pair.b))
     assert torch.equal(path.end[first], pair.b[first].flip(0))

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from connectivity_hooks.connecting import work as works
-from connectivity_hooks.connecting.work import BUILDER, PairWork, path_at, path_file
+from connectivity_hooks.connecting.work import BUILDER, Costs, PairWork, path_at, path_file
+from connectivity_hooks.cost import Cost
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.paths import EndPoint, Path
 
@@ -32,7 +33,7 @@ def names(folder):
 
 
 def test_what_an_interrupted_run_built_is_found_again(tmp_path):
-    PairWork(tmp_path, "linear", SUBJECT).keep(a_path(), 0.0)
+    PairWork(tmp_path, "linear", SUBJECT).keep(a_path(), Costs(Cost(0.0)))
     again = PairWork(tmp_path, "linear", SUBJECT)
     assert again.path().positions == (0.0, 1.0)
     assert PairWork(tmp_path, "linear", {**SUBJECT, "ends": ["0" * 64, "2" * 64]}).path() is None
@@ -43,7 +44,7 @@ def test_what_an_interrupted_run_built_is_found_again(tmp_path):
 
 
 def test_a_path_does_not_depend_on_how_it_is_measured_and_its_measurements_do(tmp_path):
-    PairWork(tmp_path, "linear", SUBJECT).keep(a_path(), 0.0)
+    PairWork(tmp_path, "linear", SUBJECT).keep(a_path(), Costs(Cost(0.0)))
     other = PairWork(tmp_path, "linear", {**SUBJECT, "correction": ["batch-norm", {}]})
     assert other.path() is not None
     for _ in range(2):
@@ -55,7 +56,7 @@ def test_a_path_does_not_depend_on_how_it_is_measured_and_its_measurements_do(tm
 @pytest.mark.parametrize("content", [b"", b"\0" * 500, b"\xff\n", b"00000000 {}\n", b"[" * 9999 + b"\n"])
 def test_a_damaged_marker_means_that_the_path_is_built_again(tmp_path, content):
     work = PairWork(tmp_path, "linear", SUBJECT)
-    work.keep(a_path(), 0.0)
+    work.keep(a_path(), Costs(Cost(0.0)))
     (tmp_path / ".linear.measured.jsonl").write_bytes(content)
     assert work.path() is None
     with work.journal() as journal:
@@ -66,7 +67,7 @@ def test_a_damaged_marker_means_that_the_path_is_built_again(tmp_path, content):
 def test_a_damaged_path_is_built_again_and_said(tmp_path):
     told = Told()
     work = PairWork(tmp_path, "linear", SUBJECT, told)
-    work.keep(a_path(), 0.0)
+    work.keep(a_path(), Costs(Cost(0.0)))
     work.file.write_bytes(work.file.read_bytes()[:-3])
     assert work.path() is None
     assert path_at(tmp_path / "none", told) is None
@@ -76,7 +77,7 @@ def test_a_damaged_path_is_built_again_and_said(tmp_path):
 
 def test_a_path_of_other_ends_is_not_taken_for_what_the_run_built(tmp_path):
     work = PairWork(tmp_path, "linear", SUBJECT)
-    work.keep(a_path(), 0.0)
+    work.keep(a_path(), Costs(Cost(0.0)))
     replace(a_path(), end_points=None).save(work.file)
     assert work.path() is None
 
@@ -85,8 +86,8 @@ def test_states_are_forgotten_once_the_path_is_there(tmp_path):
     work = PairWork(tmp_path, "linear", SUBJECT)
     work.state(BUILDER).save({"w": torch.ones(2)})
     assert PairWork(tmp_path, "linear", SUBJECT).state(BUILDER).load() is not None
-    work.keep(a_path(), 0.0)
-    assert names(tmp_path) == {"linear.path.safetensors", ".linear.measured.jsonl"}
+    work.keep(a_path(), Costs(Cost(0.0)))
+    assert names(tmp_path) == {"linear.path.safetensors", ".linear.measured.jsonl", ".linear.measured.cost.json"}
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_a_passing_path_is_kept_only_where_it_took_long_and_removed_in_the_end(t
     work = PairWork(tmp_path, "pair", SUBJECT, passing=True)
     if resumed:  # the last steps were quick, those of the run before were not
         work.state(BUILDER).save({"w": torch.ones(2)})
-    work.keep(a_path(), seconds)
+    work.keep(a_path(), Costs(Cost(seconds)))
     assert (work.path() is not None) == kept
     with work.journal():
         pass
@@ -107,12 +108,12 @@ def test_a_passing_path_is_kept_only_where_it_took_long_and_removed_in_the_end(t
 def test_of_several_processes_only_the_first_writes(tmp_path, monkeypatch):
     monkeypatch.setattr(works, "is_main_process", lambda: False)
     work = PairWork(tmp_path, "linear", SUBJECT)
-    work.keep(a_path(), 60.0)
+    work.keep(a_path(), Costs(Cost(60.0)))
     with work.journal() as journal:
         assert journal is None
     assert names(tmp_path) == set()
     monkeypatch.undo()
-    PairWork(tmp_path, "linear", SUBJECT).keep(a_path(), 60.0)
+    PairWork(tmp_path, "linear", SUBJECT).keep(a_path(), Costs(Cost(60.0)))
     monkeypatch.setattr(works, "is_main_process", lambda: False)
     assert work.path() is not None
     work.finish()

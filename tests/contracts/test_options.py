@@ -2,8 +2,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from connectivity_hooks.budget import Budget
 from connectivity_hooks.contracts import Verdict, option
-from connectivity_hooks.contracts.options import make_options, option_fields
+from connectivity_hooks.contracts.options import make_options, option_fields, takes_budget
 from connectivity_hooks.errors import UsageError
 
 
@@ -68,3 +69,43 @@ def test_a_verdict_needs_a_measurement_or_a_reason():
 def test_a_number_that_python_does_not_write_is_wrong_usage():
     with pytest.raises(UsageError, match="a number too long to write"):
         make_options(Options, {"count": 10**5000}, "method")
+
+
+@dataclass(frozen=True)
+class Budgeted:
+    budget: str = option("3steps", "How long.")
+    batch_size: int = option(8, "How many.", ge=1)
+
+    def __post_init__(self):
+        if self.batch_size == 7:
+            raise UsageError("batch_size: expected anything but 7")
+        if self.batch_size == 6:
+            raise UsageError("a budget is too large for 6")
+        if self.batch_size == 5:
+            raise RuntimeError("oh\nno")
+        Budget.parse(self.budget, "budget")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"budget": "soon"}, "--method.budget: expected a budget such as 300steps, 3epochs, 30s or 5m, found 'soon'"),
+        ({"batch_size": "7"}, "--method.batch-size: expected anything but 7"),
+        ({"batch_size": 6}, "method: a budget is too large for 6"),
+        ({"batch_size": 5}, "method: RuntimeError: oh no"),
+    ],
+)
+def test_what_the_dataclass_itself_refuses_is_said_under_the_flag_as_typed(given, said):
+    with pytest.raises(UsageError) as refused:
+        make_options(Budgeted, given, "method")
+    assert str(refused.value) == said
+
+
+def test_a_budget_is_an_option_of_that_name_that_is_text():
+    @dataclass(frozen=True)
+    class Otherwise:
+        budget: int = option(3, "Of memory.")
+
+    assert takes_budget(Budgeted)
+    assert not takes_budget(Otherwise)
+    assert not takes_budget(Options)

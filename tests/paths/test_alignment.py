@@ -106,8 +106,8 @@ def pair(tmp_path):
 
 def test_a_permuted_copy_is_recovered_and_its_barrier_vanishes(pair):
     ends, task = pair
-    plain = evaluate(build(ends, task, Linear()), task)
-    path = build(ends, task, Linear(), Sorting())
+    plain = evaluate(build(ends, task, Linear()).path, task)
+    path = build(ends, task, Linear(), Sorting()).path
     aligned = evaluate(path, task)
     assert plain.length > 1
     assert aligned.barriers["train"].barrier_entezari < 1e-5
@@ -133,12 +133,12 @@ def coarse(pair):
 
 def test_an_aligned_end_may_deviate_by_what_rounding_its_weights_does_and_no_more(coarse, pair):
     ends, task = coarse
-    path = build(ends, task, Linear(), Scaling())
+    path = build(ends, task, Linear(), Scaling()).path
     assert 1e-9 < path.alignment["deviation"] <= path.alignment["allowed"] < 1e-5
     with pytest.raises(ConnectivityError, match="aligner lying: it changes the function"):
         build(ends, task, Linear(), Lying())
     a, b = ({name: tensor.double() for name, tensor in end.items()} for end in (ends.a, ends.b))
-    fine = build(replace(ends, a=a, b=b, aligned={}), pair[1], Linear(), Scaling())
+    fine = build(replace(ends, a=a, b=b, aligned={}), pair[1], Linear(), Scaling()).path
     assert fine.alignment["deviation"] < 1e-13
 
 
@@ -149,7 +149,7 @@ def test_the_verifier_measures_rounding_by_itself(coarse, tmp_path):
         files.append(tmp_path / name)
         write_tensors(files[-1], weights, {})
     ends = load_pair(*files, task)
-    honest = build(ends, task, Linear(), Scaling())
+    honest = build(ends, task, Linear(), Scaling()).path
     found = compare_ends(honest, [read(file) for file in files], task, task.model(), task.train)
     assert not found.findings
     assert "rounding" in found.words

@@ -4,7 +4,7 @@ import types
 
 import pytest
 
-from connectivity_hooks.contracts import Correction, hookimpl
+from connectivity_hooks.contracts import Builder, Correction, hookimpl
 from connectivity_hooks.contracts.options import option
 from connectivity_hooks.registry.loading import PluginFault, load
 from connectivity_hooks.registry.offers import CONTRACTS, offers_of
@@ -72,6 +72,25 @@ def test_an_option_may_not_be_called_seed():
 
     with pytest.raises(PluginFault, match="'seed' is every method's own"):
         offered(variant(Options=Options))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        ({"name": "all"}, "Line.name: 'all' stands for several; choose another name"),
+        ({"name": "best"}, "Line.name: 'best' stands for several; choose another name"),
+        ({"name": "line", "role": "lime"}, "Line.role: expected 'line', 'proof', 'curve' or None, found 'lime'"),
+    ],
+)
+def test_a_builder_has_a_name_of_its_own_and_a_role_there_is(attributes, words):
+    cls = type("Line", (Builder,), {"build": lambda self, a, b, task: None, **attributes})
+    plugin = types.ModuleType("mine")
+    plugin.register_builders = hookimpl(lambda: [cls], specname="register_builders")
+    manager = load([]).manager
+    manager.register(plugin, "mine")
+    with pytest.raises(PluginFault) as fault:
+        offers_of(manager, "mine")
+    assert str(fault.value) == f"register_builders: {words}"
 
 
 def test_a_hook_that_fails_is_one_line():

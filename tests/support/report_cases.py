@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from connectivity_hooks.cost import Cost
 from connectivity_hooks.evaluation import Evaluation, evaluate
 from connectivity_hooks.paths import Path
 from connectivity_hooks.tasks import LOSSES, CachedSplit, Task, custom_loss
@@ -244,7 +245,7 @@ def several_builders():
 def long_names():
     ends = [trained(classifier, seed) for seed in (1, 2)]
     task = replace(blob_task(classifier), model_name="package." * 12 + "model:make", data_name="/data" * 30 + ".npz")
-    return [replace(line(ends, task, LONG), build_seconds=1.0)]
+    return [replace(line(ends, task, LONG), build=Cost(1.0, 30_000_000))]
 
 
 CASES = {

@@ -93,6 +93,7 @@ class Certified(Builder):
     """
 
     name = "certified"
+    role = "proof"
     Options = Options
 
     def build(self, a: Weights, b: Weights, task: Task) -> Path:
