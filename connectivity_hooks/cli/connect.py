@@ -21,6 +21,7 @@ from connectivity_hooks.cli.method_options import make_method, method_command, r
 from connectivity_hooks.cli.numbers import Number, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.results import show
+from connectivity_hooks.cli.shard import connect_shard, require_shardable, shard_option
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import NOT_MET, Display
 from connectivity_hooks.connecting.measured import measured_pair
@@ -88,6 +89,7 @@ class _Methods:
 @click.option("--reporter", "reporters", multiple=True, metavar="NAME", help="Write a plugin's report too.")
 @json_option
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Seed of every random choice.")
+@shard_option("builders are dealt out; a line is divided over t where there are shards to spare. Then `merge`.")
 @plugin_options
 def command(a: str, b: str, **given: Any) -> int:
     """Connect two checkpoints A and B of one model by a path in weight space.
@@ -97,6 +99,7 @@ def command(a: str, b: str, **given: Any) -> int:
     display = Display(quiet=given["as_json"])
     if given["out"] is None and given["reporters"]:
         raise click.UsageError("--reporter writes a file: say --out DIR")
+    require_shardable(given)
     methods = _methods(given, display)
     ends = [read(pathlib.Path(a)), read(pathlib.Path(b))]
     task = task_of(task_flags(given), ends, [a, b])
@@ -106,6 +109,9 @@ def command(a: str, b: str, **given: Any) -> int:
     checked = _check_conditions(methods.conditions, ends, task, display)
     del ends
     ways = [Connecting(builder, methods.aligner, methods.measuring) for builder in methods.builders]
+    if given["shard"]:
+        connect_shard(given, pair, task, ways, display)
+        return 0
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(OutputFolder(given["out"])) if given["out"] else None
         works = _works(folder.path, pair, task, ways, display) if folder else []
@@ -119,7 +125,7 @@ def command(a: str, b: str, **given: Any) -> int:
                 work.finish()
     answers = [evaluation.conclusion for evaluation in report.evaluations.values()]
     show(report, answers, given["as_json"], given["out"] and given["out"] / "report.html")
-    return _status(evaluations, given["fail_above"])
+    return status_of(evaluations, given["fail_above"])
 
 
 def _methods(given: Mapping[str, Any], display: Display) -> _Methods:
@@ -182,7 +188,8 @@ def _connect(pair: Pair, task: Task, how: Connecting, work: PairWork | None, dis
     return evaluation
 
 
-def _status(evaluations: Sequence[Evaluation], limit: float | None) -> int:
+def status_of(evaluations: Sequence[Evaluation], limit: float | None) -> int:
+    """Return the exit status under ``--fail-above``."""
     if limit is None:
         return 0
     lowest = min(next(iter(evaluation.barriers.values())).barrier_entezari for evaluation in evaluations)

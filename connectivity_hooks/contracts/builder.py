@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from connectivity_hooks.contracts.method import Method
 
@@ -18,7 +18,13 @@ class Builder(Method):
 
     The path starts at `a` and ends at `b` bit for bit, its guarantees are true, and neither input is modified. A
     builder that works long keeps its state in ``self.work``, and goes on from what it finds there, to the same path.
+
+    Attributes:
+        instant: The path takes no time to speak of, and is the same bit for bit wherever it is made: shards of one work
+            each make it themselves, and divide its measuring.
     """
+
+    instant: ClassVar[bool] = False
 
     @abstractmethod
     def build(self, a: Weights, b: Weights, task: Task) -> Path:

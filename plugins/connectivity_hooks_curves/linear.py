@@ -17,6 +17,7 @@ class Linear(Builder):
     """
 
     name = "linear"
+    instant = True
 
     def build(self, a: Weights, b: Weights, task: Task) -> Path:
         """Return the straight line from `a` to `b`."""
