@@ -26,6 +26,7 @@ F = TypeVar("F", bound=Callable[..., object])
 _OF_THE_WHOLE = {
     "conditions": ("--condition", "`connectivity-hooks check` looks at each end"),
     "reporters": ("--reporter", "give it to `connectivity-hooks merge`"),
+    "pairs": ("--pairs", "give it to the run without --shard"),
     "fail_above": ("--fail-above", "give it to `connectivity-hooks merge`"),
 }
 """Flags about what only all shards together know, and where they belong."""
@@ -47,7 +48,8 @@ def require_shardable(given: Mapping[str, Any]) -> None:
     if given["out"] is None:
         raise UsageError("--shard leaves its results in a folder: say --out DIR, the same for all shards")
     for name, (flag, instead) in _OF_THE_WHOLE.items():
-        if given.get(name) not in (None, (), []):
+        value = given.get(name)
+        if value is not None and value is not False and value != ():
             raise UsageError(f"{flag} is about the whole, and --shard {given['shard']} does a part: {instead}")
 
 
@@ -65,7 +67,8 @@ def connect_shard(
 
 
 def _list_of(given: Mapping[str, Any], pair: Pair, task: Task, hows: Mapping[str, Connecting]) -> WorkList:
-    data, division = data_digest(task), divided(given["shard"].count, [is_quick(how) for how in hows.values()])
+    data, quick = data_digest(task), [is_quick(how) for how in hows.values()]
+    division = divided(given["shard"].count, quick, given["points"])
     ways = {
         name: Way(pair.end_points, how.subject(pair, task, data), parts, first)
         for (name, how), (parts, first) in zip(hows.items(), division, strict=True)

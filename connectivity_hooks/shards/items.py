@@ -54,5 +54,10 @@ class Result:
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self._journal.__exit__(kind, None, None)
-        if kind is None:
+        if kind is not None:
+            return
+        try:
             os.replace(self._hidden, self._file)
+        except FileNotFoundError:  # a second run of the same shard was there first
+            if not self._file.exists():
+                raise

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 from collections.abc import Mapping
 
 from connectivity_hooks.connecting.measured import measured_path, told
-from connectivity_hooks.connecting.state_file import canonical
 from connectivity_hooks.connecting.subject import code_of, data_digest, method_of
 from connectivity_hooks.connecting.work import path_file
 from connectivity_hooks.errors import InputError
@@ -14,10 +14,12 @@ from connectivity_hooks.evaluation.evaluation import Evaluation
 from connectivity_hooks.evaluation.journal import Journal
 from connectivity_hooks.evaluation.measuring import Measuring
 from connectivity_hooks.progress import SILENT, Progress
+from connectivity_hooks.shards.difference import difference
 from connectivity_hooks.shards.gathering import Found, Gathered
 from connectivity_hooks.shards.items import measurements_of, merged_file
 from connectivity_hooks.shards.worklist import Way, folder_of
 from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.untrusted import parse_json
 
 
 def merged(
@@ -76,8 +78,14 @@ def _require_same(name: str, way: Way, now: Mapping[str, object]) -> None:
     for key, value in now.items():
         then = way.subject.get(key)
         then = _without_device(then) if key == "task" and isinstance(then, Mapping) else then
-        if canonical({"": then}) != canonical({"": value}):
-            raise InputError(f"{name}: its shards had another {key} than this merge; give what they were given")
+        other = difference(_as_read(then), _as_read(value), key)
+        if other:
+            raise InputError(f"{name}: is not what its shards did: {other}; give what they were given")
+
+
+def _as_read(value: object) -> object:
+    """Return a value as JSON has it, names in order: it is no matter which came first."""
+    return parse_json(json.dumps(value, sort_keys=True))
 
 
 def _without_device(task: Mapping[str, object]) -> dict[str, object]:

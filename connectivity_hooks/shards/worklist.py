@@ -16,8 +16,10 @@ from typing import Any
 
 from connectivity_hooks.checkpoints.atomic import atomic_text
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.paths.basis import POLYLINE
 from connectivity_hooks.paths.path import EndPoint
 from connectivity_hooks.records import Table, typed
+from connectivity_hooks.shards.difference import difference
 from connectivity_hooks.shards.shard import Shard
 from connectivity_hooks.untrusted import guarded, parse_json, read_json
 from connectivity_hooks.version import __version__
@@ -25,8 +27,6 @@ from connectivity_hooks.version import __version__
 FORMAT = "connectivity_hooks.shards/1"
 FOLDER = "shards"
 FILE = "work.json"
-
-_SHOWN = 60  # of two values that differ: enough of a digest or a path to tell them
 
 
 @dataclass(frozen=True)
@@ -123,21 +123,22 @@ class WorkList:
         return ready
 
 
-def divided(count: int, quick: Sequence[bool]) -> list[tuple[int, int]]:
+def divided(count: int, quick: Sequence[bool], points: int) -> list[tuple[int, int]]:
     """Return for each way its (parts, first shard), as `Way` has them.
 
     With at least as many ways as shards each way is one item, dealt out in strides. With fewer, each that is not quick
-    to build has a shard of its own, and all the shards that are left divide the quick ones over t.
+    to build has a shard of its own, and the shards that are left, at most one for each t, divide the quick ones.
 
     Args:
         count: Number of shards.
         quick: For each way whether building it costs nothing.
+        points: Of the even grid of t.
     """
     if len(quick) >= count:
         return [(1, index % count + 1) for index in range(len(quick))]
     slow = sum(not each for each in quick)
     own = iter(range(1, slow + 1))
-    return [(count - slow, slow + 1) if each else (1, next(own)) for each in quick]
+    return [(min(count - slow, points), slow + 1) if each else (1, next(own)) for each in quick]
 
 
 def folder_of(out: pathlib.Path) -> pathlib.Path:
@@ -180,34 +181,19 @@ def load(file: pathlib.Path) -> WorkList:
 
 def require_same(file: pathlib.Path, found: WorkList, expected: WorkList, remedy: str) -> None:
     """Refuse a list that is not that of this work; the message names the first difference."""
-    difference = _difference(found.as_json(), expected.as_json())
-    if difference:
-        raise InputError(f"{file}: is of another work: {difference}; {remedy}")
+    other = difference(found.as_json(), expected.as_json())
+    if other:
+        raise InputError(f"{file}: is of another work: {other}; {remedy}")
 
 
 def _check(work: WorkList) -> None:
+    how = work.measuring
+    if not 2 <= how.points <= POLYLINE.most or how.refine < 0 or work.task.batch_size < 1:
+        raise ValueError("its numbers of points, rounds or samples cannot be")
     for name, way in work.ways.items():
         if not name or name in (".", "..") or "/" in name or "\0" in name:
             raise ValueError(f"{name!r} is no name of a path")
-        if not (way.parts >= 1 <= way.first and way.first + way.parts - 1 <= work.shards):
-            raise ValueError(f"{name}: its parts are not done by shards from 1 to {work.shards}")
+        if not 1 <= way.parts <= how.points or not 1 <= way.first <= work.shards - way.parts + 1:
+            raise ValueError(f"{name}: it is not divided among shards from 1 to {work.shards}"[:200])
     if not work.ways:
         raise ValueError("it lists nothing")
-    if work.measuring.points < 2 or work.measuring.refine < 0 or work.task.batch_size < 1:
-        raise ValueError("its numbers of points, rounds or samples cannot be")
-
-
-def _difference(found: Any, expected: Any, place: str = "") -> str:
-    """Return in words where two JSON values differ first; nothing where they do not."""
-    if isinstance(found, dict) and isinstance(expected, dict):
-        for name in [*expected, *found]:
-            inner = _difference(found.get(name), expected.get(name), f"{place}.{name}".lstrip("."))
-            if inner:
-                return inner
-        return "" if list(found) == list(expected) else f"the order of {place} is another one"
-    return "" if found == expected else f"{place} is {_shown(found)} there and {_shown(expected)} here"
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
