@@ -74,7 +74,7 @@ def command(folders: Sequence[pathlib.Path], **given: Any) -> int:
     for note in (*task.notes, *gathered.work.notes):
         display.say(note)
     with OutputFolder(out) as folder:
-        evaluations = merged(gathered, folder.path, task, _measuring(gathered.work, display), display)
+        evaluations = list(merged(gathered, folder.path, task, _measuring(gathered.work, display), display))
         ends = next(iter(gathered.work.ways.values())).ends
         report = Report.of(evaluations, checkpoints=ends, notes=gathered.work.notes)
         report.save(folder.path)

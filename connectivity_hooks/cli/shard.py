@@ -62,7 +62,7 @@ def connect_shard(
     work = _list_of(given, pair, task, hows)
     make_folder(folder_of(out))
     keep(work, out)
-    items = do_shard(shard, work, out, dict.fromkeys(hows, pair), task, hows, display)
+    items = do_shard(shard, work, out, task, lambda name: (pair, hows[name]), display)
     _show(shard, items, out, given["as_json"])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable
 
 from connectivity_hooks.connecting.build import build
 from connectivity_hooks.connecting.measured import connected_pair, measured_path
@@ -27,9 +27,8 @@ def do_shard(
     shard: Shard,
     work: WorkList,
     out: pathlib.Path,
-    pairs: Mapping[str, Pair],
     task: Task,
-    hows: Mapping[str, Connecting],
+    of_way: Callable[[str], tuple[Pair, Connecting]],
     progress: Progress = SILENT,
 ) -> list[Item]:
     """Do the items of one shard.
@@ -38,9 +37,9 @@ def do_shard(
         shard: Which one.
         work: The list of all items.
         out: The output folder, which all shards may share.
-        pairs: The checkpoints of each way.
         task: Model, data and loss.
-        hows: How each way is connected and measured.
+        of_way: Gives a way's checkpoints, and how they are connected and measured; asked for one at a time, so that no
+            more than one pair need be in memory.
         progress: Shows how far it is.
 
     Returns:
@@ -50,14 +49,14 @@ def do_shard(
     for item in items:
         way = work.ways[item.way]
         if not result_file(folder_of(out), item, way).exists():
-            _do(item, way, folder_of(out), pairs[item.way], task, hows[item.way], progress)
+            _do(item, way, folder_of(out), task, *of_way(item.way), progress)
     return items
 
 
 def _do(
-    item: Item, way: Way, folder: pathlib.Path, pair: Pair, task: Task, how: Connecting, progress: Progress
+    item: Item, way: Way, folder: pathlib.Path, task: Task, pair: Pair, how: Connecting, progress: Progress
 ) -> None:
-    path, seconds = _path(item, way, folder, pair, task, how, progress)
+    path, seconds = _path(item, way, folder, task, pair, how, progress)
     with Result(result_file(folder, item, way), measurements_of(way, path), progress) as journal:
         if item.parts == 1:
             measured_path(path, task, how.measuring, journal, seconds=seconds, progress=progress)
@@ -66,7 +65,7 @@ def _do(
 
 
 def _path(
-    item: Item, way: Way, folder: pathlib.Path, pair: Pair, task: Task, how: Connecting, progress: Progress
+    item: Item, way: Way, folder: pathlib.Path, task: Task, pair: Pair, how: Connecting, progress: Progress
 ) -> tuple[Path, float | None]:
     """Return the path; of a way that is divided the first part writes it down, for all."""
     if item.part == 1:

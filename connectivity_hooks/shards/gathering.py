@@ -11,7 +11,7 @@ from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation.journal import read_journal
 from connectivity_hooks.evaluation.measurement import Measurement
 from connectivity_hooks.paths.path import Path
-from connectivity_hooks.shards.items import SUFFIX, measurements_of, path_work, result_file, stem
+from connectivity_hooks.shards.items import SUFFIX, is_merged, measurements_of, path_work, result_file, stem
 from connectivity_hooks.shards.worklist import FILE, Item, Way, WorkList, folder_of, load, require_same
 
 _AGAIN = "remove it and run its shard again"
@@ -31,13 +31,21 @@ class Gathered:
 
     Attributes:
         work: Its list.
-        ways: What there is of each way; empty where anything is missing.
+        places: The folders that hold the files of shards.
         missing: The items that are not done.
     """
 
     work: WorkList
-    ways: Mapping[str, Found]
+    places: Sequence[pathlib.Path]
     missing: Sequence[Item]
+
+    def found(self, name: str) -> Found:
+        """Read what there is of a way that is done.
+
+        Raises:
+            InputError: One of its files is damaged, of another work or path, or contradicts another one.
+        """
+        return _found(name, self.work.ways[name], self.places)
 
     def in_words(self) -> str:
         """Return which items are missing, and which shards to run again."""
@@ -48,10 +56,10 @@ class Gathered:
 
 
 def gather(folders: Sequence[pathlib.Path]) -> Gathered:
-    """Read the files of shards in output folders.
+    """See what the shards left in output folders.
 
     Raises:
-        InputError: A folder holds none, or they are damaged, of different works, or contradict each other.
+        InputError: A folder holds nothing of theirs, or a damaged list of work, or they are of different works.
     """
     works = [(file, load(file)) for file in map(_list_file, folders)]
     first, work = works[0]
@@ -59,8 +67,7 @@ def gather(folders: Sequence[pathlib.Path]) -> Gathered:
         require_same(file, other, work, f"{first} is the first; leave one of them out")
     places = [folder_of(folder) for folder in folders]
     missing = [item for item in work.items() if not _done(item, work.ways[item.way], places)]
-    ways = {} if missing else {name: _found(name, way, places) for name, way in work.ways.items()}
-    return Gathered(work, ways, missing)
+    return Gathered(work, places, missing)
 
 
 def _list_file(folder: pathlib.Path) -> pathlib.Path:
@@ -82,9 +89,10 @@ def _found(name: str, way: Way, places: Sequence[pathlib.Path]) -> Found:
     expected = canonical(measurements_of(way, path))
     measured: dict[float, list[Measurement]] = {}
     for file in _results(name, way, places):
-        subject, groups = read_journal(file, _AGAIN)
+        remedy = "remove it and merge again" if is_merged(file) else _AGAIN
+        subject, groups = read_journal(file, remedy)
         if canonical(subject) != expected:
-            raise InputError(f"{file}: was measured along another path than {name}'s, or of another work; {_AGAIN}")
+            raise InputError(f"{file}: was measured along another path than {name}'s, or of another work; {remedy}")
         for group in groups:
             if measured.setdefault(group[0].t, group) != group:
                 raise InputError(f"{file}: contradicts another result at t = {group[0].t:.6g}; leave one of them out")

@@ -14,6 +14,7 @@ from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.shards.worklist import Item, Way
 
 SUFFIX = ".jsonl"
+_MERGED = f".merged{SUFFIX}"
 
 
 def stem(name: str, way: Way) -> str:
@@ -33,7 +34,12 @@ def result_file(folder: pathlib.Path, item: Item, way: Way) -> pathlib.Path:
 
 def merged_file(folder: pathlib.Path, name: str, way: Way) -> pathlib.Path:
     """Return where a merge keeps all measurements of a way, and those it made itself."""
-    return folder / f"{stem(name, way)}.merged{SUFFIX}"
+    return folder / f"{stem(name, way)}{_MERGED}"
+
+
+def is_merged(file: pathlib.Path) -> bool:
+    """Say whether a result file is a merge's."""
+    return file.name.endswith(_MERGED)
 
 
 def measurements_of(way: Way, path: Path) -> Mapping[str, object]:

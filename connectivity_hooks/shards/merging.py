@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from connectivity_hooks.connecting.measured import measured_path, told
 from connectivity_hooks.connecting.subject import code_of, data_digest, method_of
@@ -24,8 +24,10 @@ from connectivity_hooks.untrusted import parse_json
 
 def merged(
     gathered: Gathered, out: pathlib.Path, task: Task, measuring: Measuring, progress: Progress = SILENT
-) -> list[Evaluation]:
-    """Write the paths, and evaluate them from what the shards measured.
+) -> Iterator[Evaluation]:
+    """Write the paths, and evaluate them from what the shards measured, one after the other.
+
+    All files are read and compared before the first is written.
 
     What depends on all t at once is measured here: the rounds of refinement of a way that was divided over t. It is
     kept, so that a second merge, or one after a kill, measures nothing twice.
@@ -38,15 +40,14 @@ def merged(
         progress: Shows how far it is.
 
     Raises:
-        InputError: The task or the measuring is another one.
+        InputError: The task or the measuring is another one, or a file cannot be used.
     """
     now = _now(task, measuring)
     for name, way in gathered.work.ways.items():
         _require_same(name, way, now)
-    return [
-        _evaluation(name, way, gathered.ways[name], out, task, measuring, progress)
-        for name, way in gathered.work.ways.items()
-    ]
+        gathered.found(name)
+    for name, way in gathered.work.ways.items():
+        yield _evaluation(name, way, gathered.found(name), out, task, measuring, progress)
 
 
 def _evaluation(
