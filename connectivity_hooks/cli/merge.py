@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from connectivity_hooks.checkpoints.atomic import make_folder
 from connectivity_hooks.cli.connect import status_of
 from connectivity_hooks.cli.folder import OutputFolder
 from connectivity_hooks.cli.json_option import json_option
@@ -22,6 +23,7 @@ from connectivity_hooks.evaluation.measuring import Measuring, make_correction
 from connectivity_hooks.registry import registry
 from connectivity_hooks.reports.report import Report
 from connectivity_hooks.shards import RecordedTask, WorkList, gather, merged
+from connectivity_hooks.shards.worklist import folder_of
 from connectivity_hooks.tasks import Task, make_task
 from connectivity_hooks.tasks.references import parse
 
@@ -74,6 +76,7 @@ def command(folders: Sequence[pathlib.Path], **given: Any) -> int:
     for note in (*task.notes, *gathered.work.notes):
         display.say(note)
     with OutputFolder(out) as folder:
+        make_folder(folder_of(folder.path))
         evaluations = list(merged(gathered, folder.path, task, _measuring(gathered.work, display), display))
         ends = next(iter(gathered.work.ways.values())).ends
         report = Report.of(evaluations, checkpoints=ends, notes=gathered.work.notes)

@@ -48,7 +48,10 @@ def content(folder):
 TWO = ["--builder", "linear", "--builder", "bezier", "--bezier.budget", "20steps", "--bezier.batch-size", "64"]
 
 
-@pytest.mark.parametrize(("count", "more"), [(3, []), (1, []), (4, TWO), (2, TWO)])
+PREPARED = [*TWO, "--align", "weight-matching", "--correct", "batch-norm", "--refine", "0"]
+
+
+@pytest.mark.parametrize(("count", "more"), [(3, []), (1, []), (4, TWO), (2, PREPARED)])
 def test_shards_and_a_merge_make_what_one_process_makes(run, ends, shards, merge, tmp_path, count, more):
     assert run(*ends, *more, "--points", "9", "--out", tmp_path / "one")[0] == 0
     shards(range(1, count + 1), count, tmp_path / "all", "--points", "9", *more)
@@ -85,6 +88,16 @@ def test_folders_that_were_apart_are_merged_like_one(run, ends, shards, merge, t
     assert merge(*folders)[0] == 0
     assert run(*ends, *TWO, "--points", "5", "--out", tmp_path / "one")[0] == 0
     assert content(folders[0]) == content(tmp_path / "one")
+
+
+def test_folders_copied_into_one_are_one_and_a_merge_goes_where_it_is_told(run, shards, workspace, tmp_path):
+    for number in (1, 2):
+        shards((number,), 2, tmp_path / str(number), "--points", "5")
+        shutil.copytree(tmp_path / str(number), tmp_path / "copied", dirs_exist_ok=True)
+    words = ["merge", tmp_path / "copied", "--model", f"{workspace}/net.py:make", "--out", tmp_path / "out"]
+    assert run(*words)[0] == 0
+    assert {file.name for file in (tmp_path / "copied").iterdir()} == {"shards"}
+    assert (tmp_path / "out" / "report.html").exists()
 
 
 def test_a_killed_shard_goes_on_and_until_then_its_item_is_missing(shards, run, ends, merge, tmp_path, monkeypatch):
