@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from connectivity_hooks.checkpoints.atomic import make_folder
 from connectivity_hooks.cli.connect import status_of
 from connectivity_hooks.cli.folder import OutputFolder
 from connectivity_hooks.cli.json_option import json_option
@@ -17,13 +16,13 @@ from connectivity_hooks.cli.method_options import make_method, method_command, r
 from connectivity_hooks.cli.numbers import Number
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.results import show
+from connectivity_hooks.cli.shard import COMMAND
 from connectivity_hooks.cli.terminal import NOT_MET, Display, say_error
-from connectivity_hooks.errors import ConnectivityError, UsageError
+from connectivity_hooks.errors import ConnectivityError, InputError, UsageError
 from connectivity_hooks.evaluation.measuring import Measuring, make_correction
 from connectivity_hooks.registry import registry
 from connectivity_hooks.reports.report import Report
 from connectivity_hooks.shards import RecordedTask, WorkList, gather, merged
-from connectivity_hooks.shards.worklist import folder_of
 from connectivity_hooks.tasks import Task, make_task
 from connectivity_hooks.tasks.references import parse
 
@@ -71,12 +70,13 @@ def command(folders: Sequence[pathlib.Path], **given: Any) -> int:
     if gathered.missing:
         say_error(f"{folders[0]}: {gathered.in_words()}, then merge")
         return NOT_MET
+    if gathered.work.command != COMMAND:
+        raise InputError(f"{folders[0]}: is work of {gathered.work.command[:40]!r}, expected {COMMAND!r}")
     out = given["out"] or folders[0]
     task = _task(gathered.work.task, given)
     for note in (*task.notes, *gathered.work.notes):
         display.say(note)
     with OutputFolder(out) as folder:
-        make_folder(folder_of(folder.path))
         evaluations = list(merged(gathered, folder.path, task, _measuring(gathered.work, display), display))
         ends = next(iter(gathered.work.ways.values())).ends
         report = Report.of(evaluations, checkpoints=ends, notes=gathered.work.notes)

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import click
 
-from connectivity_hooks.checkpoints.atomic import make_folder
 from connectivity_hooks.cli.task_options import task_flags
 from connectivity_hooks.cli.terminal import Display, plain, print_json
 from connectivity_hooks.connecting.methods import Connecting
@@ -16,12 +15,23 @@ from connectivity_hooks.connecting.pair import Pair
 from connectivity_hooks.connecting.subject import data_digest
 from connectivity_hooks.errors import UsageError
 from connectivity_hooks.evaluation.measuring import Measuring
-from connectivity_hooks.shards import RecordedTask, Shard, Way, WorkList, divided, do_shard
-from connectivity_hooks.shards.doing import is_quick
-from connectivity_hooks.shards.worklist import Item, Measured, folder_of, keep
+from connectivity_hooks.shards import (
+    Item,
+    RecordedMeasuring,
+    RecordedTask,
+    Shard,
+    Way,
+    WorkList,
+    divided,
+    do_shard,
+    is_quick,
+    keep_list,
+)
 from connectivity_hooks.tasks import Task
 
 F = TypeVar("F", bound=Callable[..., object])
+
+COMMAND = "connect"
 
 _OF_THE_WHOLE = {
     "conditions": ("--condition", "`connectivity-hooks check` looks at each end"),
@@ -60,8 +70,7 @@ def connect_shard(
     shard, out = given["shard"], given["out"]
     hows = {how.builder.name: how for how in ways}
     work = _list_of(given, pair, task, hows)
-    make_folder(folder_of(out))
-    keep(work, out)
+    keep_list(work, out)
     items = do_shard(shard, work, out, task, lambda name: (pair, hows[name]), display)
     _show(shard, items, out, given["as_json"])
 
@@ -74,12 +83,14 @@ def _list_of(given: Mapping[str, Any], pair: Pair, task: Task, hows: Mapping[str
         for (name, how), (parts, first) in zip(hows.items(), division, strict=True)
     }
     flags: dict[str, Any] = {**task_flags(given), "model": task.model_name}
-    return WorkList(given["shard"].count, ways, RecordedTask(**flags), _measured(hows), given["seed"], pair.notes)
+    return WorkList(
+        COMMAND, given["shard"].count, ways, RecordedTask(**flags), _measured(hows), given["seed"], pair.notes
+    )
 
 
-def _measured(hows: Mapping[str, Connecting]) -> Measured:
+def _measured(hows: Mapping[str, Connecting]) -> RecordedMeasuring:
     measuring: Measuring = next(iter(hows.values())).measuring
-    return Measured(**measuring.describe())  # type: ignore[arg-type]
+    return RecordedMeasuring(**measuring.describe())  # type: ignore[arg-type]
 
 
 def _show(shard: Shard, items: Sequence[Item], out: pathlib.Path, as_json: bool) -> None:

@@ -5,10 +5,24 @@ in every shard; `items` are the result files; `doing` is one shard's share; `gat
 and `merging` makes of it what one process would have made.
 """
 
-from connectivity_hooks.shards.doing import do_shard
+from connectivity_hooks.shards.doing import do_shard, is_quick
 from connectivity_hooks.shards.gathering import Gathered, gather
 from connectivity_hooks.shards.merging import merged
 from connectivity_hooks.shards.shard import Shard
-from connectivity_hooks.shards.worklist import RecordedTask, Way, WorkList, divided
+from connectivity_hooks.shards.worklist import Item, RecordedMeasuring, RecordedTask, Way, WorkList, divided, keep_list
 
-__all__ = ["Gathered", "RecordedTask", "Shard", "Way", "WorkList", "divided", "do_shard", "gather", "merged"]
+__all__ = [
+    "Gathered",
+    "Item",
+    "RecordedMeasuring",
+    "RecordedTask",
+    "Shard",
+    "Way",
+    "WorkList",
+    "divided",
+    "do_shard",
+    "gather",
+    "is_quick",
+    "keep_list",
+    "merged",
+]

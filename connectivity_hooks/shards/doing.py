@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from connectivity_hooks.connecting.methods import Connecting
 from connectivity_hooks.connecting.pair import Pair
 from connectivity_hooks.evaluation.evaluate import measure_part
 from connectivity_hooks.paths.path import Path
+from connectivity_hooks.processes import is_main_process
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.shards.items import Result, measurements_of, path_work, result_file
 from connectivity_hooks.shards.shard import Shard
@@ -57,10 +59,11 @@ def _do(
     item: Item, way: Way, folder: pathlib.Path, task: Task, pair: Pair, how: Connecting, progress: Progress
 ) -> None:
     path, seconds = _path(item, way, folder, task, pair, how, progress)
-    with Result(result_file(folder, item, way), measurements_of(way, path), progress) as journal:
+    subject, writes = measurements_of(way, path), is_main_process()  # of several processes that do one shard together
+    with Result(result_file(folder, item, way), subject, progress) if writes else contextlib.nullcontext() as journal:
         if item.parts == 1:
             measured_path(path, task, how.measuring, journal, seconds=seconds, progress=progress)
-        else:
+        elif journal is not None:
             measure_part(path, task, how.measuring, item.part, item.parts, record=journal, progress=progress)
 
 

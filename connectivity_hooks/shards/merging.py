@@ -6,6 +6,7 @@ import json
 import pathlib
 from collections.abc import Iterator, Mapping
 
+from connectivity_hooks.checkpoints.atomic import make_folder
 from connectivity_hooks.connecting.measured import measured_path, told
 from connectivity_hooks.connecting.subject import code_of, data_digest, method_of
 from connectivity_hooks.connecting.work import path_file
@@ -46,6 +47,7 @@ def merged(
     for name, way in gathered.work.ways.items():
         _require_same(name, way, now)
         gathered.found(name)
+    make_folder(folder_of(out))
     for name, way in gathered.work.ways.items():
         yield _evaluation(name, way, gathered.found(name), out, task, measuring, progress)
 

@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from connectivity_hooks.checkpoints.atomic import atomic_text
+from connectivity_hooks.checkpoints.atomic import atomic_text, make_folder
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.paths.basis import POLYLINE
 from connectivity_hooks.paths.path import EndPoint
+from connectivity_hooks.processes import is_main_process
 from connectivity_hooks.records import Table, typed
 from connectivity_hooks.shards.difference import difference
 from connectivity_hooks.shards.shard import Shard
@@ -75,7 +76,7 @@ class RecordedTask:
 
 
 @dataclass(frozen=True)
-class Measured:
+class RecordedMeasuring:
     """How every path is measured: see `evaluation.Measuring`, whose correction is here by its name."""
 
     points: int
@@ -89,6 +90,7 @@ class WorkList:
     """A work and its division.
 
     Attributes:
+        command: The command whose work it is, which says what becomes of the results.
         shards: How many shards there are.
         ways: The paths by name.
         task: Model, data and loss.
@@ -97,10 +99,11 @@ class WorkList:
         notes: What was done to fit the checkpoints.
     """
 
+    command: str
     shards: int
     ways: Mapping[str, Way]
     task: RecordedTask
-    measuring: Measured
+    measuring: RecordedMeasuring
     seed: int
     notes: tuple[str, ...] = ()
 
@@ -146,16 +149,17 @@ def folder_of(out: pathlib.Path) -> pathlib.Path:
     return out / FOLDER
 
 
-def keep(work: WorkList, out: pathlib.Path) -> None:
-    """Write the list, or see that the one that is there says the same.
+def keep_list(work: WorkList, out: pathlib.Path) -> None:
+    """Write the list into an output folder, or see that the one that is there says the same.
 
     Raises:
         InputError: It is of another work, or cannot be written.
     """
+    make_folder(folder_of(out))
     file = folder_of(out) / FILE
     if file.exists():
         require_same(file, load(file), work, "choose another --out, or remove the folder")
-    else:  # two shards that begin at once write the same
+    elif is_main_process():  # two shards that begin at once write the same
         atomic_text(file, json.dumps(work.as_json(), indent=1) + "\n")
 
 

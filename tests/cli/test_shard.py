@@ -240,6 +240,13 @@ def test_a_list_of_work_that_lies_is_refused(whole, merge, lie):
     assert err.startswith(f"error: {file}: is not a list of work in shards: ")
 
 
+def test_work_of_another_command_is_not_taken_for_ours(whole, merge):
+    file = whole / "work.json"
+    file.write_text(changed(json.loads(file.read_text()), command="graph"))
+    status, _, err = merge(whole.parent)
+    assert (status, err) == (3, f"error: {whole.parent}: is work of 'graph', expected 'connect'\n")
+
+
 @pytest.mark.parametrize("name", ["../../x", "a/b", "", "..", "nul\0"])
 def test_a_list_of_work_writes_no_file_elsewhere(whole, merge, name):
     file = whole / "work.json"

@@ -4,8 +4,8 @@ import pytest
 
 from connectivity_hooks.errors import UsageError
 from connectivity_hooks.paths import EndPoint
-from connectivity_hooks.shards import RecordedTask, Shard, Way, WorkList, divided
-from connectivity_hooks.shards.worklist import Measured, keep, load
+from connectivity_hooks.shards import RecordedMeasuring, RecordedTask, Shard, Way, WorkList, divided, keep_list
+from connectivity_hooks.shards.worklist import load
 
 ENDS = (EndPoint("a", "0" * 64, "float32"), EndPoint("b", "1" * 64, "float32"))
 TASK = RecordedTask("net.py:make", "digits", "mse", None, None, None, 512, None, "auto", None, "auto", "float32")
@@ -15,7 +15,7 @@ QUICK, SLOW = True, False
 def work(count, kinds, points=25):
     division = divided(count, kinds, points)
     ways = {f"way{i}": Way(ENDS, {"number": (i,)}, *each) for i, each in enumerate(division)}
-    return WorkList(count, ways, TASK, Measured(points, 4, "none", {}), 0, ("a note",))
+    return WorkList("connect", count, ways, TASK, RecordedMeasuring(points, 4, "none", {}), 0, ("a note",))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 30, 10**9])
@@ -58,12 +58,11 @@ def test_what_is_no_shard_is_refused_in_a_short_line(text):
 
 
 def test_the_list_survives_its_file_and_is_written_once(tmp_path):
-    (tmp_path / "shards").mkdir()
     whole = work(4, [QUICK, SLOW])
-    keep(whole, tmp_path)
+    keep_list(whole, tmp_path)
     file = tmp_path / "shards" / "work.json"
     assert load(file).as_json() == whole.as_json()
     assert load(file).items() == whole.items()
     written = file.stat().st_mtime_ns
-    keep(whole, tmp_path)
+    keep_list(whole, tmp_path)
     assert file.stat().st_mtime_ns == written
