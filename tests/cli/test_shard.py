@@ -100,6 +100,13 @@ def test_folders_copied_into_one_are_one_and_a_merge_goes_where_it_is_told(run, 
     assert (tmp_path / "out" / "report.html").exists()
 
 
+def test_of_several_processes_that_do_one_shard_only_the_first_writes(run, ends, tmp_path, monkeypatch):
+    for place in ("connecting.work", "connecting.measured", "shards.doing", "shards.worklist"):
+        monkeypatch.setattr(f"connectivity_hooks.{place}.is_main_process", lambda: False)
+    assert run(*ends, "--points", "3", "--out", tmp_path, "--shard", "1/2")[0] == 0
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
+
+
 def test_a_killed_shard_goes_on_and_until_then_its_item_is_missing(shards, run, ends, merge, tmp_path, monkeypatch):
     shards((1,), 2, tmp_path, "--points", "13")
     monkeypatch.setattr("connectivity_hooks.shards.items.Journal", Dying)
