@@ -1,6 +1,6 @@
 """Checkpoints: safetensors files of weights, read with suspicion and written so that a crash harms nothing."""
 
-from connectivity_hooks.checkpoints.atomic import atomic_text, require_target
+from connectivity_hooks.checkpoints.atomic import atomic_text, make_folder, require_target
 from connectivity_hooks.checkpoints.fitting import fit, fit_pair, require_outlines
 from connectivity_hooks.checkpoints.pickles import convert
 from connectivity_hooks.checkpoints.reading import Checkpoint, read, read_together, require_finite
@@ -12,6 +12,7 @@ __all__ = [
     "convert",
     "fit",
     "fit_pair",
+    "make_folder",
     "read",
     "read_together",
     "require_finite",

@@ -22,6 +22,7 @@ from connectivity_hooks.cli.method_options import method_command
 from connectivity_hooks.cli.numbers import Number, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.results import show
+from connectivity_hooks.cli.shard import connect_shard, require_shardable, shard_option
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import NOT_MET, Display, terminal_width
 from connectivity_hooks.connecting.attempts import Attempts, Way
@@ -81,6 +82,7 @@ Examples:
 @click.option("--reporter", "reporters", multiple=True, metavar="NAME", help="Write a plugin's report too.")
 @json_option
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Seed of every random choice.")
+@shard_option("builders are dealt out; a line is divided over t where there are shards to spare. Then `merge`.")
 @plugin_options
 def command(a: str, b: str, **given: Any) -> int:
     """Connect two checkpoints A and B of one model by a path in weight space.
@@ -90,6 +92,7 @@ def command(a: str, b: str, **given: Any) -> int:
     display = Display(quiet=given["as_json"])
     if given["out"] is None and given["reporters"]:
         raise click.UsageError("--reporter writes a file: say --out DIR")
+    require_shardable(given)
     methods = methods_of(given, display)
     ends = [read(pathlib.Path(a)), read(pathlib.Path(b))]
     task = task_of(task_flags(given), ends, [a, b])
@@ -98,6 +101,9 @@ def command(a: str, b: str, **given: Any) -> int:
         display.say(note)
     checked = _check_conditions(methods.conditions, ends, task, display)
     del ends
+    if given["shard"]:
+        connect_shard(given, pair, task, [way.how for way in methods.named], display)
+        return 0
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(OutputFolder(given["out"])) if given["out"] else None
         attempts = Attempts(pair, task, _place(folder.path, pair, task, methods, display) if folder else None, display)
@@ -109,7 +115,7 @@ def command(a: str, b: str, **given: Any) -> int:
             _save(report, kept, folder.path, attempts, methods.reporters)
     show(_Sized(report), report.answers, given["as_json"], given["out"] and given["out"] / "report.html")
     counted = [kept.name] if kept else list(attempts.evaluations)
-    return _status([attempts.evaluations[name] for name in counted], given["fail_above"])
+    return status_of([attempts.evaluations[name] for name in counted], given["fail_above"])
 
 
 @dataclass(frozen=True)
@@ -198,7 +204,8 @@ def _save(
             work.file.unlink(missing_ok=True)
 
 
-def _status(evaluations: Sequence[Evaluation], limit: float | None) -> int:
+def status_of(evaluations: Sequence[Evaluation], limit: float | None) -> int:
+    """Return the exit status under ``--fail-above``."""
     if limit is None:
         return 0
     lowest = min(next(iter(evaluation.barriers.values())).barrier_entezari for evaluation in evaluations)

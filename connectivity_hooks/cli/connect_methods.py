@@ -38,6 +38,11 @@ class Methods:
     reporters: Sequence[Reporter]
 
     @property
+    def named(self) -> Sequence[Way]:
+        """The ways, where they are known beforehand; none are of ``best``."""
+        return () if isinstance(self.ways, Candidates) else self.ways
+
+    @property
     def training(self) -> list[Method]:
         """Builders and aligners."""
         if isinstance(self.ways, Candidates):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "demo": "Train two small networks with the hooks on, connect them, write a report.",
     "connect": "Connect two checkpoints: a verdict, a path file, a barrier, a report.",
+    "merge": "Put together what the shards of a job array left.",
     "symmetries": "What may be done to the neurons of a model: spaces, groups, coverage, what stays and why.",
     "check": "Check conditions on one checkpoint, layer by layer.",
     "stability": "The barrier between copies of a training, by the step at which they part.",

@@ -6,6 +6,7 @@ from connectivity_hooks.cli.measuring_options import measuring, measuring_option
 from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options, single
 from connectivity_hooks.cli.numbers import Amount, Count, Number, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
+from connectivity_hooks.cli.shard import require_shardable, shard_option
 from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import NOT_MET, Display, plain, print_json
 
@@ -27,6 +28,8 @@ __all__ = [
     "plugin_options",
     "print_json",
     "refuse_stray_options",
+    "require_shardable",
+    "shard_option",
     "single",
     "task_flags",
     "task_of",

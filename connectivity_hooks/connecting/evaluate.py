@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pathlib
 from collections.abc import Mapping
 
 from connectivity_hooks.checkpoints.atomic import make_folder
 from connectivity_hooks.connecting.measured import measured_path
-from connectivity_hooks.connecting.subject import code_of, data_digest, method_of, tensors_digest
+from connectivity_hooks.connecting.path_digest import path_digest
+from connectivity_hooks.connecting.subject import code_of, data_digest, method_of
 from connectivity_hooks.connecting.work import digest_of
 from connectivity_hooks.contracts.correction import Correction
 from connectivity_hooks.evaluation.evaluation import Evaluation
 from connectivity_hooks.evaluation.journal import Journal
 from connectivity_hooks.evaluation.measuring import Measuring, make_correction
-from connectivity_hooks.paths.file import tensors_of
 from connectivity_hooks.paths.path import Path
 from connectivity_hooks.processes import is_main_process
 from connectivity_hooks.progress import SILENT, Progress
@@ -65,19 +64,10 @@ def _journal(
         return contextlib.nullcontext()
     make_folder(pathlib.Path(keep))
     what = {
-        "path": _digest(path),
+        "path": path_digest(path),
         "task": task.describe(),
         "code": code_of(task),
         "correction": method_of(correction),
         "data": data_digest(task),
     }
     return Journal(pathlib.Path(keep) / f"evaluation.{digest_of(what)}.jsonl", what, progress)
-
-
-def _digest(path: Path) -> list[object]:
-    """Return what tells a path from others: how its points are joined, their names, and their bytes."""
-    tensors = tensors_of(path)
-    names = sorted(tensors)
-    shapes = [[name, str(tensors[name].dtype), list(tensors[name].shape)] for name in names]
-    joined = json.dumps([path.basis, list(path.positions), list(path.guarantees), shapes])
-    return [digest_of({"joined": joined}), tensors_digest(tensors[name] for name in names)]

@@ -26,9 +26,9 @@ class Builder(Method):
     builder that works long keeps its state in ``self.work``, and goes on from what it finds there, to the same path.
 
     Attributes:
-        role: What ``--builder best`` takes it for: ``line``, which costs nothing to build and is tried with every
-            aligner; ``proof``, whose bound may hold for every t; ``curve``, which is trained from the best line. None:
-            `best` does not try it.
+        role: What ``--builder best`` takes it for. ``line``: it costs nothing to build, is the same wherever it is
+            made (shards divide its measuring), and is tried with every aligner. ``proof``: its bound may hold for every
+            t. ``curve``: it is trained from the best line. None: `best` does not try it.
     """
 
     role: ClassVar[Role | None] = None

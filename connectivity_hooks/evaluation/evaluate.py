@@ -17,7 +17,7 @@ from connectivity_hooks.evaluation.anchors import Anchors
 from connectivity_hooks.evaluation.barriers import barriers
 from connectivity_hooks.evaluation.evaluation import Evaluation
 from connectivity_hooks.evaluation.measurement import Measurement, SampleScores, summarise
-from connectivity_hooks.evaluation.measuring import make_correction, name_of, options_of
+from connectivity_hooks.evaluation.measuring import Measuring, make_correction, name_of, options_of
 from connectivity_hooks.evaluation.passes import Passes
 from connectivity_hooks.evaluation.reliance import Reliance, reliance
 from connectivity_hooks.evaluation.scorer import Scorer
@@ -133,6 +133,35 @@ def evaluate(
     )
 
 
+def measure_part(
+    path: Path, task: Task, how: Measuring, part: int, parts: int, *, record: Record, progress: Progress = SILENT
+) -> None:
+    """Measure one part of the even grid of `evaluate` into a record: every `parts`-th t, from the `part`-th on.
+
+    All parts together are what `evaluate` measures before it refines, figure by figure; each costs two passes more, at
+    both ends, which every measurement is compared with.
+
+    Args:
+        path: The path.
+        task: Model, data and loss.
+        how: Points of the whole grid, and the correction.
+        part: Which part, from 1.
+        parts: How many there are.
+        record: Remembers them.
+        progress: Shows how far it is.
+
+    Raises:
+        InputError: See `evaluate`.
+    """
+    with Passes(path, task, how.correct) as passes:
+        passes.require_faithful((path.start, path.end))
+        task, _, _ = _read(passes, task)
+        relied = _nothing(path) if passes.voided else reliance(path, task, passes)
+        trusted = replace(path, guarantees=relied.guarantees)
+        ts = list(dict.fromkeys(grid.even(trusted, how.points)))[part - 1 :: parts]
+        _Curve(trusted, task, passes, record).visit(ts, progress)
+
+
 def _nothing(path: Path) -> Reliance:
     """With weights corrected at each t, no segment keeps its function or its outputs' straight line."""
     return Reliance((MEASURED,) * len(path.guarantees), (), ())
@@ -186,13 +215,16 @@ class _Curve:
 
     def measure(self, points: int, refine: int, progress: Progress) -> dict[float, list[Measurement]]:
         ts = list(dict.fromkeys(grid.even(self._path, points)))
-        for t in progress.track(self._prepared(ts), "evaluating the path", len(ts)):
-            self._visit(t)
+        self.visit(ts, progress)
         for _ in progress.track(range(refine), "refining around the worst point", refine):
             training = {t: measurements[0].loss for t, measurements in self._measured.items()}
             for t in grid.around_worst(self._path, training):
                 self._visit(t)
         return self._measured
+
+    def visit(self, ts: Sequence[float], progress: Progress) -> None:
+        for t in progress.track(self._prepared(ts), "evaluating the path", len(ts)):
+            self._visit(t)
 
     def _prepared(self, ts: Sequence[float]) -> Iterator[float]:
         """Yield some t in order, and score those that need passes of their own in groups, where that pays."""

@@ -16,7 +16,7 @@ from connectivity_hooks.checkpoints.atomic import atomic_text
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation.measurement import Measurement
 from connectivity_hooks.progress import SILENT, Progress
-from connectivity_hooks.records import typed
+from connectivity_hooks.records import Table, typed
 from connectivity_hooks.untrusted import guarded, parse_json, read_text
 
 _FIELDS = [field.name for field in dataclasses.fields(Measurement)]
@@ -104,6 +104,21 @@ def subject_of(file: pathlib.Path) -> object:
             return _content(_lines(file)[0])["subject"]
     except InputError:
         return None
+
+
+def read_journal(file: pathlib.Path, remedy: str) -> tuple[Mapping[str, Any], list[list[Measurement]]]:
+    """Return what a journal belongs to and its measurements, a list for each t; nothing of it may be damaged.
+
+    Raises:
+        InputError: It is damaged, or no journal of this version; the message ends with `remedy`.
+    """
+    lines = _lines(file)
+    with guarded(file, "a whole journal", remedy):
+        contents = [_content(line) for line in lines]
+        if not contents or not isinstance(contents[0], dict) or contents[0].get("fields") != _FIELDS:
+            raise ValueError("its first line does not say what it belongs to")
+        groups = [list(group.measured) for group in _groups(contents[1:])]
+        return typed(Table, contents[0].get("subject")), groups
 
 
 def _found(file: pathlib.Path, header: str, progress: Progress) -> tuple[int, list[_Group]] | None:

@@ -50,6 +50,21 @@ def test_star_connects_every_pair_over_the_hub(run, hub, task_words, workspace, 
     assert (status, json.loads(again)["pairs"]) == (0, found["pairs"])
 
 
+def test_shards_of_a_star_are_put_together_by_the_run_without(run, hub, task_words, workspace, tmp_path):
+    words = ["star", workspace / "a.safetensors", workspace / "b.safetensors", *task_words, "--hub", hub]
+    words += ["--effort", "quick", "--json", "--out"]
+    for number, name in ((2, "b"), (1, "a")):
+        status, out, _ = run(*words, tmp_path / "star", "--shard", f"{number}/2")
+        assert (status, list(json.loads(out)["checkpoints"])) == (0, [name])
+    written = [file.stat().st_mtime_ns for file in sorted((tmp_path / "star").iterdir())]
+    assert len(written) == 2
+    together = json.loads(run(*words, tmp_path / "star")[1])
+    assert [file.stat().st_mtime_ns for file in sorted((tmp_path / "star").iterdir())] == written
+    assert together == json.loads(run(*words, tmp_path / "one")[1])
+    status, _, err = run(*words, tmp_path / "star", "--shard", "1/2", "--pairs")
+    assert (status, err.count("\n")) == (2, 1)
+
+
 @pytest.fixture(scope="module")
 def forged():
     """Return ways to forge a kept path that names the same files and options as the honest one."""

@@ -42,6 +42,19 @@ def test_a_resumed_connect_tells_of_what_it_did_itself(heard, run, words, ends, 
     assert report["builders"]["bend"]["build_seconds"] > 0  # the path was there, with what it had cost
 
 
+@pytest.mark.parametrize("refine", [0, 2])
+def test_shards_and_their_merge_tell_once_of_each_builder(heard, run, words, ends, tmp_path, refine):
+    both = ["connect", *ends, *words, "--builder", "linear", "--builder", "bend", "--points", 3, "--refine", refine]
+    news = []
+    for shard in ("1/3", "2/3", "3/3"):
+        assert run(*both, "--out", tmp_path / "out", "--shard", shard) == 0
+        news += heard()
+    assert news == [*told("bend"), ("built", "linear")]
+    for expected in ([("evaluated", "linear")], []):
+        assert run("merge", tmp_path / "out", *words[:-2]) == 0
+        assert heard() == expected
+
+
 def test_connect_and_evaluate_tell_once(heard, task, ends, tmp_path):
     for keep, told in ((None, ["built", "evaluated"]), (tmp_path, ["built", "evaluated"]), (tmp_path, [])):
         path = ch.connect(*ends, task, builder="bend", keep=keep)

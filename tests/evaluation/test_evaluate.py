@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from connectivity_hooks.errors import UsageError
-from connectivity_hooks.evaluation import evaluate
+from connectivity_hooks.evaluation import Measuring, evaluate
+from connectivity_hooks.evaluation.evaluate import measure_part
 from connectivity_hooks.paths import Path
 from connectivity_hooks.tasks.loss import custom_loss
 
@@ -113,6 +114,31 @@ def convex_path(setting):
     d["6.weight"] = setting.weights(3)["6.weight"]
     points = [a, b, c, d]
     return points, Path.from_points(points, guarantees=["convex", "constant", "convex"])
+
+
+class Remembered(dict):
+    """Measurements by t."""
+
+    earlier = 0.0
+
+    def known(self, t):
+        return self.get(t)
+
+    def add(self, measurements):
+        self[measurements[0].t] = measurements
+
+
+@pytest.mark.parametrize("proven", [False, True])
+def test_parts_measured_apart_are_what_is_measured_at_once(setting, proven):
+    path = convex_path(setting)[1] if proven else Path.from_points([setting.weights(1), setting.weights(2)])
+    whole, seen = Remembered(), []
+    evaluate(path, setting.task, points=6, refine=0, record=whole)
+    for part in (1, 2, 3):
+        mine = Remembered()
+        measure_part(path, setting.task, Measuring(points=6), part, 3, record=mine)
+        assert {t: whole[t] for t in mine} == mine
+        seen += mine
+    assert sorted(seen) == sorted(whole)
 
 
 def test_guaranteed_segments_agree_with_forward_passes(setting):

@@ -11,7 +11,7 @@ from connectivity_hooks.connecting.subject import data_digest, subject
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation import evaluate
 from connectivity_hooks.evaluation import journal as journals
-from connectivity_hooks.evaluation.journal import Journal, subject_of
+from connectivity_hooks.evaluation.journal import Journal, read_journal, subject_of
 from connectivity_hooks.paths import Path
 from connectivity_hooks.progress import SILENT
 
@@ -28,6 +28,19 @@ def test_a_killed_evaluation_goes_on_and_ends_equal(setting, tmp_path):
         resumed = evaluate(path, setting.task, points=7, record=journal)
     assert resumed.curves == whole.curves
     assert resumed.barriers == whole.barriers
+
+
+def test_a_journal_is_read_whole_or_refused(setting, tmp_path):
+    path, file = Path.from_points([setting.weights(1), setting.weights(2)]), tmp_path / "journal"
+    with Journal(file, SUBJECT) as journal:
+        evaluate(path, setting.task, points=3, refine=0, record=journal)
+        known = [journal.known(t) for t in (0.0, 1.0, 0.5)]
+    assert read_journal(file, "mend it") == (SUBJECT, known)
+    whole = file.read_text()
+    for damaged in ("", whole.replace("train", "tran"), whole[9:], "[]\n" + whole, whole.partition("\n")[2]):
+        file.write_text(damaged)
+        with pytest.raises(InputError, match=r"is not a whole journal: .*; mend it$"):
+            read_journal(file, "mend it")
 
 
 def test_a_line_cut_short_by_a_crash_is_dropped(setting, tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from connectivity_hooks.checkpoints import read, require_outlines
+from connectivity_hooks.checkpoints import make_folder, read, require_outlines
 from connectivity_hooks.cli.toolkit import (
     Display,
     OutputFolder,
@@ -20,6 +20,8 @@ from connectivity_hooks.cli.toolkit import (
     plain,
     plugin_options,
     print_json,
+    require_shardable,
+    shard_option,
     task_flags,
     task_of,
     task_options,
@@ -82,6 +84,7 @@ class _Ray:
 @click.option("--pairs", is_flag=True, help="Write the joined path of every two checkpoints too.")
 @json_option
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Seed of every random choice.")
+@shard_option("checkpoints are dealt out. Then the same command without --shard.")
 @plugin_options
 def command(checkpoints: Sequence[str], out: pathlib.Path, **given: Any) -> None:
     """Connect every checkpoint to one hub, and through it every two of them.
@@ -89,13 +92,18 @@ def command(checkpoints: Sequence[str], out: pathlib.Path, **given: Any) -> None
     K checkpoints cost K paths. The loss on the way from one to another over the hub is bounded by the larger of both
     paths' bounds, at every t.
     """
+    require_shardable({**given, "out": out})
     display = Display(quiet=given["as_json"])
     task = _task(checkpoints, given)
     options = {"hub": given["hub"], "effort": given["effort"]}
     builder = Certified(make_options(Certified.Options, options, "certified"), seed=given["seed"], progress=display)
     how = Connecting(builder, measuring=Measuring(points=2, refine=0))  # its points are what is proven
+    named = _named(checkpoints)
+    if given["shard"]:
+        _share(out, given["shard"].of(named), task, how, display, given["as_json"])
+        return
     with OutputFolder(out) as folder:
-        rays = _rays(folder.path, checkpoints, task, how, display)
+        rays = _rays(folder.path, named, task, how, display)
         for left, right in itertools.combinations(rays, 2) if given["pairs"] else ():
             whole = joined(left.evaluation.path, right.evaluation.path)
             whole.save(path_file(folder.path, f"{left.name}-{right.name}"))
@@ -127,12 +135,30 @@ def _named(files: Sequence[str]) -> list[tuple[str, str]]:
     return [(f"{number}-{stem}", file) for number, (stem, file) in enumerate(zip(stems, files, strict=True))]
 
 
+def _share(
+    folder: pathlib.Path,
+    named: Sequence[tuple[str, str]],
+    task: Task,
+    how: Connecting,
+    display: Display,
+    as_json: bool,
+) -> None:
+    """Make the paths of some checkpoints, beside other shards that make theirs in the same folder."""
+    make_folder(folder)
+    rays = _rays(folder, named, task, how, display)
+    if as_json:
+        print_json({"checkpoints": {ray.name: _figures(ray) for ray in rays}})
+        return
+    for ray in rays:
+        click.echo(plain(f"{ray.name}: {ray.evaluation.conclusion.headline}"))
+
+
 def _rays(
-    folder: pathlib.Path, checkpoints: Sequence[str], task: Task, how: Connecting, display: Display
+    folder: pathlib.Path, named: Sequence[tuple[str, str]], task: Task, how: Connecting, display: Display
 ) -> list[_Ray]:
     data = data_digest(task)
     rays = []
-    for name, file in _named(checkpoints):
+    for name, file in named:
         pair = load_pair(file, how.builder.options.hub, task)
         work = PairWork(folder, name, how.subject(pair, task, data), display)
         evaluation = _still_proven(work.file, pair, task, how, display) or measured_pair(pair, task, how, work, display)
