@@ -35,6 +35,7 @@ from connectivity_hooks.evaluation.measuring import Measuring
 from connectivity_hooks.registry import registry
 from connectivity_hooks.reports.report import Report
 from connectivity_hooks.tasks import Task
+from connectivity_hooks.team import joined, together
 
 EXAMPLES = """
 \b
@@ -98,16 +99,19 @@ def command(a: str, b: str, **given: Any) -> int:
     if given["out"] is None and given["reporters"]:
         raise click.UsageError("--reporter writes a file: say --out DIR")
     methods = _methods(given, display)
+    given["device"] = joined().device(given["device"])
     ends = [read(pathlib.Path(a)), read(pathlib.Path(b))]
     task = task_of(task_flags(given), ends, [a, b])
     pair = load_pair(ends[0], ends[1], task)
     for note in pair.notes:
         display.say(note)
-    checked = _check_conditions(methods.conditions, ends, task, display)
-    del ends
     ways = [Connecting(builder, methods.aligner, methods.measuring) for builder in methods.builders]
+    team = together(task.device)
+    team.require_same(_of_every_process(pair, task, ways) if team.count > 1 else {})
+    checked = _check_conditions(methods.conditions, ends, task, display) if team.is_first else {}
+    del ends
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(OutputFolder(given["out"])) if given["out"] else None
+        folder = stack.enter_context(OutputFolder(given["out"])) if given["out"] and team.is_first else None
         works = _works(folder.path, pair, task, ways, display) if folder else []
         evaluations = [_connect(pair, task, how, work, display) for how, work in itertools.zip_longest(ways, works)]
         report = Report.of(evaluations, checkpoints=pair.end_points, conditions=checked, notes=pair.notes)
@@ -164,6 +168,14 @@ def _verdicts_on(
     if observation.left_out:
         display.say(f"{name}: {left_out(observation)}")
     return [verdict for condition in conditions for verdict in verdicts(condition, observation, name)]
+
+
+def _of_every_process(pair: Pair, task: Task, ways: Sequence[Connecting]) -> dict[str, object]:
+    """Return what processes that work together must have in common; the number of a GPU is each one's own."""
+    found = ways[0].subject(pair, task, data_digest(task))
+    described = {**task.describe(), "device": task.device.type}
+    common = {"the checkpoints": found["ends"], "the data": found["data"], "model, data or loss in code": found["code"]}
+    return {**common, "the flags": [described, [how.describe() for how in ways]]}
 
 
 def _works(

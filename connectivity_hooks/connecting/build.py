@@ -17,6 +17,7 @@ from connectivity_hooks.errors import ConnectivityError
 from connectivity_hooks.model.weights import Weights, same
 from connectivity_hooks.paths.path import Path
 from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.team import current
 
 
 def build(
@@ -35,9 +36,13 @@ def build(
         ConnectivityError: The aligner changed the function, the builder's path does not start and end at the
             checkpoints bit for bit, or either returned or saved something else than it should.
     """
-    b, record = (pair.b, None) if aligner is None else _second_end(pair, task, aligner, work)
+    team = current()
+    b, record = (pair.b, None) if aligner is None else team.share(lambda: _second_end(pair, task, aligner, work))
     with _working(builder, work, BUILDER):
-        path = builder.build(pair.a, b, task)
+        if builder.together:
+            path = builder.build(pair.a, b, task)
+        else:
+            path = team.share(lambda: builder.build(pair.a, b, task))
     if not isinstance(path, Path):
         raise ConnectivityError(
             f"builder {builder.name}: build() returned a {type(path).__name__}, expected a connectivity_hooks.Path"
@@ -68,8 +73,9 @@ def still_connects(path: Path, pair: Pair, task: Task) -> bool:
 
 
 def built_with(builder: Builder, task: Task) -> dict[str, object]:
-    """Return the options of a path's file: the builder's, its seed, and the augmentation where there is one."""
-    return builder.used_options() | ({"augment": task.augment_name} if task.augment_name else {})
+    """Return the options of a path's file: the builder's, its seed, the augmentation if any, and its remarks."""
+    augment = {"augment": task.augment_name} if task.augment_name else {}
+    return builder.used_options() | augment | dict(builder.remarks)
 
 
 def _second_end(pair: Pair, task: Task, aligner: Aligner, work: PairWork | None) -> tuple[Weights, dict[str, object]]:

@@ -23,6 +23,7 @@ from connectivity_hooks.processes import is_main_process
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.team import current
 
 
 def measured_pair(
@@ -51,17 +52,28 @@ def measured_pair(
 
 def connected_pair(pair: Pair, task: Task, how: Connecting, work: PairWork | None = None) -> tuple[Path, float | None]:
     """Return a path between a pair, and the seconds it took; None where an interrupted run had built it."""
-    path = work.path() if work else None
-    if work and path is not None and still_connects(path, pair, task):
-        work.forget_states()  # a kill right after the path was kept left them
-        return path, None
+    team = current()
+    found = team.share(lambda: _found(pair, task, work))
+    if found is not None:
+        return found, None
     started = time.perf_counter()
     path = build(pair, task, how.builder, how.aligner, work)
+    if how.builder.together:
+        path = team.share(lambda: path)  # of processors that round alike nothing changes
     seconds = time.perf_counter() - started
     if work:
         work.keep(path, seconds)
     _tell("path_built", path=path, seconds=seconds)
     return path, seconds
+
+
+def _found(pair: Pair, task: Task, work: PairWork | None) -> Path | None:
+    """Return the path that an interrupted run had built."""
+    path = work.path() if work else None
+    if work is None or path is None or not still_connects(path, pair, task):
+        return None
+    work.forget_states()  # a kill right after the path was kept left them
+    return path
 
 
 def measured_path(

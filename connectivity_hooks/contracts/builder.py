@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar
 
 from connectivity_hooks.contracts.method import Method
 
@@ -18,7 +20,16 @@ class Builder(Method):
 
     The path starts at `a` and ends at `b` bit for bit, its guarantees are true, and neither input is modified. A
     builder that works long keeps its state in ``self.work``, and goes on from what it finds there, to the same path.
+
+    Attributes:
+        together: Whether `build` is called in all processes of a team (`connectivity_hooks.team`), which it then has to
+            communicate in alike; the path of the first counts. Otherwise the first builds, and the others wait.
+        remarks: What a reader of the path should know of how it was built, JSON-ready values by name that no option
+            has; written into its file and into reports beside the options. `build` sets them.
     """
+
+    together: ClassVar[bool] = False
+    remarks: Mapping[str, object] = MappingProxyType({})
 
     @abstractmethod
     def build(self, a: Weights, b: Weights, task: Task) -> Path:

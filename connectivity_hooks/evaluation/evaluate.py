@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from connectivity_hooks.errors import UsageError
 from connectivity_hooks.evaluation import grid
 from connectivity_hooks.evaluation.anchors import Anchors
 from connectivity_hooks.evaluation.barriers import barriers
+from connectivity_hooks.evaluation.divided import divided
 from connectivity_hooks.evaluation.evaluation import Evaluation
 from connectivity_hooks.evaluation.measurement import Measurement, SampleScores, summarise
 from connectivity_hooks.evaluation.measuring import make_correction, name_of, options_of
@@ -29,6 +30,7 @@ from connectivity_hooks.tasks.loss import read_targets
 from connectivity_hooks.tasks.own_loss import compare_own_loss, said_before
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.team import current
 from connectivity_hooks.verification.proof import Seen, prove
 
 
@@ -69,7 +71,7 @@ def evaluate(
     Time: (points + 2·refine) passes over the data for a path without guarantees, one pass for each run of ``constant``
     segments otherwise. Memory: the path, one module, and per-sample losses of the two ends. Threads: batches of a small
     network are computed side by side, by as many threads as a short trial finds fastest; no figure depends on how many
-    (`connectivity_hooks.parallel`).
+    (`connectivity_hooks.parallel`). Processes of a team measure a part of the t each, and all return the same.
 
     Args:
         path: The path.
@@ -172,25 +174,32 @@ class _Curve:
         self._path = path
         self._task = task
         self._record = record
+        self._team = current()
         anchors = Anchors(path)
         self._scorers = {split.name: Scorer(passes, anchors, task, split) for split in task.splits()}
         self._measured: dict[float, list[Measurement]] = {}
 
     def measure(self, points: int, refine: int, progress: Progress) -> dict[float, list[Measurement]]:
         ts = list(dict.fromkeys(grid.even(self._path, points)))
-        for t in progress.track(ts, "evaluating the path", len(ts)):
-            self._visit(t)
+        for _ in progress.track(self._visited(ts), "evaluating the path", len(ts)):
+            pass
         for _ in progress.track(range(refine), "refining around the worst point", refine):
             training = {t: measurements[0].loss for t, measurements in self._measured.items()}
-            for t in grid.around_worst(self._path, training):
-                self._visit(t)
+            for _ in self._visited(grid.around_worst(self._path, training)):
+                pass
         return self._measured
 
-    def _visit(self, t: float) -> None:
-        known = self._record.known(t) if self._record is not None else None
-        self._measured[t] = known or [self._measure(t, split) for split in self._task.splits()]
-        if self._record is not None and not known:
-            self._record.add(self._measured[t])
+    def _visited(self, ts: Sequence[float]) -> Iterator[float]:
+        """Measure some t, each process of a team a part of them; yield each t that is done."""
+        known = self._record.known if self._record is not None else _unknown
+        for t, found in divided(ts, known, self._measure_all, self._team):
+            if self._record is not None and not known(t):
+                self._record.add(found)
+            self._measured[t] = found
+            yield t
+
+    def _measure_all(self, t: float) -> list[Measurement]:
+        return [self._measure(t, split) for split in self._task.splits()]
 
     def _measure(self, t: float, split: Split) -> Measurement:
         ends = self._ends(split)
@@ -201,6 +210,10 @@ class _Curve:
         """Return the per-sample scores at both ends, which every measurement is compared with."""
         scorer = self._scorers[split.name]
         return scorer(0.0)[0], scorer(1.0)[0]
+
+
+def _unknown(t: float) -> None:
+    """Know of no measurement."""
 
 
 def _coordinates(passes: Passes, path: Path) -> set[str]:
