@@ -1,4 +1,4 @@
-"""The processes that work on one pair together: what one knows is shared, what all compute is summed, one fails for all.
+"""Processes that work on one pair together: what one knows is shared, what all compute is summed, one fails for all.
 
 ``python -m connectivity_hooks`` joins the team that ``torchrun`` started; a command that can be worked on together
 begins it. Everything else, and every process alone, has the team of one, which touches nothing of torch.distributed.
@@ -79,8 +79,8 @@ class Team:
         if self._place.local >= torch.cuda.device_count():
             found = torch.cuda.device_count()
             raise UsageError(
-                f"--device {name}: this machine has {found} GPUs, and process {self._place.local + 1} on it none; start "
-                f"{found} processes on it, or say --device cpu"
+                f"--device {name}: this machine has {found} GPUs, and process {self._place.local + 1} on it none; "
+                f"start {found} processes on it, or say --device cpu"
             )
         return f"cuda:{self._place.local}"
 
@@ -93,7 +93,7 @@ class Team:
         if device.type == "cuda":
             torch.cuda.set_device(device)
             backend = "cpu:gloo,cuda:nccl"
-        distributed = torch.distributed
+        distributed: Any = torch.distributed
         with self._connected():
             prefixed = distributed.PrefixStore("group", self._store)
             distributed.init_process_group(backend, store=prefixed, rank=self.rank, world_size=self.count)
@@ -275,11 +275,12 @@ def join(environment: Mapping[str, str]) -> Team:
     if place.count == 1:
         return _ALONE
     take_place(place)
+    distributed: Any = torch.distributed
     try:
-        store, _, _ = next(torch.distributed.rendezvous("env://", place.rank, place.count))
+        store, _, _ = next(distributed.rendezvous("env://", place.rank, place.count))
     except (RuntimeError, ValueError) as error:
         raise ConnectivityError(f"the other processes cannot be reached: {one_line(error, 200)}") from None
-    team = Team(place, torch.distributed.PrefixStore("connectivity_hooks", store))
+    team = Team(place, distributed.PrefixStore("connectivity_hooks", store))
     team.watch()
     _joined.append(team)
     return team

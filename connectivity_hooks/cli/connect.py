@@ -173,7 +173,8 @@ def _verdicts_on(
 def _of_every_process(pair: Pair, task: Task, ways: Sequence[Connecting]) -> dict[str, object]:
     """Return what processes that work together must have in common; the number of a GPU is each one's own."""
     found = ways[0].subject(pair, task, data_digest(task))
-    described = {**task.describe(), "device": task.device.type}
+    # Files may lie elsewhere on another machine, and what is in them is compared; each has a GPU of its own.
+    described = {**task.describe(), "device": task.device.type, "model": "", "data": ""}
     common = {"the checkpoints": found["ends"], "the data": found["data"], "model, data or loss in code": found["code"]}
     return {**common, "the flags": [described, [how.describe() for how in ways]]}
 

@@ -47,5 +47,3 @@ def _caught(run: Callable[[], int], ended_by: Callable[[BaseException], int]) ->
         return run()
     except BaseException as error:
         return ended_by(error)
-
-

@@ -49,9 +49,7 @@ def divided(
     yield from _measured([t for t, found in wanted if found is None], measure, key, team)
 
 
-def _measured(
-    ts: Sequence[float], measure: Callable[[float], list[Measurement]], key: str, team: Team
-) -> Iterator[At]:
+def _measured(ts: Sequence[float], measure: Callable[[float], list[Measurement]], key: str, team: Team) -> Iterator[At]:
     """Yield what this process measures, and what the others do, as it comes."""
     own = range(len(ts) * team.rank // team.count, len(ts) * (team.rank + 1) // team.count)
     others = [index for index in range(len(ts)) if index not in own]

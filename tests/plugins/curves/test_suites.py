@@ -34,6 +34,7 @@ def test_every_option_is_written_into_the_path(builder):
         "target": None,
         "precision": "full",
         "bends": 1,
+        "draws": 1,
         "seed": 0,
     }
 
