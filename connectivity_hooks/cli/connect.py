@@ -26,7 +26,7 @@ from connectivity_hooks.cli.terminal import NOT_MET, Display
 from connectivity_hooks.connecting.measured import measured_pair
 from connectivity_hooks.connecting.methods import Connecting
 from connectivity_hooks.connecting.pair import Pair, load_pair
-from connectivity_hooks.connecting.subject import data_digest
+from connectivity_hooks.connecting.subject import code_of, data_digest
 from connectivity_hooks.connecting.work import PairWork
 from connectivity_hooks.contracts import Aligner, Builder, Condition, Reporter, Verdict
 from connectivity_hooks.errors import ConnectivityError, one_line
@@ -175,7 +175,9 @@ def _of_every_process(pair: Pair, task: Task, ways: Sequence[Connecting]) -> dic
     found = ways[0].subject(pair, task, data_digest(task))
     # Files may lie elsewhere on another machine, and what is in them is compared; each has a GPU of its own.
     described = {**task.describe(), "device": task.device.type, "model": "", "data": ""}
-    common = {"the checkpoints": found["ends"], "the data": found["data"], "model, data or loss in code": found["code"]}
+    # The values that code holds may be each process's own, such as its rank; the module it makes is not.
+    code = {what: digest for what, digest in code_of(task).items() if what != "values"}
+    common = {"the checkpoints": found["ends"], "the data": found["data"], "the code": code}
     return {**common, "the flags": [described, [how.describe() for how in ways]]}
 
 

@@ -68,7 +68,7 @@ class Found:
 
 def train(task, work=UNKEPT, *, together=None, progress=None, ends=None, **options):
     teams._begun[:] = [together] if together else []
-    given = make_options(Options, {"budget": "23steps", "batch_size": 12, **options}, "bezier")
+    given = make_options(Options, {"budget": "13steps", "batch_size": 12, **options}, "bezier")
     a, b = ends or (end_of(task, 1), end_of(task, 2))
     try:
         return train_curve(
@@ -85,7 +85,7 @@ def as_one(rank, file):
         task = task_of(kind)
         alone, found = train(task, **options), train(task, together=team, **options)
         close = {"rtol": 1e-4, "atol": 1e-6} if kind == "mixed" else {"rtol": 1e-7, "atol": 1e-9}
-        assert found.steps == alone.steps == 23
+        assert found.steps == alone.steps == 13
         torch.testing.assert_close(torch.tensor(found.losses), torch.tensor(alone.losses), **close)
         for name, tensor in alone.points[1].items():
             torch.testing.assert_close(found.points[1][name], tensor, **close, msg=f"{kind}: {name}")
