@@ -35,6 +35,9 @@ _WATCH = 0.25
 _GRACE = 15.0
 """Seconds in which a process ends by itself once another failed: a pass or a communication has to come back first."""
 
+_SILENT = 120.0
+"""Seconds after which a process without a sign of life is taken to be gone; torchrun ends the others much sooner."""
+
 _WORDS = 2.0
 """Seconds in which a process that loses its connection waits for the other's own reason to end."""
 
@@ -60,6 +63,8 @@ class Team:
         self.rank, self.count = place.rank, place.count
         self._ending = threading.Event()
         self._group, self._asked = False, 0
+        self._pulses: dict[int, tuple[int, float]] = {}
+        self._lost: int | None = None
 
     @property
     def is_first(self) -> bool:
@@ -156,8 +161,10 @@ class Team:
         """Say whether some process has published a value; waits for nothing.
 
         Raises:
-            OtherFailed: Another process failed.
+            OtherFailed: Another process failed, or is gone.
         """
+        if self._lost is not None:
+            raise OtherFailed(f"process {self._lost + 1} of {self.count} was not heard of for {_SILENT:g} seconds")
         with self._connected():
             if self._store.check([_FAILED]):
                 raise OtherFailed("another process failed")
@@ -220,6 +227,7 @@ class Team:
     def _watch(self) -> None:
         while not self._ending.wait(_WATCH):
             try:
+                self.listen()
                 if not self._store.check([_FAILED]):
                     continue
             except RuntimeError:  # the store is gone, and the process that held it
@@ -229,6 +237,17 @@ class Team:
                 if not self._ending.wait(_GRACE):
                     os._exit(self.settled(1, mine=False))
             return
+
+    def listen(self) -> None:
+        """Give a sign of life; note where another gives none. The first listens to all, the others to the first."""
+        now = time.monotonic()
+        self._store.add(f"pulse.{self.rank}", 1)
+        for other in range(1, self.count) if self.is_first else (0,):
+            pulse = int(self._store.add(f"pulse.{other}", 0))
+            before, since = self._pulses.get(other, (-1, now))
+            self._pulses[other] = (pulse, now if pulse != before else since)
+            if now - self._pulses[other][1] > _SILENT:
+                self._lost = other
 
     def _arrive(self, what: str) -> None:
         """Wait until every process is here."""

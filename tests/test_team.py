@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 from side_by_side import side_by_side
 
+import connectivity_hooks.team as teams
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.processes import Place, started_place
 from connectivity_hooks.team import OtherFailed, current, join, joined, together
@@ -101,6 +102,26 @@ def test_what_is_published_is_seen_by_all():
         return team.awaited(key)
 
     assert side_by_side(work) == ["gr\u00fc\u00df dich"] * 2
+
+
+def test_a_process_that_gives_no_sign_of_life_is_waited_for_no_longer(monkeypatch):
+    monkeypatch.setattr(teams, "_SILENT", 0.5)
+
+    def work(team):
+        if team.rank == 1:
+            team.listen()
+            return "gone"
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            team.listen()
+            team.is_there("what never comes")
+            time.sleep(0.01)
+        return "still waiting"
+
+    lost, gone = side_by_side(work)
+    assert gone == "gone"
+    assert isinstance(lost, OtherFailed)
+    assert "process 2 of 2" in str(lost)
 
 
 def test_nobody_leaves_before_the_others():

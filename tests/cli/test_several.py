@@ -45,10 +45,14 @@ class Failing(nn.Sequential):
 def failing():
     return Failing(*make())
 
+class Ending(nn.Sequential):
+    def forward(self, x):
+        if SECOND and self.training:
+            os._exit(9)  # as if it were killed
+        return super().forward(x)
+
 def ending():
-    if SECOND:
-        os._exit(9)  # as if it were killed
-    return make()
+    return Ending(*make())
 """
 
 
