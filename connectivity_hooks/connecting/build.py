@@ -57,6 +57,7 @@ def build(
         alignment=record,
         builder=builder.name,
         options=built_with(builder, task),
+        remarks=dict(builder.remarks),
     )
 
 
@@ -73,9 +74,8 @@ def still_connects(path: Path, pair: Pair, task: Task) -> bool:
 
 
 def built_with(builder: Builder, task: Task) -> dict[str, object]:
-    """Return the options of a path's file: the builder's, its seed, the augmentation if any, and its remarks."""
-    augment = {"augment": task.augment_name} if task.augment_name else {}
-    return builder.used_options() | augment | dict(builder.remarks)
+    """Return the options of a path's file: the builder's, its seed, and the augmentation where there is one."""
+    return builder.used_options() | ({"augment": task.augment_name} if task.augment_name else {})
 
 
 def _second_end(pair: Pair, task: Task, aligner: Aligner, work: PairWork | None) -> tuple[Weights, dict[str, object]]:

@@ -25,7 +25,7 @@ class Builder(Method):
         together: Whether `build` is called in all processes of a team (`connectivity_hooks.team`), which it then has to
             communicate in alike; the path of the first counts. Otherwise the first builds, and the others wait.
         remarks: What a reader of the path should know of how it was built, JSON-ready values by name that no option
-            has; written into its file and into reports beside the options. `build` sets them.
+            has; written into its file and into reports (`Path.remarks`). `build` sets them.
     """
 
     together: ClassVar[bool] = False
