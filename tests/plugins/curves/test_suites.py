@@ -65,6 +65,5 @@ def test_a_path_says_how_long_it_was_trained_and_why_no_longer(target, steps, tm
     assert ch.Path.load(tmp_path / "path.safetensors").remarks == path.remarks
     report = ch.evaluate(path, task, points=2, refine=0)
     report.save(tmp_path / "report")
-    assert (
-        json.loads((tmp_path / "report" / "report.json").read_text())["builders"]["bezier"]["remarks"] == path.remarks
-    )
+    written = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert written["builders"]["bezier"]["remarks"] == path.remarks
