@@ -38,8 +38,8 @@ _GRACE = 15.0
 _SILENT = 120.0
 """Seconds after which a process without a sign of life is taken to be gone; torchrun ends the others much sooner."""
 
-_WORDS = 2.0
-"""Seconds in which a process that loses its connection waits for the other's own reason to end."""
+_WORDS = 5.0
+"""Seconds in which a process that failed keeps the store for the others, and these wait for its status."""
 
 
 class OtherFailed(ConnectivityError):
@@ -185,8 +185,8 @@ class Team:
         self._ending.set()
         try:
             return int(self._store.add(_FAILED, 1)) == 1
-        except RuntimeError:  # the store ended with a process that failed before
-            return False
+        except RuntimeError:  # the store is gone with the first process, which was killed: one of the others says so
+            return self.rank == 1
 
     def settled(self, status: int, mine: bool) -> int:
         """Return the exit status of all: that of the process that failed first.
