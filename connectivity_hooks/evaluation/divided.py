@@ -16,6 +16,8 @@ from connectivity_hooks.untrusted import guarded, parse_json
 At: TypeAlias = tuple[float, list[Measurement]]
 """A t and what was measured there, one for each split."""
 
+Measure: TypeAlias = Callable[[Sequence[float]], Iterator[At]]
+
 _PAUSE = 0.02
 """Seconds between two looks for what other processes measured; a point is a pass over all data."""
 
@@ -23,7 +25,7 @@ _PAUSE = 0.02
 def divided(
     ts: Sequence[float],
     known: Callable[[float], list[Measurement] | None],
-    measure: Callable[[float], list[Measurement]],
+    measure: Measure,
     team: Team,
 ) -> Iterator[At]:
     """Yield each t with its measurements, those of the first process's choice, as soon as they are there.
@@ -34,29 +36,30 @@ def divided(
     Args:
         ts: Where.
         known: Returns what was measured at a t before; the first process is asked.
-        measure: Measures at a t.
+        measure: Yields the measurements at some t, in their order.
         team: The processes.
     """
     if team.count == 1:
-        yield from ((t, known(t) or measure(t)) for t in ts)
+        before = {t: found for t in ts if (found := known(t))}
+        new = measure([t for t in ts if t not in before])
+        yield from ((t, before[t]) if t in before else next(new) for t in ts)
         return
     key = team.key("points")
     if team.is_first:
-        before = [(t, known(t)) for t in ts]
-        team.publish(key, json.dumps([[t, found and _as_json(found)] for t, found in before]))
+        chosen = [(t, known(t)) for t in ts]
+        team.publish(key, json.dumps([[t, found and _as_json(found)] for t, found in chosen]))
     wanted = _read(team.awaited(key))
     yield from ((t, found) for t, found in wanted if found is not None)
     yield from _measured([t for t, found in wanted if found is None], measure, key, team)
 
 
-def _measured(ts: Sequence[float], measure: Callable[[float], list[Measurement]], key: str, team: Team) -> Iterator[At]:
+def _measured(ts: Sequence[float], measure: Measure, key: str, team: Team) -> Iterator[At]:
     """Yield what this process measures, and what the others do, as it comes."""
     own = range(len(ts) * team.rank // team.count, len(ts) * (team.rank + 1) // team.count)
     others = [index for index in range(len(ts)) if index not in own]
-    for index in own:
-        found = measure(ts[index])
-        team.publish(f"{key}.{index}", json.dumps([[ts[index], _as_json(found)]]))
-        yield ts[index], found
+    for index, (t, found) in zip(own, measure([ts[index] for index in own]), strict=True):
+        team.publish(f"{key}.{index}", json.dumps([[t, _as_json(found)]]))
+        yield t, found
         yield from _arrived(others, key, team)
     while others:
         yield from _arrived(others, key, team)

@@ -198,8 +198,9 @@ class _Curve:
             self._measured[t] = found
             yield t
 
-    def _measure_all(self, t: float) -> list[Measurement]:
-        return [self._measure(t, split) for split in self._task.splits()]
+    def _measure_all(self, ts: Sequence[float]) -> Iterator[tuple[float, list[Measurement]]]:
+        for t in ts:
+            yield t, [self._measure(t, split) for split in self._task.splits()]
 
     def _measure(self, t: float, split: Split) -> Measurement:
         ends = self._ends(split)

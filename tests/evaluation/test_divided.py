@@ -32,14 +32,19 @@ def at(some, t, rank=0):
     return [replace(one, t=t, loss=math.inf if t == 0.7 else t / 3, samples=rank) for one in some]
 
 
+def each(some, ts):
+    return ((t, at(some, t)) for t in ts)
+
+
 @pytest.mark.parametrize("count", [2, 3, 7])
 def test_every_process_gets_all_points_and_each_is_measured_once(some, count):
     measured = []
 
     def work(team):
-        def measure(t):
-            measured.append(t)
-            return at(some, t)
+        def measure(ts):
+            for t in ts:
+                measured.append(t)
+                yield t, at(some, t)
 
         known = {1 / 3: at(some, 1 / 3)} if team.is_first else {}  # only the first reads a journal
         first = dict(divided(TS, known.get, measure, team))
@@ -54,16 +59,16 @@ def test_every_process_gets_all_points_and_each_is_measured_once(some, count):
 def test_each_process_measures_a_run_of_neighbours(some):
     def work(team):
         own = []
-        list(divided(TS, lambda t: None, lambda t: own.append(t) or at(some, t), team))
+        list(divided(TS, lambda t: None, lambda ts: own.append(ts) or each(some, ts), team))
         return own
 
-    assert side_by_side(work) == [TS[:2], TS[2:]]
+    assert side_by_side(work) == [[TS[:2]], [TS[2:]]]
 
 
 def test_the_choice_of_points_is_the_first_processs(some):
     def work(team):
         ts = [0.25, 0.5] if team.is_first else [0.1]
-        return sorted(dict(divided(ts, lambda t: None, lambda t: at(some, t), team)))
+        return sorted(dict(divided(ts, lambda t: None, lambda ts: each(some, ts), team)))
 
     assert side_by_side(work) == [[0.25, 0.5]] * 2
 
@@ -73,7 +78,7 @@ def test_a_process_that_fails_leaves_nobody_waiting(some):
         if team.rank == 1:
             team.fails()
             raise ValueError
-        return list(divided(TS, lambda t: None, lambda t: at(some, t), team))
+        return list(divided(TS, lambda t: None, lambda ts: each(some, ts), team))
 
     found = side_by_side(work)
     assert isinstance(found[0], OtherFailed)
@@ -81,6 +86,6 @@ def test_a_process_that_fails_leaves_nobody_waiting(some):
 
 def test_alone_points_come_in_their_order(some):
     known = {0.7: at(some, 0.7, 9)}
-    found = list(divided(TS, known.get, lambda t: at(some, t), current()))
+    found = list(divided(TS, known.get, lambda ts: each(some, ts), current()))
     assert [t for t, _ in found] == TS
     assert found[3][1] == known[0.7]
