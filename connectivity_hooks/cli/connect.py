@@ -28,7 +28,7 @@ from connectivity_hooks.cli.terminal import NOT_MET, Display, terminal_width
 from connectivity_hooks.connecting.attempts import Attempts, Way
 from connectivity_hooks.connecting.best import Candidates, Kept, keep_best
 from connectivity_hooks.connecting.pair import Pair, load_pair
-from connectivity_hooks.connecting.subject import data_digest
+from connectivity_hooks.connecting.subject import code_of, data_digest
 from connectivity_hooks.connecting.work import PairWork, path_file
 from connectivity_hooks.contracts import Condition, Reporter, Verdict
 from connectivity_hooks.contracts.builder import BEST
@@ -36,6 +36,7 @@ from connectivity_hooks.errors import ConnectivityError, one_line
 from connectivity_hooks.evaluation import Evaluation
 from connectivity_hooks.reports.report import Report, notes_of
 from connectivity_hooks.tasks import Task
+from connectivity_hooks.team import joined, together
 
 EXAMPLES = """
 \b
@@ -94,18 +95,21 @@ def command(a: str, b: str, **given: Any) -> int:
         raise click.UsageError("--reporter writes a file: say --out DIR")
     require_shardable(given)
     methods = methods_of(given, display)
+    given["device"] = joined().device(given["device"])
     ends = [read(pathlib.Path(a)), read(pathlib.Path(b))]
     task = task_of(task_flags(given), ends, [a, b])
     pair = load_pair(ends[0], ends[1], task)
     for note in pair.notes:
         display.say(note)
-    checked = _check_conditions(methods.conditions, ends, task, display)
+    team = together(task.device)
+    team.require_same(_of_every_process(pair, task, methods) if team.count > 1 else {})
+    checked = _check_conditions(methods.conditions, ends, task, display) if team.is_first else {}
     del ends
     if given["shard"]:
         connect_shard(given, pair, task, [way.how for way in methods.named], display)
         return 0
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(OutputFolder(given["out"])) if given["out"] else None
+        folder = stack.enter_context(OutputFolder(given["out"])) if given["out"] and team.is_first else None
         attempts = Attempts(pair, task, _place(folder.path, pair, task, methods, display) if folder else None, display)
         kept = _connect(methods, attempts)
         for note in dict.fromkeys(note for found in attempts.evaluations.values() for note in found.notes):
@@ -153,6 +157,16 @@ def _verdicts_on(
     if observation.left_out:
         display.say(f"{name}: {left_out(observation)}")
     return [verdict for condition in conditions for verdict in verdicts(condition, observation, name)]
+
+
+def _of_every_process(pair: Pair, task: Task, methods: Methods) -> dict[str, object]:
+    """Return what processes that work together must have in common; the number of a GPU is each one's own."""
+    # Files may lie elsewhere on another machine, and what is in them is compared; each has a GPU of its own.
+    described = {**task.describe(), "device": task.device.type, "model": "", "data": ""}
+    # The values that code holds may be each process's own, such as its rank; the module it makes is not.
+    code = {what: digest for what, digest in code_of(task).items() if what != "values"}
+    common = {"the checkpoints": pair.end_points, "the data": data_digest(task), "the code": code}
+    return {**common, "the flags": [described, methods.describe()]}
 
 
 def _place(

@@ -37,6 +37,12 @@ class Methods:
     conditions: Sequence[Condition]
     reporters: Sequence[Reporter]
 
+    def describe(self) -> list[object]:
+        """Return the methods and what they are told, JSON-ready."""
+        if isinstance(self.ways, Candidates):
+            return [[method.name, method.used_options()] for method in self.ways.methods]
+        return [way.how.describe() for way in self.ways]
+
     @property
     def named(self) -> Sequence[Way]:
         """The ways, where they are known beforehand; none are of ``best``."""

@@ -34,6 +34,36 @@ def silence() -> None:
         os.dup2(2, 1)
 
 
+class Muted:
+    """stdout and stderr that can be closed to everything, code that prints from C included, and opened again."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[int, int] | None = None
+
+    def put(self) -> None:
+        """Let nothing be seen from now on."""
+        if self._kept is None:
+            self._flush()
+            self._kept = os.dup(1), os.dup(2)
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            for number in (1, 2):
+                os.dup2(nothing, number)
+            os.close(nothing)
+
+    def lift(self) -> None:
+        """Let what is written from now on be seen."""
+        if self._kept is not None:
+            self._flush()
+            for number, kept in zip((1, 2), self._kept, strict=True):
+                os.dup2(kept, number)
+                os.close(kept)
+            self._kept = None
+
+    def _flush(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            _flush(stream)
+
+
 @contextlib.contextmanager
 def stdout_kept() -> Iterator[None]:
     """Keep stdout for `write_result` in the block; whatever else is written to it goes to stderr.

@@ -11,7 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 import click
 
@@ -28,18 +28,27 @@ _STATUS: tuple[tuple[tuple[type[BaseException], ...], int], ...] = (
     ((click.Abort, KeyboardInterrupt), 130),
     ((interruption.Terminated,), 143),
 )
+StatusOf: TypeAlias = Callable[[str, Callable[[], click.Command], Sequence[str]], int]
+
 _ENDED = {130: "interrupted; what was finished is kept", 143: "terminated; what was finished is kept"}
 
 
 def main() -> NoReturn:
     """Run ``connectivity-hooks``."""
+    _run("connectivity-hooks", _group)
 
-    def command() -> click.Command:
-        from connectivity_hooks.cli.group import group
 
-        return group
+def main_of_several() -> NoReturn:
+    """Run ``connectivity-hooks`` as one of the processes that ``torchrun`` started, if it did."""
+    if os.environ.get("WORLD_SIZE", "1").strip() in ("", "1"):  # nothing is imported to find out that it is alone
+        main()
+    _run("connectivity-hooks", _group, exit_status_of_several)
 
-    _run("connectivity-hooks", command)
+
+def _group() -> click.Command:
+    from connectivity_hooks.cli.group import group
+
+    return group
 
 
 def connect() -> NoReturn:
@@ -53,7 +62,7 @@ def connect() -> NoReturn:
     _run("connect", command)
 
 
-def _run(program: str, command: Callable[[], click.Command]) -> NoReturn:
+def _run(program: str, command: Callable[[], click.Command], status_of: StatusOf | None = None) -> NoReturn:
     descriptors.open_missing()
     arguments = sys.argv[1:]
 
@@ -62,7 +71,7 @@ def _run(program: str, command: Callable[[], click.Command]) -> NoReturn:
         _block_plugins(arguments)
         return command()
 
-    status = exit_status(program, listening, arguments)
+    status = (status_of or exit_status)(program, listening, arguments)
     interruption.ignore()
     descriptors.silence()
     sys.exit(status)
@@ -71,20 +80,32 @@ def _run(program: str, command: Callable[[], click.Command]) -> NoReturn:
 def exit_status(program: str, command: Callable[[], click.Command], arguments: Sequence[str]) -> int:
     """Run a command and return its exit status; errors are said in one line on stderr."""
     try:
-        for argument in arguments:
-            require_utf8(argument, "argument")
-        result = options_once(command()).main(list(arguments), program, standalone_mode=False)
-        with contextlib.suppress(ValueError):  # code that was run closed it
-            sys.stdout.flush()
-        return int(result or 0)
+        return _ran(program, command, arguments)
     except BaseException as error:
-        if isinstance(error, (SystemExit, GeneratorExit)):
-            raise
-        return _ended_by(interruption.cause_of(error))
+        return _ended_by(error)
+
+
+def exit_status_of_several(program: str, command: Callable[[], click.Command], arguments: Sequence[str]) -> int:
+    """Do the same as one of several processes: the first that fails says why, and all end with its status."""
+    from connectivity_hooks.cli.several import status_of_several
+
+    return status_of_several(lambda: _ran(program, command, arguments), _ended_by)
+
+
+def _ran(program: str, command: Callable[[], click.Command], arguments: Sequence[str]) -> int:
+    for argument in arguments:
+        require_utf8(argument, "argument")
+    result = options_once(command()).main(list(arguments), program, standalone_mode=False)
+    with contextlib.suppress(ValueError):  # code that was run closed it
+        sys.stdout.flush()
+    return int(result or 0)
 
 
 def _ended_by(error: BaseException) -> int:
     """Say why the program ends, and return its exit status."""
+    if isinstance(error, (SystemExit, GeneratorExit)):
+        raise error
+    error = interruption.cause_of(error)
     if isinstance(error, click.ClickException):
         with contextlib.suppress(OSError):
             error.show()

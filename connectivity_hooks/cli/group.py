@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -27,6 +28,9 @@ COMMANDS = {
     "report": "Make the page and the picture of a folder again.",
     "plugins": "List every method that is installed, and where it comes from.",
 }
+
+_TOGETHER = {"connect"}
+"""What several processes work on together; of every other command the first does all, and the others end."""
 
 
 class _Lazy(click.Group):
@@ -58,7 +62,14 @@ class _Lazy(click.Group):
 
         if args[0] not in COMMANDS and not args[0].startswith("-") and args[0] not in _of_plugins():
             raise UsageError(f"unknown command {args[0]!r}; {near_matches(args[0], self.list_commands(ctx))}")
+        if args[0] not in _TOGETHER and not _is_first():
+            ctx.exit()
         return super().resolve_command(ctx, args)
+
+
+def _is_first() -> bool:
+    team = sys.modules.get("connectivity_hooks.team")  # imported where this is one of several processes
+    return team is None or bool(team.joined().is_first)
 
 
 def _of_plugins() -> dict[str, type[Command]]:

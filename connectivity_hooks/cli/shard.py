@@ -59,9 +59,7 @@ def require_shardable(given: Mapping[str, Any]) -> None:
     if given["out"] is None:
         raise UsageError("--shard leaves its results in a folder: say --out DIR, the same for all shards")
     if chosen := {ALL, BEST} & set(given.get("builders", ())):
-        raise UsageError(
-            f"--builder {min(chosen)} looks at all paths together, and --shard divides those that are named: name them"
-        )
+        raise UsageError(f"--builder {min(chosen)} looks at all paths together; with --shard name the builders")
     for name, (flag, instead) in _OF_THE_WHOLE.items():
         value = given.get(name)
         if value is not None and value is not False and value != ():

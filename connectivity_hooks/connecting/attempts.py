@@ -17,6 +17,7 @@ from connectivity_hooks.evaluation.evaluation import Evaluation
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.team import current
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ class Attempts:
             with guarded_call(owner):
                 return self.make(way)
         except (ConnectivityError, torch.OutOfMemoryError) as error:
+            if current().count > 1 and error is not current().refusal:
+                raise  # by one of several processes, perhaps, while the others wait for it
             reason = one_line(error).removeprefix(f"{owner}: ")
         self._progress.say(f"{way.in_words} refused: {reason}")
         self.refused[way.name] = reason

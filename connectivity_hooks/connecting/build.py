@@ -19,6 +19,7 @@ from connectivity_hooks.errors import ConnectivityError
 from connectivity_hooks.model.weights import Weights, same
 from connectivity_hooks.paths.path import Path
 from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.team import current
 
 
 class Built(NamedTuple):
@@ -49,10 +50,14 @@ def build(
         ConnectivityError: The aligner changed the function, the builder's path does not start and end at the
             checkpoints bit for bit, or either returned or saved something else than it should.
     """
-    end = None if aligner is None else _second_end(pair, task, aligner, work)
+    team = current()
+    end = None if aligner is None else team.share(lambda: _second_end(pair, task, aligner, work))
     b = pair.b if end is None else end.weights
     with _working(builder, task, work, BUILDER) as meter:
-        path = builder.build(pair.a, b, task)
+        if builder.together:
+            path = builder.build(pair.a, b, task)
+        else:
+            path = team.share(lambda: builder.build(pair.a, b, task))
     if not isinstance(path, Path):
         raise ConnectivityError(
             f"builder {builder.name}: build() returned a {type(path).__name__}, expected a connectivity_hooks.Path"
@@ -67,6 +72,7 @@ def build(
         alignment=end and end.record,
         builder=builder.name,
         options=built_with(builder, task),
+        remarks=dict(builder.remarks),
     )
     return Built(whole, Costs(meter.cost, end and end.cost))
 

@@ -22,6 +22,7 @@ from connectivity_hooks.processes import is_main_process
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.team import current
 
 
 def measured_pair(
@@ -50,15 +51,26 @@ def measured_pair(
 
 def connected_pair(pair: Pair, task: Task, how: Connecting, work: PairWork | None = None) -> Built:
     """Return a path between a pair, and what it cost, also where an interrupted run had built it."""
-    path = work.path() if work else None
-    if work and path is not None and still_connects(path, pair, task):
-        work.forget_states()  # a kill right after the path was kept left them
-        return Built(path, work.costs())
+    team = current()
+    found = team.share(lambda: _found(pair, task, work))
+    if found is not None:
+        return found
     built = build(pair, task, how.builder, how.aligner, work)
+    if how.builder.together:
+        built = team.share(lambda: built)  # of processors that round alike nothing changes
     if work:
         work.keep(*built)
     _tell("path_built", path=built.path, seconds=built.costs.seconds)
     return built
+
+
+def _found(pair: Pair, task: Task, work: PairWork | None) -> Built | None:
+    """Return the path that an interrupted run had built, and what it cost."""
+    path = work.path() if work else None
+    if work is None or path is None or not still_connects(path, pair, task):
+        return None
+    work.forget_states()  # a kill right after the path was kept left them
+    return Built(path, work.costs())
 
 
 def measured_path(

@@ -15,6 +15,7 @@ from connectivity_hooks.errors import UsageError
 from connectivity_hooks.evaluation import grid
 from connectivity_hooks.evaluation.anchors import Anchors
 from connectivity_hooks.evaluation.barriers import barriers
+from connectivity_hooks.evaluation.divided import divided
 from connectivity_hooks.evaluation.evaluation import Evaluation
 from connectivity_hooks.evaluation.measurement import Measurement, SampleScores, summarise
 from connectivity_hooks.evaluation.measuring import Measuring, make_correction, name_of, options_of
@@ -29,6 +30,7 @@ from connectivity_hooks.tasks.loss import read_targets
 from connectivity_hooks.tasks.own_loss import compare_own_loss, said_before
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.team import current
 from connectivity_hooks.verification.proof import Seen, prove
 
 
@@ -76,7 +78,7 @@ def evaluate(
     segments otherwise; points of a small network share passes, see `Together`. Memory: the path, one module, per-sample
     losses of the two ends, and what `Together` takes for a group. Threads: batches of a small network are computed side
     by side, by as many threads as a short trial finds fastest; no figure depends on how many
-    (`connectivity_hooks.parallel`).
+    (`connectivity_hooks.parallel`). Processes of a team measure a part of the t each, and all return the same.
 
     Args:
         path: The path.
@@ -134,7 +136,7 @@ def evaluate(
 
 
 def measure_part(
-    path: Path, task: Task, how: Measuring, part: int, parts: int, *, record: Record, progress: Progress = SILENT
+    path: Path, task: Task, how: Measuring, part: int, parts: int, *, record: Record | None, progress: Progress = SILENT
 ) -> None:
     """Measure one part of the even grid of `evaluate` into a record: every `parts`-th t, from the `part`-th on.
 
@@ -147,7 +149,7 @@ def measure_part(
         how: Points of the whole grid, and the correction.
         part: Which part, from 1.
         parts: How many there are.
-        record: Remembers them.
+        record: Remembers them; None in the other processes of a team, which measure for the first.
         progress: Shows how far it is.
 
     Raises:
@@ -208,7 +210,7 @@ class _Curve:
         self._path = path
         self._task = task
         self._record = record
-        self._passes = passes
+        self._passes, self._team = passes, current()
         anchors = Anchors(path)
         self._scorers = {split.name: Scorer(passes, anchors, task, split) for split in task.splits()}
         self._measured: dict[float, list[Measurement]] = {}
@@ -218,34 +220,33 @@ class _Curve:
         self.visit(ts, progress)
         for _ in progress.track(range(refine), "refining around the worst point", refine):
             training = {t: measurements[0].loss for t, measurements in self._measured.items()}
-            for t in grid.around_worst(self._path, training):
-                self._visit(t)
+            for _ in self._visited(grid.around_worst(self._path, training)):
+                pass
         return self._measured
 
     def visit(self, ts: Sequence[float], progress: Progress) -> None:
-        for t in progress.track(self._prepared(ts), "evaluating the path", len(ts)):
-            self._visit(t)
+        for _ in progress.track(self._visited(ts), "evaluating the path", len(ts)):
+            pass
 
-    def _prepared(self, ts: Sequence[float]) -> Iterator[float]:
-        """Yield some t in order, and score those that need passes of their own in groups, where that pays."""
-        alone = [t for t in ts if self._alone(t)]
+    def _visited(self, ts: Sequence[float]) -> Iterator[float]:
+        """Measure some t, each process of a team a part of them; yield each t that is done."""
+        known = self._record.known if self._record is not None else _unknown
+        for t, found in divided(ts, known, self._measure_all, self._team):
+            if self._record is not None and not known(t):
+                self._record.add(found)
+            self._measured[t] = found
+            yield t
+
+    def _measure_all(self, ts: Sequence[float]) -> Iterator[tuple[float, list[Measurement]]]:
+        """Measure some t in order; those that need passes of their own are scored in groups, where that pays."""
+        alone = [t for t in ts if all(scorer.alone(t) for scorer in self._scorers.values())]
         size = self._passes.group(alone)
         groups = {alone[first]: alone[first : first + size] for first in range(0, len(alone), size)}
         for t in ts:
             if size > 1 and t in groups:
                 for scorer in self._scorers.values():
                     scorer.prepare(groups[t])
-            yield t
-
-    def _alone(self, t: float) -> bool:
-        known = self._record is not None and self._record.known(t)
-        return not known and all(scorer.alone(t) for scorer in self._scorers.values())
-
-    def _visit(self, t: float) -> None:
-        known = self._record.known(t) if self._record is not None else None
-        self._measured[t] = known or [self._measure(t, split) for split in self._task.splits()]
-        if self._record is not None and not known:
-            self._record.add(self._measured[t])
+            yield t, [self._measure(t, split) for split in self._task.splits()]
 
     def _measure(self, t: float, split: Split) -> Measurement:
         ends = self._ends(split)
@@ -256,6 +257,10 @@ class _Curve:
         """Return the per-sample scores at both ends, which every measurement is compared with."""
         scorer = self._scorers[split.name]
         return scorer(0.0)[0], scorer(1.0)[0]
+
+
+def _unknown(t: float) -> None:
+    """Know of no measurement."""
 
 
 def _coordinates(passes: Passes, path: Path) -> set[str]:

@@ -55,6 +55,7 @@ class Path:
         alignment: What an aligner did to the second checkpoint, or None.
         builder: Name of the builder.
         options: The builder's options.
+        remarks: What the builder said of its work, by name: how long it took, and why no longer.
 
     Raises:
         ValueError: Positions or guarantees do not fit the number of points.
@@ -69,6 +70,7 @@ class Path:
     alignment: Mapping[str, object] | None = None
     builder: str = ""
     options: Mapping[str, object] = field(default_factory=dict)
+    remarks: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = basis_named(self.basis)

@@ -243,6 +243,7 @@ def _builder(evaluation: Evaluation) -> dict[str, Any]:
         "correction_options": dict(evaluation.correction_options),
         "alignment": None if path.alignment is None else _alignment(path.alignment),
         "options": dict(path.options),
+        "remarks": dict(path.remarks),
     }
 
 

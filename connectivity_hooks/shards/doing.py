@@ -17,6 +17,7 @@ from connectivity_hooks.shards.items import Result, measurements_of, path_work, 
 from connectivity_hooks.shards.shard import Shard
 from connectivity_hooks.shards.worklist import Item, Way, WorkList, folder_of
 from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.team import current
 
 
 def is_quick(how: Connecting) -> bool:
@@ -49,7 +50,8 @@ def do_shard(
     items = work.of(shard)
     for item in items:
         way = work.ways[item.way]
-        if not result_file(folder_of(out), item, way).exists():
+        result = result_file(folder_of(out), item, way)
+        if not current().share(result.exists):
             _do(item, way, folder_of(out), task, *of_way(item.way), progress)
     return items
 
@@ -62,7 +64,7 @@ def _do(
     with Result(result_file(folder, item, way), subject, progress) if writes else contextlib.nullcontext() as journal:
         if item.parts == 1:
             measured_path(path, task, how.measuring, journal, costs=costs, progress=progress)
-        elif journal is not None:
+        else:
             measure_part(path, task, how.measuring, item.part, item.parts, record=journal, progress=progress)
 
 

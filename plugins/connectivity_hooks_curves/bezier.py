@@ -17,6 +17,7 @@ class Options(TrainingOptions):
     """Options of `Bezier` and `Polychain`."""
 
     bends: int = option(1, "Trained control points between the ends.", ge=1, le=100)
+    draws: int = option(1, "t of a step: the batch is split into as many parts, each at its own.", ge=1, le=1000)
 
 
 class Bezier(Builder):
@@ -33,13 +34,24 @@ class Bezier(Builder):
     role: ClassVar[Role | None] = "curve"
     Options = Options
     basis = "bezier"
+    together = True
 
     def build(self, a: Weights, b: Weights, task: Task) -> Path:
         """Train the control points from the straight line between `a` and `b`."""
         options: Options = self.options
         found = train_curve(
-            a, b, task, self.basis, options.bends, options, seed=self.seed, work=self.work, progress=self.progress
+            a,
+            b,
+            task,
+            self.basis,
+            options.bends,
+            options,
+            draws=options.draws,
+            seed=self.seed,
+            work=self.work,
+            progress=self.progress,
         )
+        self.remarks = {"steps": found.steps} | ({"ended": found.note} if found.note else {})
         if found.note:
             self.progress.say(f"{self.name}: {found.note}")
         return Path.from_points(found.points, basis=self.basis)

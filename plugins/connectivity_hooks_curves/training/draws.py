@@ -25,9 +25,9 @@ class Chance(NamedTuple):
     seed: int
 
 
-def chance(seed: int, step: int, rank: int = 0) -> Chance:
-    """Return what is drawn for a step of one process: always the same, whatever was drawn before."""
-    digest = hashlib.sha256(f"{seed} {step} {rank}".encode()).digest()
+def chance(seed: int, step: int, part: int = 0) -> Chance:
+    """Return what is drawn for a part of a step: always the same, whatever was drawn before, in whichever process."""
+    digest = hashlib.sha256(f"{seed} {step} {part}".encode()).digest()
     # 53 bits: all that a float between 0 and 1 has; 63: what `manual_seed` takes.
     return Chance((int.from_bytes(digest[:8], "big") >> 11) * 2.0**-53, int.from_bytes(digest[8:16], "big") >> 1)
 

@@ -69,15 +69,57 @@ class Points:
         gradients = [group.gradients(weight_decay) for group in self._flat.groups]
         norm, scale = None, None
         if clip is not None:
-            norm = _norm([gradient for found in gradients for gradient in found if gradient is not None])
-            scale = (clip / norm.clamp_min(_SMALLEST)).clamp_max(1.0)
+            norm = norm_of([gradient for found in gradients for gradient in found if gradient is not None])
+            scale = clip_scale(norm, clip)
         for curve, bends, found in zip(self._curves, self._gradients, gradients, strict=True):
             for share, views in zip(curve.coefficients(t)[1:-1], bends, strict=True):
                 write_scaled(found, share if scale is None else share * scale, views)
+        self.step(lr)
+        return norm
+
+    def step(self, lr: float) -> None:
+        """Take a step by the gradients that the points have."""
         for options in self._adam.param_groups:
             options["lr"] = lr
         self._adam.step()
-        return norm
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        """The gradients (P,) of the trained points; what is written into them is what `step` takes."""
+        return [point.grad for point in self._trained if point.grad is not None]
+
+    def clear(self) -> None:
+        """Let the points have gradients of 0."""
+        for gradient in self.gradients:
+            gradient.zero_()
+
+    def nothing(self) -> list[Tensor]:
+        """Return a vector (P,) of 0 for each type, as `collected` returns gradients."""
+        return [torch.zeros_like(curve.points[0]) for curve in self._curves]
+
+    def collected(self) -> list[Tensor]:
+        """Return the gradients that the module has at φ(t), a vector (P,) of each type; 0 where it has none."""
+        vectors = self.nothing()
+        for group, vector in zip(self._flat.groups, vectors, strict=True):
+            write_scaled(group.gradients(), 1.0, list(group.views(vector).values()))
+        return vectors
+
+    @torch.no_grad()
+    def averaged(self, vectors: list[Tensor], counted: Tensor, weight_decay: float) -> None:
+        """Divide gradients of sums by how much counted, in place, and add that of λ/2·‖φ(t)‖²."""
+        for group, vector in zip(self._flat.groups, vectors, strict=True):
+            # Where nothing counts, sums are 0 and so is their mean.
+            vector.div_(counted.clamp_min(_SMALLEST).to(vector.dtype))
+            if weight_decay:
+                vector.add_(group.values.to(vector.dtype), alpha=weight_decay)
+
+    @torch.no_grad()
+    def add(self, t: float, vectors: list[Tensor], scale: float | Tensor) -> None:
+        """Add c_i(t)·∂L/∂φ, times a number, to the gradient of point i."""
+        for curve, vector in zip(self._curves, vectors, strict=True):
+            for share, point in zip(curve.coefficients(t)[1:-1], curve.trained, strict=True):
+                if share and point.grad is not None:
+                    point.grad.add_(vector * (scale * share))
 
     def are_finite(self) -> bool:
         """Say whether all control points are finite; this waits for the device."""
@@ -132,7 +174,12 @@ class Points:
         self._adam.load_state_dict({**self._adam.state_dict(), "state": moments})
 
 
-def _norm(gradients: list[Tensor]) -> Tensor:
+def clip_scale(norm: Tensor, clip: float) -> Tensor:
+    """Return what a gradient is multiplied by, so that its norm is `clip` at most."""
+    return (clip / norm.clamp_min(_SMALLEST)).clamp_max(1.0)
+
+
+def norm_of(gradients: list[Tensor]) -> Tensor:
     """Return the norm of all gradients together; torch.nn.utils.get_total_norm takes twice as long."""
     if not gradients:
         return torch.zeros(())

@@ -14,11 +14,14 @@ from connectivity_hooks.contracts import UNKEPT, Work
 from connectivity_hooks.model import Weights
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.tasks import Drawn, Task
+from connectivity_hooks.team import current
 from connectivity_hooks_curves.training.draws import Batches, Chance, chance, seed_device
 from connectivity_hooks_curves.training.forth_and_back import forth_and_back
 from connectivity_hooks_curves.training.module import FlatModule
+from connectivity_hooks_curves.training.parts import Part, dealt
 from connectivity_hooks_curves.training.points import Points
 from connectivity_hooks_curves.training.settings import TrainingOptions
+from connectivity_hooks_curves.training.summing import Counting, Summing
 from connectivity_hooks_curves.training.untrained import Untrained
 from connectivity_hooks_curves.training.window import Window
 
@@ -51,15 +54,19 @@ def train_curve(
     bends: int,
     options: TrainingOptions,
     *,
+    draws: int = 1,
     seed: int = 0,
     work: Work = UNKEPT,
     progress: Progress = SILENT,
 ) -> Trained:
     """Train control points between two ends on E_{t ~ U(0,1)} of the loss at φ(t) (Garipov et al. 2018, algorithm 1).
 
-    One t and one batch a step. The module runs in training mode, as it was trained. What is trained are parameters;
-    frozen ones and buffers lie on the straight line, except what the module itself writes while it trains: running
-    statistics have to be measured anew at each t, as ``--correct batch-norm`` does.
+    One batch a step, at one t or dealt out to several. The module runs in training mode, as it was trained. What is
+    trained are parameters; frozen ones and buffers lie on the straight line, except what the module itself writes while
+    it trains: running statistics have to be measured anew at each t, as ``--correct batch-norm`` does.
+
+    The processes of a team (`connectivity_hooks.team`) all call this and run a part of each batch. They take the steps
+    of one process, but for rounding, and for what a module makes of a batch as a whole (batch norm) or draws (dropout).
 
     Args:
         a: Weights at t = 0.
@@ -68,6 +75,7 @@ def train_curve(
         basis: ``bezier`` or ``polyline``.
         bends: Control points between the ends.
         options: How.
+        draws: t of a step.
         seed: Of t, of batches, and of what the module draws.
         work: Keeps the state.
         progress: Shows the loss.
@@ -77,7 +85,7 @@ def train_curve(
     """
     accelerators = [task.device] if task.device.type == "cuda" else []
     with torch.random.fork_rng(accelerators), torch.inference_mode(False), torch.enable_grad():
-        run = _Training(a, b, task, basis, bends, options, seed, work)
+        run = _Training(a, b, task, basis, bends, options, draws, seed, work)
         note = run.train(progress)
         return Trained(run.points.weights(), run.step, tuple(run.losses), note)
 
@@ -99,9 +107,13 @@ class _Training:
         basis: str,
         bends: int,
         options: TrainingOptions,
+        draws: int,
         seed: int,
         work: Work,
     ) -> None:
+        self._team, self._draws = current(), draws
+        self._in_parts = self._team.count > 1 or draws > 1
+        task, counting = Counting.of(task) if self._in_parts else (task, None)
         self._task, self._options, self._seed, self._work = task, options, seed, work
         self._budget = Budget.parse(options.budget)
         self._flat = FlatModule(task.model())
@@ -113,6 +125,8 @@ class _Training:
         self._window = Window(task.device)
         self.step, self.losses = 0, list[float]()
         self._spent, self._begun = 0.0, time.monotonic()
+        self._firsts = 0.0
+        self._summing = Summing(self.points, self._untrained, self._team, counting, task.device) if counting else None
 
     @property
     def _seconds(self) -> float:
@@ -120,8 +134,9 @@ class _Training:
 
     @property
     def _share(self) -> float:
-        """How much of the budget is used."""
-        return self._budget.share(self.step, self._batches.epochs, self._seconds)
+        """How much of the budget is used; of a time, what the first process said at the last step."""
+        seconds = self._seconds if self._team.count == 1 else self._firsts
+        return self._budget.share(self.step, self._batches.epochs, seconds)
 
     @property
     def _label(self) -> str:
@@ -135,6 +150,8 @@ class _Training:
         samples, size = len(self._task.train), self._options.batch_size
         if size > samples:
             progress.say(f"batch_size {size} is more than the {samples} training samples: every step takes all of them")
+        if 1 < self._draws < self._team.count:
+            progress.say(f"draws {self._draws} keep as many of {self._team.count} processes busy; say 1, or more")
         self._resume()
         an_epoch = math.ceil(samples / size)
         left = self._budget.steps_left(self.step, an_epoch)
@@ -153,6 +170,9 @@ class _Training:
 
     def _take(self, drawn: Drawn) -> None:
         """Take one step."""
+        if self._summing is not None:
+            self._take_in_parts(self._summing, drawn)
+            return
         drawn_now = chance(self._seed, self.step)
         loss = self._passed(drawn, drawn_now)
         lr = self._options.lr * _schedule(self._share)
@@ -160,6 +180,26 @@ class _Training:
         self._window.add(loss, norm)
         self._batches.done(drawn)
         self.step += 1
+
+    def _take_in_parts(self, summing: Summing, drawn: Drawn) -> None:
+        """Take one step, this process its part of it."""
+        batch = dealt(drawn, self._draws, self._seed, self.step, self._team.rank, self._team.count)
+        found = summing.gradients(
+            batch,
+            self._run_part,
+            weight_decay=self._options.weight_decay,
+            clip=self._options.clip,
+            seconds=self._seconds,
+        )
+        if not self._budget.is_reproducible:  # to know the time is to wait for the device
+            self._firsts = float(found.seconds)
+        self.points.step(self._options.lr * _schedule(self._share))
+        self._window.add(found.loss, found.norm)
+        self._batches.done(drawn)
+        self.step += 1
+
+    def _run_part(self, part: Part) -> Tensor:
+        return self._passed(part.drawn, part.chance).detach()
 
     def _passed(self, drawn: Drawn, drawn_now: Chance) -> Tensor:
         """Run the module at φ(t) on a batch, forth and back; return the loss."""
@@ -191,8 +231,8 @@ class _Training:
         """Go back to the best points; return in words what happened in a step, counted from 0."""
         self.points.take_best()
         kept = "the best points before are kept" if self.losses else "the path is the straight line"
-        t = chance(self._seed, step).t
-        return f"the {what} was not finite at step {step + 1}, t = {t:.4f}; {kept}; a smaller lr may help"
+        where = f", t = {chance(self._seed, step).t:.4f}" if self._draws == 1 else ""
+        return f"the {what} was not finite at step {step + 1}{where}; {kept}; a smaller lr may help"
 
     def _save(self) -> None:
         own = self._untrained.state()
@@ -203,7 +243,7 @@ class _Training:
         self._work.save(tensors, {**note, "batches": self._batches.state()})
 
     def _resume(self) -> None:
-        kept = self._work.load()
+        kept = self._team.share(self._work.load)
         if kept is None:
             return
         self.points.restore(kept.tensors)
@@ -213,7 +253,7 @@ class _Training:
         self.step = kept.note["step"]
         self._batches.restore(kept.note["batches"])
         self.losses = kept.tensors["losses"].tolist()
-        self._spent = kept.note["seconds"]
+        self._spent = self._firsts = kept.note["seconds"]
 
 
 def _schedule(done: float) -> float:

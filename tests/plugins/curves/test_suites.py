@@ -1,7 +1,12 @@
 """Curve builders pass the suite that strangers' builders pass, whatever the budget is counted in."""
 
-import pytest
+import json
 
+import pytest
+import torch
+from small_networks import mlp, vector_task
+
+import connectivity_hooks as ch
 from connectivity_hooks.contracts import make_options
 from connectivity_hooks.errors import UsageError
 from connectivity_hooks.testing import BuilderSuite
@@ -56,6 +61,7 @@ def test_every_option_is_written_into_the_path(builder):
         "target": None,
         "precision": "full",
         "bends": 1,
+        "draws": 1,
         "seed": 0,
     }
 
@@ -64,3 +70,22 @@ def test_every_option_is_written_into_the_path(builder):
 def test_a_budget_that_is_none_is_refused(budget):
     with pytest.raises(UsageError, match="budget: expected a budget such as 300steps"):
         make_options(Bezier.Options, {"budget": budget}, "bezier")
+
+
+@pytest.mark.parametrize(("target", "steps"), [(None, 60), (100.0, 50)])
+def test_a_path_says_how_long_it_was_trained_and_why_no_longer(target, steps, tmp_path):
+    task = vector_task(lambda: mlp(4))
+    ends = [tmp_path / f"{name}.safetensors" for name in "ab"]
+    for seed, file in enumerate(ends):
+        torch.manual_seed(seed)
+        ch.save(task.factory(), file)
+    options = {"budget": "60steps", "batch_size": 32, "target": target}
+    path = ch.connect(*ends, task, builder="bezier", options=options)
+    assert path.remarks["steps"] == steps
+    assert ("below the target" in path.remarks.get("ended", "")) == (target is not None)
+    path.save(tmp_path / "path.safetensors")
+    assert ch.Path.load(tmp_path / "path.safetensors").remarks == path.remarks
+    report = ch.evaluate(path, task, points=2, refine=0)
+    report.save(tmp_path / "report")
+    written = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert written["builders"]["bezier"]["remarks"] == path.remarks

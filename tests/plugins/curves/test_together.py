@@ -1,0 +1,90 @@
+"""Several processes train the curve of one."""
+
+import pytest
+import torch
+import torch.distributed as dist
+from curve_modules import end_of, task_of
+from several_processes import run
+from trained_together import as_one, endings, killed, train
+
+from connectivity_hooks.tasks import CachedSplit
+from connectivity_hooks_curves.training.draws import chance
+from connectivity_hooks_curves.training.parts import dealt
+
+together = pytest.mark.skipif(not dist.is_available(), reason="needs torch.distributed")
+
+
+@together
+def test_two_processes_train_what_one_does(tmp_path):
+    run(as_one, tmp_path, str(tmp_path / "store"))
+
+
+@together
+def test_two_processes_go_on_from_what_the_first_kept(tmp_path):
+    run(killed, tmp_path, str(tmp_path / "store"))
+
+
+@together
+def test_two_processes_end_at_the_same_step(tmp_path):
+    run(endings, tmp_path, str(tmp_path / "store"))
+
+
+def batch(size):
+    split = CachedSplit("train", torch.arange(size, dtype=torch.float32)[:, None], torch.arange(size))
+    return next(split.shuffled(size, 0))
+
+
+@pytest.mark.parametrize(
+    ("size", "draws", "count"), [(12, 1, 1), (12, 1, 5), (13, 3, 2), (12, 4, 4), (3, 1, 2), (1, 8, 8)]
+)
+def test_every_sample_of_a_batch_is_run_once(size, draws, count):
+    drawn = batch(size)
+    batches = [dealt(drawn, draws, 7, 4, rank, count) for rank in range(count)]
+    parts = [part for one in batches for part in one.parts]
+    assert sorted(row for part in parts for row in part.drawn.rows.tolist()) == list(range(size))
+    for part in parts:
+        assert part.drawn.inputs.squeeze(1).tolist() == part.drawn.rows.tolist() == part.drawn.targets.tolist()
+        assert len(part.drawn.targets) >= min(2, size)  # batch norm has no statistics of one
+
+
+def test_t_is_of_the_step_or_of_the_part_and_never_of_the_process():
+    drawn = batch(12)
+    for rank in range(3):
+        one, several = dealt(drawn, 1, 7, 4, rank, 3), dealt(drawn, 6, 7, 4, rank, 3)
+        assert {part.chance.t for part in one.parts} == {one.t} == {chance(7, 4).t}
+        assert several.t is None
+        assert [part.chance for part in several.parts] == [chance(7, 4, rank), chance(7, 4, rank + 3)]
+    assert len({dealt(drawn, 1, 7, 4, rank, 3).parts[0].chance.seed for rank in range(3)}) == 3
+
+
+def by_hand(task, a, b, draws, seed):
+    """Return the gradient of the middle point in the first step, by autograd through each part's mixed weights."""
+    drawn = next(task.train.shuffled(12, seed, epoch=0, start=0))
+    middle = {name: ((a[name] + b[name]) / 2).requires_grad_() for name in a}
+    total = torch.zeros((), dtype=torch.float64)
+    for part in range(draws):
+        t = chance(seed, 0, part).t
+        mixed = {n: (1 - t) ** 2 * a[n] + 2 * t * (1 - t) * middle[n] + t**2 * b[n] for n in a}
+        outputs = torch.func.functional_call(task.model().train(), mixed, (drawn.inputs[part::draws],))
+        loss = torch.nn.functional.cross_entropy(outputs, drawn.targets[part::draws], reduction="sum")
+        total = total + loss / 12
+    return dict(zip(middle, torch.autograd.grad(total, list(middle.values())), strict=True)), float(total.detach())
+
+
+@pytest.mark.parametrize("draws", [2, 5])
+def test_a_step_at_several_t_has_the_gradient_of_their_mean_loss(draws, monkeypatch):
+    from connectivity_hooks_curves.training.points import Points
+
+    task, found = task_of("plain"), {}
+
+    def keep(points, lr):
+        ((group,), (gradient,)) = points._flat.groups, points.gradients
+        found.update({name: view.clone() for name, view in group.views(gradient).items()})
+
+    monkeypatch.setattr(Points, "step", keep)
+    a, b = end_of(task, 1), end_of(task, 2)
+    losses = train(task, budget="1steps", draws=draws, clip=None).losses
+    expected, loss = by_hand(task, a, b, draws, 5)
+    assert losses == pytest.approx([loss], rel=1e-6)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-12)
