@@ -165,7 +165,8 @@ def _of_every_process(pair: Pair, task: Task, methods: Methods) -> dict[str, obj
     described = {**task.describe(), "device": task.device.type, "model": "", "data": ""}
     # The values that code holds may be each process's own, such as its rank; the module it makes is not.
     code = {what: digest for what, digest in code_of(task).items() if what != "values"}
-    common = {"the checkpoints": pair.end_points, "the data": data_digest(task), "the code": code}
+    ends = [end.sha256 for end in pair.end_points]
+    common = {"the checkpoints": ends, "the data": data_digest(task), "the code": code}
     return {**common, "the flags": [described, methods.describe()]}
 
 
