@@ -3,5 +3,5 @@
 In reading order: `settings` (how it is trained), `module` (the user's module, its parameters in vectors), `curve`
 (control points to parameters at t, and gradients back), `points` (those of a whole module, and their optimizer),
 `untrained` (what else differs between the ends), `draws` (what chance decides), `window` (what is looked at), and
-`training` (the loop, resumed where it stopped).
+`training` (the loop, resumed where it stopped). Whatever else has fixed and trained points is trained by the same loop.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,10 +18,10 @@ from connectivity_hooks.model import Weights
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.strangers import Pass, guarded_call
 from connectivity_hooks.tasks import Drawn, Task
-from connectivity_hooks_curves.training.curve import wide
+from connectivity_hooks_curves.training.curve import Place, wide
 from connectivity_hooks_curves.training.draws import Batches, Chance, chance, seed_device
 from connectivity_hooks_curves.training.module import FlatModule
-from connectivity_hooks_curves.training.points import Points
+from connectivity_hooks_curves.training.points import ControlPoints, Points
 from connectivity_hooks_curves.training.settings import TrainingOptions
 from connectivity_hooks_curves.training.untrained import Untrained
 from connectivity_hooks_curves.training.window import Window
@@ -78,40 +79,57 @@ def train_curve(
     Raises:
         InputError: The model has nothing to train or no gradients, or a pass fails.
     """
+    with trained_at(a, task) as flat:
+        points = Points(flat, a, b, basis, bends)
+        run = Training(flat, points, Untrained(flat, a, b), task, options, seed, work)
+        if points.are_one:
+            note = "the ends are equal in all that is trained, so the curve is a point and nothing is trained"
+        else:
+            note = run.train(progress)
+        return Trained(points.weights(), run.step, tuple(run.losses), note)
+
+
+@contextlib.contextmanager
+def trained_at(weights: Weights, task: Task) -> Iterator[FlatModule]:
+    """Yield the task's module with some weights in training mode; what is drawn in the block is nobody else's."""
     accelerators = [task.device] if task.device.type == "cuda" else []
     with torch.random.fork_rng(accelerators), torch.inference_mode(False), torch.enable_grad():
-        run = _Training(a, b, task, basis, bends, options, seed, work)
-        note = run.train(progress)
-        return Trained(run.points.weights(), run.step, tuple(run.losses), note)
+        flat = FlatModule(task.model())
+        flat.load(weights)
+        flat.model.train()
+        yield flat
 
 
-class _Training:
-    """A training under way.
+class Training:
+    """A training under way, of a curve or of any other shape.
+
+    Args:
+        flat: The module, see `trained_at`.
+        points: What is trained.
+        untrained: What else the module has at a place.
+        task: Model, data and loss.
+        options: How.
+        seed: Of places, of batches, and of what the module draws.
+        work: Keeps the state.
 
     Attributes:
-        points: The control points.
         step: Steps done.
         losses: Mean loss of each window.
     """
 
     def __init__(
         self,
-        a: Weights,
-        b: Weights,
+        flat: FlatModule,
+        points: ControlPoints,
+        untrained: Untrained,
         task: Task,
-        basis: str,
-        bends: int,
         options: TrainingOptions,
         seed: int,
         work: Work,
     ) -> None:
+        self._flat, self._points, self._untrained = flat, points, untrained
         self._task, self._options, self._seed, self._work = task, options, seed, work
         self._budget = Budget.parse(options.budget)
-        self._flat = FlatModule(task.model())
-        self._flat.load(a)
-        self._flat.model.train()
-        self.points = Points(self._flat, a, b, basis, bends)
-        self._untrained = Untrained(self._flat, a, b)
         self._batches = Batches(task.train, options.batch_size, seed)
         self._window = Window(task.device)
         self.step, self.losses = 0, list[float]()
@@ -129,12 +147,10 @@ class _Training:
     @property
     def _label(self) -> str:
         loss = f", loss {self.losses[-1]:.4g}" if self.losses else ""
-        return f"training the curve{loss}"
+        return f"training {self._points.what}{loss}"
 
     def train(self, progress: Progress) -> str:
         """Train until the budget is used; return why it ended before, if it did."""
-        if self.points.are_one:
-            return "the ends are equal in all that is trained, so the curve is a point and nothing is trained"
         samples, size = len(self._task.train), self._options.batch_size
         if size > samples:
             progress.say(f"batch_size {size} is more than the {samples} training samples: every step takes all of them")
@@ -151,24 +167,25 @@ class _Training:
             if self._work.due():
                 self._save()
         if self.step == 0:
-            return f"the budget of {self._budget} was used before the first step; the path is the straight line"
+            return f"the budget of {self._budget} was used before the first step; {self._points.start}"
         return self._look() if self._window.filled else ""
 
     def _take(self, drawn: Drawn) -> None:
         """Take one step."""
         drawn_now = chance(self._seed, self.step)
-        loss = self._passed(drawn, drawn_now)
+        place = self._points.place(drawn_now)
+        loss = self._passed(drawn, drawn_now, place)
         lr = self._options.lr * _schedule(self._share)
-        norm = self.points.move(drawn_now.t, lr, self._options.weight_decay, self._options.clip)
+        norm = self._points.move(place, lr, self._options.weight_decay, self._options.clip)
         self._window.add(loss, norm)
         self._batches.done(drawn)
         self.step += 1
 
-    def _passed(self, drawn: Drawn, drawn_now: Chance) -> Tensor:
-        """Run the module at φ(t) on a batch, forth and back; return the loss."""
+    def _passed(self, drawn: Drawn, drawn_now: Chance, place: Place) -> Tensor:
+        """Run the module at a place on a batch, forth and back; return the loss."""
         seed_device(drawn_now.seed, self._task.device)
-        self.points.write(drawn_now.t)
-        self._untrained.write(drawn_now.t)
+        self._points.write(place)
+        self._untrained.write(place)
         self._flat.attach()
         loss = self._loss(drawn)
         if not loss.requires_grad:
@@ -200,12 +217,12 @@ class _Training:
         """At the end of a window: remember the points if they are the best; return why to end here, if so."""
         first = self.step - self._window.filled
         found = self._window.look()
-        if found.fault is None and not self.points.are_finite():
+        if found.fault is None and not self._points.are_finite():
             return self._give_up("gradient", self.step - 1)
         if found.fault is not None:
             return self._give_up(found.what, first + found.fault)
         if not self.losses or found.mean <= min(self.losses):
-            self.points.keep()
+            self._points.keep()
         self.losses.append(found.mean)
         target = self._options.target
         if target is None or found.mean >= target:
@@ -214,14 +231,14 @@ class _Training:
 
     def _give_up(self, what: str, step: int) -> str:
         """Go back to the best points; return in words what happened in a step, counted from 0."""
-        self.points.take_best()
-        kept = "the best points before are kept" if self.losses else "the path is the straight line"
-        t = chance(self._seed, step).t
-        return f"the {what} was not finite at step {step + 1}, t = {t:.4f}; {kept}; a smaller lr may help"
+        self._points.take_best()
+        kept = "the best points before are kept" if self.losses else self._points.start
+        where = self._points.where(self._points.place(chance(self._seed, step)))
+        return f"the {what} was not finite at step {step + 1}, {where}; {kept}; a smaller lr may help"
 
     def _save(self) -> None:
         own = self._untrained.state()
-        tensors = self.points.state() | {f"own.{name}": tensor for name, tensor in own.items()}
+        tensors = self._points.state() | {f"own.{name}": tensor for name, tensor in own.items()}
         tensors |= {f"window.{name}": values for name, values in self._window.state().items()}
         tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
         note = {"step": self.step, "seconds": self._seconds, "own": sorted(own)}
@@ -231,7 +248,7 @@ class _Training:
         kept = self._work.load()
         if kept is None:
             return
-        self.points.restore(kept.tensors)
+        self._points.restore(kept.tensors)
         own: list[str] = kept.note["own"]
         self._untrained.restore(own, {name: kept.tensors[f"own.{name}"] for name in own})
         self._window.restore(kept.tensors["window.loss"], kept.tensors["window.gradient"])
