@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from connectivity_hooks.contracts import Builder
 from connectivity_hooks.model import Weights
 from connectivity_hooks.paths import Path
@@ -45,11 +47,11 @@ class Simplex(Builder):
 
 
 def complex_of(
-    modes: list[Weights],
-    vertices: tuple[Vertex, ...],
+    modes: Sequence[Weights],
+    vertices: Sequence[Vertex],
     found: TrainedConnectors,
-    dtypes: dict[str, str] | None = None,
-    options: dict[str, object] | None = None,
+    dtypes: Mapping[str, str] | None = None,
+    options: Mapping[str, object] | None = None,
 ) -> Complex:
     """Return the volume between checkpoints and their trained connectors.
 

@@ -16,6 +16,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from connectivity_hooks.checkpoints import Checkpoint, read, write_tensors
@@ -29,8 +30,11 @@ from connectivity_hooks_curves.simplex.complex import Complex, Vertex, require_s
 FORMAT = "connectivity_hooks.simplex/1"
 SUFFIX = ".simplex.safetensors"
 
-MOST = 10_000
-"""Vertices of a file: a thousand times what was ever trained, and few enough to be compared with each other."""
+MOST = 1000
+"""Vertices of a file, and simplices: many times what was ever trained, and few enough to be reckoned with at once."""
+
+_DIMENSION = 100
+"""Of a simplex: twice what is trained; volumes take time that grows with its cube."""
 
 _ROUNDING = 1e-6
 """By how much log V may differ when it is computed again: other machines sum in other orders."""
@@ -125,6 +129,8 @@ def _described(metadata: Mapping[str, str]) -> _Described:
     found: _Described = typed(_Described, {name: parse_json(metadata[name]) for name in names})
     if not 2 <= len(found.vertices) <= MOST:
         raise ValueError(f"vertices: expected from 2 to {MOST}, found {len(found.vertices)}")
+    if len(found.simplices) > MOST or any(len(simplex) > _DIMENSION + 1 for simplex in found.simplices):
+        raise ValueError(f"simplices: expected at most {MOST}, each of at most {_DIMENSION + 1} vertices")
     require_simplices(found.simplices, len(found.vertices))
     if not found.vertices[0].is_checkpoint:
         raise ValueError("vertices: the first is no checkpoint")
@@ -161,10 +167,18 @@ def _keys(outline: Mapping[str, Tensor], described: _Described) -> list[dict[str
     for name in described.coordinates:
         if name not in first or not first[name].is_floating_point():
             raise ValueError(f"coordinates: {name!r} is no floating tensor of vertex 0")
-    unknown = sorted(described.dtypes.keys() - first.keys())
-    if unknown:
-        raise ValueError(f"dtypes: {unknown[0]!r} is not a tensor of vertex 0")
+    _require_types(described.dtypes, first)
     return keys
+
+
+def _require_types(dtypes: Mapping[str, str], first: Mapping[str, Tensor]) -> None:
+    """Refuse types that are none, or in which a tensor would lose more than digits."""
+    for name, word in dtypes.items():
+        dtype = getattr(torch, word, None)
+        if name not in first or not isinstance(dtype, torch.dtype):
+            raise ValueError(f"dtypes: expected types of tensors of vertex 0, found {word[:20]!r} of {name!r}")
+        if not (dtype.is_floating_point and first[name].is_floating_point()):
+            raise ValueError(f"dtypes: {name!r} is {first[name].dtype} and would be stored as {word}")
 
 
 def _require_finite(checkpoint: Checkpoint, described: _Described) -> None:

@@ -39,35 +39,31 @@ class Measured:
 
 @dataclass(frozen=True)
 class Measuring:
-    """How places are measured, and where what is measured is kept until all of it is.
+    """How a complex is measured, and where what is measured is kept until all of it is.
 
     Attributes:
+        found: The complex.
         task: Model, data and loss.
-        correction: What is done to the weights of each first, if anything.
-        folder: Where measurements are kept.
-        subject: Everything that the complex depends on.
+        correction: What is done to the weights of each place first, if anything.
+        folder: Where measurements are kept; it is there.
+        subject: Everything that the complex and what is measured of it depend on.
         progress: Shows how far it is.
     """
 
+    found: Complex
     task: Task
     correction: Correction | None
     folder: pathlib.Path
     subject: Mapping[str, object]
     progress: Progress
 
-    def vertices(self, found: Complex) -> list[Measured]:
+    def vertices(self) -> list[Measured]:
         """Measure every vertex."""
-        return self._all("vertices", [*found.weights].__getitem__, len(found.weights))
+        return self._all("vertices", self.found.weights.__getitem__, len(self.found.weights))
 
-    def draws(self, found: Complex, seed: int, count: int) -> list[Measured]:
+    def draws(self, seed: int, count: int) -> list[Measured]:
         """Measure places that are drawn uniformly."""
-        return self._all(f"draws-{seed}", lambda number: found.at(found.drawn(seed, number)), count)
-
-    def finish(self, found: Complex, seed: int, count: int) -> None:
-        """Forget what was kept for an interruption."""
-        for what, places in (("vertices", len(found.weights)), (f"draws-{seed}", count)):
-            for begin in range(0, places, _TOGETHER):
-                self._work(what, begin, min(places, begin + _TOGETHER)).finish()
+        return self._all(f"draws-{seed}", lambda number: self.found.at(self.found.drawn(seed, number)), count)
 
     def _all(self, what: str, weights: Weighing, count: int) -> list[Measured]:
         parts = range(0, count, _TOGETHER)
@@ -78,15 +74,14 @@ class Measuring:
         """Measure places that become the corners of a path; nobody is told of it, since it is none."""
         points = [weights(number) for number in range(begin, end)]
         path = Path.from_points(points if len(points) > 1 else points * 2)
-        with self._work(what, begin, end).journal() as journal:
+        # A volume of a budget of time is another one every time.
+        subject = {**self.subject, "log_volume": repr(self.found.log_volume), "measured": [what, begin, end]}
+        work = PairWork(self.folder, f"{what}-{begin}", subject, self.progress, passing=True)
+        with work.journal() as journal:
             correct = self.correction
             curves = evaluate(path, self.task, points=2, refine=0, correct=correct, record=journal).curves
         for number in range(len(points)):
             yield _at_corner({split: curve[number] for split, curve in curves.items()})
-
-    def _work(self, what: str, begin: int, end: int) -> PairWork:
-        subject = {**self.subject, "measured": [what, begin, end]}
-        return PairWork(self.folder, f"{what}-{begin}", subject, self.progress, passing=True)
 
 
 def _at_corner(measured: Mapping[str, Measurement]) -> Measured:

@@ -27,7 +27,7 @@ from connectivity_hooks.cli.toolkit import (
     task_of,
 )
 from connectivity_hooks.contracts import Correction
-from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.errors import UsageError
 from connectivity_hooks.evaluation import computing_type, corrected_sample, sampled
 from connectivity_hooks.model import Weights
 from connectivity_hooks.paths import Path
@@ -39,7 +39,9 @@ from connectivity_hooks_curves.simplex.file import read_complex
 @click.command(cls=method_command("corrections"), context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("file", metavar="FILE")
 @click.option("--draws", type=Count(1, 100_000), metavar="N", help="How many to draw; 1 if left out.")
-@click.option("--weights", metavar="W,W,…", help="The shares of all vertices instead, checkpoints first; together 1.")
+@click.option(
+    "--weights", "typed", metavar="W,W,…", help="The shares of all vertices instead, checkpoints first; together 1."
+)
 @click.option(
     "--out", type=click.Path(path_type=pathlib.Path), required=True, metavar="DIR", help="Write the checkpoints here."
 )
@@ -47,38 +49,33 @@ from connectivity_hooks_curves.simplex.file import read_complex
 @optional_task_options
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Seed of every random choice.")
 @plugin_options
-def command(file: str, draws: int | None, weights: str | None, out: pathlib.Path, **given: Any) -> None:
+def command(file: str, draws: int | None, typed: str | None, out: pathlib.Path, **given: Any) -> None:
     """Draw checkpoints uniformly from the volume in the simplex file FILE.
 
     They have the model's own names, in the types of the first checkpoint: load_state_dict takes them. Batch-norm
     statistics are combined ones unless a correction measures them, for which --model and --data are needed.
     """
     display = Display()
-    if draws is not None and weights is not None:
+    if draws is not None and typed is not None:
         raise UsageError("--draws and --weights are both given; say one of them")
     correction = _correction(given, display)
-    shares = None if weights is None else _shares(weights)
+    shares = None if typed is None else _shares(typed)
     found = read_complex(file)
-    seed = given["seed"]
-    if shares is not None:
-        places = {"weights": found.placed(shares)}
-    else:
-        places = {f"draw-{seed}-{number}": found.drawn(seed, number) for number in range(draws or 1)}
+    places = _drawn(found, given["seed"], draws or 1) if shares is None else {"weights": found.placed(shares)}
     task = None if correction is None else _task(found, given)
+    by = "" if correction is None else f", corrected by {correction.name}"
     with OutputFolder(out) as folder:
         for name, place in places.items():
             target = folder.path / f"{name}.safetensors"
             if target.exists() and target.samefile(file):
                 raise UsageError(f"{target}: is the file that is read; choose another --out")
-            write_tensors(
-                target,
-                _stored(found, _weights(found, place, task, correction)),
-                _origin(file, found, place, correction),
-            )
-            display.say(
-                f"{target}: drawn from {pathlib.Path(file).name}"
-                + (f", corrected by {correction.name}" if correction else "")
-            )
+            weights = _stored(found, _weights(found, place, task, correction))
+            write_tensors(target, weights, _origin(file, found, place, correction))
+            display.say(f"{target}: out of {pathlib.Path(file).name}{by}")
+
+
+def _drawn(found: Complex, seed: int, count: int) -> dict[str, Place]:
+    return {f"draw-{seed}-{number}": found.drawn(seed, number) for number in range(count)}
 
 
 def _shares(text: str) -> list[float]:
@@ -119,13 +116,7 @@ def _weights(found: Complex, place: Place, task: Task | None, correction: Correc
 
 def _stored(found: Complex, weights: Weights) -> Weights:
     """Return weights in the types of the first checkpoint."""
-    stored = dict(weights)
-    for name, dtype in found.dtypes.items():
-        kind = getattr(torch, dtype, None)
-        if not isinstance(kind, torch.dtype):
-            raise InputError(f"the simplex file says that {name} is stored as {dtype[:20]!r}, which is no type")
-        stored[name] = weights[name].to(kind)
-    return stored
+    return {**weights, **{name: weights[name].to(getattr(torch, dtype)) for name, dtype in found.dtypes.items()}}
 
 
 def _origin(file: str, found: Complex, place: Place, correction: Correction | None) -> dict[str, str]:

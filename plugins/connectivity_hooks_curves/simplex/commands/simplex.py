@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import pathlib
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import click
+from torch import Tensor
 
 from connectivity_hooks.checkpoints import Checkpoint, atomic_text, read, require_outlines
 from connectivity_hooks.cli.toolkit import (
@@ -36,7 +38,6 @@ from connectivity_hooks.connecting import (
     Connecting,
     Pair,
     PairWork,
-    connected_pair,
     data_digest,
     in_one_type,
     load_pair,
@@ -44,19 +45,20 @@ from connectivity_hooks.connecting import (
 from connectivity_hooks.contracts import Aligner, Correction, make_options
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.evaluation import Measuring as PathMeasuring
-from connectivity_hooks.model import Weights
 from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks import Task
-from connectivity_hooks_curves.linear import Linear
 from connectivity_hooks_curves.simplex.builder import Simplex, complex_of
+from connectivity_hooks_curves.simplex.commands.modes import Modes, modes_of
 from connectivity_hooks_curves.simplex.commands.report import content_of, in_words
-from connectivity_hooks_curves.simplex.complex import Complex, Vertex
+from connectivity_hooks_curves.simplex.complex import Complex
 from connectivity_hooks_curves.simplex.file import SUFFIX, opened, read_complex, write_complex
 from connectivity_hooks_curves.simplex.measuring import Measuring
 from connectivity_hooks_curves.simplex.training import train_connectors
 
 FILE = f"volume{SUFFIX}"
 REPORT = "simplex.json"
+MEASURED = ".measured"
+"""Folder of what an interrupted run measured; removed when all is there."""
 
 EXAMPLES = """
 \b
@@ -110,28 +112,30 @@ def command(checkpoints: Sequence[str], out: pathlib.Path, **given: Any) -> None
     for note in dict.fromkeys(note for pair in pairs for note in pair.notes):
         display.say(note)
     with OutputFolder(out) as folder:
-        how = Connecting(simplex, aligner, PathMeasuring(correct=correction))
-        subject = _subject(pairs, task, how)
-        work = PairWork(folder.path, "simplex", of_volume(subject), display)
-        file = folder.path / FILE
-        found = _found(file, of_volume(subject), display)
-        aligning = list[PairWork]()
+        subject = _subject(pairs, task, Connecting(simplex, aligner, PathMeasuring(correct=correction)))
+        of_volume = {name: value for name, value in subject.items() if name != "correction"}
+        found = _found(folder.path / FILE, of_volume, display)
         if found is None:
-            modes, vertices, aligning = _modes(pairs, task, aligner, folder.path, display)
-            found = _trained(modes, vertices, ends[0], task, simplex, work, display)
-            write_complex(found, file, _digest(of_volume(subject)))
-        for each in (work, *aligning):
-            each.finish()
-        measuring = Measuring(task, correction, folder.path, {**subject, "volume": found.log_volume}, display)
-        at_vertices = measuring.vertices(found)
-        at_draws = measuring.draws(found, given["seed"], given["draws"])
-        content = content_of(found, FILE, at_vertices, at_draws, correction)
+            modes = modes_of(pairs, task, aligner, folder.path, display)
+            work = PairWork(folder.path, "simplex", of_volume, display)
+            found = _trained(modes, ends[0], task, simplex, work, display)
+            write_complex(found, folder.path / FILE, _digest(of_volume))
+            for each in (work, *modes.works):
+                each.finish()
+        content = _measured(Measuring(found, task, correction, folder.path / MEASURED, subject, display), given)
         atomic_text(folder.path / REPORT, json.dumps(content, indent=1, allow_nan=False))
-        measuring.finish(found, given["seed"], given["draws"])
+        shutil.rmtree(folder.path / MEASURED)
     if given["as_json"]:
         print_json(content)
     else:
         click.echo("\n".join(map(plain, in_words(content))))
+
+
+def _measured(measuring: Measuring, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Measure vertices and draws; return the report."""
+    measuring.folder.mkdir(exist_ok=True)
+    vertices, draws = measuring.vertices(), measuring.draws(given["seed"], given["draws"])
+    return content_of(measuring.found, FILE, vertices, draws, measuring.correction)
 
 
 def _methods(given: Mapping[str, Any], display: Display) -> tuple[Simplex, Aligner | None, Correction | None]:
@@ -163,11 +167,6 @@ def _subject(pairs: Sequence[Pair], task: Task, how: Connecting) -> dict[str, An
     return {**found[0], "ends": [each["ends"] for each in found]}
 
 
-def of_volume(subject: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a subject the volume itself depends on: not how it is measured."""
-    return {name: value for name, value in subject.items() if name != "correction"}
-
-
 def _digest(subject: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(subject, sort_keys=True).encode()).hexdigest()
 
@@ -187,42 +186,20 @@ def _found(file: pathlib.Path, subject: Mapping[str, Any], display: Display) -> 
     return found
 
 
-def _modes(
-    pairs: Sequence[Pair], task: Task, aligner: Aligner | None, folder: pathlib.Path, display: Display
-) -> tuple[list[Weights], tuple[Vertex, ...], list[PairWork]]:
-    """Return the checkpoints, aligned where asked for, what each is, and what an interruption would find."""
-    files = [pairs[0].end_points[0], *(pair.end_points[1] for pair in pairs)]
-    modes, records, works = [pairs[0].a], list[Mapping[str, object] | None]([None]), list[PairWork]()
-    data = data_digest(task) if aligner else ""
-    for number, pair in enumerate(pairs, start=2):
-        end, record = pair.b, None
-        if aligner is not None:
-            how = Connecting(Linear(progress=display), aligner)
-            works.append(PairWork(folder, f"aligned-{number}", how.subject(pair, task, data), display, passing=True))
-            path, _ = connected_pair(pair, task, how, works[-1])
-            end, record = path.end, path.alignment
-        modes.append(end)
-        records.append(record)
-    vertices = (Vertex(e.file, e.sha256, e.dtype, record) for e, record in zip(files, records, strict=True))
-    return modes, tuple(vertices), works
-
-
 def _trained(
-    modes: list[Weights],
-    vertices: tuple[Vertex, ...],
-    first: Checkpoint,
-    task: Task,
-    simplex: Simplex,
-    work: PairWork,
-    display: Display,
+    modes: Modes, first: Checkpoint, task: Task, simplex: Simplex, work: PairWork, display: Display
 ) -> Complex:
-    found = train_connectors(
-        modes, task, simplex.options, seed=simplex.seed, work=work.state("builder"), progress=display
-    )
+    """Train the connectors, going on from what an interrupted run left in the folder."""
+    state = work.state("builder")
+    found = train_connectors(modes.weights, task, simplex.options, seed=simplex.seed, work=state, progress=display)
     if found.note:
         display.say(f"simplex: {found.note}")
-    stored = {name: str(first.outline[name].dtype).removeprefix("torch.") for name in modes[0] if name in first.outline}
-    own = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in modes[0].items()}
+    own = {name: _in_words(tensor) for name, tensor in modes.weights[0].items()}
+    stored = {name: _in_words(first.outline[name]) for name in own if name in first.outline}
     dtypes = {name: dtype for name, dtype in stored.items() if dtype != own[name]}
     augment = {"augment": task.augment_name} if task.augment_name else {}
-    return complex_of(modes, vertices, found, dtypes, {**simplex.used_options(), **augment})
+    return complex_of(modes.weights, modes.vertices, found, dtypes, {**simplex.used_options(), **augment})
+
+
+def _in_words(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
