@@ -1,6 +1,5 @@
 """A training that is killed goes on to the same curve, bit for bit on the processor, wherever it was killed."""
 
-import json
 import os
 import pathlib
 import signal
@@ -13,42 +12,19 @@ from dataclasses import replace
 import pytest
 import torch
 from curve_modules import N, end_of, task_of
+from dying_work import Kept, Killed
 from small_networks import NETWORK, mlp, trained, vector_task
 from torch import nn
 
 import connectivity_hooks as ch
 import connectivity_hooks_curves.training.training as training
-from connectivity_hooks.contracts import State, make_options
+from connectivity_hooks.contracts import make_options
 from connectivity_hooks.model.batches import Batch
 from connectivity_hooks.tasks.batched import BatchedSplit
 from connectivity_hooks_curves.bezier import Options
 from connectivity_hooks_curves.training.training import train_curve
 
 SUPPORT = pathlib.Path(__file__).parents[2] / "support"
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL."""
-
-
-class Kept:
-    """Keeps a state after every step, and dies after some of them."""
-
-    def __init__(self, *deaths):
-        self.state, self.deaths, self.saved = None, list(deaths), 0
-
-    def load(self):
-        return self.state
-
-    def due(self):
-        return True
-
-    def save(self, tensors, note=None):
-        copies = {name: tensor.detach().clone().cpu() for name, tensor in tensors.items()}
-        self.state = State(copies, json.loads(json.dumps(note, allow_nan=False)))
-        self.saved += 1
-        if self.saved in self.deaths:
-            raise Killed
 
 
 def train(task, work, **options):
