@@ -66,13 +66,13 @@ class Connectors(ControlPoints):
         """Add −λ·∂ log V/∂θ for each connector θ, V the volume of all simplices together."""
         if self._volume == 0:
             return
-        factors = -self._volume * growth(gram(star.points for star in self._stars), self._edges)[: self._connectors]
+        products = gram((star.points for star in self._stars), exact=False)
+        factors = -self._volume * growth(products, self._edges)[: self._connectors]
         for star in self._stars:
-            here = factors.to(star.trained[0].device)
-            for part, rows in differences(star.points):
-                for connector, row in zip(star.trained, here @ rows, strict=True):
-                    if connector.grad is not None:
-                        connector.grad[part].add_(row)
+            own = factors.to(star.points[0])
+            for part, rows in differences(star.points, own.dtype):
+                for gradient, each in zip(star.gradients, own, strict=True):
+                    gradient[part].addmv_(rows.T, each)
 
     def weights(self) -> tuple[Weights, ...]:
         """Return all connectors as weights; what is not trained is the mean of the checkpoints'."""

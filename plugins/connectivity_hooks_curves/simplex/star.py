@@ -68,6 +68,11 @@ class Star:
         return self._connectors
 
     @property
+    def gradients(self) -> list[Tensor]:
+        """Those of the connectors, which have one while they are trained."""
+        return [connector.grad for connector in self._connectors if connector.grad is not None]
+
+    @property
     def points(self) -> list[Tensor]:
         """The connectors, the first of which all simplices share, and then the modes."""
         return [*self._connectors, *self.modes]
@@ -75,7 +80,10 @@ class Star:
     @torch.no_grad()
     def begun(self) -> list[Tensor]:
         """Return the middle of the modes, and for each further connector a place at random around it, see `APART`."""
-        deviation, middle = torch.std_mean(torch.stack(self.modes), 0, correction=0)
+        middle = torch.stack(self.modes).mean(0)
+        if self._count == 1:
+            return [middle]
+        deviation = torch.stack([(mode - middle).square() for mode in self.modes]).mean(0).sqrt()
         generator = torch.Generator().manual_seed(self._seed)
         noises = (torch.randn(len(middle), generator=generator).to(middle) for _ in range(self._count - 1))
         return [middle, *(middle + APART * noise * deviation for noise in noises)]
