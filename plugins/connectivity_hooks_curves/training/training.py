@@ -18,7 +18,7 @@ from connectivity_hooks.model import Weights
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.strangers import Pass, guarded_call
 from connectivity_hooks.tasks import Drawn, Task
-from connectivity_hooks_curves.training.curve import Place, wide
+from connectivity_hooks_curves.training.curve import wide
 from connectivity_hooks_curves.training.draws import Batches, Chance, chance, seed_device
 from connectivity_hooks_curves.training.module import FlatModule
 from connectivity_hooks_curves.training.points import ControlPoints, Points
@@ -113,6 +113,7 @@ class Training:
         work: Keeps the state.
 
     Attributes:
+        points: What is trained.
         step: Steps done.
         losses: Mean loss of each window.
     """
@@ -127,7 +128,7 @@ class Training:
         seed: int,
         work: Work,
     ) -> None:
-        self._flat, self._points, self._untrained = flat, points, untrained
+        self._flat, self.points, self._untrained = flat, points, untrained
         self._task, self._options, self._seed, self._work = task, options, seed, work
         self._budget = Budget.parse(options.budget)
         self._batches = Batches(task.train, options.batch_size, seed)
@@ -147,7 +148,7 @@ class Training:
     @property
     def _label(self) -> str:
         loss = f", loss {self.losses[-1]:.4g}" if self.losses else ""
-        return f"training {self._points.what}{loss}"
+        return f"training {self.points.what}{loss}"
 
     def train(self, progress: Progress) -> str:
         """Train until the budget is used; return why it ended before, if it did."""
@@ -167,24 +168,24 @@ class Training:
             if self._work.due():
                 self._save()
         if self.step == 0:
-            return f"the budget of {self._budget} was used before the first step; {self._points.start}"
+            return f"the budget of {self._budget} was used before the first step; {self.points.start}"
         return self._look() if self._window.filled else ""
 
     def _take(self, drawn: Drawn) -> None:
         """Take one step."""
         drawn_now = chance(self._seed, self.step)
-        place = self._points.place(drawn_now)
-        loss = self._passed(drawn, drawn_now, place)
+        loss = self._passed(drawn, drawn_now)
         lr = self._options.lr * _schedule(self._share)
-        norm = self._points.move(place, lr, self._options.weight_decay, self._options.clip)
+        norm = self.points.move(self.points.place(drawn_now), lr, self._options.weight_decay, self._options.clip)
         self._window.add(loss, norm)
         self._batches.done(drawn)
         self.step += 1
 
-    def _passed(self, drawn: Drawn, drawn_now: Chance, place: Place) -> Tensor:
-        """Run the module at a place on a batch, forth and back; return the loss."""
+    def _passed(self, drawn: Drawn, drawn_now: Chance) -> Tensor:
+        """Run the module at the place of a step on a batch, forth and back; return the loss."""
         seed_device(drawn_now.seed, self._task.device)
-        self._points.write(place)
+        place = self.points.place(drawn_now)
+        self.points.write(place)
         self._untrained.write(place)
         self._flat.attach()
         loss = self._loss(drawn)
@@ -217,12 +218,12 @@ class Training:
         """At the end of a window: remember the points if they are the best; return why to end here, if so."""
         first = self.step - self._window.filled
         found = self._window.look()
-        if found.fault is None and not self._points.are_finite():
+        if found.fault is None and not self.points.are_finite():
             return self._give_up("gradient", self.step - 1)
         if found.fault is not None:
             return self._give_up(found.what, first + found.fault)
         if not self.losses or found.mean <= min(self.losses):
-            self._points.keep()
+            self.points.keep()
         self.losses.append(found.mean)
         target = self._options.target
         if target is None or found.mean >= target:
@@ -231,14 +232,14 @@ class Training:
 
     def _give_up(self, what: str, step: int) -> str:
         """Go back to the best points; return in words what happened in a step, counted from 0."""
-        self._points.take_best()
-        kept = "the best points before are kept" if self.losses else self._points.start
-        where = self._points.where(self._points.place(chance(self._seed, step)))
+        self.points.take_best()
+        kept = "the best points before are kept" if self.losses else self.points.start
+        where = self.points.where(self.points.place(chance(self._seed, step)))
         return f"the {what} was not finite at step {step + 1}, {where}; {kept}; a smaller lr may help"
 
     def _save(self) -> None:
         own = self._untrained.state()
-        tensors = self._points.state() | {f"own.{name}": tensor for name, tensor in own.items()}
+        tensors = self.points.state() | {f"own.{name}": tensor for name, tensor in own.items()}
         tensors |= {f"window.{name}": values for name, values in self._window.state().items()}
         tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
         note = {"step": self.step, "seconds": self._seconds, "own": sorted(own)}
@@ -248,7 +249,7 @@ class Training:
         kept = self._work.load()
         if kept is None:
             return
-        self._points.restore(kept.tensors)
+        self.points.restore(kept.tensors)
         own: list[str] = kept.note["own"]
         self._untrained.restore(own, {name: kept.tensors[f"own.{name}"] for name in own})
         self._window.restore(kept.tensors["window.loss"], kept.tensors["window.gradient"])

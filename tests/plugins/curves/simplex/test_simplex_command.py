@@ -158,6 +158,7 @@ def normed():
         (lambda files, folder: [*files[:2], "--connectors", "0"], 2, "--simplex.connectors: expected int ≥ 1"),
         (lambda files, folder: [*files[:2], "--connectors", "3", "--simplex.connectors", "4"], 2, "are both given"),
         (lambda files, folder: [*files[:2], "--correct", "repair"], 2, "a volume has more"),
+        (lambda files, folder: [*files[:2], "--bezier.lr", "1"], 2, "No such option '--bezier.lr'"),
         (lambda files, folder: [*files[:2], "--weight-matching.sweeps", "3"], 2, "weight-matching is not used"),
     ],
 )
