@@ -107,7 +107,7 @@ class Team:
         self._group = True
 
     def share(self, make: Callable[[], T]) -> T:
-        """Let the first process make something, and return it on all of them.
+        """Let the first process make something by itself, and return it on all of them.
 
         Raises:
             ConnectivityError: What `make` raised of this kind, on all of them; `refusal` is that very error.
@@ -118,7 +118,8 @@ class Team:
         found: list[Any] = [None, None]
         if self.is_first:
             try:
-                found[0] = make()
+                with _by_itself():
+                    found[0] = make()
             except ConnectivityError as error:
                 found[1] = (type(error), str(error))
             self.publish(key, "")
@@ -331,6 +332,16 @@ def together(device: torch.device) -> Team:
     if team not in _begun:
         _begun.append(team)
     return team
+
+
+@contextlib.contextmanager
+def _by_itself() -> Iterator[None]:
+    """Let this process work alone in the block, while the others wait."""
+    _begun.append(_ALONE)
+    try:
+        yield
+    finally:
+        _begun.pop()
 
 
 def current() -> Team:

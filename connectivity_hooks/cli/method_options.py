@@ -21,7 +21,8 @@ _SEPARATOR = "__option__"
 class MethodCommand(click.Command):
     """A command that takes the options of the installed methods of some kinds.
 
-    Set `kinds` to names of `Registry` attributes, e.g. ``("builders", "conditions")``.
+    Set `kinds` to names of `Registry` attributes, e.g. ``("builders", "conditions")``; ``builders.bezier`` is one
+    method alone.
     """
 
     kinds: tuple[str, ...] = ()
@@ -83,7 +84,8 @@ def single(*names: str | None) -> list[str]:
 
 
 def _flags(methods: Registry, kind: str) -> list[click.Option]:
-    entries = getattr(methods, kind).values()
+    kind, _, only = kind.partition(".")
+    entries = [entry for entry in getattr(methods, kind).values() if only in ("", entry.name)]
     return [_flag(entry.name, field) for entry in entries for field in option_fields(entry.cls.Options)]
 
 

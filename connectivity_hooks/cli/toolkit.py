@@ -2,12 +2,18 @@
 
 from connectivity_hooks.cli.folder import OutputFolder
 from connectivity_hooks.cli.json_option import json_option
-from connectivity_hooks.cli.measuring_options import measuring, measuring_options
+from connectivity_hooks.cli.measuring_options import correct_option, correction_of, measuring, measuring_options
 from connectivity_hooks.cli.method_options import make_method, method_command, refuse_stray_options, single
 from connectivity_hooks.cli.numbers import Amount, Count, Number, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.shard import require_shardable, shard_option
-from connectivity_hooks.cli.task_options import augment_option, task_flags, task_of, task_options
+from connectivity_hooks.cli.task_options import (
+    augment_option,
+    optional_task_options,
+    task_flags,
+    task_of,
+    task_options,
+)
 from connectivity_hooks.cli.terminal import NOT_MET, Display, plain, print_json
 
 __all__ = [
@@ -19,11 +25,14 @@ __all__ = [
     "OutputFolder",
     "Seed",
     "augment_option",
+    "correct_option",
+    "correction_of",
     "json_option",
     "make_method",
     "measuring",
     "measuring_options",
     "method_command",
+    "optional_task_options",
     "plain",
     "plugin_options",
     "print_json",

@@ -7,6 +7,7 @@ from connectivity_hooks.evaluation.measurement import Measurement, score, summar
 from connectivity_hooks.evaluation.measuring import Measuring
 from connectivity_hooks.evaluation.model_on_path import ModelOnPath
 from connectivity_hooks.evaluation.running_statistics import statistics_of, tracked_norms
+from connectivity_hooks.evaluation.sampling import computing_type, corrected_sample, sampled
 
 __all__ = [
     "Barriers",
@@ -14,7 +15,10 @@ __all__ = [
     "Measurement",
     "Measuring",
     "ModelOnPath",
+    "computing_type",
+    "corrected_sample",
     "evaluate",
+    "sampled",
     "score",
     "statistics_of",
     "summarise",

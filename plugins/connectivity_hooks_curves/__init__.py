@@ -1,8 +1,8 @@
-"""Paths that are curves between two checkpoints."""
+"""Paths that are curves between two checkpoints, and volumes between any number of them."""
 
 from __future__ import annotations
 
-from connectivity_hooks.contracts import Builder, hookimpl
+from connectivity_hooks.contracts import Builder, Command, hookimpl
 
 
 @hookimpl
@@ -12,5 +12,14 @@ def register_builders() -> list[type[Builder]]:
     from connectivity_hooks_curves.bezier import Bezier, Polychain
     from connectivity_hooks_curves.layerwise.builder import Layerwise
     from connectivity_hooks_curves.linear import Linear
+    from connectivity_hooks_curves.simplex.builder import Simplex
 
-    return [Linear, Bezier, Polychain, AutoNEB, Layerwise]
+    return [Linear, Bezier, Polychain, AutoNEB, Layerwise, Simplex]
+
+
+@hookimpl
+def register_commands() -> list[type[Command]]:
+    """Offer volumes between checkpoints."""
+    from connectivity_hooks_curves.simplex.commands import RouteCommand, SampleCommand, SimplexCommand
+
+    return [SimplexCommand, SampleCommand, RouteCommand]

@@ -1,4 +1,4 @@
-"""Which samples of a batch are run together: those of one t, and of them those of one process."""
+"""Which samples of a batch are run together: those of one place, and of them those of one process."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ _FEWEST = 2
 
 @dataclass(frozen=True)
 class Part:
-    """Samples that are run at one t.
+    """Samples that are run at one place.
 
     Attributes:
         drawn: The samples.
-        chance: Their t, and what is drawn while they run.
+        at: What their place is drawn by.
+        seed: Of what the module draws while they run.
     """
 
     drawn: Drawn
-    chance: Chance
+    at: Chance
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,11 @@ class Dealt:
 
     Attributes:
         parts: Run one after the other; none where the batch is too small for every process.
-        t: Of the whole batch; None where each part has its own.
+        at: What the place of the whole batch is drawn by; None where each part has its own.
     """
 
     parts: list[Part]
-    t: float | None
+    at: Chance | None
 
 
 def dealt(drawn: Drawn, draws: int, seed: int, step: int, rank: int = 0, count: int = 1) -> Dealt:
@@ -54,13 +56,13 @@ def dealt(drawn: Drawn, draws: int, seed: int, step: int, rank: int = 0, count: 
     """
     draws = _at_most(draws, drawn)
     if draws > 1:
-        own = range(rank, draws, count)
-        return Dealt([Part(_every(drawn, part, draws), chance(seed, step, part)) for part in own], None)
-    t, busy = chance(seed, step).t, _at_most(count, drawn)
+        chances = [(part, chance(seed, step, part)) for part in range(rank, draws, count)]
+        return Dealt([Part(_every(drawn, part, draws), at, at.seed) for part, at in chances], None)
+    at, busy = chance(seed, step), _at_most(count, drawn)
     if rank >= busy:
-        return Dealt([], t)
-    here = Chance(t, chance(seed, step, rank).seed)  # each process draws its own dropout
-    return Dealt([Part(drawn if busy == 1 else _every(drawn, rank, busy), here)], t)
+        return Dealt([], at)
+    own = chance(seed, step, rank).seed  # each process draws its own dropout
+    return Dealt([Part(drawn if busy == 1 else _every(drawn, rank, busy), at, own)], at)
 
 
 def _at_most(parts: int, drawn: Drawn) -> int:

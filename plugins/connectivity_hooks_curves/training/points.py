@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from connectivity_hooks.model import Weights
-from connectivity_hooks_curves.training.curve import Curve, straight, wide, write_scaled
+from connectivity_hooks_curves.training.curve import Curve, Place, launches, straight, wide, write_scaled
+from connectivity_hooks_curves.training.draws import Chance
 from connectivity_hooks_curves.training.module import FlatModule
 from connectivity_hooks_curves.training.untrained import untrained_between
 
@@ -21,47 +24,73 @@ _SMALLEST = 1e-12
 """Below any gradient's norm that is not 0, which is divided by."""
 
 
-class Points:
-    """Control points between two ends, on the straight line at first.
+class Shape(Protocol):
+    """Fixed and trained points of one vector of parameters, and the parameters they stand for at a place."""
 
-    Memory, in vectors of all parameters: the two ends, and for each bend the point, its gradient, two moments of Adam
-    and the best point.
+    @property
+    def trained(self) -> list[Tensor]:
+        """Vectors (P,) that are trained."""
+        ...
+
+    def shares(self, place: Place) -> Sequence[float]:
+        """Return the share that each trained vector has of the parameters at a place."""
+        ...
+
+    def begun(self) -> list[Tensor]:
+        """Return where the trained vectors begin."""
+        ...
+
+    def write(self, place: Place, out: Tensor) -> None:
+        """Write the parameters at a place into a vector (P,)."""
+        ...
+
+
+class ControlPoints(ABC):
+    """Trained points of a whole module.
+
+    Memory, in vectors of all parameters: the fixed points, and for each trained one itself, its gradient, two moments
+    of Adam and the best point.
 
     Args:
-        flat: The module that is moved along the curve.
-        a: Weights at t = 0.
-        b: Weights at t = 1.
-        basis: ``bezier`` or ``polyline``.
-        bends: Control points between the ends.
+        flat: The module that is moved.
+        shapes: For each group of its parameters.
     """
 
-    def __init__(self, flat: FlatModule, a: Weights, b: Weights, basis: str, bends: int) -> None:
-        self._flat, self._ends, self._bends = flat, (a, b), bends
-        self._curves = [
-            Curve(straight(group.vector(a, held), group.vector(b, held), bends), basis)
-            for group, held in ((group, wide(group.values.dtype)) for group in flat.groups)
-        ]
-        self._trained = [point for curve in self._curves for point in curve.trained]
+    what: ClassVar[str]
+    """What is trained, as a person reads it."""
+    start: ClassVar[str]
+    """What there is without training, as a person reads it."""
+
+    def __init__(self, flat: FlatModule, shapes: Sequence[Shape]) -> None:
+        self._flat, self._shapes = flat, shapes
+        self._trained = [point for shape in shapes for point in shape.trained]
         self._gradients = [
-            [list(group.views(_with_gradient(point)).values()) for point in curve.trained]
-            for group, curve in zip(flat.groups, self._curves, strict=True)
+            [list(group.views(_with_gradient(point)).values()) for point in shape.trained]
+            for group, shape in zip(flat.groups, shapes, strict=True)
         ]
         fused = all(point.device.type in _FUSED for point in self._trained)
         self._adam = torch.optim.Adam(self._trained, fused=fused)
         self._best: list[Tensor] | None = None
 
-    @property
-    def are_one(self) -> bool:
-        """Whether the ends are equal in all that is trained."""
-        return all(torch.equal(curve.points[0], curve.points[-1]) for curve in self._curves)
+    @abstractmethod
+    def place(self, drawn: Chance) -> Place:
+        """Return where a step looks."""
 
-    def write(self, t: float) -> None:
-        """Write φ(t) into the module."""
-        for curve, group in zip(self._curves, self._flat.groups, strict=True):
-            curve.write(t, group.values)
+    @abstractmethod
+    def where(self, place: Place) -> str:
+        """Return a place in words."""
 
-    def move(self, t: float, lr: float, weight_decay: float, clip: float | None) -> Tensor | None:
-        """Take a step by the gradients that the module has at φ(t): c_i(t)·∂L/∂φ for point i.
+    def write(self, place: Place) -> None:
+        """Write φ at a place into the module."""
+        for shape, group in zip(self._shapes, self._flat.groups, strict=True):
+            shape.write(place, group.values)
+
+    @abstractmethod
+    def pull(self) -> None:
+        """Add to the gradients what does not come from the loss."""
+
+    def move(self, place: Place, lr: float, weight_decay: float, clip: float | None) -> Tensor | None:
+        """Take a step by the gradients that the module has at a place: for each trained point its share of ∂L/∂φ.
 
         Returns:
             The norm of ∂L/∂φ, weight decay included; None where it is not clipped, and so not known.
@@ -71,14 +100,15 @@ class Points:
         if clip is not None:
             norm = norm_of([gradient for found in gradients for gradient in found if gradient is not None])
             scale = clip_scale(norm, clip)
-        for curve, bends, found in zip(self._curves, self._gradients, gradients, strict=True):
-            for share, views in zip(curve.coefficients(t)[1:-1], bends, strict=True):
+        for shape, points, found in zip(self._shapes, self._gradients, gradients, strict=True):
+            for share, views in zip(shape.shares(place), points, strict=True):
                 write_scaled(found, share if scale is None else share * scale, views)
         self.step(lr)
         return norm
 
     def step(self, lr: float) -> None:
-        """Take a step by the gradients that the points have."""
+        """Take a step by the gradients that the points have, and by what pulls at them besides the loss."""
+        self.pull()
         for options in self._adam.param_groups:
             options["lr"] = lr
         self._adam.step()
@@ -95,10 +125,10 @@ class Points:
 
     def nothing(self) -> list[Tensor]:
         """Return a vector (P,) of 0 for each type, as `collected` returns gradients."""
-        return [torch.zeros_like(curve.points[0]) for curve in self._curves]
+        return [torch.zeros_like(shape.trained[0]) for shape in self._shapes]
 
     def collected(self) -> list[Tensor]:
-        """Return the gradients that the module has at φ(t), a vector (P,) of each type; 0 where it has none."""
+        """Return the gradients that the module has at a place, a vector (P,) of each type; 0 where it has none."""
         vectors = self.nothing()
         for group, vector in zip(self._flat.groups, vectors, strict=True):
             write_scaled(group.gradients(), 1.0, list(group.views(vector).values()))
@@ -106,7 +136,7 @@ class Points:
 
     @torch.no_grad()
     def averaged(self, vectors: list[Tensor], counted: Tensor, weight_decay: float) -> None:
-        """Divide gradients of sums by how much counted, in place, and add that of λ/2·‖φ(t)‖²."""
+        """Divide gradients of sums by how much counted, in place, and add that of λ/2·‖φ‖²."""
         for group, vector in zip(self._flat.groups, vectors, strict=True):
             # Where nothing counts, sums are 0 and so is their mean.
             vector.div_(counted.clamp_min(_SMALLEST).to(vector.dtype))
@@ -114,10 +144,10 @@ class Points:
                 vector.add_(group.values.to(vector.dtype), alpha=weight_decay)
 
     @torch.no_grad()
-    def add(self, t: float, vectors: list[Tensor], scale: float | Tensor) -> None:
-        """Add c_i(t)·∂L/∂φ, times a number, to the gradient of point i."""
-        for curve, vector in zip(self._curves, vectors, strict=True):
-            for share, point in zip(curve.coefficients(t)[1:-1], curve.trained, strict=True):
+    def add(self, place: Place, vectors: list[Tensor], scale: float | Tensor) -> None:
+        """Add each trained point's share of ∂L/∂φ at a place, times a number, to its gradient."""
+        for shape, vector in zip(self._shapes, vectors, strict=True):
+            for share, point in zip(shape.shares(place), shape.trained, strict=True):
                 if share and point.grad is not None:
                     point.grad.add_(vector * (scale * share))
 
@@ -133,26 +163,10 @@ class Points:
             best.copy_(point)
 
     def take_best(self) -> None:
-        """Go back to the best points: those on the straight line where none were kept."""
-        best = self._best
-        if best is None:
-            best = [p for curve in self._curves for p in straight(curve.points[0], curve.points[-1], self._bends)[1:-1]]
+        """Go back to the best points: to those it began with where none were kept."""
+        best = [point for shape in self._shapes for point in shape.begun()] if self._best is None else self._best
         for point, kept in zip(self._trained, best, strict=True):
             point.copy_(kept)
-
-    def weights(self) -> tuple[Weights, ...]:
-        """Return all control points as weights; what is not trained lies on the straight line."""
-        a, b = self._ends
-        return (
-            a,
-            *(
-                self._flat.weights(
-                    [curve.points[bend] for curve in self._curves], untrained_between(a, b, bend / (self._bends + 1))
-                )
-                for bend in range(1, self._bends + 1)
-            ),
-            b,
-        )
 
     def state(self) -> dict[str, Tensor]:
         """Return everything the next step depends on, by name; the tensors themselves."""
@@ -174,19 +188,74 @@ class Points:
         self._adam.load_state_dict({**self._adam.state_dict(), "state": moments})
 
 
+class Points(ControlPoints):
+    """Control points between two ends, on the straight line at first; see `ControlPoints`.
+
+    Args:
+        flat: The module that is moved along the curve.
+        a: Weights at t = 0.
+        b: Weights at t = 1.
+        basis: ``bezier`` or ``polyline``.
+        bends: Control points between the ends.
+    """
+
+    what = "the curve"
+    start = "the path is the straight line"
+
+    def __init__(self, flat: FlatModule, a: Weights, b: Weights, basis: str, bends: int) -> None:
+        self._ends, self._bends = (a, b), bends
+        self._curves = [
+            Curve(straight(group.vector(a, held), group.vector(b, held), bends), basis)
+            for group, held in ((group, wide(group.values.dtype)) for group in flat.groups)
+        ]
+        super().__init__(flat, self._curves)
+
+    @property
+    def are_one(self) -> bool:
+        """Whether the ends are equal in all that is trained."""
+        return all(torch.equal(curve.points[0], curve.points[-1]) for curve in self._curves)
+
+    def place(self, drawn: Chance) -> float:
+        """Return t."""
+        return drawn.t
+
+    def where(self, place: float) -> str:
+        """Return t in words."""
+        return f"t = {place:.4f}"
+
+    def pull(self) -> None:
+        """Add nothing."""
+
+    def weights(self) -> tuple[Weights, ...]:
+        """Return all control points as weights; what is not trained lies on the straight line."""
+        a, b = self._ends
+        return (
+            a,
+            *(
+                self._flat.weights(
+                    [curve.points[bend] for curve in self._curves], untrained_between(a, b, bend / (self._bends + 1))
+                )
+                for bend in range(1, self._bends + 1)
+            ),
+            b,
+        )
+
+
 def clip_scale(norm: Tensor, clip: float) -> Tensor:
     """Return what a gradient is multiplied by, so that its norm is `clip` at most."""
     return (clip / norm.clamp_min(_SMALLEST)).clamp_max(1.0)
 
 
 def norm_of(gradients: list[Tensor]) -> Tensor:
-    """Return the norm of all gradients together; torch.nn.utils.get_total_norm takes twice as long."""
+    """Return the norm of all gradients together; on the processor torch.nn.utils.get_total_norm takes twice as long."""
     if not gradients:
         return torch.zeros(())
     exact = torch.float64 if any(gradient.dtype == torch.float64 for gradient in gradients) else torch.float32
-    norm: Tensor = torch.linalg.vector_norm(
-        torch.stack([torch.linalg.vector_norm(gradient, dtype=exact) for gradient in gradients])
-    )
+    if launches(gradients):
+        norms = torch._foreach_norm(gradients, 2, exact)
+    else:
+        norms = [torch.linalg.vector_norm(gradient, dtype=exact) for gradient in gradients]
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
     return norm
 
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from connectivity_hooks.tasks import Loss, Task
 from connectivity_hooks.team import Team
+from connectivity_hooks_curves.training.curve import Place
 from connectivity_hooks_curves.training.parts import Dealt, Part
-from connectivity_hooks_curves.training.points import Points, clip_scale, norm_of
+from connectivity_hooks_curves.training.points import ControlPoints, clip_scale, norm_of
 from connectivity_hooks_curves.training.untrained import Untrained
 
 Run: TypeAlias = Callable[[Part], Tensor]
@@ -68,7 +69,7 @@ class Summing:
     in a pass, such as running statistics, is averaged over processes, weighted alike.
 
     Args:
-        points: The control points.
+        points: What is trained.
         untrained: What the module writes itself.
         team: The processes.
         counting: Counts what the loss is a mean of.
@@ -76,7 +77,7 @@ class Summing:
     """
 
     def __init__(
-        self, points: Points, untrained: Untrained, team: Team, counting: Counting, device: torch.device
+        self, points: ControlPoints, untrained: Untrained, team: Team, counting: Counting, device: torch.device
     ) -> None:
         self._points, self._untrained, self._team, self._counting = points, untrained, team, counting
         # Sums over tokens lose digits in float32; some devices have no float64.
@@ -102,25 +103,25 @@ class Summing:
             clip: Largest norm of the gradient at one t; None leaves it.
             seconds: That the training took so far in this process.
         """
-        if batch.t is None:
+        if batch.at is None:
             return self._at_many(batch.parts, run, weight_decay, clip, seconds)
-        return self._at_one(batch.parts, batch.t, run, weight_decay, clip, seconds)
+        return self._at_one(batch.parts, self._points.place(batch.at), run, weight_decay, clip, seconds)
 
     def _at_one(
-        self, parts: list[Part], t: float, run: Run, weight_decay: float, clip: float | None, seconds: float
+        self, parts: list[Part], place: Place, run: Run, weight_decay: float, clip: float | None, seconds: float
     ) -> Totals:
-        """Sum the gradient at φ(t): one vector, however many points it moves."""
+        """Sum the gradient at a place: one vector, however many points it moves."""
         losses, counts = [run(part) for part in parts], [self._counting.counted] if parts else []
         vectors = self._points.collected() if parts else self._points.nothing()
         loss, counted, _, spent = self._summed(losses, counts, [], seconds)
         for vector in vectors:
             self._team.sum(vector)
         if not parts:
-            self._points.write(t)  # which weight decay reads
+            self._points.write(place)  # which weight decay reads
         self._points.averaged(vectors, counted, weight_decay)
         norm = norm_of(vectors) if clip is not None else None
         self._points.clear()
-        self._points.add(t, vectors, _clipped(norm, clip))
+        self._points.add(place, vectors, _clipped(norm, clip))
         return Totals(loss / counted, norm, spent)
 
     def _at_many(self, parts: list[Part], run: Run, weight_decay: float, clip: float | None, seconds: float) -> Totals:
@@ -134,7 +135,7 @@ class Summing:
             self._points.averaged(vectors, counts[-1], weight_decay)
             norm = norm_of(vectors) if clip is not None else None
             norms += [] if norm is None else [norm]
-            self._points.add(part.chance.t, vectors, _clipped(norm, clip) * counts[-1])
+            self._points.add(self._points.place(part.at), vectors, _clipped(norm, clip) * counts[-1])
         loss, counted, norm, spent = self._summed(losses, counts, norms, seconds)
         for gradient in self._points.gradients:
             self._team.sum(gradient)

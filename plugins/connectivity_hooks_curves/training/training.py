@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +21,7 @@ from connectivity_hooks_curves.training.draws import Batches, Chance, chance, se
 from connectivity_hooks_curves.training.forth_and_back import forth_and_back
 from connectivity_hooks_curves.training.module import FlatModule
 from connectivity_hooks_curves.training.parts import Part, dealt
-from connectivity_hooks_curves.training.points import Points
+from connectivity_hooks_curves.training.points import ControlPoints, Points
 from connectivity_hooks_curves.training.settings import TrainingOptions
 from connectivity_hooks_curves.training.summing import Counting, Summing
 from connectivity_hooks_curves.training.untrained import Untrained
@@ -83,50 +85,70 @@ def train_curve(
     Raises:
         InputError: The model has nothing to train or no gradients, or a pass fails.
     """
+    with trained_at(a, task) as flat:
+        points = Points(flat, a, b, basis, bends)
+        run = Training(flat, points, Untrained(flat, a, b), task, options, draws=draws, seed=seed, work=work)
+        if points.are_one:
+            note = "the ends are equal in all that is trained, so the curve is a point and nothing is trained"
+        else:
+            note = run.train(progress)
+        return Trained(points.weights(), run.step, tuple(run.losses), note)
+
+
+@contextlib.contextmanager
+def trained_at(weights: Weights, task: Task) -> Iterator[FlatModule]:
+    """Yield the task's module with some weights in training mode; what is drawn in the block is nobody else's."""
     accelerators = [task.device] if task.device.type == "cuda" else []
     with torch.random.fork_rng(accelerators), torch.inference_mode(False), torch.enable_grad():
-        run = _Training(a, b, task, basis, bends, options, draws, seed, work)
-        note = run.train(progress)
-        return Trained(run.points.weights(), run.step, tuple(run.losses), note)
+        flat = FlatModule(task.model())
+        flat.load(weights)
+        flat.model.train()
+        yield flat
 
 
-class _Training:
-    """A training under way.
+class Training:
+    """A training under way, of a curve or of any other shape.
+
+    Args:
+        flat: The module, see `trained_at`.
+        points: What is trained.
+        untrained: What else the module has at a place.
+        task: Model, data and loss.
+        options: How.
+        draws: Places of a step.
+        seed: Of places, of batches, and of what the module draws.
+        work: Keeps the state.
 
     Attributes:
-        points: The control points.
+        points: What is trained.
         step: Steps done.
         losses: Mean loss of each window.
     """
 
     def __init__(
         self,
-        a: Weights,
-        b: Weights,
+        flat: FlatModule,
+        points: ControlPoints,
+        untrained: Untrained,
         task: Task,
-        basis: str,
-        bends: int,
         options: TrainingOptions,
-        draws: int,
-        seed: int,
-        work: Work,
+        *,
+        draws: int = 1,
+        seed: int = 0,
+        work: Work = UNKEPT,
     ) -> None:
+        self._flat, self.points, self._untrained = flat, points, untrained
         self._team, self._draws = current(), draws
-        self._in_parts = self._team.count > 1 or draws > 1
-        task, counting = Counting.of(task) if self._in_parts else (task, None)
+        in_parts = self._team.count > 1 or draws > 1
+        task, counting = Counting.of(task) if in_parts else (task, None)
         self._task, self._options, self._seed, self._work = task, options, seed, work
         self._budget = Budget.parse(options.budget)
-        self._flat = FlatModule(task.model())
-        self._flat.load(a)
-        self._flat.model.train()
-        self.points = Points(self._flat, a, b, basis, bends)
-        self._untrained = Untrained(self._flat, a, b)
         self._batches = Batches(task.train, options.batch_size, seed)
         self._window = Window(task.device)
         self.step, self.losses = 0, list[float]()
         self._spent, self._begun = 0.0, time.monotonic()
         self._firsts = 0.0
-        self._summing = Summing(self.points, self._untrained, self._team, counting, task.device) if counting else None
+        self._summing = Summing(points, untrained, self._team, counting, task.device) if counting else None
 
     @property
     def _seconds(self) -> float:
@@ -141,12 +163,10 @@ class _Training:
     @property
     def _label(self) -> str:
         loss = f", loss {self.losses[-1]:.4g}" if self.losses else ""
-        return f"training the curve{loss}"
+        return f"training {self.points.what}{loss}"
 
     def train(self, progress: Progress) -> str:
         """Train until the budget is used; return why it ended before, if it did."""
-        if self.points.are_one:
-            return "the ends are equal in all that is trained, so the curve is a point and nothing is trained"
         samples, size = len(self._task.train), self._options.batch_size
         if size > samples:
             progress.say(f"batch_size {size} is more than the {samples} training samples: every step takes all of them")
@@ -165,7 +185,7 @@ class _Training:
             if self._work.due():
                 self._save()
         if self.step == 0:
-            return f"the budget of {self._budget} was used before the first step; the path is the straight line"
+            return f"the budget of {self._budget} was used before the first step; {self.points.start}"
         return self._look() if self._window.filled else ""
 
     def _take(self, drawn: Drawn) -> None:
@@ -174,9 +194,9 @@ class _Training:
             self._take_in_parts(self._summing, drawn)
             return
         drawn_now = chance(self._seed, self.step)
-        loss = self._passed(drawn, drawn_now)
+        loss = self._passed(drawn, drawn_now, drawn_now.seed)
         lr = self._options.lr * _schedule(self._share)
-        norm = self.points.move(drawn_now.t, lr, self._options.weight_decay, self._options.clip)
+        norm = self.points.move(self.points.place(drawn_now), lr, self._options.weight_decay, self._options.clip)
         self._window.add(loss, norm)
         self._batches.done(drawn)
         self.step += 1
@@ -199,13 +219,14 @@ class _Training:
         self.step += 1
 
     def _run_part(self, part: Part) -> Tensor:
-        return self._passed(part.drawn, part.chance).detach()
+        return self._passed(part.drawn, part.at, part.seed).detach()
 
-    def _passed(self, drawn: Drawn, drawn_now: Chance) -> Tensor:
-        """Run the module at φ(t) on a batch, forth and back; return the loss."""
-        seed_device(drawn_now.seed, self._task.device)
-        self.points.write(drawn_now.t)
-        self._untrained.write(drawn_now.t)
+    def _passed(self, drawn: Drawn, at: Chance, seed: int) -> Tensor:
+        """Run the module at a place on a batch, forth and back; return the loss."""
+        seed_device(seed, self._task.device)
+        place = self.points.place(at)
+        self.points.write(place)
+        self._untrained.write(place)
         self._flat.attach()
         loss = forth_and_back(self._flat, self._task, drawn, self._options.precision)
         self._untrained.look()
@@ -230,8 +251,9 @@ class _Training:
     def _give_up(self, what: str, step: int) -> str:
         """Go back to the best points; return in words what happened in a step, counted from 0."""
         self.points.take_best()
-        kept = "the best points before are kept" if self.losses else "the path is the straight line"
-        where = f", t = {chance(self._seed, step).t:.4f}" if self._draws == 1 else ""
+        kept = "the best points before are kept" if self.losses else self.points.start
+        place = self.points.place(chance(self._seed, step))
+        where = f", {self.points.where(place)}" if self._draws == 1 else ""
         return f"the {what} was not finite at step {step + 1}{where}; {kept}; a smaller lr may help"
 
     def _save(self) -> None:

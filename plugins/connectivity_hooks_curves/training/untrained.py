@@ -2,50 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from connectivity_hooks.model import Weights, same
-from connectivity_hooks_curves.training.curve import between
+from connectivity_hooks_curves.training.curve import Place, between
 from connectivity_hooks_curves.training.module import FlatModule
+
+Between: TypeAlias = Callable[[Sequence[Tensor], Place], Tensor]
+"""Gives the values at a place of those at all ends."""
+
+
+def on_line(ends: Sequence[Tensor], t: float) -> Tensor:
+    """Return what lies on the straight line between two ends."""
+    return between(ends[0], ends[1], t)
 
 
 class Untrained:
-    """Frozen parameters and buffers of a module, kept at t while the rest is trained.
+    """Frozen parameters and buffers of a module, kept at a place while the rest is trained.
 
     What the module itself writes in a training pass (running statistics, u and v of a spectral norm, moving averages)
     is its own: it follows the batches.
 
     Args:
-        flat: The module, at `a`.
-        a: Weights at t = 0.
-        b: Weights at t = 1.
+        flat: The module, at the first end.
+        ends: Weights at t = 0 and at t = 1; of another shape all that are given.
+        at: What lies between them.
 
     Attributes:
         own: Names of what the module writes itself; None before it ran once.
     """
 
-    def __init__(self, flat: FlatModule, a: Weights, b: Weights) -> None:
+    def __init__(self, flat: FlatModule, *ends: Weights, at: Between = on_line) -> None:
         self.own: frozenset[str] | None = None
-        self._model = flat.model
+        self._model, self._at = flat.model, at
         found = flat.model.state_dict(keep_vars=True)
         trained = {id(found[name]) for name in flat.names}
         self._ends = {
-            name: (tensor.detach(), *(end[name].to(tensor.device, tensor.dtype) for end in (a, b)))
+            name: (tensor.detach(), [end[name].to(tensor.device, tensor.dtype) for end in ends])
             for name, tensor in found.items()
             if isinstance(tensor, Tensor) and tensor.is_floating_point() and id(tensor) not in trained
-            if not same(a[name], b[name])
+            if not all(same(ends[0][name], end[name]) for end in ends[1:])
         }
         self._before = {name: tensor.clone() for name, tensor in self._values().items()}
 
     @torch.no_grad()
-    def write(self, t: float) -> None:
-        """Write what lies on the straight line into the module."""
-        for name, (target, a, b) in self._ends.items():
+    def write(self, place: Place) -> None:
+        """Write what lies at a place into the module."""
+        for name, (target, ends) in self._ends.items():
             if name not in (self.own or ()):
-                target.copy_(between(a, b, t))
+                target.copy_(self._at(ends, place))
                 if self.own is None:
                     self._before[name] = target.clone()
 
@@ -73,7 +82,7 @@ class Untrained:
     def _values(self) -> dict[str, Tensor]:
         """Return all buffers as they are now, and what lies on the line."""
         buffers = {name: buffer.detach() for name, buffer in self._model.named_buffers()}
-        return {name: target for name, (target, _, _) in self._ends.items()} | buffers
+        return {name: target for name, (target, _) in self._ends.items()} | buffers
 
 
 def untrained_between(a: Weights, b: Weights, share: float) -> Weights:
