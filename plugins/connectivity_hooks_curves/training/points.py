@@ -252,7 +252,7 @@ def norm_of(gradients: list[Tensor]) -> Tensor:
         return torch.zeros(())
     exact = torch.float64 if any(gradient.dtype == torch.float64 for gradient in gradients) else torch.float32
     if launches(gradients):
-        norms = torch._foreach_norm(gradients, 2, exact)
+        norms = list(torch._foreach_norm(gradients, 2, exact))
     else:
         norms = [torch.linalg.vector_norm(gradient, dtype=exact) for gradient in gradients]
     norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))

@@ -47,14 +47,14 @@ def test_every_sample_of_a_batch_is_run_once(size, draws, count):
         assert len(part.drawn.targets) >= min(2, size)  # batch norm has no statistics of one
 
 
-def test_t_is_of_the_step_or_of_the_part_and_never_of_the_process():
+def test_a_place_is_of_the_step_or_of_the_part_and_never_of_the_process():
     drawn = batch(12)
     for rank in range(3):
         one, several = dealt(drawn, 1, 7, 4, rank, 3), dealt(drawn, 6, 7, 4, rank, 3)
-        assert {part.chance.t for part in one.parts} == {one.t} == {chance(7, 4).t}
-        assert several.t is None
-        assert [part.chance for part in several.parts] == [chance(7, 4, rank), chance(7, 4, rank + 3)]
-    assert len({dealt(drawn, 1, 7, 4, rank, 3).parts[0].chance.seed for rank in range(3)}) == 3
+        assert {part.at for part in one.parts} == {one.at} == {chance(7, 4)}
+        assert several.at is None
+        assert [part.at for part in several.parts] == [chance(7, 4, rank), chance(7, 4, rank + 3)]
+    assert len({dealt(drawn, 1, 7, 4, rank, 3).parts[0].seed for rank in range(3)}) == 3
 
 
 def by_hand(task, a, b, draws, seed):
