@@ -115,6 +115,7 @@ def test_a_name_that_is_not_utf8_is_refused_and_shown():
 READ_ON_PURPOSE = {
     "connectivity_hooks/untrusted.py": "the guard",
     "connectivity_hooks/memory.py": "the system's own files",
+    "connectivity_hooks/cost.py": "the system's own files",
     "connectivity_hooks/cli/descriptors.py": "standard streams, opened anew",
     "connectivity_hooks/watching/history.py": "appends to its own file",
     "integrations/connectivity_hooks_timm/resuming.py": "watch.json",

@@ -33,6 +33,11 @@ from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.team import current
 from connectivity_hooks.verification.proof import Seen, prove
 
+_LOST = 10.0
+"""Seconds of work that a kill may lose at most, where many points are scored together."""
+_FIRST = 4
+"""Points scored together before it is known how long one takes."""
+
 
 class Record(Protocol):
     """Remembers measurements, so that an interrupted evaluation goes on where it stopped.
@@ -214,6 +219,7 @@ class _Curve:
         anchors = Anchors(path)
         self._scorers = {split.name: Scorer(passes, anchors, task, split) for split in task.splits()}
         self._measured: dict[float, list[Measurement]] = {}
+        self._each: float | None = None  # seconds that a point of a group takes
 
     def measure(self, points: int, refine: int, progress: Progress) -> dict[float, list[Measurement]]:
         ts = list(dict.fromkeys(grid.even(self._path, points)))
@@ -240,13 +246,20 @@ class _Curve:
     def _measure_all(self, ts: Sequence[float]) -> Iterator[tuple[float, list[Measurement]]]:
         """Measure some t in order; those that need passes of their own are scored in groups, where that pays."""
         alone = [t for t in ts if all(scorer.alone(t) for scorer in self._scorers.values())]
-        size = self._passes.group(alone)
-        groups = {alone[first]: alone[first : first + size] for first in range(0, len(alone), size)}
+        most = self._passes.group(alone)
         for t in ts:
-            if size > 1 and t in groups:
+            if most > 1 and alone and t == alone[0]:
+                group = alone[: self._at_a_time(most)]
+                started = time.monotonic()
                 for scorer in self._scorers.values():
-                    scorer.prepare(groups[t])
+                    scorer.prepare(group)
+                self._each = (time.monotonic() - started) / len(group)
+                del alone[: len(group)]
             yield t, [self._measure(t, split) for split in self._task.splits()]
+
+    def _at_a_time(self, most: int) -> int:
+        """Return how many points are scored together: a run that is killed loses those that are not recorded yet."""
+        return min(most, _FIRST if self._each is None else max(1, int(_LOST / max(self._each, 1e-9))))
 
     def _measure(self, t: float, split: Split) -> Measurement:
         ends = self._ends(split)

@@ -216,7 +216,7 @@ def test_an_interrupted_run_keeps_what_was_finished_and_goes_on(run, words, tmp_
     (tmp_path / "stop").touch()
     words = [
         str(word)
-        for word in [*words[:2], "--model", f"{tmp_path}/net.py:make", *words[4:6], "--refine", "0", "--points", "15"]
+        for word in [*words[:2], "--model", f"{tmp_path}/net.py:make", *words[4:6], "--refine", "0", "--points", "30"]
     ]
     program = [sys.executable, "-c", "from connectivity_hooks.cli import main; main()"]
     process = subprocess.Popen([*program, *words, "--out", tmp_path / "out"], stderr=subprocess.PIPE, text=True)

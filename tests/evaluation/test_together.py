@@ -280,7 +280,9 @@ def test_a_run_that_goes_on_in_other_groups_has_the_same_figures():
     assert len(some) == len(whole.curves["train"])
 
 
-def test_points_go_through_the_data_in_groups():
+@pytest.mark.parametrize(("lost", "groups"), [(1e9, 3), (0.0, 28)])
+def test_points_go_through_the_data_in_groups(monkeypatch, lost, groups):
+    monkeypatch.setattr("connectivity_hooks.evaluation.evaluate._LOST", lost)
     asked = itertools.count()
 
     class Counted(CachedSplit):
@@ -293,8 +295,8 @@ def test_points_go_through_the_data_in_groups():
 
     task = Task(mlp, Counted("train", inputs(), torch.arange(N) % CLASSES), batch_size=10)
     ch.evaluate(path_of(mlp), task, points=33, refine=0)
-    # the ends, and 31 points between them of which 16 go together
-    assert next(asked) == 2 + 2
+    # the ends, and 31 points between them: four, and then 16 at a time, or one where a point takes long
+    assert next(asked) == 2 + groups
 
 
 def test_corrected_points_have_passes_of_their_own():
