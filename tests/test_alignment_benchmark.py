@@ -1,8 +1,6 @@
 """benchmarks/alignment.py: its rows say what happened, its networks and trainings are what they claim to be."""
 
-import importlib
 import json
-import pathlib
 import sys
 
 import numpy as np
@@ -13,19 +11,7 @@ import connectivity_hooks as ch
 from connectivity_hooks.contracts import Aligner, Alignment
 from connectivity_hooks.registry import registry
 
-BENCHMARKS = pathlib.Path(__file__).parent.parent / "benchmarks"
 ORDER = torch.tensor([3, 0, 4, 1, 2])
-
-
-@pytest.fixture
-def benchmark(monkeypatch):
-    """Import files of benchmarks/ by name, and forget them after the test."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    before = set(sys.modules)
-    yield importlib.import_module
-    for name in set(sys.modules) - before:
-        if str(BENCHMARKS) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
 
 
 def reordered(weights, order):
@@ -57,9 +43,9 @@ class Refusing(Aligner):
 
 
 @pytest.fixture
-def run(benchmark, monkeypatch, tmp_path, capsys):
+def run(script, monkeypatch, tmp_path, capsys):
     """Return a function that runs the benchmark between an MLP and its reordered copy; it returns JSON and output."""
-    alignment = benchmark("alignment")
+    alignment = script("alignment")
     network = alignment.Network("alignment_networks.py:plain_mlp?depth=1&width=5", "mnist.npz", None, (40, 20))
     monkeypatch.setitem(alignment.NETWORKS, "mlp", network)
     known = registry().aligners
@@ -67,7 +53,7 @@ def run(benchmark, monkeypatch, tmp_path, capsys):
         entry = type(next(iter(registry().builders.values())))
         monkeypatch.setitem(known, aligner.name, entry(aligner.name, aligner, registry().builders["linear"].origin))
     torch.manual_seed(0)
-    model = benchmark("alignment_networks").plain_mlp(1, 5)
+    model = script("alignment_networks").plain_mlp(1, 5)
     model[3].weight.data *= 30  # so that another order of the neurons gives other answers
     x = torch.rand(70, 28, 28)
     y = model((x - 0.1307) / 0.3081).argmax(1)  # what the ends answer
@@ -116,8 +102,8 @@ def test_an_unknown_method_is_refused_before_anything_is_made(run, capsys):
     assert "sweeps" in capsys.readouterr().err
 
 
-def test_of_each_character_the_next_is_the_target(benchmark):
-    networks = benchmark("alignment_networks")
+def test_of_each_character_the_next_is_the_target(script):
+    networks = script("alignment_networks")
     characters = "a\n~ é\t" * 50
     codes = networks.codes_of(characters)
     assert codes.shape == (len(characters.replace("é", "")) // 65, 65)
@@ -129,10 +115,10 @@ def test_of_each_character_the_next_is_the_target(benchmark):
     assert int(inputs.max()) < networks.VOCABULARY
 
 
-def test_the_character_network_sees_no_later_character(benchmark):
+def test_the_character_network_sees_no_later_character(script):
     pytest.importorskip("timm")
     torch.manual_seed(0)
-    model = benchmark("alignment_networks").gpt().double().eval()
+    model = script("alignment_networks").gpt().double().eval()
     codes = torch.randint(0, 97, (2, 64))
     other = torch.cat([codes[:, :40], (codes[:, 40:] + 1) % 97], 1)
     with torch.no_grad():
@@ -145,13 +131,13 @@ def test_the_character_network_sees_no_later_character(benchmark):
 @pytest.mark.parametrize(
     ("recipe", "options"), [("train_transformer", {"steps": 60, "peak": 0.02}), ("train_sgd", {"epochs": 30})]
 )
-def test_a_training_learns_and_is_that_of_its_seed(benchmark, recipe, options):
-    recipe = getattr(benchmark("training"), recipe)
+def test_a_training_learns_and_is_that_of_its_seed(script, recipe, options):
+    recipe = getattr(script("training"), recipe)
     torch.manual_seed(0)
     x = torch.randn(200, 784)
     y = (x[:, 0] > 0).long()
     x[:, 1:] *= 0.1
-    task = ch.make_task(model=lambda: benchmark("alignment_networks").plain_mlp(1, 8), data=[(x, y)], device="cpu")
+    task = ch.make_task(model=lambda: script("alignment_networks").plain_mlp(1, 8), data=[(x, y)], device="cpu")
     first, again, other = (recipe(task, seed, batch_size=50, warmup=2, **options).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["1.weight"], other["1.weight"])

@@ -1,9 +1,6 @@
 """Benchmarks of curves: trainings take the steps they say, texts and rows are what they claim to be."""
 
-import importlib
 import json
-import pathlib
-import sys
 
 import pytest
 import torch
@@ -12,19 +9,6 @@ from torch.nn import functional as F
 
 import connectivity_hooks as ch
 from connectivity_hooks.tasks import CachedSplit, Task
-
-BENCHMARKS = pathlib.Path(__file__).parent.parent / "benchmarks"
-
-
-@pytest.fixture
-def benchmark(monkeypatch):
-    """Import files of benchmarks/ by name, and forget them after the test."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    before = set(sys.modules)
-    yield importlib.import_module
-    for name in set(sys.modules) - before:
-        if str(BENCHMARKS) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
 
 
 def small():
@@ -42,9 +26,9 @@ def task():
     return Task(small, CachedSplit("train", x, torch.randint(0, 10, (64,), generator=generator)))
 
 
-def test_a_step_is_that_of_sgd_with_nesterov_momentum(benchmark, task):
+def test_a_step_is_that_of_sgd_with_nesterov_momentum(script, task):
     x, y = task.train.inputs, task.train.targets()
-    descent = benchmark("image_training").Descent(task, lambda rows: x[rows], 16, weight_decay=1e-2)
+    descent = script("image_training").Descent(task, lambda rows: x[rows], 16, weight_decay=1e-2)
     model = small().train()
     decayed, others = ([p for p in model.parameters() if (p.ndim > 1) is wanted] for wanted in (True, False))
     groups = [{"params": decayed, "weight_decay": 1e-2}, {"params": others}]
@@ -63,10 +47,10 @@ def test_a_step_is_that_of_sgd_with_nesterov_momentum(benchmark, task):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_crops_are_windows_of_the_padded_image_and_of_its_mirror(benchmark):
+def test_crops_are_windows_of_the_padded_image_and_of_its_mirror(script):
     image = torch.arange(3 * 36.0).view(1, 3, 6, 6) + 1
     torch.manual_seed(0)
-    crops = benchmark("image_training").Crops(image, padding=1)(torch.zeros(200, dtype=torch.int64))
+    crops = script("image_training").Crops(image, padding=1)(torch.zeros(200, dtype=torch.int64))
     padded = F.pad(image, (1, 1, 1, 1))
     windows = [padded[0, :, i : i + 6, j : j + 6] for i in range(3) for j in range(3)]
     windows += [window.flip(2) for window in windows]
@@ -74,24 +58,24 @@ def test_crops_are_windows_of_the_padded_image_and_of_its_mirror(benchmark):
     assert len(seen) == len(windows)
 
 
-def test_a_square_is_cut_out(benchmark):
+def test_a_square_is_cut_out(script):
     torch.manual_seed(0)
-    crops = benchmark("image_training").Crops(torch.ones(1, 3, 8, 8), padding=0, square=4)
+    crops = script("image_training").Crops(torch.ones(1, 3, 8, 8), padding=0, square=4)
     left_out = (crops(torch.zeros(200, dtype=torch.int64)) == 0)[:, 0].sum((1, 2))
     assert left_out.max() == 16
     assert left_out.min() == 4  # its middle is in the image
 
 
-def test_the_rate_rises_and_ends_at_zero(benchmark):
-    rates = benchmark("image_training").schedule(torch.arange(1, 101), 100)
+def test_the_rate_rises_and_ends_at_zero(script):
+    rates = script("image_training").schedule(torch.arange(1, 101), 100)
     assert rates.argmax() == 14
     assert rates.max() == pytest.approx(1)
     assert rates[-1] == 0
 
 
-def test_an_end_is_trained_for_as_many_epochs_as_there_is_time_for(benchmark, task):
+def test_an_end_is_trained_for_as_many_epochs_as_there_is_time_for(script, task):
     said = []
-    training = benchmark("image_training").train_images
+    training = script("image_training").train_images
     model = training(task, 1, epochs=50, batch_size=16, seconds=1e-9, say=said.append)
     assert [line.split(",")[0] for line in said] == ["seed 1: epoch 1 of 50", "seed 1: epoch 2 of 50"]
     assert not model.training
@@ -99,8 +83,8 @@ def test_an_end_is_trained_for_as_many_epochs_as_there_is_time_for(benchmark, ta
     assert all(map(torch.equal, model.state_dict().values(), again.state_dict().values()))
 
 
-def test_networks_have_the_sizes_of_the_paper(benchmark):
-    networks = benchmark("garipov_networks")
+def test_networks_have_the_sizes_of_the_paper(script):
+    networks = script("garipov_networks")
     deep, wide = networks.preresnet(), networks.vgg16(norm=False)
     layers = [layer for layer in deep.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
     assert len(layers) == 164 + 3  # each stage begins with a projection, which is not counted
@@ -110,8 +94,8 @@ def test_networks_have_the_sizes_of_the_paper(benchmark):
         networks.preresnet(163)
 
 
-def test_each_word_is_followed_by_the_next(benchmark):
-    splits = benchmark("language_model").text(tokens=3600, words=50)
+def test_each_word_is_followed_by_the_next(script):
+    splits = script("language_model").text(tokens=3600, words=50)
     for split in splits.values():
         inputs, targets = next(iter(split.batches(10_000)))
         assert inputs.shape[1] == 35
@@ -120,8 +104,8 @@ def test_each_word_is_followed_by_the_next(benchmark):
     assert len(splits["test"]) == pytest.approx(0.1 * 3600 / 35, abs=1)
 
 
-def test_a_finished_row_is_not_made_again(benchmark, tmp_path):
-    results = benchmark("measured_paths").Results
+def test_a_finished_row_is_not_made_again(script, tmp_path):
+    results = script("measured_paths").Results
     made = []
 
     def make():
@@ -135,8 +119,8 @@ def test_a_finished_row_is_not_made_again(benchmark, tmp_path):
     assert [row["value"] for row in json.loads((tmp_path / "rows.json").read_text())] == [2.0, 2.0]
 
 
-def test_only_what_takes_a_budget_is_built_at_each(benchmark):
-    builders = benchmark("builders")
+def test_only_what_takes_a_budget_is_built_at_each(script):
+    builders = script("builders")
     network = builders.NETWORKS["mlp"]
     rows = list(builders.runs(["linear", "weight-matching+bezier"], network, [0.05, 1.0]))
     assert rows == [
@@ -146,8 +130,8 @@ def test_only_what_takes_a_budget_is_built_at_each(benchmark):
     ]
 
 
-def test_a_builder_that_cannot_is_a_row_of_the_table(benchmark, monkeypatch):
-    builders = benchmark("builders")
+def test_a_builder_that_cannot_is_a_row_of_the_table(script, monkeypatch):
+    builders = script("builders")
 
     def refuse(*_, **__):
         raise ch.InputError("no such network")
