@@ -1,12 +1,14 @@
-"""One thread for each worker: networks of tests are small, and threads that share a core wait for each other.
+"""What holds for every test: one thread, and the processor, where figures are the same bit for bit.
 
-Another number may be asked for by OMP_NUM_THREADS, except of workers that run side by side.
+Networks of tests are small, and threads that share a core wait for each other; another number may be asked for by
+OMP_NUM_THREADS, except of workers that run side by side. Only tests marked ``gpu`` see a GPU.
 """
 
 import importlib
 import os
 import pathlib
 import sys
+from unittest import mock
 
 import pytest
 
@@ -15,6 +17,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for the commands that tests start
 
 BENCHMARKS = pathlib.Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Hide GPUs from a test that is not about them, and from the commands it starts."""
+    if item.get_closest_marker("gpu"):
+        return (yield)
+    hidden = mock.patch.dict(os.environ, {"CUDA_VISIBLE_DEVICES": ""})
+    with hidden, mock.patch("torch.cuda.is_available", return_value=False):
+        return (yield)
 
 
 @pytest.fixture
