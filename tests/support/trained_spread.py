@@ -2,7 +2,6 @@
 
 import torch
 from curve_modules import task_of
-from torch import nn
 from trained_together import Team2, assert_shared, train
 
 CASES = {

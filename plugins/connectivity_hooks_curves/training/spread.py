@@ -114,7 +114,7 @@ class SpreadModule(FlatModule):
 
     def held(self, tensor: Tensor) -> Tensor:
         """Return what this process holds of one of the module's own tensors: of buffers, all."""
-        return _held(tensor) if isinstance(tensor, DTensor) else tensor.detach()
+        return _held(tensor)
 
     def cut(self, tensor: Tensor, whole: Tensor) -> Tensor:
         """Return what this process would hold of other values of one of the module's own tensors."""
@@ -151,9 +151,8 @@ def _spread(model: nn.Module, mesh: DeviceMesh) -> None:
         fully_shard(block, mesh=mesh, mp_policy=policy)
 
 
-def _held(tensor: DTensor) -> Tensor:
-    local: Tensor = tensor.detach().to_local()
-    return local
+def _held(tensor: Tensor) -> Tensor:
+    return tensor.detach().to_local() if isinstance(tensor, DTensor) else tensor.detach()
 
 
 def _part(whole: Tensor, team: Team) -> Tensor:
