@@ -11,14 +11,15 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
-from connectivity_hooks.errors import UsageError
-from connectivity_hooks.model import Weights, assign, weights_of
+from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.model import Weights, assign, same, weights_of
 from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks import Task
 from connectivity_hooks.team import Team
 from connectivity_hooks_curves.training.blocks import blocks_of
 from connectivity_hooks_curves.training.curve import wide
 from connectivity_hooks_curves.training.module import FlatModule, Group, Layout
+from connectivity_hooks_curves.training.unwritten import Unwritten, written
 
 _DEVICES = ("cpu", "cuda")
 """Those that gloo and NCCL send tensors between."""
@@ -76,6 +77,14 @@ class SpreadGroup(Group):
         """Return what this process holds of a whole vector."""
         return self.vector(self._whole.views(whole), whole.dtype)
 
+    def written(self) -> str:
+        """Return the name of a parameter that is not what it was before the pass; none if all are."""
+        for (name, parameter), own, view in zip(self._spread.items(), self._own.values(), self._views, strict=True):
+            now = _held(parameter)
+            if now.data_ptr() != own.data_ptr() or not same(now, view):
+                return name
+        return ""
+
     def _found(self) -> list[Tensor | None]:
         """Return the sums of what all processes found: their means are what FSDP leaves."""
         gradients = [parameter.grad for parameter in self._spread.values()]
@@ -101,12 +110,28 @@ class SpreadModule(FlatModule):
 
     def __init__(self, model: nn.Module, device: torch.device, team: Team) -> None:
         self._team = team
+        _refuse_sparse(model)
         self._where = {name: torch.empty_like(tensor, device="meta") for name, tensor in model.named_parameters()}
         for parameter in model.parameters():
             parameter.data = parameter.data.contiguous()  # FSDP spreads no others
         with guarded_call(f"sharded: the model ({type(model).__name__}) cannot be spread over processes"):
-            _spread(model, init_device_mesh(device.type, (team.count,)))
+            blocks = _spread(model, init_device_mesh(device.type, (team.count,)))
         super().__init__(model)
+        self._first: Unwritten | None = Unwritten(model, blocks)
+
+    def check(self) -> None:
+        """After a pass: make sure that it was one of the parameters, and the first time that it wrote none.
+
+        Raises:
+            InputError: The module put another parameter in the place of one of its own, or wrote one.
+        """
+        super().check()
+        if self._first is not None:
+            self._first.stop()
+            self._first = None
+            for group in self.groups:
+                if isinstance(group, SpreadGroup) and (name := group.written()):
+                    raise written(type(self.model).__name__, name)
 
     def _group(self, parameters: Mapping[str, Tensor]) -> Group:
         spread = {name: each for name, each in parameters.items() if isinstance(each, DTensor)}
@@ -142,17 +167,29 @@ def spread_module(task: Task, weights: Weights, team: Team) -> SpreadModule:
     return SpreadModule(model, task.device, team)
 
 
-def _spread(model: nn.Module, mesh: DeviceMesh) -> None:
-    """Spread a module's blocks, and then what is left of it."""
-    for block in [*blocks_of(model), model]:
+def _spread(model: nn.Module, mesh: DeviceMesh) -> list[nn.Module]:
+    """Spread a module's blocks, and then what is left of it; return all that is gathered by itself."""
+    found = [*blocks_of(model), model]
+    for block in found:
         types = [parameter.dtype for parameter in block.parameters() if not isinstance(parameter, DTensor)]
         # Gradients are summed in the type that control points have.
         policy = MixedPrecisionPolicy(reduce_dtype=wide(types[0]) if types else None)
         fully_shard(block, mesh=mesh, mp_policy=policy)
+    return found
+
+
+def _refuse_sparse(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.sparse:
+            raise InputError(
+                f"sharded: the model ({type(model).__name__}): {name} gives sparse gradients, which FSDP does not sum; "
+                "make it with sparse=False"
+            )
 
 
 def _held(tensor: Tensor) -> Tensor:
-    return tensor.detach().to_local() if isinstance(tensor, DTensor) else tensor.detach()
+    local: Tensor = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return local.detach()
 
 
 def _part(whole: Tensor, team: Team) -> Tensor:

@@ -24,6 +24,7 @@ from connectivity_hooks_curves.training.parts import Part, dealt
 from connectivity_hooks_curves.training.points import ControlPoints, Points
 from connectivity_hooks_curves.training.settings import TrainingOptions
 from connectivity_hooks_curves.training.summing import Counting, Summing
+from connectivity_hooks_curves.training.told import told
 from connectivity_hooks_curves.training.untrained import Untrained
 from connectivity_hooks_curves.training.window import Window
 
@@ -285,7 +286,7 @@ class Training:
         self._work.save(tensors, {**note, "batches": self._batches.state()})
 
     def _resume(self) -> None:
-        kept = self._team.share(self._work.load)
+        kept = told(self._team, self._work)
         if kept is None:
             return
         self.points.restore(kept.tensors)

@@ -5,6 +5,8 @@ import torch
 import torch.distributed as dist
 from curve_modules import end_of, task_of
 from several_processes import run
+from trained_spread import as_one as as_one_spread
+from trained_spread import going_on, parts
 from trained_together import as_one, endings, killed, train
 
 from connectivity_hooks.tasks import CachedSplit
@@ -27,6 +29,21 @@ def test_two_processes_go_on_from_what_the_first_kept(tmp_path):
 @together
 def test_two_processes_end_at_the_same_step(tmp_path):
     run(endings, tmp_path, str(tmp_path / "store"))
+
+
+@together
+def test_two_processes_that_hold_a_part_each_train_what_one_does(tmp_path):
+    run(as_one_spread, tmp_path, str(tmp_path / "store"))
+
+
+@together
+def test_a_spread_training_goes_on_in_any_number_of_processes(tmp_path):
+    run(going_on, tmp_path, str(tmp_path / "store"))
+
+
+@together
+def test_each_process_holds_its_part_of_what_can_be_spread(tmp_path):
+    run(parts, tmp_path, str(tmp_path / "store"))
 
 
 def batch(size):
