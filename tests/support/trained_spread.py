@@ -1,6 +1,7 @@
 """What is run in each of two processes that hold a part of one module and train its curve."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -119,14 +120,8 @@ def parts(rank, file):
         assert points.weights()[0] is a
         torch.testing.assert_close(points.weights()[1], {name: (a[name] + b[name]) / 2 for name in a})
     teams._begun.clear()
-    for factory, reason in (
-        (lambda: Writing(inside=False), "writes its parameter inner.0.weight"),
-        (lambda: Writing(inside=True), "writes its parameter inner.0.weight"),
-        (Recurrent, "embed gives sparse gradients"),
-    ):
+    sparse = replace(task_of("recurrent"), factory=Recurrent)
+    writing = [replace(task_of("plain"), factory=partial(Writing, inside)) for inside in (False, True)]
+    for refused, reason in ((sparse, "embed gives sparse"), *((each, "writes .* inner.0.weight") for each in writing)):
         with pytest.raises(InputError, match=reason):
-            train(
-                replace(task_of("plain" if factory is not Recurrent else "recurrent"), factory=factory),
-                together=team,
-                sharded=True,
-            )
+            train(refused, together=team, sharded=True)

@@ -114,10 +114,11 @@ class SpreadModule(FlatModule):
         self._where = {name: torch.empty_like(tensor, device="meta") for name, tensor in model.named_parameters()}
         for parameter in model.parameters():
             parameter.data = parameter.data.contiguous()  # FSDP spreads no others
-        with guarded_call(f"sharded: the model ({type(model).__name__}) cannot be spread over processes"):
-            blocks = _spread(model, init_device_mesh(device.type, (team.count,)))
-        super().__init__(model)
+        blocks = [*blocks_of(model), model]
         self._first: Unwritten | None = Unwritten(model, blocks)
+        with guarded_call(f"sharded: the model ({type(model).__name__}) cannot be spread over processes"):
+            _spread(blocks, init_device_mesh(device.type, (team.count,)))
+        super().__init__(model)
 
     def check(self) -> None:
         """After a pass: make sure that it was one of the parameters, and the first time that it wrote none.
@@ -167,15 +168,13 @@ def spread_module(task: Task, weights: Weights, team: Team) -> SpreadModule:
     return SpreadModule(model, task.device, team)
 
 
-def _spread(model: nn.Module, mesh: DeviceMesh) -> list[nn.Module]:
-    """Spread a module's blocks, and then what is left of it; return all that is gathered by itself."""
-    found = [*blocks_of(model), model]
-    for block in found:
+def _spread(blocks: list[nn.Module], mesh: DeviceMesh) -> None:
+    """Spread modules, what each has besides the ones before it."""
+    for block in blocks:
         types = [parameter.dtype for parameter in block.parameters() if not isinstance(parameter, DTensor)]
         # Gradients are summed in the type that control points have.
         policy = MixedPrecisionPolicy(reduce_dtype=wide(types[0]) if types else None)
         fully_shard(block, mesh=mesh, mp_policy=policy)
-    return found
 
 
 def _refuse_sparse(model: nn.Module) -> None:

@@ -26,8 +26,8 @@ class Unwritten:
     Parameters are gathered for a pass and let go of after it, with all that was written into them.
 
     Args:
-        model: The module, spread.
-        blocks: Its modules that parameters are gathered for; `model` among them.
+        model: The module, before it is spread.
+        blocks: Its modules that parameters will be gathered for; `model` among them.
 
     Attributes:
         found: What a forward wrote, as names; empty where it left all alone.
@@ -38,9 +38,9 @@ class Unwritten:
         self._who = type(model).__name__
         self._names = {id(module): name for name, module in model.named_modules()}
         self._before: dict[int, list[_Before]] = {}
-        # Inside what gathers and lets go: after all hooks that come before a pass, and before those that come after.
-        self._hooks = [block.register_forward_pre_hook(self._enter) for block in blocks]
-        self._hooks += [block.register_forward_hook(self._leave, prepend=True) for block in blocks]
+        # First and last of all hooks, until FSDP puts its own around them: the module's may write, too.
+        self._hooks = [block.register_forward_pre_hook(self._enter, prepend=True) for block in blocks]
+        self._hooks += [block.register_forward_hook(self._leave) for block in blocks]
 
     def _enter(self, block: nn.Module, inputs: Any) -> None:
         self._before[id(block)] = [
