@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from connectivity_hooks.contracts import Builder, Role, option
+from connectivity_hooks.errors import UsageError
 from connectivity_hooks.paths import Path, Weights
 from connectivity_hooks.tasks import Task
 from connectivity_hooks_curves.training.settings import TrainingOptions
@@ -18,6 +19,12 @@ class Options(TrainingOptions):
 
     bends: int = option(1, "Trained control points between the ends.", ge=1, le=100)
     draws: int = option(1, "t of a step: the batch is split into as many parts, each at its own.", ge=1, le=1000)
+    sharded: bool = option(False, "Under torchrun: each process holds a part of the model and of its control points.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sharded and self.draws > 1:
+            raise UsageError(f"draws: {self.draws} with sharded, whose processes run the model at one t; say 1")
 
 
 class Bezier(Builder):
@@ -47,6 +54,7 @@ class Bezier(Builder):
             options.bends,
             options,
             draws=options.draws,
+            sharded=options.sharded,
             seed=self.seed,
             work=self.work,
             progress=self.progress,

@@ -72,9 +72,8 @@ def train(task, work=UNKEPT, *, together=None, progress=None, ends=None, **optio
     given = make_options(Options, {"budget": "13steps", "batch_size": 12, **options}, "bezier")
     a, b = ends or (end_of(task, 1), end_of(task, 2))
     try:
-        return train_curve(
-            a, b, task, "bezier", given.bends, given, draws=given.draws, seed=5, work=work, progress=progress or Found()
-        )
+        how = {"draws": given.draws, "sharded": given.sharded, "seed": 5}
+        return train_curve(a, b, task, "bezier", given.bends, given, **how, work=work, progress=progress or Found())
     finally:
         teams._begun.clear()
 

@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.model import Weights, assign, weights_of
+
+
+class Layout:
+    """Where in one vector some tensors lie.
+
+    Args:
+        tensors: By name, in the order they have in the vector.
+
+    Attributes:
+        names: Of the tensors.
+        size: P, the length of the vector.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self.names = tuple(tensors)
+        self._shapes = [(tensor.shape, _strides(tensor)) for tensor in tensors.values()]
+        self.size = sum(tensor.numel() for tensor in tensors.values())
+
+    def views(self, vector: Tensor) -> dict[str, Tensor]:
+        """Return the parts of a vector (P,) in the shapes and memory formats of the tensors."""
+        found, offset = {}, 0
+        for name, (shape, strides) in zip(self.names, self._shapes, strict=True):
+            found[name] = torch.as_strided(vector, shape, strides, offset)
+            offset += shape.numel()
+        return found
 
 
 class Group:
@@ -22,13 +48,12 @@ class Group:
         values: (P,) the parameters.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        self.names = tuple(parameters)
+    def __init__(self, parameters: Mapping[str, Tensor]) -> None:
+        self._layout = Layout(parameters)
+        self.names = self._layout.names
         self._parameters = list(parameters.values())
-        self._shapes = [(parameter.shape, _strides(parameter)) for parameter in self._parameters]
         some = self._parameters[0]
-        size = sum(parameter.numel() for parameter in self._parameters)
-        self.values = torch.empty(size, device=some.device, dtype=some.dtype)
+        self.values = torch.empty(self._layout.size, device=some.device, dtype=some.dtype)
         self._views = [*self.views(self.values).values()]
         self._addresses = [view.data_ptr() for view in self._views]
         for view, parameter in zip(self._views, self._parameters, strict=True):
@@ -36,11 +61,19 @@ class Group:
 
     def views(self, vector: Tensor) -> dict[str, Tensor]:
         """Return the parts of a vector (P,) in the shapes and memory formats of the parameters."""
-        found, offset = {}, 0
-        for name, (shape, strides) in zip(self.names, self._shapes, strict=True):
-            found[name] = torch.as_strided(vector, shape, strides, offset)
-            offset += shape.numel()
-        return found
+        return self._layout.views(vector)
+
+    def tensors(self, vector: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Yield the parameters that a vector (P,) stands for, by name."""
+        yield from self.views(vector).items()
+
+    def whole(self, vector: Tensor) -> Tensor:
+        """Return a vector (P,) as a state has it, whatever this process holds of it."""
+        return vector
+
+    def part(self, whole: Tensor) -> Tensor:
+        """Return what this process holds of a vector of a state."""
+        return whole
 
     def vector(self, weights: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
         """Return the parameters among some weights as one vector (P,) of a type."""
@@ -58,12 +91,15 @@ class Group:
 
     def gradients(self, weight_decay: float = 0.0) -> list[Tensor | None]:
         """Return the gradients of the last backward pass, and of λ/2·‖·‖²; None of what took no part in it."""
-        found = [parameter.grad for parameter in self._parameters]
+        found = self._found()
         dense = [gradient.to_dense() if gradient is not None and gradient.is_sparse else gradient for gradient in found]
         if not weight_decay:
             return dense
         pulls = (weight_decay * view for view in self._views)
         return [pull if found is None else found + pull for found, pull in zip(dense, pulls, strict=True)]
+
+    def _found(self) -> list[Tensor | None]:
+        return [parameter.grad for parameter in self._parameters]
 
 
 class FlatModule:
@@ -83,6 +119,9 @@ class FlatModule:
         InputError: It has no parameter to train.
     """
 
+    is_spread: ClassVar[bool] = False
+    """Whether this process holds a part of the parameters, and others the rest."""
+
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         weights = weights_of(model)
@@ -93,10 +132,29 @@ class FlatModule:
         }
         if not trained:
             raise InputError(_nothing_to_train(model))
-        self.groups = [Group(part) for part in _by_type(trained)]
+        self.groups = [self._group(part) for part in _by_type(trained)]
         self._places = [place for place in _places(model) if place[2] in trained]
         self._trained = trained
         self.attach()
+
+    def _group(self, parameters: Mapping[str, nn.Parameter]) -> Group:
+        return Group(parameters)
+
+    def held(self, tensor: Tensor) -> Tensor:
+        """Return what this process holds of one of the module's own tensors."""
+        return tensor.detach()
+
+    def cut(self, tensor: Tensor, whole: Tensor) -> Tensor:
+        """Return what this process would hold of other values of one of the module's own tensors."""
+        return whole.to(tensor.device, tensor.dtype)
+
+    def total(self, number: Tensor) -> Tensor:
+        """Return the sum of what every process that holds a part of the module says of it."""
+        return number
+
+    def anywhere(self, flag: bool) -> bool:
+        """Say whether something is so in any process that holds a part of the module."""
+        return bool(self.total(torch.tensor(float(flag))))
 
     @property
     def names(self) -> frozenset[str]:
@@ -125,8 +183,10 @@ class FlatModule:
         """Return a vector (P,) of each group as weights in the types of `like`, which has all that is not trained."""
         found = dict(like)
         for group, vector in zip(self.groups, vectors, strict=True):
-            for name, view in group.views(vector).items():
-                found[name] = view.to(like[name].device, like[name].dtype).clone(memory_format=torch.contiguous_format)
+            for name, tensor in group.tensors(vector):
+                found[name] = tensor.to(like[name].device, like[name].dtype).clone(
+                    memory_format=torch.contiguous_format
+                )
         own = {id(parameter): name for name, parameter in self._trained.items()}
         for name, parameter in self.model.named_parameters(remove_duplicate=False):
             if name in like and id(parameter) in own:

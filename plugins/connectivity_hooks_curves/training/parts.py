@@ -20,11 +20,13 @@ class Part:
         drawn: The samples.
         at: What their place is drawn by.
         seed: Of what the module draws while they run.
+        counts: Whether they say anything of the batch; others run along, since all hold a part of the module.
     """
 
     drawn: Drawn
     at: Chance
     seed: int
+    counts: bool = True
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,9 @@ class Dealt:
     at: Chance | None
 
 
-def dealt(drawn: Drawn, draws: int, seed: int, step: int, rank: int = 0, count: int = 1) -> Dealt:
+def dealt(
+    drawn: Drawn, draws: int, seed: int, step: int, rank: int = 0, count: int = 1, *, all_run: bool = False
+) -> Dealt:
     """Deal out a batch.
 
     With one t a batch, every process runs its share of the samples at that t. With several, the batch is dealt out to
@@ -53,16 +57,17 @@ def dealt(drawn: Drawn, draws: int, seed: int, step: int, rank: int = 0, count: 
         step: Of the training.
         rank: Of the process.
         count: Of processes.
+        all_run: Whether a process without samples runs those of the first, which count there.
     """
     draws = _at_most(draws, drawn)
     if draws > 1:
         chances = [(part, chance(seed, step, part)) for part in range(rank, draws, count)]
         return Dealt([Part(_every(drawn, part, draws), at, at.seed) for part, at in chances], None)
     at, busy = chance(seed, step), _at_most(count, drawn)
-    if rank >= busy:
+    if rank >= busy and not all_run:
         return Dealt([], at)
     own = chance(seed, step, rank).seed  # each process draws its own dropout
-    return Dealt([Part(drawn if busy == 1 else _every(drawn, rank, busy), at, own)], at)
+    return Dealt([Part(drawn if busy == 1 else _every(drawn, rank % busy, busy), at, own, rank < busy)], at)
 
 
 def _at_most(parts: int, drawn: Drawn) -> int:

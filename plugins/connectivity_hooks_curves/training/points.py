@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.model import Weights
+from connectivity_hooks.team import Team
 from connectivity_hooks_curves.training.curve import Curve, Place, launches, straight, wide, write_scaled
 from connectivity_hooks_curves.training.draws import Chance
 from connectivity_hooks_curves.training.module import FlatModule
 from connectivity_hooks_curves.training.untrained import untrained_between
 
-# What Adam keeps of each vector, and its count of steps.
-_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+# What Adam keeps of each vector, besides its count of steps.
+_MOMENTS = ("exp_avg", "exp_avg_sq")
 _FUSED = ("cpu", "cuda")
 """Devices on which Adam is one pass over a vector instead of eight."""
 
@@ -68,6 +69,7 @@ class ControlPoints(ABC):
             [list(group.views(_with_gradient(point)).values()) for point in shape.trained]
             for group, shape in zip(flat.groups, shapes, strict=True)
         ]
+        self._group_of = [group for group, shape in zip(flat.groups, shapes, strict=True) for _ in shape.trained]
         fused = all(point.device.type in _FUSED for point in self._trained)
         self._adam = torch.optim.Adam(self._trained, fused=fused)
         self._best: list[Tensor] | None = None
@@ -151,9 +153,20 @@ class ControlPoints(ABC):
                 if share and point.grad is not None:
                     point.grad.add_(vector * (scale * share))
 
+    def norm(self, vectors: list[Tensor]) -> Tensor:
+        """Return the norm of vectors (P,), one of each type, whoever holds their parts."""
+        own = norm_of(vectors)
+        return self._flat.total(own.double().square()).sqrt() if self._flat.is_spread else own
+
+    def sum(self, vectors: list[Tensor], team: Team) -> None:
+        """Sum gradients (P,) that processes have found, in place: spread ones already are sums."""
+        if not self._flat.is_spread:
+            for vector in vectors:
+                team.sum(vector)
+
     def are_finite(self) -> bool:
         """Say whether all control points are finite; this waits for the device."""
-        return all(bool(point.isfinite().all()) for point in self._trained)
+        return not self._flat.anywhere(not all(bool(point.isfinite().all()) for point in self._trained))
 
     def keep(self) -> None:
         """Remember the points as the best so far."""
@@ -169,22 +182,28 @@ class ControlPoints(ABC):
             point.copy_(kept)
 
     def state(self) -> dict[str, Tensor]:
-        """Return everything the next step depends on, by name; the tensors themselves."""
-        found = {f"point.{i}": point for i, point in enumerate(self._trained)}
-        found |= {f"best.{i}": point for i, point in enumerate(self._best or ())}
-        for i, point in enumerate(self._trained):
-            found |= {f"{name}.{i}": self._adam.state[point][name] for name in _MOMENTS}
+        """Return everything the next step depends on, by name; the tensors themselves, where this process has all."""
+        found = {}
+        for i, (point, group) in enumerate(zip(self._trained, self._group_of, strict=True)):
+            found[f"point.{i}"] = group.whole(point)
+            if self._best is not None:
+                found[f"best.{i}"] = group.whole(self._best[i])
+            moments = self._adam.state[point]
+            found |= {f"{name}.{i}": group.whole(moments[name]) for name in _MOMENTS}
+            found[f"step.{i}"] = moments["step"]
         return found
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from a state."""
-        for i, point in enumerate(self._trained):
-            point.copy_(tensors[f"point.{i}"])
         if "best.0" in tensors:
             self.keep()
-            for i, best in enumerate(self._best or ()):
-                best.copy_(tensors[f"best.{i}"])
-        moments = {i: {name: tensors[f"{name}.{i}"].clone() for name in _MOMENTS} for i in range(len(self._trained))}
+        moments: dict[int, dict[str, Tensor]] = {}
+        for i, (point, group) in enumerate(zip(self._trained, self._group_of, strict=True)):
+            point.copy_(group.part(tensors[f"point.{i}"]))
+            if self._best is not None:
+                self._best[i].copy_(group.part(tensors[f"best.{i}"]))
+            moments[i] = {name: group.part(tensors[f"{name}.{i}"]).clone() for name in _MOMENTS}
+            moments[i]["step"] = tensors[f"step.{i}"].clone()
         self._adam.load_state_dict({**self._adam.state_dict(), "state": moments})
 
 
@@ -213,7 +232,8 @@ class Points(ControlPoints):
     @property
     def are_one(self) -> bool:
         """Whether the ends are equal in all that is trained."""
-        return all(torch.equal(curve.points[0], curve.points[-1]) for curve in self._curves)
+        differ = not all(torch.equal(curve.points[0], curve.points[-1]) for curve in self._curves)
+        return not self._flat.anywhere(differ)
 
     def place(self, drawn: Chance) -> float:
         """Return t."""

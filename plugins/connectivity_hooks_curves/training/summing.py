@@ -28,17 +28,18 @@ class Counting:
 
     Attributes:
         counted: How much counted in the last batch, a scalar.
+        counts: Whether the next one does; otherwise its loss is 0, and so are its gradients.
     """
 
     def __init__(self, loss: Loss) -> None:
         self._terms = loss.terms
-        self.counted = torch.zeros(())
+        self.counted, self.counts = torch.zeros(()), True
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the sum, a scalar that can be differentiated."""
         terms = self._terms(outputs, targets)
-        self.counted = terms.weights.detach().sum()
-        return terms.sums.sum()
+        self.counted = terms.weights.detach().sum() * self.counts
+        return terms.sums.sum() * self.counts
 
     @classmethod
     def of(cls, task: Task) -> tuple[Task, Counting]:
@@ -111,15 +112,18 @@ class Summing:
         self, parts: list[Part], place: Place, run: Run, weight_decay: float, clip: float | None, seconds: float
     ) -> Totals:
         """Sum the gradient at a place: one vector, however many points it moves."""
-        losses, counts = [run(part) for part in parts], [self._counting.counted] if parts else []
+        losses, counts = [], []
+        for part in parts:
+            self._counting.counts = part.counts
+            losses.append(run(part))
+            counts.append(self._counting.counted)
         vectors = self._points.collected() if parts else self._points.nothing()
         loss, counted, _, spent = self._summed(losses, counts, [], seconds)
-        for vector in vectors:
-            self._team.sum(vector)
+        self._points.sum(vectors, self._team)
         if not parts:
             self._points.write(place)  # which weight decay reads
         self._points.averaged(vectors, counted, weight_decay)
-        norm = norm_of(vectors) if clip is not None else None
+        norm = self._points.norm(vectors) if clip is not None else None
         self._points.clear()
         self._points.add(place, vectors, _clipped(norm, clip))
         return Totals(loss / counted, norm, spent)

@@ -24,6 +24,7 @@ from connectivity_hooks_curves.training.parts import Part, dealt
 from connectivity_hooks_curves.training.points import ControlPoints, Points
 from connectivity_hooks_curves.training.settings import TrainingOptions
 from connectivity_hooks_curves.training.summing import Counting, Summing
+from connectivity_hooks_curves.training.told import told
 from connectivity_hooks_curves.training.untrained import Untrained
 from connectivity_hooks_curves.training.window import Window
 
@@ -57,6 +58,7 @@ def train_curve(
     options: TrainingOptions,
     *,
     draws: int = 1,
+    sharded: bool = False,
     seed: int = 0,
     work: Work = UNKEPT,
     progress: Progress = SILENT,
@@ -78,14 +80,17 @@ def train_curve(
         bends: Control points between the ends.
         options: How.
         draws: t of a step.
+        sharded: Whether the processes of a team share out parameters and control points, see `SpreadModule`.
         seed: Of t, of batches, and of what the module draws.
         work: Keeps the state.
         progress: Shows the loss.
 
     Raises:
-        InputError: The model has nothing to train or no gradients, or a pass fails.
+        InputError: The model has nothing to train or no gradients, cannot be spread, or a pass fails.
     """
-    with trained_at(a, task) as flat:
+    if sharded and current().count == 1:
+        progress.say("sharded: one process holds all of the model; start several by torchrun to share it out")
+    with trained_at(a, task, sharded=sharded) as flat:
         points = Points(flat, a, b, basis, bends)
         run = Training(flat, points, Untrained(flat, a, b), task, options, draws=draws, seed=seed, work=work)
         if points.are_one:
@@ -96,14 +101,29 @@ def train_curve(
 
 
 @contextlib.contextmanager
-def trained_at(weights: Weights, task: Task) -> Iterator[FlatModule]:
-    """Yield the task's module with some weights in training mode; what is drawn in the block is nobody else's."""
+def trained_at(weights: Weights, task: Task, *, sharded: bool = False) -> Iterator[FlatModule]:
+    """Yield the task's module with some weights in training mode; what is drawn in the block is nobody else's.
+
+    Args:
+        weights: Of the module.
+        task: Its own.
+        sharded: Whether it is spread over the processes, where there are several.
+    """
     accelerators = [task.device] if task.device.type == "cuda" else []
     with torch.random.fork_rng(accelerators), torch.inference_mode(False), torch.enable_grad():
-        flat = FlatModule(task.model())
-        flat.load(weights)
+        flat = _flat(weights, task, sharded and current().count > 1)
         flat.model.train()
         yield flat
+
+
+def _flat(weights: Weights, task: Task, sharded: bool) -> FlatModule:
+    if sharded:
+        from connectivity_hooks_curves.training.spread import spread_module  # which needs torch.distributed
+
+        return spread_module(task, weights, current())
+    flat = FlatModule(task.model())
+    flat.load(weights)
+    return flat
 
 
 class Training:
@@ -182,7 +202,7 @@ class Training:
             ended = self._look() if self._window.full else ""
             if ended:
                 return ended
-            if self._work.due():
+            if self._flat.anywhere(self._work.due()):
                 self._save()
         if self.step == 0:
             return f"the budget of {self._budget} was used before the first step; {self.points.start}"
@@ -203,7 +223,8 @@ class Training:
 
     def _take_in_parts(self, summing: Summing, drawn: Drawn) -> None:
         """Take one step, this process its part of it."""
-        batch = dealt(drawn, self._draws, self._seed, self.step, self._team.rank, self._team.count)
+        place = (self._team.rank, self._team.count)
+        batch = dealt(drawn, self._draws, self._seed, self.step, *place, all_run=self._flat.is_spread)
         found = summing.gradients(
             batch,
             self._run_part,
@@ -265,7 +286,7 @@ class Training:
         self._work.save(tensors, {**note, "batches": self._batches.state()})
 
     def _resume(self) -> None:
-        kept = self._team.share(self._work.load)
+        kept = told(self._team, self._work)
         if kept is None:
             return
         self.points.restore(kept.tensors)

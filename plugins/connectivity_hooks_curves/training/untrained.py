@@ -42,7 +42,7 @@ class Untrained:
         found = flat.model.state_dict(keep_vars=True)
         trained = {id(found[name]) for name in flat.names}
         self._ends = {
-            name: (tensor.detach(), [end[name].to(tensor.device, tensor.dtype) for end in ends])
+            name: (flat.held(tensor), [flat.cut(tensor, end[name]) for end in ends])
             for name, tensor in found.items()
             if isinstance(tensor, Tensor) and tensor.is_floating_point() and id(tensor) not in trained
             if not all(same(ends[0][name], end[name]) for end in ends[1:])

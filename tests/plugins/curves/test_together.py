@@ -5,8 +5,11 @@ import torch
 import torch.distributed as dist
 from curve_modules import end_of, task_of
 from several_processes import run
-from trained_together import as_one, endings, killed, train
+from trained_spread import as_one as as_one_spread
+from trained_spread import going_on, parts
+from trained_together import Found, as_one, assert_same, endings, killed, train
 
+from connectivity_hooks.errors import UsageError
 from connectivity_hooks.tasks import CachedSplit
 from connectivity_hooks_curves.training.draws import chance
 from connectivity_hooks_curves.training.parts import dealt
@@ -29,6 +32,21 @@ def test_two_processes_end_at_the_same_step(tmp_path):
     run(endings, tmp_path, str(tmp_path / "store"))
 
 
+@together
+def test_two_processes_that_hold_a_part_each_train_what_one_does(tmp_path):
+    run(as_one_spread, tmp_path, str(tmp_path / "store"))
+
+
+@together
+def test_a_spread_training_goes_on_in_any_number_of_processes(tmp_path):
+    run(going_on, tmp_path, str(tmp_path / "store"))
+
+
+@together
+def test_each_process_holds_its_part_of_what_can_be_spread(tmp_path):
+    run(parts, tmp_path, str(tmp_path / "store"))
+
+
 def batch(size):
     split = CachedSplit("train", torch.arange(size, dtype=torch.float32)[:, None], torch.arange(size))
     return next(split.shuffled(size, 0))
@@ -45,6 +63,26 @@ def test_every_sample_of_a_batch_is_run_once(size, draws, count):
     for part in parts:
         assert part.drawn.inputs.squeeze(1).tolist() == part.drawn.rows.tolist() == part.drawn.targets.tolist()
         assert len(part.drawn.targets) >= min(2, size)  # batch norm has no statistics of one
+
+
+@pytest.mark.parametrize(("size", "count"), [(12, 2), (3, 2), (5, 4), (1, 3)])
+def test_where_all_hold_a_part_all_run_and_every_sample_counts_once(size, count):
+    dealt_out = [dealt(batch(size), 1, 7, 4, rank, count, all_run=True) for rank in range(count)]
+    parts = [part for one in dealt_out for part in one.parts]
+    assert [len(one.parts) for one in dealt_out] == [1] * count
+    assert {part.at for part in parts} == {chance(7, 4)}
+    assert sorted(row for part in parts if part.counts for row in part.drawn.rows.tolist()) == list(range(size))
+
+
+def test_alone_there_is_nobody_to_share_with_which_is_said():
+    said, task = Found(), task_of("plain")
+    assert_same(train(task, sharded=True, progress=said), train(task))
+    assert ["torchrun" in line for line in said.said] == [True]
+
+
+def test_a_shared_out_module_is_run_at_one_t():
+    with pytest.raises(UsageError, match=r"draws.*sharded"):
+        train(task_of("plain"), sharded=True, draws=2)
 
 
 def test_a_place_is_of_the_step_or_of_the_part_and_never_of_the_process():
