@@ -16,7 +16,7 @@ from connectivity_hooks.errors import ConnectivityError, InputError
 from connectivity_hooks.evaluation.phrases import Figure, has_interval, limits
 from connectivity_hooks.memory import in_words
 from connectivity_hooks.reports.comparison import seconds_in_words
-from connectivity_hooks.reports.plots import as_svg, figure_of, inline
+from connectivity_hooks.reports.plots import as_svg, figure_of, inline, notes_on_ends
 
 if TYPE_CHECKING:
     from connectivity_hooks.reports.report import Saved
@@ -57,9 +57,8 @@ def shown_from(file: pathlib.Path, remedy: str) -> Iterator[None]:
 def draw(saved: Saved) -> str:
     """Return the picture, loss and error along all paths, as an SVG file's text; empty where no path was measured."""
     bounds = {name: builder.get("bound") or {} for name, builder in saved.content["builders"].items()}
-    ends = [(builder.get("alignment") or {}).get("in_words") for builder in saved.content["builders"].values()]
-    notes = list(dict.fromkeys(words for words in ends if words is not None))
-    return as_svg(figure_of(saved.rows, bounds, notes)) if saved.rows else ""
+    ends = {name: (of.get("alignment") or {}).get("in_words") for name, of in saved.content["builders"].items()}
+    return as_svg(figure_of(saved.rows, bounds, notes_on_ends(ends))) if saved.rows else ""
 
 
 def render_html(saved: Saved, picture: str) -> str:

@@ -12,8 +12,9 @@ from made_evaluations import ENDS, HOSTILE, evaluation
 
 from connectivity_hooks.cost import Cost
 from connectivity_hooks.reports.comparison import comparison_table, cost_line, seconds_in_words
-from connectivity_hooks.reports.plots import COLOURS, LINES, MARKS, curves_figure
+from connectivity_hooks.reports.plots import COLOURS, LINES, MARKS, curves_figure, figure_of, notes_on_ends
 from connectivity_hooks.reports.report import Report, load_saved
+from connectivity_hooks.reports.rows import rows_of
 
 REASON = "the model has an operation that this builder does not know, namely " + "a very long name " * 6
 
@@ -210,3 +211,47 @@ def test_the_picture_of_many_is_a_whole_svg_that_ends_with_its_data(tmp_path):
     picture = (tmp_path / "report.svg").read_text(encoding="utf-8")
     ElementTree.fromstring(picture)
     assert all(f">{name}<" in picture for name in several(9))
+
+
+def written(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+def test_each_panel_has_the_bound_of_its_own_split_and_the_legend_has_no_figure():
+    rows = rows_of({"certified": evaluation("certified"), "linear": evaluation("linear", top=0.9)})
+    figure = figure_of(rows, {"certified": {"train": 0.0679, "test": 0.115}})
+    train, test = figure.axes[:2]
+    assert [written(train), written(test)] == [["proven bound 0.0679"], ["proven bound 0.115"]]
+    labels = [text.get_text() for text in test.get_legend().get_texts()]
+    assert labels == ["certified", "linear", "certified: proven bound"]
+
+
+def test_a_bound_of_one_split_alone_is_named():
+    figure = figure_of(rows_of({"linear": evaluation()}), {"linear": {"train": 0.5}})
+    assert "linear: proven bound" in [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    assert written(figure.axes[1]) == []
+
+
+def moved(rows, split, factor):
+    return [replace(row, loss=0.11 + factor * (row.loss - 0.1)) if row.split == split else row for row in rows]
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.01, 1e-6, 1e6])
+def test_panels_of_a_row_have_one_scale_that_can_be_read(factor):
+    found = {"high": evaluation("high", top=3.0), "low": evaluation("low", top=0.05)}
+    figure = figure_of(moved(rows_of(found), "test", factor), {})
+    losses = figure.axes[:2]
+    assert [axes.get_yscale() for axes in losses] == ["log", "log"]
+    assert losses[0].get_ylabel() == "loss (log)"
+    for axes in losses:
+        low, high = axes.get_ylim()
+        labels = [axes.yaxis.get_major_formatter()(tick) for tick in axes.get_yticks() if low <= tick <= high]
+        assert 2 <= len(set(labels)) == len(labels) <= 9
+
+
+def test_the_note_on_a_second_end_names_its_curves_where_others_have_none():
+    assert notes_on_ends({"a": "B moved.", "b": None, "c": "B moved.", "d": "B turned."}) == [
+        "a, c: B moved.",
+        "d: B turned.",
+    ]
+    assert notes_on_ends({"a": "B moved.", "b": "B moved."}) == ["B moved."]
