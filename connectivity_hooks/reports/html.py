@@ -155,7 +155,7 @@ def _bytes(value: Any, device: Any) -> str:
     return memory_in_words(value, device) if isinstance(value, int) and isinstance(device, str) else _figure(value)
 
 
-_FILTERS: dict[str, Callable[[Any], Any]] = {
+_FILTERS: dict[str, Callable[..., Any]] = {
     "bytes": _bytes,
     "duration": _duration,
     "fact": _fact,
