@@ -42,13 +42,6 @@ def test_a_label_that_stays_and_items_without_a_number_are_shown(shown):
 @pytest.mark.parametrize(
     ("columns", "tty", "width"),
     [("72", False, 72), ("72", True, 72), (None, False, None), ("0", False, None), ("-3", False, None)],
-        ("72", False, 72),
-        ("72", True, 72),
-        (None, False, None),
-        ("0", False, None),
-        ("-3", False, None),
-        ("x", False, None),
-    ],
 )
 def test_results_take_the_columns_that_are_asked_for(monkeypatch, columns, tty, width):
     monkeypatch.delenv("COLUMNS", raising=False)
