@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
-import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -23,12 +23,22 @@ T = TypeVar("T")
 NOT_MET = 4
 """Exit status of a command that measured what it should, and found a condition or a limit not met."""
 
+_USUAL = 80  # columns of a terminal that does not tell
+_DIGITS = 5  # of a number of columns: more are no terminal's
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
 def terminal_width() -> int | None:
-    """Return the columns of the terminal that results are printed on; None where it is a file or a pipe."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    """Return the columns for results: `COLUMNS`, or else the terminal's; None for a file or a pipe."""
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isascii() and asked.isdecimal() and 0 < len(asked) <= _DIGITS and int(asked) > 0:
+        return int(asked)
+    if not sys.stdout.isatty():
+        return None
+    with contextlib.suppress(OSError, ValueError):  # a stream that is no file of the system's has no size
+        return os.get_terminal_size(sys.stdout.fileno()).columns or _USUAL
+    return _USUAL
 
 
 def plain(text: str) -> str:

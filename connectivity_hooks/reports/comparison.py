@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from connectivity_hooks.cost import Cost
+from connectivity_hooks.cost import FLOOR, Cost, memory_in_words
 from connectivity_hooks.memory import in_words
 from connectivity_hooks.reports.rows import write_csv
 from connectivity_hooks.reports.tables import printable
@@ -22,6 +22,7 @@ FILE = "builders.csv"
 _LEAST, _EXACT, _MINUTE, _HOUR = 0.01, 9.95, 60, 3600
 _GAP = "  "
 _ENDS = "worse end"
+_CAVEAT = f"memory: of the process, as the system sees it; below {in_words(FLOOR)} nothing can be told"
 _NARROWEST = 30  # columns: a reason is not broken into single words where a terminal has fewer
 
 
@@ -58,10 +59,19 @@ def comparison_table(
     lines = "\n\n".join("\n".join(block) for block in _blocks(names, columns, width)).split("\n")
     for name, reason in refused.items():
         text = printable(f"{name}{_GAP}refused: {reason}")
-        lines += textwrap.wrap(text, max(width or len(text), _NARROWEST), subsequent_indent=_GAP * 2) or [text]
+        lines += wrapped(text, width)
     if kept is not None:
         lines += ["", "* kept"]
+    if any(
+        found.build and found.build.device == "cpu" and found.build.memory is not None for found in evaluations.values()
+    ):
+        lines += wrapped(_CAVEAT, width)
     return "\n".join(lines)
+
+
+def wrapped(text: str, width: int | None) -> list[str]:
+    """Return the lines of a text in a terminal of `width` columns; one where lines may have any length."""
+    return textwrap.wrap(text, max(width or len(text), _NARROWEST), subsequent_indent=_GAP * 2) or [text]
 
 
 def write_comparison(
@@ -92,7 +102,8 @@ def cost_line(evaluation: Evaluation) -> str:
         parts.append(f"aligned in {seconds_in_words(evaluation.alignment.seconds)}")
     if evaluation.build is not None:
         memory = evaluation.build.memory
-        taking = "" if memory is None else f", taking {in_words(memory)} {_of(evaluation.build.device)}"
+        taken = memory_in_words(memory, evaluation.build.device)
+        taking = "" if memory is None else f", taking {taken} {_of(evaluation.build.device)}"
         parts.append(f"built in {seconds_in_words(evaluation.build.seconds)}{taking}")
     return "; ".join([*parts, f"evaluated in {seconds_in_words(evaluation.seconds)}"])
 
@@ -193,4 +204,4 @@ def _seconds(cost: Cost | None) -> str:
 
 
 def _memory(cost: Cost | None) -> str:
-    return "–" if cost is None or cost.memory is None else in_words(cost.memory)
+    return "–" if cost is None else memory_in_words(cost.memory, cost.device)

@@ -12,11 +12,12 @@ import jinja2
 from markupsafe import Markup
 
 from connectivity_hooks.checkpoints.atomic import atomic_text
+from connectivity_hooks.cost import memory_in_words
 from connectivity_hooks.errors import ConnectivityError, InputError
 from connectivity_hooks.evaluation.phrases import Figure, has_interval, limits
-from connectivity_hooks.memory import in_words
 from connectivity_hooks.reports.comparison import seconds_in_words
-from connectivity_hooks.reports.plots import as_svg, figure_of, inline
+from connectivity_hooks.reports.order import ordered_saved
+from connectivity_hooks.reports.plots import as_svg, figure_of, inline, notes_on_ends
 
 if TYPE_CHECKING:
     from connectivity_hooks.reports.report import Saved
@@ -57,16 +58,18 @@ def shown_from(file: pathlib.Path, remedy: str) -> Iterator[None]:
 def draw(saved: Saved) -> str:
     """Return the picture, loss and error along all paths, as an SVG file's text; empty where no path was measured."""
     bounds = {name: builder.get("bound") or {} for name, builder in saved.content["builders"].items()}
-    ends = [(builder.get("alignment") or {}).get("in_words") for builder in saved.content["builders"].values()]
-    notes = list(dict.fromkeys(words for words in ends if words is not None))
-    return as_svg(figure_of(saved.rows, bounds, notes)) if saved.rows else ""
+    ends = {name: (of.get("alignment") or {}).get("in_words") for name, of in saved.content["builders"].items()}
+    return as_svg(figure_of(saved.rows, bounds, notes_on_ends(ends))) if saved.rows else ""
 
 
 def render_html(saved: Saved, picture: str) -> str:
     """Return the page: the answer in words, the picture, the tables."""
     errors = any(row.error is not None for row in saved.rows)
     splits = list(dict.fromkeys(row.split for row in saved.rows))
-    return page("report.html.j2", picture, report=saved.content, words=WORDS, splits=splits, has_errors=errors)
+    kept = (saved.content.get("kept") or {}).get("builder")
+    builders = ordered_saved(saved.content["builders"], splits[0] if splits else None, kept)
+    facts = {"report": saved.content, "builders": builders, "words": WORDS, "splits": splits, "has_errors": errors}
+    return page("report.html.j2", picture, **facts)
 
 
 def page(template: str, picture: str, **content: Any) -> str:
@@ -148,11 +151,11 @@ def _duration(value: Any) -> str:
     return seconds_in_words(value) if isinstance(value, (int, float)) else _figure(value)
 
 
-def _bytes(value: Any) -> str:
-    return in_words(value) if isinstance(value, int) else _figure(value)
+def _bytes(value: Any, device: Any) -> str:
+    return memory_in_words(value, device) if isinstance(value, int) and isinstance(device, str) else _figure(value)
 
 
-_FILTERS: dict[str, Callable[[Any], Any]] = {
+_FILTERS: dict[str, Callable[..., Any]] = {
     "bytes": _bytes,
     "duration": _duration,
     "fact": _fact,

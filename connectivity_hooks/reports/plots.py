@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from connectivity_hooks.evaluation.climb import ERROR_THRESHOLD
 from connectivity_hooks.paths.second_end import second_end_in_words
@@ -49,6 +49,8 @@ _DECADES = 100  # a loss that spans more is drawn on a logarithmic axis
 _COMPARED = 10  # of several paths: where one is high, the others would be one line at the bottom
 _IN_PANEL = 4  # entries of a legend that a panel has room for
 _MARKED = 60  # more points than this are a line without marks
+_TICKS = 6  # along a logarithmic axis: more would touch
+_LEAST_TICKS = 3  # of round figures; where there are fewer, finer ones are taken
 _FLAT = 1e-3  # a loss that changes by a smaller share is drawn as the flat line that it is
 _SMALL = 8  # points: the letters of what is written below
 _LETTERS = 16  # an inch, of such letters
@@ -61,9 +63,23 @@ def curves_figure(evaluations: Sequence[Evaluation]) -> Figure:
     """Return a figure of loss, and error where there is one, along the paths of one or several builders."""
     named = {evaluation.path.builder or "path": evaluation for evaluation in evaluations}
     bounds = {name: evaluation.bound for name, evaluation in named.items()}
-    ends = (evaluation.path.alignment for evaluation in evaluations)
-    notes = list(dict.fromkeys(second_end_in_words(alignment) for alignment in ends if alignment is not None))
-    return figure_of(rows_of(named), bounds, notes)
+    ends = {name: evaluation.path.alignment for name, evaluation in named.items()}
+    words = {name: None if alignment is None else second_end_in_words(alignment) for name, alignment in ends.items()}
+    return figure_of(rows_of(named), bounds, notes_on_ends(words))
+
+
+def notes_on_ends(words: Mapping[str, str | None]) -> list[str]:
+    """Return what is to be said of second ends, each once; of which curves, where it is not true of all.
+
+    Args:
+        words: For each curve what was done to its second end; None where nothing was.
+    """
+    notes = []
+    for note in dict.fromkeys(words.values()):
+        names = [_label(name) for name, said in words.items() if said == note]
+        if note is not None:
+            notes.append(note if len(names) == len(words) else f"{', '.join(names)}: {note}")
+    return notes
 
 
 def figure_of(
@@ -79,15 +95,21 @@ def figure_of(
         grid = figure.subplots(2 if has_error else 1, len(splits), squeeze=False, sharex=True)
         for column, split in enumerate(splits):
             chosen = [row for row in rows if row.split == split]
-            _draw_losses(grid[0][column], chosen, builders, {b: bounds.get(b, {}).get(split) for b in builders})
+            _draw_losses(grid[0][column], chosen, builders)
             grid[0][column].set_title(split)
             if has_error:
                 _draw_errors(grid[1][column], chosen, builders)
             grid[-1][column].set_xlabel("t  (0: checkpoint A, 1: B)")
-        grid[0][0].set_ylabel("loss")
+        losses = [[row.loss for row in rows if row.split == split and math.isfinite(row.loss)] for split in splits]
+        spans = _DECADES if len(builders) == 1 else _COMPARED
+        logarithmic = any(_spans(some, spans) for some in losses) and all(any(x > 0 for x in some) for some in losses)
+        grid[0][0].set_ylabel("loss (log)" if logarithmic else "loss")
+        for axes, split, some in zip(grid[0], splits, losses, strict=True):
+            _draw_bounds(axes, builders, {b: bounds.get(b, {}).get(split) for b in builders}, logarithmic)
+            _scale_losses(axes, some, logarithmic)
         if has_error:
             grid[1][0].set_ylabel("error in %")
-        _name_curves(figure, grid[0][-1])
+        _name_curves(figure, grid[0])
         _write_below(figure, notes)
     return figure
 
@@ -114,11 +136,18 @@ def inline(svg: str) -> str:
     return re.sub(r'(<svg[^>]*?)\swidth="([^"]*)"', r'\1 style="max-width: \2"', svg, count=1)
 
 
-def _name_curves(figure: Figure, axes: Axes) -> None:
-    """Write the legend into the panel where it has room, and else above all panels."""
-    handles, labels = axes.get_legend_handles_labels()
+def _name_curves(figure: Figure, panels: Sequence[Axes]) -> None:
+    """Write one legend for all panels into the last where it has room, and else above; what is in any of them is in it.
+
+    It holds no figure: each panel has its own.
+    """
+    named: dict[str, Any] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            named.setdefault(label, handle)
+    handles, labels = list(named.values()), list(named)
     if len(labels) <= _IN_PANEL:
-        axes.legend(frameon=False, loc="best", fontsize=9)
+        panels[-1].legend(handles, labels, frameon=False, loc="best", fontsize=9)
         return
     columns = max(1, int(figure.get_figwidth() * _LETTERS / (max(map(len, labels)) + _KEY)))
     figure.set_figheight(figure.get_figheight() + _LINE * 1.4 * math.ceil(len(labels) / columns))
@@ -134,7 +163,7 @@ def _write_below(figure: Figure, notes: Sequence[str]) -> None:
         figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=_SMALL, color="#444444")
 
 
-def _draw_losses(axes: Axes, rows: Sequence[Row], builders: Sequence[str], bounds: Mapping[str, float | None]) -> None:
+def _draw_losses(axes: Axes, rows: Sequence[Row], builders: Sequence[str]) -> None:
     for index, builder in enumerate(builders):
         curve = _curve(rows, builder)
         colour = COLOURS[index % len(COLOURS)]
@@ -144,12 +173,6 @@ def _draw_losses(axes: Axes, rows: Sequence[Row], builders: Sequence[str], bound
         if lost:
             top: Mapping[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False, "linestyle": ""}
             axes.plot(lost, [1.0] * len(lost), "x", color=colour, label="not a finite number", **top)
-        bound = bounds.get(builder)
-        if bound is not None and math.isfinite(bound):
-            label = f"{_label(builder)}: proven bound {bound:.3g}"
-            axes.axhline(bound, color=colour, linestyle="--", linewidth=1.2, label=label)
-    decades = _DECADES if len(builders) == 1 else _COMPARED
-    _scale_losses(axes, [row.loss for row in rows if math.isfinite(row.loss)], decades)
     if len(builders) == 1:
         _draw_guarantees(axes, _curve(rows, builders[0]))
 
@@ -185,19 +208,50 @@ def _draw(
     axes.fill_between(ts, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
-def _scale_losses(axes: Axes, losses: Sequence[float], decades: float) -> None:
-    """Take a logarithmic axis for losses that span decades, and no finer one than the figures deserve."""
+def _draw_bounds(axes: Axes, builders: Sequence[str], bounds: Mapping[str, float | None], logarithmic: bool) -> None:
+    """Draw what is proven of this panel's losses, with its figure at the line."""
+    for index, builder in enumerate(builders):
+        bound, colour = bounds.get(builder), COLOURS[index % len(COLOURS)]
+        if bound is None or not math.isfinite(bound) or (logarithmic and bound <= 0):
+            continue
+        axes.axhline(bound, color=colour, linestyle="--", linewidth=1.2, label=f"{_label(builder)}: proven bound")
+        at, place = (0.99, bound), axes.get_yaxis_transform()
+        near: dict[str, Any] = {"xytext": (0, 2), "textcoords": "offset points", "ha": "right", "va": "bottom"}
+        axes.annotate(f"proven bound {bound:.3g}", at, xycoords=place, color=colour, fontsize=_SMALL, **near)
+
+
+def _spans(losses: Sequence[float], times: float) -> bool:
     positive = [loss for loss in losses if loss > 0]
-    if positive and max(positive) > decades * min(positive):
+    return bool(positive) and max(positive) > times * min(positive)
+
+
+def _scale_losses(axes: Axes, losses: Sequence[float], logarithmic: bool) -> None:
+    """Scale a panel as all of its row are, and no finer than the figures deserve."""
+    if logarithmic:
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        return
-    axes.ticklabel_format(axis="y", useOffset=False)
+    else:
+        axes.ticklabel_format(axis="y", useOffset=False)
     if losses and max(losses) - min(losses) <= _FLAT * max(map(abs, losses)):
         middle, size = max(losses), max(abs(max(losses)), 1e-12)
         low, high = axes.get_ylim()
         axes.set_ylim(min(low, middle - 0.05 * size), max(high, middle + 0.05 * size))
+    if logarithmic:
+        axes.set_yticks(_ticks(*axes.get_ylim()))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return what is written at a logarithmic axis: round figures, few enough to be read and at least two."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    every = max(1, (last - first) // _TICKS)
+    for digits in ((1,), (1, 3), (1, 2, 5)):
+        ticks = [digit * 10.0**power for power in range(first, last + 1, every) for digit in digits]
+        inside = [tick for tick in ticks if low <= tick <= high]
+        if len(inside) >= _LEAST_TICKS:
+            return inside
+    return [float(tick) for tick in MaxNLocator(_TICKS).tick_values(low, high) if low <= tick <= high]
 
 
 def _label(builder: str) -> str:

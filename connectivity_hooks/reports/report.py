@@ -21,7 +21,8 @@ from connectivity_hooks.json_values import finite
 from connectivity_hooks.paths.path import EndPoint
 from connectivity_hooks.paths.second_end import second_end_in_words
 from connectivity_hooks.reports.comparison import FILE as COMPARISON
-from connectivity_hooks.reports.comparison import comparison_table, cost_line, write_comparison
+from connectivity_hooks.reports.comparison import comparison_table, cost_line, wrapped, write_comparison
+from connectivity_hooks.reports.order import ordered
 from connectivity_hooks.reports.rows import Row, read_rows, rows_of, write_rows
 from connectivity_hooks.reports.tables import figures_table
 from connectivity_hooks.untrusted import guarded, read_json
@@ -111,11 +112,12 @@ class Report:
     @property
     def answers(self) -> list[Conclusion | Headline]:
         """What was found, in words: of one path all, of several what each is, of those one is chosen from this one."""
-        conclusions = {name: evaluation.conclusion for name, evaluation in self.evaluations.items()}
+        conclusions = {name: found.conclusion for name, found in ordered(self.evaluations).items()}
         if self.kept is not None:
             return [Headline(self.why), conclusions[self.kept]]
         if len(conclusions) <= _AT_LENGTH:
             return list(conclusions.values())
+        # Of many the first lines are read, and perhaps no more.
         return [Headline(conclusion.headline) for conclusion in conclusions.values()]
 
     def table(self, width: int | None = None) -> str:
@@ -126,8 +128,9 @@ class Report:
         """
         evaluations = list(self.evaluations.values())
         if self.compares:
-            return comparison_table(self.evaluations, self.refused, self.kept, width)
-        return "\n".join([figures_table(evaluations), *map(cost_line, evaluations)])
+            return comparison_table(ordered(self.evaluations, self.kept), self.refused, self.kept, width)
+        costs = [line for each in evaluations for line in wrapped(cost_line(each), width)]
+        return "\n".join([figures_table(evaluations, width), *costs])
 
     def save(self, folder: pathlib.Path) -> None:
         """Write evaluation.csv, report.svg, report.html and, last, report.json; each in one step."""
@@ -234,6 +237,7 @@ def _builder(evaluation: Evaluation) -> dict[str, Any]:
         "evaluation_seconds": evaluation.seconds,
         "peak_memory": build and build.memory,
         "peak_memory_of": build and build.device,
+        "peak_memory_is": build and build.memory_is,
         "points": len(path.positions),
         "positions": list(path.positions),
         "basis": path.basis,

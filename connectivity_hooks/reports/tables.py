@@ -17,8 +17,13 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _NO_ERRORS = "errors are counted under the losses cross-entropy and bce only"
 
 
-def figures_table(evaluations: Sequence[Evaluation]) -> str:
-    """Return a line for each builder and split: loss at the ends and at most, its climb above them, error likewise."""
+def figures_table(evaluations: Sequence[Evaluation], width: int | None = None) -> str:
+    """Return a line for each builder and split: loss at the ends and at most, its climb above them, error likewise.
+
+    Args:
+        evaluations: One of each builder.
+        width: Columns of the terminal; None where lines may have any length.
+    """
     head = ["builder", "split", "loss A", "loss B", "loss max", "rise", "95 % interval", "barrier", "bound"]
     head += ["error max", "rise", "95 % interval"]
     lines = []
@@ -39,7 +44,27 @@ def figures_table(evaluations: Sequence[Evaluation]) -> str:
                 ]
             )
     counted = any(figures.error_max is not None for each in evaluations for figures in each.barriers.values())
-    return aligned(head, lines) + ("" if counted else f"\n{_NO_ERRORS}")
+    return _in_blocks(head, lines, 2, width) + ("" if counted else f"\n{_NO_ERRORS}")
+
+
+def _in_blocks(head: list[str], lines: list[list[str]], keys: int, width: int | None) -> str:
+    """Return blocks no wider than `width`: each has the first columns and as many others as fit, one at least."""
+    blocks, start = list[str](), keys
+    while start < len(head):
+        end = len(head)
+        while end > start + 1 and not _fits(_columns(head, lines, keys, start, end), width):
+            end -= 1
+        blocks.append(_columns(head, lines, keys, start, end))
+        start = end
+    return "\n\n".join(blocks)
+
+
+def _columns(head: list[str], lines: list[list[str]], keys: int, start: int, end: int) -> str:
+    return aligned([*head[:keys], *head[start:end]], [[*line[:keys], *line[start:end]] for line in lines])
+
+
+def _fits(table: str, width: int | None) -> bool:
+    return width is None or max(map(len, table.splitlines())) <= width
 
 
 def _interval(climb: Climb | None, of: Figure) -> str:

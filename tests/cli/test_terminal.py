@@ -37,3 +37,27 @@ def test_a_label_that_changes_is_shown_as_it_is_at_every_item(shown):
 def test_a_label_that_stays_and_items_without_a_number_are_shown(shown):
     assert list(Display(quiet=True).track(iter("ab"), "reading")) == ["a", "b"]
     assert shown == [("reading", None), ("reading", 1), ("reading", 1)]
+
+
+@pytest.mark.parametrize(
+    ("columns", "tty", "width"),
+    [("72", False, 72), ("72", True, 72), (None, False, None), ("0", False, None), ("-3", False, None)],
+)
+def test_results_take_the_columns_that_are_asked_for(monkeypatch, columns, tty, width):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: tty, raising=False)
+    assert terminal.terminal_width() == width
+
+
+def test_results_take_the_columns_of_the_terminal(monkeypatch):
+    pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
+    monkeypatch.delenv("COLUMNS", raising=False)
+    ours, theirs = pty.openpty()
+    with open(theirs, "w") as stream, open(ours, "rb"):
+        monkeypatch.setattr(sys, "stdout", stream)
+        termios.tcsetwinsize(theirs, (24, 91))
+        assert terminal.terminal_width() == 91
+        termios.tcsetwinsize(theirs, (0, 0))
+        assert terminal.terminal_width() == 80

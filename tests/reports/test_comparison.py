@@ -10,10 +10,11 @@ from xml.etree import ElementTree
 import pytest
 from made_evaluations import ENDS, HOSTILE, evaluation
 
-from connectivity_hooks.cost import Cost
+from connectivity_hooks.cost import Cost, memory_in_words
 from connectivity_hooks.reports.comparison import comparison_table, cost_line, seconds_in_words
-from connectivity_hooks.reports.plots import COLOURS, LINES, MARKS, curves_figure
+from connectivity_hooks.reports.plots import COLOURS, LINES, MARKS, curves_figure, figure_of, notes_on_ends
 from connectivity_hooks.reports.report import Report, load_saved
+from connectivity_hooks.reports.rows import rows_of
 
 REASON = "the model has an operation that this builder does not know, namely " + "a very long name " * 6
 
@@ -48,7 +49,8 @@ def test_the_worse_end_is_a_row_and_columns_stand_below_their_titles():
     titles, rows = lines[1], lines[3:]
     assert words(rows[0]) == ["worse", "end", "0.1", "0.1", "1.00", "%", "1.00", "%"]
     at = titles.index("memory") + len("memory")
-    assert all(row.index("B") + 1 == at or row.endswith("bytes") for row in rows[1:] if "B" in row)
+    assert all(row.index("B") + 1 == at for row in rows[1:] if row.startswith("builder-"))
+    assert lines[-1].startswith("memory: of the process")
 
 
 def test_the_one_that_is_kept_is_marked():
@@ -210,3 +212,108 @@ def test_the_picture_of_many_is_a_whole_svg_that_ends_with_its_data(tmp_path):
     picture = (tmp_path / "report.svg").read_text(encoding="utf-8")
     ElementTree.fromstring(picture)
     assert all(f">{name}<" in picture for name in several(9))
+
+
+def written(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+def test_each_panel_has_the_bound_of_its_own_split_and_the_legend_has_no_figure():
+    rows = rows_of({"certified": evaluation("certified"), "linear": evaluation("linear", top=0.9)})
+    figure = figure_of(rows, {"certified": {"train": 0.0679, "test": 0.115}})
+    train, test = figure.axes[:2]
+    assert [written(train), written(test)] == [["proven bound 0.0679"], ["proven bound 0.115"]]
+    labels = [text.get_text() for text in test.get_legend().get_texts()]
+    assert labels == ["certified", "linear", "certified: proven bound"]
+
+
+def test_a_bound_of_one_split_alone_is_named():
+    figure = figure_of(rows_of({"linear": evaluation()}), {"linear": {"train": 0.5}})
+    assert "linear: proven bound" in [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    assert written(figure.axes[1]) == []
+
+
+def moved(rows, split, factor):
+    return [replace(row, loss=0.11 + factor * (row.loss - 0.1)) if row.split == split else row for row in rows]
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.01, 1e-6, 1e6])
+def test_panels_of_a_row_have_one_scale_that_can_be_read(factor):
+    found = {"high": evaluation("high", top=3.0), "low": evaluation("low", top=0.05)}
+    figure = figure_of(moved(rows_of(found), "test", factor), {})
+    losses = figure.axes[:2]
+    assert [axes.get_yscale() for axes in losses] == ["log", "log"]
+    assert losses[0].get_ylabel() == "loss (log)"
+    for axes in losses:
+        low, high = axes.get_ylim()
+        labels = [axes.yaxis.get_major_formatter()(tick) for tick in axes.get_yticks() if low <= tick <= high]
+        assert 2 <= len(set(labels)) == len(labels) <= 9
+
+
+def test_the_note_on_a_second_end_names_its_curves_where_others_have_none():
+    assert notes_on_ends({"a": "B moved.", "b": None, "c": "B moved.", "d": "B turned."}) == [
+        "a, c: B moved.",
+        "d: B turned.",
+    ]
+    assert notes_on_ends({"a": "B moved.", "b": "B moved."}) == ["B moved."]
+
+
+@pytest.mark.parametrize(
+    ("memory", "device", "said"),
+    [
+        (None, "cpu", "–"),
+        (0, "cpu", "< 1 MB"),
+        (115_000, "cpu", "< 1 MB"),
+        (1_234_567, "cpu", "1.2 MB"),
+        (123_456_789, "cpu", "120 MB"),
+        (115_000, "cuda", "115 kB"),
+    ],
+)
+def test_memory_has_no_more_digits_than_are_known(memory, device, said):
+    assert memory_in_words(memory, device) == said
+
+
+def test_small_memory_is_told_alike_in_table_page_and_of_one_and_exact_for_programs(tmp_path):
+    found = {name: replace(evaluation(name), build=Cost(1.0, 45_000 + len(name))) for name in ("a", "bb")}
+    content, html = saved(tmp_path, Report(found, ENDS))
+    assert [content["builders"][name]["peak_memory"] for name in found] == [45_001, 45_002]
+    assert content["builders"]["a"]["peak_memory_is"].startswith("bytes that the process took")
+    shown = Report(found, ENDS).table() + html + cost_line(found["a"])
+    assert "kB" not in shown
+    assert sum("< 1 MB" in cell for row in Rows(html).rows for cell in row) == 4
+    assert max(map(len, Report(found, ENDS).table(80).splitlines())) <= 80
+
+
+@pytest.mark.parametrize("width", [50, 80, 200, None])
+def test_the_table_of_one_builder_fits_too_and_loses_nothing(width):
+    report = Report.of([replace(evaluation(), build=Cost(1.0, 5 * 10**6))])
+    lines = report.table(width).splitlines()
+    assert width is None or max(map(len, lines)) <= width
+    said = [{word for word in table.split() if "─" not in word} for table in ("\n".join(lines), report.table())]
+    assert said[0] == said[1]
+
+
+def test_what_is_proven_is_read_first_then_the_lowest_and_files_keep_their_order(tmp_path):
+    found = {
+        "high": evaluation("high", top=2.0),
+        "lost": evaluation("lost", top=math.inf),
+        "low": evaluation("low", top=0.5),
+        "proven": evaluation("proven", top=0.0, guarantees=("convex",)),
+    }
+    order = ["proven", "low", "high", "lost"]
+    report = Report(found, ENDS)
+    table = [line.split()[0] for line in report.table().splitlines()]
+    assert [name for name in table if name in found] == order
+    assert [answer.headline for answer in report.answers] == [found[name].conclusion.headline for name in order]
+    content, html = saved(tmp_path, report)
+    assert list(content["builders"]) == list(found)
+    first = list(dict.fromkeys(row[0] for row in Rows(html).rows if row[0] in found))
+    assert first == order
+    kept = Report(found, ENDS, kept="low", why="why").table().splitlines()
+    assert next(line for line in kept if line.split()[:1] in ([n] for n in found)).startswith("low *")
+
+
+def test_names_in_the_pages_tables_are_not_broken_inside_words(tmp_path):
+    _, html = saved(tmp_path, Report(several(), ENDS))
+    rule = next(line for line in html.splitlines() if ".figures th[scope=row]" in line)
+    assert "anywhere" not in rule.split(".figures th[scope=row]")[1].split("}")[0]
