@@ -31,7 +31,8 @@ _STATUS: tuple[tuple[tuple[type[BaseException], ...], int], ...] = (
 )
 StatusOf: TypeAlias = Callable[[str, Callable[[], click.Command], Sequence[str]], int]
 
-_ENDED = {130: "interrupted; what was finished is kept", 143: "terminated; what was finished is kept"}
+_ENDED = {130: "interrupted", 143: "terminated"}
+_KEPT = "what was finished is kept in --out, where one was given"
 
 
 def main() -> NoReturn:
@@ -104,6 +105,8 @@ def _ran(program: str, command: Callable[[], click.Command], arguments: Sequence
 
 def _ended_by(error: BaseException) -> int:
     """Say why the program ends, and return its exit status."""
+    raised = error.__cause__ if isinstance(error, click.Abort) and error.__cause__ else error  # click's own of Ctrl-C
+    kept = next(iter(getattr(raised, "__notes__", ())), _KEPT)  # the output folder says what is in it
     error = interruption.cause_of(error)
     if isinstance(error, (SystemExit, GeneratorExit)):  # no command of ours ends so
         return _say(f"code that was called ended the program{_place(error)}: {one_line(error)}; let it raise", 3)
@@ -113,7 +116,7 @@ def _ended_by(error: BaseException) -> int:
         return error.exit_code
     for kinds, status in _STATUS:
         if isinstance(error, kinds):
-            return _say(_ENDED.get(status, error), status)
+            return _say(f"{_ENDED[status]}; {kept}" if status in _ENDED else error, status)
     if type(error).__name__ == "OutOfMemoryError":
         return _say(f"out of device memory: {error}; try a smaller --batch-size", 1)
     with contextlib.suppress(OSError):

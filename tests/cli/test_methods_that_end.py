@@ -103,3 +103,24 @@ def _raising(error):
         raise error
 
     return call
+
+
+def test_an_interruption_says_what_is_kept(run, ends, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(registry().builders["bezier"].cls, "build", interrupted)
+    words = [*ends, *QUICK, "--builder", "linear", "--builder", "bezier"]
+    out = tmp_path / "out"
+    assert run(*words, "--out", out)[2].strip().endswith(f"interrupted; what was finished is kept in {out}")
+    assert run(*words)[2].strip().endswith("interrupted; what was finished is kept in --out, where one was given")
+    nothing = [*ends, *QUICK, "--builder", "bezier", "--out", tmp_path / "other"]
+    assert run(*nothing)[2].strip().endswith("interrupted; nothing was finished")
+
+
+def test_too_few_weights_are_wrong_usage(run, ends, tmp_path):
+    run("simplex", *ends[1:], "--simplex.budget", "1steps", "--out", tmp_path / "out")
+    volume = next((tmp_path / "out").glob("*.safetensors"))
+    status, _, err = run("simplex-sample", volume, "--weights", "1", "--out", tmp_path / "drawn")
+    assert status == 2
+    assert err.startswith("error: --weights: expected ")
