@@ -106,7 +106,7 @@ def _ran(program: str, command: Callable[[], click.Command], arguments: Sequence
 def _ended_by(error: BaseException) -> int:
     """Say why the program ends, and return its exit status."""
     raised = error.__cause__ if isinstance(error, click.Abort) and error.__cause__ else error  # click's own of Ctrl-C
-    kept = next(iter(getattr(raised, "__notes__", ())), _KEPT)  # the output folder says what is in it
+    kept = vars(raised).get("kept", _KEPT)  # the output folder says what is in it
     error = interruption.cause_of(error)
     if isinstance(error, (SystemExit, GeneratorExit)):  # no command of ours ends so
         return _say(f"code that was called ended the program{_place(error)}: {one_line(error)}; let it raise", 3)

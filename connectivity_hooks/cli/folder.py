@@ -65,7 +65,7 @@ class OutputFolder:
                     folder.rmdir()
         if error is not None:
             there = self.path.is_dir() and any(self.path.iterdir())
-            error.add_note(f"what was finished is kept in {self.path}" if there else "nothing was finished")
+            vars(error)["kept"] = f"what was finished is kept in {self.path}" if there else "nothing was finished"
 
 
 def _require_files(folder: pathlib.Path) -> None:
