@@ -32,7 +32,7 @@ class Budget:
     unit: Unit
 
     @classmethod
-    def parse(cls, text: str, flag: str = "--budget") -> Budget:
+    def parse(cls, text: object, flag: str = "--budget") -> Budget:
         """Read a budget as typed: a number with ``steps``, ``epochs``, ``s``, ``m`` or ``h`` behind it.
 
         Args:
@@ -42,16 +42,16 @@ class Budget:
         Raises:
             UsageError: It is none.
         """
-        found = _TYPED.fullmatch(text.strip())
         expected = f"{flag}: expected a budget such as 300steps, 3epochs, 30s or 5m"
+        found = _TYPED.fullmatch(text.strip()) if isinstance(text, str) else None
         if found is None:
-            raise UsageError(f"{expected}, found {text[:60]!r}")
+            raise UsageError(f"{expected}, found {repr(text)[:60]}")
         amount, word = float(found[1]), found[2]
         unit: Unit = "seconds" if word in _SECONDS else "steps" if word.startswith("step") else "epochs"
         amount *= _SECONDS.get(word, 1)
         if not 0 < amount <= _LARGEST or (unit == "steps" and not amount.is_integer()):
             limits = f"above 0 and at most {_LARGEST:g}" + (" and whole" if unit == "steps" else "")
-            raise UsageError(f"{expected}, {limits}, found {text[:60]!r}")
+            raise UsageError(f"{expected}, {limits}, found {repr(text)[:60]}")
         return cls(amount, unit)
 
     @property

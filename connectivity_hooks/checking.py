@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -22,9 +22,12 @@ from connectivity_hooks.features.view import Spatial
 from connectivity_hooks.model.weights import assign, weights_of
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.registry import registry
+from connectivity_hooks.strangers import no_exit
 from connectivity_hooks.tasks.task import Task
 
 _NAMED = 5  # layers left out that one line names; a large model may have dozens for one reason
+
+_END = object()
 
 
 def load_model(checkpoint: Checkpoint | str | os.PathLike[str], task: Task) -> nn.Module:
@@ -167,6 +170,19 @@ def check(
     return verdicts(method, observation, str(getattr(checkpoint, "name", checkpoint)))
 
 
+def _asked(condition: Condition, observation: Observation) -> Iterator[object]:
+    """Yield what a condition gives; it ends nothing but itself."""
+    doing = f"condition {condition.name}"
+    with no_exit(doing):
+        asked = iter(condition.check(observation))
+    while True:
+        with no_exit(doing):
+            verdict = next(asked, _END)
+        if verdict is _END:
+            return
+        yield verdict
+
+
 def verdicts(
     condition: Condition, observation: Observation, checkpoint: str, *, strict: bool = False
 ) -> tuple[Verdict, ...]:
@@ -184,7 +200,7 @@ def verdicts(
     """
     found: list[Verdict] = []
     try:
-        for verdict in condition.check(observation):
+        for verdict in _asked(condition, observation):
             if not isinstance(verdict, Verdict):
                 raise TypeError(f"check() of {condition.name} gave a {type(verdict).__name__}, expected verdicts")
             found.append(verdict)

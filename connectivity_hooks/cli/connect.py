@@ -35,6 +35,7 @@ from connectivity_hooks.contracts.builder import BEST
 from connectivity_hooks.errors import ConnectivityError, one_line
 from connectivity_hooks.evaluation import Evaluation
 from connectivity_hooks.reports.report import Report, notes_of
+from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks import Task
 from connectivity_hooks.team import joined, together
 
@@ -212,7 +213,8 @@ def _save(
         kept.path.save(path_file(folder, BEST))
     report.save(folder)
     for reporter in reporters:
-        reporter.write(report, folder)
+        with guarded_call(f"reporter {reporter.name}"):
+            reporter.write(report, folder)
     for work in attempts.works.values():
         work.finish()
         if kept:

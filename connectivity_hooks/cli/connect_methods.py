@@ -109,9 +109,9 @@ def _named(names: Sequence[str]) -> list[type[Builder]] | None:
             raise UsageError("--builder best chooses by itself; leave the other --builder out")
         return None
     if ALL not in names:
-        return [known.builder(name) for name in dict.fromkeys(names)]
+        return [known.builder(name, beside=[ALL, BEST]) for name in dict.fromkeys(names)]
     for name in set(names) - {ALL}:
-        known.builder(name)  # says what is wrong with it
+        known.builder(name, beside=[ALL, BEST])  # says what is wrong with it
     if not known.builders:
         known.builder(ALL)  # says why there is none
     return [entry.cls for entry in known.builders.values()]

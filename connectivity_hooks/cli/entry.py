@@ -1,6 +1,7 @@
 """Entry points of the two programs, and what ends them with which exit status.
 
-0 done; 1 an error of ours; 2 wrong usage; 3 input refused; 4 a condition or limit not met; 130 and 143 interrupted.
+0 done; 1 an error of ours; 2 wrong usage; 3 input refused, code and plugins that fail included;
+4 a condition or limit not met; 130 and 143 interrupted.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import click
 from connectivity_hooks.cli import descriptors, interruption
 from connectivity_hooks.cli.given_once import options_once
 from connectivity_hooks.cli.terminal import say_error
-from connectivity_hooks.errors import ConnectivityError, InputError, UsageError, near_matches
+from connectivity_hooks.errors import ConnectivityError, InputError, UsageError, near_matches, one_line
 from connectivity_hooks.untrusted import require_utf8
 
 _STATUS: tuple[tuple[tuple[type[BaseException], ...], int], ...] = (
@@ -30,7 +31,8 @@ _STATUS: tuple[tuple[tuple[type[BaseException], ...], int], ...] = (
 )
 StatusOf: TypeAlias = Callable[[str, Callable[[], click.Command], Sequence[str]], int]
 
-_ENDED = {130: "interrupted; what was finished is kept", 143: "terminated; what was finished is kept"}
+_ENDED = {130: "interrupted", 143: "terminated"}
+_KEPT = "what was finished is kept in --out, where one was given"
 
 
 def main() -> NoReturn:
@@ -103,21 +105,28 @@ def _ran(program: str, command: Callable[[], click.Command], arguments: Sequence
 
 def _ended_by(error: BaseException) -> int:
     """Say why the program ends, and return its exit status."""
-    if isinstance(error, (SystemExit, GeneratorExit)):
-        raise error
+    raised = error.__cause__ if isinstance(error, click.Abort) and error.__cause__ else error  # click's own of Ctrl-C
+    kept = vars(raised).get("kept", _KEPT)  # the output folder says what is in it
     error = interruption.cause_of(error)
+    if isinstance(error, (SystemExit, GeneratorExit)):  # no command of ours ends so
+        return _say(f"code that was called ended the program{_place(error)}: {one_line(error)}; let it raise", 3)
     if isinstance(error, click.ClickException):
         with contextlib.suppress(OSError):
             error.show()
         return error.exit_code
     for kinds, status in _STATUS:
         if isinstance(error, kinds):
-            return _say(_ENDED.get(status, error), status)
+            return _say(f"{_ENDED[status]}; {kept}" if status in _ENDED else error, status)
     if type(error).__name__ == "OutOfMemoryError":
         return _say(f"out of device memory: {error}; try a smaller --batch-size", 1)
     with contextlib.suppress(OSError):
         traceback.print_exception(error)
     return 1
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
 
 
 def _say(message: object, status: int) -> int:

@@ -63,6 +63,9 @@ class OutputFolder:
             with contextlib.suppress(OSError):  # not empty: something was written, or another run began
                 for folder in self._made:
                     folder.rmdir()
+        if error is not None:
+            there = self.path.is_dir() and any(self.path.iterdir())
+            vars(error)["kept"] = f"what was finished is kept in {self.path}" if there else "nothing was finished"
 
 
 def _require_files(folder: pathlib.Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -45,7 +46,7 @@ class _Lazy(click.Group):
             command: click.Command = module.command
             return options_once(command)
         offered = _of_plugins().get(name)
-        return options_once(offered().command()) if offered else None
+        return options_once(_kept_from_exiting(offered().command(), name)) if offered else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -65,6 +66,23 @@ class _Lazy(click.Group):
         if args[0] not in _TOGETHER and not _is_first():
             ctx.exit()
         return super().resolve_command(ctx, args)
+
+
+def _kept_from_exiting(command: click.Command, name: str) -> click.Command:
+    """Let a stranger's command return its status: one that ends the program would end it without a word."""
+    run = command.callback
+    if run is None:
+        return command
+
+    @functools.wraps(run)
+    def kept(*arguments: Any, **named: Any) -> Any:
+        from connectivity_hooks.strangers import no_exit
+
+        with no_exit(f"command {name}"):
+            return run(*arguments, **named)
+
+    command.callback = kept
+    return command
 
 
 def _is_first() -> bool:

@@ -23,6 +23,7 @@ from connectivity_hooks.evaluation.measuring import Measuring, make_correction
 from connectivity_hooks.registry import registry
 from connectivity_hooks.reports.report import Report
 from connectivity_hooks.shards import RecordedTask, WorkList, gather, merged
+from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks import Task, make_task
 from connectivity_hooks.tasks.references import parse
 
@@ -82,7 +83,8 @@ def command(folders: Sequence[pathlib.Path], **given: Any) -> int:
         report = Report.of(evaluations, checkpoints=ends, notes=gathered.work.notes)
         report.save(folder.path)
         for reporter in reporters:
-            reporter.write(report, folder.path)
+            with guarded_call(f"reporter {reporter.name}"):
+                reporter.write(report, folder.path)
     answers = [evaluation.conclusion for evaluation in report.evaluations.values()]
     show(report, answers, given["as_json"], out / "report.html")
     return status_of(evaluations, given["fail_above"])

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.contracts.aligner import Aligner, Alignment
-from connectivity_hooks.errors import ConnectivityError, InputError, one_line
+from connectivity_hooks.errors import InputError, one_line
 from connectivity_hooks.model.inputs import placed
 from connectivity_hooks.model.precision import in_double
 from connectivity_hooks.model.weights import Weights, assign, weights_of
+from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.structure.untouched import untouched
 from connectivity_hooks.tasks.task import Task
 
@@ -33,17 +34,18 @@ def aligned(aligner: Aligner, a: Weights, b: Weights, task: Task) -> tuple[Weigh
     """Return π(θ_B) and what was done, for the path file.
 
     Raises:
-        ConnectivityError: The outputs on the first training samples change by more than 1e-9, relative, in float64,
+        InputError: It fails; the outputs on the first training samples change by more than 1e-9, relative, in float64,
             and by more than rounding its weights explains; or what the aligner returned is no alignment of this
             checkpoint.
     """
-    alignment = aligner.align(a, b, task)
+    with guarded_call(f"aligner {aligner.name}"):
+        alignment = aligner.align(a, b, task)
     fault = _fault(alignment, b)
     if fault:
-        raise ConnectivityError(f"aligner {aligner.name}: align() returned {fault}")
+        raise InputError(f"aligner {aligner.name}: align() returned {fault}")
     change = function_change(b, alignment.weights, task)
     if not change.is_rounding:
-        raise ConnectivityError(
+        raise InputError(
             f"aligner {aligner.name}: it changes the function of the second checkpoint: outputs deviate by "
             f"{change.deviation:.2g}, relative, in float64 (at most {change.allowed:.2g} allowed)"
         )

@@ -15,9 +15,10 @@ from connectivity_hooks.contracts.aligner import Aligner
 from connectivity_hooks.contracts.builder import Builder
 from connectivity_hooks.contracts.method import Method
 from connectivity_hooks.cost import Meter
-from connectivity_hooks.errors import ConnectivityError
+from connectivity_hooks.errors import InputError
 from connectivity_hooks.model.weights import Weights, same
 from connectivity_hooks.paths.path import Path
+from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.team import current
 
@@ -47,25 +48,25 @@ def build(
         work: Where both keep their state, and find that of an interrupted run.
 
     Raises:
-        ConnectivityError: The aligner changed the function, the builder's path does not start and end at the
-            checkpoints bit for bit, or either returned or saved something else than it should.
+        InputError: The aligner changed the function, the builder's path does not start and end at the checkpoints bit
+            for bit, or either fails, or returned or saved something else than it should.
     """
     team = current()
     end = None if aligner is None else team.share(lambda: _second_end(pair, task, aligner, work))
     b = pair.b if end is None else end.weights
     with _working(builder, task, work, BUILDER) as meter:
         if builder.together:
-            path = builder.build(pair.a, b, task)
+            path = _called(builder, pair, b, task)
         else:
-            path = team.share(lambda: builder.build(pair.a, b, task))
+            path = team.share(lambda: _called(builder, pair, b, task))
     if not isinstance(path, Path):
-        raise ConnectivityError(
+        raise InputError(
             f"builder {builder.name}: build() returned a {type(path).__name__}, expected a connectivity_hooks.Path"
         )
     for which, found, expected in (("start", path.start, pair.a), ("end", path.end, b)):
         difference = _difference(found, expected)
         if difference:
-            raise ConnectivityError(f"builder {builder.name}: the {which} of its path {difference}")
+            raise InputError(f"builder {builder.name}: the {which} of its path {difference}")
     whole = replace(
         path,
         end_points=pair.end_points,
@@ -92,6 +93,11 @@ def still_connects(path: Path, pair: Pair, task: Task) -> bool:
 def built_with(builder: Builder, task: Task) -> dict[str, object]:
     """Return the options of a path's file: the builder's, its seed, and the augmentation where there is one."""
     return builder.used_options() | ({"augment": task.augment_name} if task.augment_name else {})
+
+
+def _called(builder: Builder, pair: Pair, b: Weights, task: Task) -> Path:
+    with guarded_call(f"builder {builder.name}"):
+        return builder.build(pair.a, b, task)
 
 
 def _second_end(pair: Pair, task: Task, aligner: Aligner, work: PairWork | None) -> SecondEnd:
@@ -129,7 +135,7 @@ def _working(method: Method, task: Task, work: PairWork | None, part: str) -> It
         with Meter(task.device) as meter, method.working(work.state(part, meter)) if work else contextlib.nullcontext():
             yield meter
     except StateFault as fault:
-        raise ConnectivityError(f"{part} {method.name}: {fault}") from fault
+        raise InputError(f"{part} {method.name}: {fault}") from fault
 
 
 def _difference(found: Weights, expected: Weights) -> str:

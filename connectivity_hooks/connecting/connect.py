@@ -19,7 +19,7 @@ from connectivity_hooks.connecting.pair import File, Pair, load_pair
 from connectivity_hooks.connecting.subject import data_digest
 from connectivity_hooks.connecting.work import PairWork, digest_of, of_path
 from connectivity_hooks.contracts.aligner import Aligner
-from connectivity_hooks.contracts.builder import BEST
+from connectivity_hooks.contracts.builder import ALL, BEST
 from connectivity_hooks.contracts.method import Method
 from connectivity_hooks.errors import UsageError
 from connectivity_hooks.paths.path import Path
@@ -38,7 +38,7 @@ def connect(
     options: Mapping[str, object] | None = None,
     align: str | None = None,
     align_options: Mapping[str, object] | None = None,
-    budget: str | None = None,
+    budget: str | Budget | None = None,
     keep: str | os.PathLike[str] | None = None,
     seed: int = 0,
     progress: Progress = SILENT,
@@ -69,8 +69,9 @@ def connect(
         InputError: The checkpoints cannot be used, or `keep` cannot be written to.
         UsageError: Unknown builder, aligner or option, or a budget that is none.
     """
-    if budget is not None:
-        Budget.parse(budget, "budget")
+    budget = _typed(budget)
+    if builder == ALL:
+        raise UsageError(f"builder {ALL!r} is the command line's; call once for each builder, or say {BEST!r}")
     if builder == BEST:
         _refuse_unused(options, align, align_options)
         candidates = Candidates.installed(_Making(align, align_options, budget, seed, progress), align)
@@ -78,7 +79,7 @@ def connect(
         place = None if keep is None else _place(pathlib.Path(keep), pair, task, progress)
         return keep_best(candidates, Attempts(pair, task, place, progress)).path
     how = Connecting(
-        make_builder(builder, options, seed=seed, progress=progress, budget=budget),
+        make_builder(builder, options, beside=[BEST], seed=seed, progress=progress, budget=budget),
         make_aligner(align, align_options, seed=seed, progress=progress, budget=budget),
     )
     pair = load_pair(a, b, task)
@@ -100,6 +101,14 @@ class _Making:
         named = issubclass(kind, Aligner) and kind.name == self.align
         options = self.align_options if named else None
         return make(kind, options, seed=self.seed, progress=self.progress, budget=self.budget)
+
+
+def _typed(budget: object) -> str | None:
+    """Return a budget as it can be typed; raise `UsageError` where it is none."""
+    if budget is None or isinstance(budget, Budget):
+        return None if budget is None else str(budget)
+    Budget.parse(budget, "budget")
+    return str(budget)
 
 
 def _refuse_unused(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -46,14 +46,22 @@ class Connecting:
 
 
 def make_builder(
-    name: str, options: Mapping[str, object] | None, *, seed: int, progress: Progress, budget: str | None = None
+    name: str,
+    options: Mapping[str, object] | None,
+    *,
+    seed: int,
+    progress: Progress,
+    budget: str | None = None,
+    beside: Sequence[str] = (),
 ) -> Builder:
     """Make a builder by its name, its options, and a budget for one that has such an option and is given none.
+
+    `beside` are names that mean something to the caller and are no builder's, for the message.
 
     Raises:
         UsageError: The name or an option is unknown.
     """
-    return make(registry().builder(name), options, seed=seed, progress=progress, budget=budget)
+    return make(registry().builder(name, beside), options, seed=seed, progress=progress, budget=budget)
 
 
 def make_aligner(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any
 
+from connectivity_hooks.budget import Budget
 from connectivity_hooks.errors import UsageError, near_matches, one_line
 
 _LONGEST_SHOWN = 80
@@ -85,6 +87,8 @@ class OptionField:
                 raise ValueError
             if self.kind is int and isinstance(value, float) and not value.is_integer():
                 raise ValueError
+            if self.kind is str and not isinstance(value, (str, int, float, os.PathLike, Budget)):
+                raise ValueError  # everything has a text, which is seldom meant
             converted = self.kind(value)
         except (KeyError, TypeError, ValueError, OverflowError):
             raise UsageError(f"{flag}: expected {self.allowed()}, found {_shown(value)}") from None

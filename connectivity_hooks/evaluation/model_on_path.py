@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from connectivity_hooks.contracts.correction import Correction, Prepared
-from connectivity_hooks.errors import ConnectivityError, InputError
+from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation.left_behind import Surroundings
 from connectivity_hooks.evaluation.spectral_norm import norms_inside, recompute, spectral_norms
 from connectivity_hooks.model.weights import Weights, assign, weights_of
@@ -72,9 +72,8 @@ class Corrected:
         everywhere: Whether it is applied at every t, see `Correction`; asked once, so that it stays what it was.
 
     Raises:
-        InputError: The correction cannot be used with this model or these data, its code fails, or it leaves something
-            behind on model, data or path.
-        ConnectivityError: What it prepared is no `Prepared`.
+        InputError: The correction cannot be used with this model or these data, its code fails, what it prepared is no
+            `Prepared`, or it leaves something behind on model, data or path.
     """
 
     def __init__(self, moving: ModelOnPath, correction: Correction | None) -> None:
@@ -115,7 +114,7 @@ class Corrected:
             self._prepared = correction.prepare(moving)
         if not isinstance(self._prepared, Prepared):
             found = type(self._prepared).__name__
-            raise ConnectivityError(f"correction {correction.name}: prepare() returned a {found}, expected a Prepared")
+            raise InputError(f"correction {correction.name}: prepare() returned a {found}, expected a Prepared")
         moving.require_own(doing)
         _require(doing, self._surroundings.change())
 

@@ -13,6 +13,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from connectivity_hooks.errors import UsageError, near_matches
 from connectivity_hooks.features.calls import modules_of
+from connectivity_hooks.strangers import guarded_call
 
 INPUT = ":input"
 
@@ -59,7 +60,11 @@ def proposed_layers(model: nn.Module, otherwise: Callable[[nn.Module], tuple[str
     from connectivity_hooks.registry import registry  # plugins are loaded when they are asked for, not before
 
     adapter = registry().adapter_of(model)
-    return (reachable(model, adapter.layers(model)) if adapter else ()) or reachable(model, otherwise(model))
+    offered: tuple[str, ...] = ()
+    if adapter:
+        with guarded_call(f"adapter {adapter.prefix}"):
+            offered = tuple(adapter.layers(model))
+    return reachable(model, offered) or reachable(model, otherwise(model))
 
 
 def reachable(model: nn.Module, layers: Iterable[str]) -> tuple[str, ...]:

@@ -21,12 +21,14 @@ from connectivity_hooks.contracts.reporter import Reporter
 from connectivity_hooks.errors import UsageError, near_matches, one_line
 from connectivity_hooks.registry.loading import Broken, Loaded, Origin, PluginFault, installed, load
 from connectivity_hooks.registry.offers import Offers, offers_of
+from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.warning import warn_unraised
 
 T = TypeVar("T")
 
 BLOCKED = "CONNECTIVITY_HOOKS_NO_PLUGINS"
 
+_LONGEST_SHOWN = 80  # of what is no name: a line of a terminal
 _INSTALL = "leave it out, or install a plugin that does ('connectivity-hooks plugins' lists what is there)"
 
 
@@ -80,9 +82,9 @@ class Registry:
         """Return the condition of that name; raise `UsageError` with near matches."""
         return self._find(self.conditions, "condition", name)
 
-    def builder(self, name: str) -> type[Builder]:
-        """Return the builder of that name; raise `UsageError` with near matches."""
-        return self._find(self.builders, "builder", name)
+    def builder(self, name: str, beside: Sequence[str] = ()) -> type[Builder]:
+        """Return the builder of that name; raise `UsageError` with near matches, `beside` among them."""
+        return self._find(self.builders, "builder", name, beside)
 
     def aligner(self, name: str) -> type[Aligner]:
         """Return the aligner of that name; raise `UsageError` with near matches."""
@@ -103,7 +105,7 @@ class Registry:
     def adapter_of(self, model: nn.Module) -> Adapter | None:
         """Return the one adapter that claims `model`, or None; raise `UsageError` if several do."""
         adapters = [entry.cls() for entry in self.adapters.values()]
-        claiming = [adapter for adapter in adapters if adapter.claims(model)]
+        claiming = [adapter for adapter in adapters if _claims(adapter, model)]
         if len(claiming) > 1:
             names = ", ".join(adapter.prefix for adapter in claiming)
             raise UsageError(f"several adapters claim {type(model).__name__}: {names}; name the layers, or block one")
@@ -117,6 +119,8 @@ class Registry:
             warn_unraised(f"a plugin failed in {hook}: {one_line(error)}")
 
     def _find(self, entries: Mapping[str, Entry[T]], kind: str, name: str, beside: Sequence[str] = ()) -> type[T]:
+        if not isinstance(name, str):
+            raise UsageError(f"{kind}: expected one name a call, found {repr(name)[:_LONGEST_SHOWN]}")
         if name in entries:
             return entries[name].cls
         # What was asked for may be what a plugin that was set aside would have given.
@@ -142,6 +146,11 @@ def registry() -> Registry:
     found = sorted({entry.name for entry in entries} & blocked)
     words = f"{', '.join(found)} {'is' if len(found) == 1 else 'are'} blocked (--block, or {BLOCKED})" if found else ""
     return Registry(load(entries, blocked), words)
+
+
+def _claims(adapter: Adapter, model: nn.Module) -> bool:
+    with guarded_call(f"adapter {adapter.prefix}"):
+        return adapter.claims(model)
 
 
 def _offers(loaded: Loaded) -> tuple[dict[Origin, Offers], list[Broken]]:

@@ -28,7 +28,12 @@ def model_factory(spec: str | ModelFactory) -> ModelFactory:
     reference = parse(spec)
     if reference.home in registry().adapters:
         adapter = registry().adapter(reference.home)
-        return lambda: adapter.create(reference.name, reference.arguments)
+
+        def create() -> nn.Module:
+            with guarded_call(f"adapter {reference.home}"):
+                return adapter.create(reference.name, reference.arguments)
+
+        return create
     if not reference.is_code and not _is_module(reference.home):
         hint = near_matches(reference.home, registry().adapters) + _left_out()
         raise UsageError(f"--model {spec}: {reference.home!r} is no installed library of models and no module; {hint}")

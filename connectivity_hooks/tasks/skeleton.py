@@ -13,6 +13,7 @@ from connectivity_hooks.checkpoints import Checkpoint, require_outlines
 from connectivity_hooks.errors import ConnectivityError, InputError
 from connectivity_hooks.memory import require_memory
 from connectivity_hooks.registry import registry
+from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks.references import Reference, parse
 
 # A constructor may make a parameter anew, a head say, and heads that a file lacks: twice, and a few.
@@ -72,7 +73,7 @@ def _integers(argument: object) -> Iterator[int]:
 def _skeleton(reference: Reference, most: int) -> nn.Module | None:
     """Return the model on the meta device; None where it cannot be made there."""
     try:
-        with torch.random.fork_rng(), torch.device("meta"), _at_most(most, reference):
+        with torch.random.fork_rng(), torch.device("meta"), _at_most(most, reference), guarded_call(reference.home):
             return registry().adapter(reference.home).create(reference.name, reference.arguments)
     except _TooMany:
         raise

@@ -84,7 +84,7 @@ def run(capfd):
     return run
 
 
-class Killed(BaseException):
+class Killed(KeyboardInterrupt):
     """Stands for SIGKILL."""
 
 

@@ -190,4 +190,4 @@ def _require_finite(checkpoint: Checkpoint, described: _Described) -> None:
 def _require_volume(found: Complex, claimed: float) -> None:
     own = found.log_volume
     if own != claimed and not abs(own - claimed) <= _ROUNDING * max(1.0, abs(own)):
-        raise ValueError(f"log_volume: it says {claimed:g}, its vertices have {own:g}")
+        raise ValueError(f"log_volume: it says {claimed!r}, its vertices have {own!r}")

@@ -61,6 +61,8 @@ def command(file: str, draws: int | None, typed: str | None, out: pathlib.Path, 
     correction = _correction(given, display)
     shares = None if typed is None else _shares(typed)
     found = read_complex(file)
+    if shares is not None and len(shares) != len(found.vertices):
+        raise UsageError(f"--weights: expected {len(found.vertices)}, one for each vertex, found {len(shares)}")
     places = _drawn(found, given["seed"], draws or 1) if shares is None else {"weights": found.placed(shares)}
     task = None if correction is None else _task(found, given)
     by = "" if correction is None else f", corrected by {correction.name}"
