@@ -16,16 +16,15 @@ from connectivity_hooks.cli.method_options import make_method, method_command, r
 from connectivity_hooks.cli.numbers import Number
 from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.results import show
-from connectivity_hooks.cli.shard import COMMAND
+from connectivity_hooks.cli.shard import COMMAND, MAY_BE_CODE, is_code
 from connectivity_hooks.cli.terminal import NOT_MET, Display, say_error
-from connectivity_hooks.errors import ConnectivityError, InputError, UsageError
+from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.evaluation.measuring import Measuring, make_correction
 from connectivity_hooks.registry import registry
 from connectivity_hooks.reports.report import Report
 from connectivity_hooks.shards import RecordedTask, WorkList, gather, merged
 from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks import Task, make_task
-from connectivity_hooks.tasks.references import parse
 
 EXAMPLES = """
 \b
@@ -93,21 +92,11 @@ def command(folders: Sequence[pathlib.Path], **given: Any) -> int:
 def _task(recorded: RecordedTask, given: Mapping[str, Any]) -> Task:
     """Make the task that the shards had; code that a file names is not run, the person must name it."""
     flags = dataclasses.asdict(recorded)
-    for name in ("model", "data", "loss", "augment"):
-        if given[name] is None and _is_code(flags[name], prefixes=name == "model"):
+    for name in MAY_BE_CODE:
+        if given[name] is None and is_code(name, flags[name]):
             raise UsageError(f"the shards had --{name} {flags[name]}, which is code: give it again")
         flags[name] = given[name] or flags[name]
     return make_task(**{**flags, "device": given["device"]})
-
-
-def _is_code(spec: str | None, *, prefixes: bool) -> bool:
-    """Say whether a spec may lead to code that is imported: everything with a colon but a library's model."""
-    if spec is None or ":" not in spec:
-        return False
-    try:
-        return not (prefixes and parse(spec).home in registry().adapters)
-    except ConnectivityError:
-        return True
 
 
 def _measuring(work: WorkList, display: Display) -> Measuring:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -14,8 +15,9 @@ from connectivity_hooks.connecting.methods import Connecting
 from connectivity_hooks.connecting.pair import Pair
 from connectivity_hooks.connecting.subject import data_digest
 from connectivity_hooks.contracts.builder import ALL, BEST
-from connectivity_hooks.errors import UsageError
+from connectivity_hooks.errors import ConnectivityError, UsageError
 from connectivity_hooks.evaluation.measuring import Measuring
+from connectivity_hooks.registry import registry
 from connectivity_hooks.shards import (
     Item,
     RecordedMeasuring,
@@ -29,10 +31,14 @@ from connectivity_hooks.shards import (
     keep_list,
 )
 from connectivity_hooks.tasks import Task
+from connectivity_hooks.tasks.references import parse
 
 F = TypeVar("F", bound=Callable[..., object])
 
 COMMAND = "connect"
+
+MAY_BE_CODE = ("model", "data", "loss", "augment")
+"""Flags whose value a merge is given again where it is code: none is run because a file names it."""
 
 _OF_THE_WHOLE = {
     "conditions": ("--condition", "`connectivity-hooks check` looks at each end"),
@@ -75,7 +81,7 @@ def connect_shard(
     work = _list_of(given, pair, task, hows)
     keep_list(work, out)
     items = do_shard(shard, work, out, task, lambda name: (pair, hows[name]), display)
-    _show(shard, items, out, given["as_json"])
+    _show(shard, items, out, work, as_json=given["as_json"])
 
 
 def _list_of(given: Mapping[str, Any], pair: Pair, task: Task, hows: Mapping[str, Connecting]) -> WorkList:
@@ -96,11 +102,24 @@ def _measured(hows: Mapping[str, Connecting]) -> RecordedMeasuring:
     return RecordedMeasuring(**measuring.describe())  # type: ignore[arg-type]
 
 
-def _show(shard: Shard, items: Sequence[Item], out: pathlib.Path, as_json: bool) -> None:
+def is_code(name: str, spec: str | None) -> bool:
+    """Say whether a flag's value may lead to code that is imported: all with a colon but a model of a library."""
+    if spec is None or ":" not in spec:
+        return False
+    try:
+        return not (name == "model" and parse(spec).home in registry().adapters)
+    except ConnectivityError:
+        return True
+
+
+def _show(shard: Shard, items: Sequence[Item], out: pathlib.Path, work: WorkList, *, as_json: bool) -> None:
     done = [{"way": item.way, "part": item.part, "parts": item.parts} for item in items]
     if as_json:
         print_json({"shard": str(shard), "items": done})
         return
     words = [item.way + (f" (part {item.part} of {item.parts})" if item.parts > 1 else "") for item in items]
     click.echo(plain(f"shard {shard}: {', '.join(words) or 'nothing is left for it'}; done"))
-    click.echo(plain(f"When all shards are done: connectivity-hooks merge {out}"))
+    flags = [(f"--{name}", getattr(work.task, name)) for name in MAY_BE_CODE if is_code(name, getattr(work.task, name))]
+    again = [word for flag in flags for word in flag]
+    merge = shlex.join(["connectivity-hooks", "merge", str(out), *again])
+    click.echo(plain(f"When all shards are done: {merge}"))

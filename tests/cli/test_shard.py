@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import shutil
 import zlib
 from dataclasses import replace
@@ -120,6 +121,13 @@ def test_a_killed_shard_goes_on_and_until_then_its_item_is_missing(shards, run, 
     (result,) = (tmp_path / "shards").glob("linear.*.2-of-2.jsonl")
     assert result.read_text().startswith(before)
     assert merge(tmp_path)[0] == 0
+
+
+def test_the_command_that_a_shard_names_merges(run, ends, shards, tmp_path):
+    shards((2,), 2, tmp_path, "--points", "3")
+    out = run(*ends, "--points", "3", "--out", tmp_path, "--shard", "1/2")[1]
+    named = out.partition("connectivity-hooks ")[2].strip()
+    assert run(*shlex.split(named))[0] == 0
 
 
 def test_a_limit_and_json_are_of_the_merge(run, shards, workspace, tmp_path):
