@@ -14,12 +14,13 @@ from connectivity_hooks.evaluation.measurement import SampleScores
 from connectivity_hooks.evaluation.model_on_path import Corrected, ModelOnPath
 from connectivity_hooks.evaluation.together import Together
 from connectivity_hooks.model.inputs import Inputs
+from connectivity_hooks.model.pristine import pristine
 from connectivity_hooks.model.repeatable import require_repeatable
 from connectivity_hooks.model.weights import Weights
 from connectivity_hooks.parallel import SideBySide
 from connectivity_hooks.paths.fitting import require_fit, require_written
 from connectivity_hooks.paths.path import Path
-from connectivity_hooks.structure.untouched import pristine, require_forgetful
+from connectivity_hooks.structure.untouched import require_forgetful
 from connectivity_hooks.tasks.loss import Loss
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
@@ -50,10 +51,10 @@ class Passes:
         self._task = task
         self._moving = ModelOnPath(path, task)
         self.model = self._moving.model
+        self._fresh = pristine(self.model)  # before the first pass
         require_fit(path, self.model)
         first = task.train.head(task.batch_size)
         self._side_by_side = SideBySide(self.model, next(iter(first.batches(task.batch_size)))[0], task.forward)
-        self._fresh = pristine(self.model)
         self._corrected = Corrected(self._moving, correction)
         # A correction works on the module itself, with whatever it has prepared there.
         self._together = Together(self.model, task, self._side_by_side, alone=correction is not None)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from connectivity_hooks.errors import InputError
@@ -72,27 +72,18 @@ def _refill(container: Any, content: Any) -> None:
         container.update(content)
 
 
-def pristine(model: nn.Module) -> nn.Module | None:
-    """Return a copy of a module that shares its weights and nothing else; None where it cannot be copied.
-
-    Made before the first pass, it has none of what passes leave behind, wherever they leave it.
-    """
-    state = model.state_dict(keep_vars=True).values()
-    try:
-        return copy.deepcopy(model, {id(tensor): tensor for tensor in state if isinstance(tensor, Tensor)})
-    except Exception:  # a stranger's module may refuse to be copied in any way
-        return None
-
-
 @torch.no_grad()
 def require_forgetful(model: nn.Module, fresh: nn.Module | None, inputs: Inputs, run: Forward) -> None:
-    """Refuse a module that gives other outputs than its pristine copy, which has the same weights.
+    """Refuse a module that gives other outputs than its pristine copy with tensors of its own, of the same values.
 
+    They are other tensors, since code may look up what it kept by their identity, in a place that is not the module's.
     A module whose outputs differ from its own is none of these, see `require_repeatable`.
+
+    Memory: the module once more; where there is none for it, the pristine copy itself is asked.
 
     Args:
         model: A module that ran under other weights before.
-        fresh: See `pristine`.
+        fresh: See `model.pristine`.
         inputs: Of a batch.
         run: How the module is run.
 
@@ -102,7 +93,7 @@ def require_forgetful(model: nn.Module, fresh: nn.Module | None, inputs: Inputs,
     if fresh is None:
         return
     with torch.random.fork_rng(devices=[]):
-        expected, found, again = (run(each, mapped(torch.clone, inputs)) for each in (fresh, model, model))
+        expected, found, again = (run(each, mapped(torch.clone, inputs)) for each in (_apart(fresh), model, model))
     near = {"rtol": 1e-3, "atol": 1e-5, "equal_nan": True}
     alike = torch.allclose(found, expected, **near)  # type: ignore[arg-type]
     if not alike and torch.allclose(found, again, **near):  # type: ignore[arg-type]
@@ -110,6 +101,14 @@ def require_forgetful(model: nn.Module, fresh: nn.Module | None, inputs: Inputs,
             "the model keeps what it computed under other weights, so that its outputs are not those of its weights; "
             "compute it anew in every forward pass, or register it as a buffer"
         )
+
+
+def _apart(fresh: nn.Module) -> nn.Module:
+    """Return a copy with tensors of its own; the module itself where it cannot be copied, or there is no memory."""
+    try:
+        return copy.deepcopy(fresh)
+    except Exception:  # a stranger's module may refuse to be copied in any way
+        return fresh
 
 
 @contextmanager

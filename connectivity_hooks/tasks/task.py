@@ -11,6 +11,7 @@ from torch import nn
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.held_values import module_digest
+from connectivity_hooks.model.pristine import pristine
 from connectivity_hooks.model.running import PLAIN, Forward
 from connectivity_hooks.model.wrappers import unwrapped
 from connectivity_hooks.strangers import guarded_call
@@ -19,6 +20,8 @@ from connectivity_hooks.tasks.loss import LOSSES, Loss
 from connectivity_hooks.tasks.split import Split
 
 ModelFactory = Callable[[], nn.Module]
+_Waiting = tuple[nn.Module, nn.Module | None]
+"""A module to read, and its copy that never ran, which shares its tensors; None where it cannot be copied."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,9 @@ class Task:
     data_name: str = ""
     augment_name: str = ""
     notes: tuple[str, ...] = ()
-    _waiting: list[nn.Module] = field(default_factory=list, init=False, repr=False, compare=False)
+    _waiting: list[tuple[nn.Module, nn.Module | None]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
     _made: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def model(self) -> nn.Module:
@@ -74,17 +79,23 @@ class Task:
         return made
 
     def structure(self) -> nn.Module:
-        """Return a module to read names, shapes and steps from, never to write to; made once and kept for `blank`."""
+        """Return a module to read names, shapes and steps from, never to write to; made once, kept for `blank`."""
         if not self._waiting:
-            self._waiting.append(self.model())
-        return self._waiting[0]
+            model = self.model()
+            self._waiting.append((model, pristine(model)))
+        return self._waiting[0][0]
 
     def blank(self) -> nn.Module:
-        """Return a module of one's own whose weights are to be written: the one `structure` keeps, if it does."""
+        """Return a module of one's own whose weights are to be written, and that never ran.
+
+        Its tensors are those of the one that `structure` keeps, if it does. That one may have run, and may have kept
+        what it computed under its first weights.
+        """
         try:
-            return self._waiting.pop()
+            _, unused = self._waiting.pop()
         except IndexError:
             return self.model()
+        return self.model() if unused is None else unused
 
     def made(self) -> str:
         """Return a digest of the module, see `module_digest`; asked for once, since passes may leave values behind."""

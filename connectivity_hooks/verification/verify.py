@@ -14,6 +14,7 @@ from torch import Tensor
 from connectivity_hooks.checkpoints import Checkpoint, read
 from connectivity_hooks.checkpoints.constants import constants_of, is_constant
 from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.model.pristine import pristine
 from connectivity_hooks.model.weights import Weights, assign, weights_of
 from connectivity_hooks.parallel import SideBySide
 from connectivity_hooks.paths.fitting import require_fit, require_written
@@ -21,7 +22,7 @@ from connectivity_hooks.paths.path import CONSTANT, CONVEX, MEASURED, Path
 from connectivity_hooks.paths.second_end import second_end_in_words
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.structure import Program, task_program
-from connectivity_hooks.structure.untouched import Attributes, pristine, require_forgetful
+from connectivity_hooks.structure.untouched import Attributes, require_forgetful
 from connectivity_hooks.tasks.loss import joined, read_targets
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task

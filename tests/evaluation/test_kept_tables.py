@@ -79,3 +79,53 @@ def test_an_aligned_end_is_compared_with_its_own_table(task, path, tmp_path):
     lying = Path.from_points([path.start, path.start])
     replace(lying, end_points=built.end_points, alignment={"aligner": "none"}).save(tmp_path / "p.path.safetensors")
     assert not ch.verify(tmp_path / "p.path.safetensors", task, checkpoints=files).holds
+
+
+TABLES = {}
+
+
+class KeepingByIdentity(Keeping):
+    """Keeps a copy for each tensor it has met, in itself."""
+
+    def forward(self, x):
+        if id(self.weight) not in self.table:
+            self.table[id(self.weight)] = self.weight.detach() * 2
+        return x @ self.table[id(self.weight)]
+
+
+class KeepingElsewhere(Keeping):
+    """Keeps them where no copy of the module has a place of its own."""
+
+    def forward(self, x):
+        if id(self.weight) not in TABLES:
+            TABLES[id(self.weight)] = self.weight.detach() * 2
+        return x @ TABLES[id(self.weight)]
+
+
+def made(factory, task):
+    pairs = torch.utils.data.TensorDataset(task.train.inputs, task.train.targets())
+    return ch.make_task(model=factory, data=torch.utils.data.DataLoader(pairs, batch_size=16), device="cpu")
+
+
+def test_passes_that_try_a_task_leave_nothing_for_the_module_that_is_measured(task, path):
+    checked = made(KeepingByIdentity, task)
+    for point in ch.evaluate(path, checked, points=5, refine=0).curves["train"]:
+        assert point.loss == pytest.approx(expected(task, path(point.t)["weight"]), rel=1e-5)
+
+
+def test_a_blank_module_never_ran_and_has_the_tensors_of_the_one_that_did(task):
+    run = task.structure()
+    task.forward(run, task.train.inputs)
+    blank = task.blank()
+    assert run.table
+    assert not blank.table
+    assert blank.weight is run.weight
+
+
+def test_tables_that_lie_outside_the_module_are_refused_by_both(task, path, tmp_path):
+    TABLES.clear()
+    with pytest.raises(ch.InputError, match="keeps what it computed under other weights"):
+        ch.evaluate(path, made(KeepingElsewhere, task), points=5, refine=0)
+    path.save(tmp_path / "p.path.safetensors")
+    with pytest.raises(ch.InputError, match="keeps what it computed under other weights"):
+        ch.verify(tmp_path / "p.path.safetensors", made(KeepingElsewhere, task))

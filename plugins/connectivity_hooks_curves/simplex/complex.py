@@ -99,9 +99,8 @@ class Complex:
 
     @property
     def edge(self) -> float:
-        """Length of the edges of a right-angled simplex of the same mean volume: what log V is in weights' units."""
-        mean = self.log_volume - math.log(len(self.simplices))
-        return math.exp((mean + math.lgamma(self.dimension + 1)) / self.dimension)
+        """Length of the edges of a right-angled simplex as large as all together: what log V is in weights' units."""
+        return math.exp((self.log_volume + math.lgamma(self.dimension + 1)) / self.dimension)
 
     def drawn(self, seed: int, number: int) -> Place:
         """Return a uniform place: a simplex by its volume, in it w ~ Dir(1); the same for one seed and number.

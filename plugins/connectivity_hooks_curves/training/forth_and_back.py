@@ -20,7 +20,14 @@ def forth_and_back(flat: FlatModule, task: Task, drawn: Drawn, precision: str) -
     Raises:
         InputError: A pass fails, or has no gradients.
     """
-    loss = _loss(flat, task, drawn, precision)
+    try:
+        loss = _loss(flat, task, drawn, precision)
+    except InputError as error:
+        if len(drawn.targets) > 1:
+            raise
+        raise InputError(
+            f"{error}; that was a batch of one sample: give batch_size 2 or more, and as many samples"
+        ) from error
     if not loss.requires_grad:
         raise InputError(
             f"the model ({type(flat.model).__name__}): its outputs have no gradients, which a curve is "

@@ -55,7 +55,8 @@ def in_words(content: Mapping[str, Any]) -> list[str]:
     joined = f"{len(checkpoints)} checkpoints joined through {len(vertices) - len(checkpoints)} connectors"
     lines.append(
         f"{content['file']}: {joined}; "
-        f"log-volume {_shown(volume['log'])} in {volume['dimension']} dimensions, that of edges of {volume['edge']:.4g}"
+        f"log-volume {_shown(volume['log'])} in {volume['dimension']} dimensions, all simplices together, "
+        f"that of one right-angled simplex with edges of {volume['edge']:.4g}"
     )
     for split, figures in draws["splits"].items():
         for what, scale, unit in (("loss", 1, ""), ("error", 100, " %")):

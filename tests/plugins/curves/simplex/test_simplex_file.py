@@ -26,6 +26,16 @@ def weights_of(seed):
     }
 
 
+def cayley_menger(points):
+    """Return V of some points (count, size), float64, from their distances alone."""
+    count = len(points)
+    bordered = torch.ones(count + 1, count + 1, dtype=torch.float64)
+    bordered[0, 0] = 0
+    bordered[1:, 1:] = (points[:, None] - points[None]).square().sum(-1)
+    m = count - 1
+    return math.sqrt((-1) ** count * float(torch.linalg.det(bordered)) / (2**m * math.factorial(m) ** 2))
+
+
 @pytest.fixture
 def volume():
     vertices = [
@@ -41,6 +51,14 @@ def volume():
         options={"connectors": 2},
         training={"steps": 3, "losses": [1.5], "note": ""},
     )
+
+
+def test_the_edge_is_that_of_one_right_angled_simplex_of_the_volume_that_is_told(volume):
+    points = torch.stack([torch.cat([w[name].double().flatten() for name in NAMES]) for w in volume.weights])
+    together = sum(cayley_menger(points[list(simplex)]) for simplex in volume.simplices)
+    assert math.exp(volume.log_volume) == pytest.approx(together, rel=1e-8)
+    corner = torch.cat([torch.zeros(1, volume.dimension), volume.edge * torch.eye(volume.dimension)]).double()
+    assert cayley_menger(corner) == pytest.approx(together, rel=1e-5)
 
 
 def test_what_is_written_is_read_again(volume, tmp_path):
