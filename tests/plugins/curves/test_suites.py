@@ -62,6 +62,7 @@ def test_every_option_is_written_into_the_path(builder):
         "precision": "full",
         "bends": 1,
         "draws": 1,
+        "sharded": False,
         "seed": 0,
     }
 
