@@ -1,7 +1,6 @@
 """Losses against torch.nn.functional's own reductions on all the data at once, however it is divided into batches."""
 
 import dataclasses
-from dataclasses import replace
 
 import pytest
 import torch
@@ -256,7 +255,7 @@ def test_how_targets_are_read_is_said_once():
     square = task(values(N, C, C), labels(N, C))
     assert "outputs.movedim(-1, 1)" in check_task(square, square.model()).notes[0]
     plain, made = task(values(N, C), labels(N)), []
-    plain = replace(plain, factory=lambda factory=plain.factory: made.append(factory()) or made[-1])
+    plain = dataclasses.replace(plain, factory=lambda factory=plain.factory: made.append(factory()) or made[-1])
     checked = check_task(plain, plain.structure())
     assert checked.notes == ()
     assert checked.blank() is not made[0]  # which ran
