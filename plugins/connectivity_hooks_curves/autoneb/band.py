@@ -85,7 +85,7 @@ class _Training:
 
     def __init__(self, a: Weights, b: Weights, task: Task, options: Options, seed: int, work: Work) -> None:
         self._options, self._work = options, work
-        self.run = Run(a, b, task, options, seed)
+        self.run = Run.between(a, b, task, options, seed)
         self.chain = Chain(self.run.flat, a, b, options.pivots)
         # Another order than that of the training, which begins with other samples.
         self._measured = some_batches(task.train, options.batch_size, options.samples, seed ^ 1)
@@ -112,7 +112,7 @@ class _Training:
             if self._work.due():
                 self._save()
         if self.run.step == 0:
-            return self.run.unused
+            return self.run.unused()
         return (self._end_cycle() if self.run.window.filled else "") or self._unchanged()
 
     def _take(self, drawn: Drawn) -> None:
@@ -121,7 +121,7 @@ class _Training:
         t = self.chain.write(index)
         loss = self.run.forth_and_back(t, drawn)
         norm = self.chain.move(index, loss, self._rate, options.weight_decay, options.clip)
-        self.run.done(t, drawn, loss, norm)
+        self.run.done(drawn, loss, norm, t)
         self._turn = (self._turn + 1) % self.chain.pivots
 
     @property

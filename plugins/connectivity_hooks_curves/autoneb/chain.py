@@ -10,7 +10,7 @@ from torch import Tensor
 
 from connectivity_hooks.model import Weights
 from connectivity_hooks_curves.autoneb.geometry import distances, project_off, redistributed, tangent
-from connectivity_hooks_curves.training.adam import adam_of, moments_of, restore_moments, step
+from connectivity_hooks_curves.training.adam import adam_of, adam_step, moments_of, restore_moments
 from connectivity_hooks_curves.training.curve import between, wide, write_scaled
 from connectivity_hooks_curves.training.module import FlatModule
 from connectivity_hooks_curves.training.untrained import untrained_between
@@ -89,7 +89,7 @@ class Chain:
         self._project(index)
         for point, gradient in zip(self.points[index], self._gradient, strict=True):
             point.grad = gradient
-        step(self._adams[index - 1], lr)
+        adam_step(self._adams[index - 1], lr)
         return norm
 
     def _project(self, index: int) -> None:

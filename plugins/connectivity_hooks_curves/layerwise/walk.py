@@ -84,7 +84,7 @@ class _Walk:
 
     def __init__(self, a: Weights, b: Weights, task: Task, options: Options, seed: int, work: Work) -> None:
         self._ends, self._options, self._work = (a, b), options, work
-        self.run = Run(a, b, task, options, seed)
+        self.run = Run.between(a, b, task, options, seed)
         self._walker = Walker(self.run.flat, a, b, options.rounds)
         self._moves = moves_of(len(self._walker.layers), options.rounds)
         # The last move is the path's last leg, after which there is nothing to train.
@@ -113,7 +113,7 @@ class _Walk:
             self._restore(kept)
         for drawn in self.run.batches(progress, lambda: self._label):
             if self.run.step == 0 and self.run.share >= 1:
-                return self.run.unused
+                return self.run.unused()
             ended, note = self._advance()
             if ended:
                 return note
@@ -145,7 +145,7 @@ class _Walk:
         self._walker.write()
         loss = self.run.forth_and_back(self._t, drawn)
         norm = self._walker.train(options.lr, options.weight_decay, options.clip)
-        self.run.done(self._t, drawn, loss, norm)
+        self.run.done(drawn, loss, norm, self._t)
         if options.target is not None:
             self._is_low = float(loss.detach()) < options.target
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from connectivity_hooks.model import Weights
 from connectivity_hooks_curves.layerwise.layers import Move, layers_of, move
-from connectivity_hooks_curves.training.adam import adam_of, moments_of, restore_moments, step
+from connectivity_hooks_curves.training.adam import adam_of, adam_step, moments_of, restore_moments
 from connectivity_hooks_curves.training.curve import wide, write_scaled
 from connectivity_hooks_curves.training.module import FlatModule
 from connectivity_hooks_curves.training.vectors import clip_to
@@ -78,7 +78,7 @@ class Walker:
         for name in self._arrived:
             self._slopes[name].zero_()
         norm = clip_to(self._gradients, clip)
-        step(self._adam, lr)
+        adam_step(self._adam, lr)
         for name in self._arrived:  # what Adam remembers would carry them on
             self._now[name].copy_(self._to[name])
         return norm

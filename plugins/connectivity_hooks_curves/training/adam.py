@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
-"""What Adam keeps of each vector, and its count of steps."""
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""What Adam keeps of each vector."""
+_KEPT = (*MOMENTS, "step")
+"""And its count of steps."""
 _FUSED = ("cpu", "cuda")
 """Devices on which Adam is one pass over a vector instead of eight."""
 
@@ -18,7 +20,7 @@ def adam_of(vectors: Sequence[Tensor]) -> torch.optim.Adam:
     return torch.optim.Adam(vectors, fused=all(vector.device.type in _FUSED for vector in vectors))
 
 
-def step(adam: torch.optim.Adam, lr: float) -> None:
+def adam_step(adam: torch.optim.Adam, lr: float) -> None:
     """Take a step by the gradients that the vectors have."""
     for options in adam.param_groups:
         options["lr"] = lr
@@ -32,14 +34,14 @@ def moments_of(adam: torch.optim.Adam, prefix: str) -> dict[str, Tensor]:
         f"{prefix}.{g}.{name}": adam.state[vector][name]
         for g, vector in enumerate(vectors)
         if vector in adam.state
-        for name in _MOMENTS
+        for name in _KEPT
     }
 
 
 def restore_moments(adam: torch.optim.Adam, tensors: Mapping[str, Tensor], prefix: str) -> None:
     """Go on from moments of the same prefix; where there are none, from the beginning."""
     moments = {
-        g: {name: tensors[f"{prefix}.{g}.{name}"].clone() for name in _MOMENTS}
+        g: {name: tensors[f"{prefix}.{g}.{name}"].clone() for name in _KEPT}
         for g in range(len(adam.param_groups[0]["params"]))
         if f"{prefix}.{g}.step" in tensors
     }

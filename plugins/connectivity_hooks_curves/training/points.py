@@ -11,18 +11,12 @@ from torch import Tensor
 
 from connectivity_hooks.model import Weights
 from connectivity_hooks.team import Team
-from connectivity_hooks_curves.training.curve import Curve, Place, launches, straight, wide, write_scaled
+from connectivity_hooks_curves.training.adam import MOMENTS, adam_of, adam_step
+from connectivity_hooks_curves.training.curve import Curve, Place, straight, wide, write_scaled
 from connectivity_hooks_curves.training.draws import Chance
 from connectivity_hooks_curves.training.module import FlatModule
 from connectivity_hooks_curves.training.untrained import untrained_between
-
-# What Adam keeps of each vector, besides its count of steps.
-_MOMENTS = ("exp_avg", "exp_avg_sq")
-_FUSED = ("cpu", "cuda")
-"""Devices on which Adam is one pass over a vector instead of eight."""
-
-_SMALLEST = 1e-12
-"""Below any gradient's norm that is not 0, which is divided by."""
+from connectivity_hooks_curves.training.vectors import SMALLEST, clip_scale, norm_of
 
 
 class Shape(Protocol):
@@ -70,8 +64,7 @@ class ControlPoints(ABC):
             for group, shape in zip(flat.groups, shapes, strict=True)
         ]
         self._group_of = [group for group, shape in zip(flat.groups, shapes, strict=True) for _ in shape.trained]
-        fused = all(point.device.type in _FUSED for point in self._trained)
-        self._adam = torch.optim.Adam(self._trained, fused=fused)
+        self._adam = adam_of(self._trained)
         self._best: list[Tensor] | None = None
 
     @abstractmethod
@@ -111,9 +104,7 @@ class ControlPoints(ABC):
     def step(self, lr: float) -> None:
         """Take a step by the gradients that the points have, and by what pulls at them besides the loss."""
         self.pull()
-        for options in self._adam.param_groups:
-            options["lr"] = lr
-        self._adam.step()
+        adam_step(self._adam, lr)
 
     @property
     def gradients(self) -> list[Tensor]:
@@ -141,7 +132,7 @@ class ControlPoints(ABC):
         """Divide gradients of sums by how much counted, in place, and add that of λ/2·‖φ‖²."""
         for group, vector in zip(self._flat.groups, vectors, strict=True):
             # Where nothing counts, sums are 0 and so is their mean.
-            vector.div_(counted.clamp_min(_SMALLEST).to(vector.dtype))
+            vector.div_(counted.clamp_min(SMALLEST).to(vector.dtype))
             if weight_decay:
                 vector.add_(group.values.to(vector.dtype), alpha=weight_decay)
 
@@ -189,7 +180,7 @@ class ControlPoints(ABC):
             if self._best is not None:
                 found[f"best.{i}"] = group.whole(self._best[i])
             moments = self._adam.state[point]
-            found |= {f"{name}.{i}": group.whole(moments[name]) for name in _MOMENTS}
+            found |= {f"{name}.{i}": group.whole(moments[name]) for name in MOMENTS}
             found[f"step.{i}"] = moments["step"]
         return found
 
@@ -202,7 +193,7 @@ class ControlPoints(ABC):
             point.copy_(group.part(tensors[f"point.{i}"]))
             if self._best is not None:
                 self._best[i].copy_(group.part(tensors[f"best.{i}"]))
-            moments[i] = {name: group.part(tensors[f"{name}.{i}"]).clone() for name in _MOMENTS}
+            moments[i] = {name: group.part(tensors[f"{name}.{i}"]).clone() for name in MOMENTS}
             moments[i]["step"] = tensors[f"step.{i}"].clone()
         self._adam.load_state_dict({**self._adam.state_dict(), "state": moments})
 
@@ -259,24 +250,6 @@ class Points(ControlPoints):
             ),
             b,
         )
-
-
-def clip_scale(norm: Tensor, clip: float) -> Tensor:
-    """Return what a gradient is multiplied by, so that its norm is `clip` at most."""
-    return (clip / norm.clamp_min(_SMALLEST)).clamp_max(1.0)
-
-
-def norm_of(gradients: list[Tensor]) -> Tensor:
-    """Return the norm of all gradients together; on the processor torch.nn.utils.get_total_norm takes twice as long."""
-    if not gradients:
-        return torch.zeros(())
-    exact = torch.float64 if any(gradient.dtype == torch.float64 for gradient in gradients) else torch.float32
-    if launches(gradients):
-        norms = list(torch._foreach_norm(gradients, 2, exact))
-    else:
-        norms = [torch.linalg.vector_norm(gradient, dtype=exact) for gradient in gradients]
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
-    return norm
 
 
 def _with_gradient(point: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from connectivity_hooks.model import Weights
 from connectivity_hooks.progress import Progress
 from connectivity_hooks.strangers import Pass, guarded_call
 from connectivity_hooks.tasks import Drawn, Split, Task
+from connectivity_hooks_curves.training.curve import Place
 from connectivity_hooks_curves.training.draws import Batches, chance, seed_device
 from connectivity_hooks_curves.training.forth_and_back import forth_and_back, passes_in
 from connectivity_hooks_curves.training.module import FlatModule
@@ -37,11 +38,11 @@ def apart(device: torch.device) -> Iterator[None]:
 
 
 class Run:
-    """A module between two ends, batch after batch, until a budget is used.
+    """A module that is trained batch after batch, until a budget is used.
 
     Args:
-        a: Weights at t = 0.
-        b: Weights at t = 1.
+        flat: The module, in training mode.
+        untrained: What else it has at a place.
         task: Model, data and loss.
         options: How it is trained.
         seed: Of batches, and of what the module draws.
@@ -49,33 +50,43 @@ class Run:
     Attributes:
         flat: The module, in training mode.
         window: The last losses.
-        ts: Where each of them was.
+        ts: Where each of them was, for whom a t says so.
+        budget: How long.
         step: Steps done: passes with gradients.
     """
 
-    def __init__(self, a: Weights, b: Weights, task: Task, options: TrainingOptions, seed: int) -> None:
+    def __init__(self, flat: FlatModule, untrained: Untrained, task: Task, options: TrainingOptions, seed: int) -> None:
         self._task, self._options, self._seed = task, options, seed
-        self._budget = Budget.parse(options.budget)
-        self.flat = FlatModule(task.model())
-        self.flat.load(a)
-        self.flat.model.train()
-        self._untrained = Untrained(self.flat, a, b)
+        self.budget = Budget.parse(options.budget)
+        self.flat, self._untrained = flat, untrained
         self._batches = Batches(task.train, options.batch_size, seed)
         self.window, self.ts, self.step = Window(task.device), list[float](), 0
         self._spent, self._begun = 0.0, time.monotonic()
 
+    @classmethod
+    def between(cls, a: Weights, b: Weights, task: Task, options: TrainingOptions, seed: int) -> Run:
+        """Return the run of the task's module between two ends, with the weights of the first."""
+        flat = FlatModule(task.model())
+        flat.load(a)
+        flat.model.train()
+        return cls(flat, Untrained(flat, a, b), task, options, seed)
+
     @property
     def share(self) -> float:
         """How much of the budget is used."""
-        return self._budget.share(self.step, self._batches.epochs, self._seconds)
+        return self.used(self.seconds)
+
+    def used(self, seconds: float) -> float:
+        """Return how much of the budget is used after so many seconds."""
+        return self.budget.share(self.step, self._batches.epochs, seconds)
+
+    def unused(self, start: str = "the path is the straight line") -> str:
+        """Return what a person is told where the budget did not do for a step, and what there is instead."""
+        return f"the budget of {self.budget} was used before the first step; {start}"
 
     @property
-    def unused(self) -> str:
-        """What a person is told where the budget did not do for a step."""
-        return f"the budget of {self._budget} was used before the first step; the path is the straight line"
-
-    @property
-    def _seconds(self) -> float:
+    def seconds(self) -> float:
+        """Seconds of training, runs that were interrupted included."""
         return self._spent + time.monotonic() - self._begun
 
     def batches(self, progress: Progress, label: Callable[[], str]) -> Iterator[Drawn]:
@@ -83,22 +94,28 @@ class Run:
         samples, size = len(self._task.train), self._options.batch_size
         if size > samples:
             progress.say(f"batch_size {size} is more than the {samples} training samples: every step takes all of them")
-        left = self._budget.steps_left(self.step, math.ceil(samples / size))
+        left = self.budget.steps_left(self.step, math.ceil(samples / size))
         return progress.track(self._batches, label, left)
 
-    def forth_and_back(self, t: float, drawn: Drawn) -> Tensor:
-        """Take the batch of one step, with the parameters that were written; return its loss."""
-        seed_device(chance(self._seed, self.step).seed, self._task.device)
-        self._untrained.write(t)
+    def forth_and_back(self, place: Place, drawn: Drawn, seed: int | None = None) -> Tensor:
+        """Take a batch at a place, with the parameters that were written; return its loss.
+
+        Args:
+            place: Where.
+            drawn: The batch.
+            seed: Of what the module draws; that of the step where none is given.
+        """
+        seed_device(chance(self._seed, self.step).seed if seed is None else seed, self._task.device)
+        self._untrained.write(place)
         self.flat.attach()
         loss = forth_and_back(self.flat, self._task, drawn, self._options.precision)
         self._untrained.look()
         return loss
 
-    def done(self, t: float, drawn: Drawn, loss: Tensor, norm: Tensor) -> None:
+    def done(self, drawn: Drawn, loss: Tensor, norm: Tensor | None, t: float | None = None) -> None:
         """Count a step as done."""
         self.window.add(loss, norm)
-        self.ts.append(t)
+        self.ts += [] if t is None else [t]
         self._batches.done(drawn)
         self.step += 1
 
@@ -137,15 +154,15 @@ class Run:
         own = self._untrained.state()
         tensors = {f"{_OWN}{name}": tensor for name, tensor in own.items()}
         tensors |= {f"run.window.{name}": values for name, values in self.window.state().items()}
-        note = {"step": self.step, "seconds": self._seconds, "own": sorted(own), "ts": self.ts}
-        return tensors, {**note, "batches": self._batches.state()}
+        note = {"step": self.step, "seconds": self.seconds, "own": sorted(own), "batches": self._batches.state()}
+        return tensors, note | ({"ts": self.ts} if self.ts else {})
 
     def restore(self, kept: State) -> None:
         """Go on from a state."""
         own: list[str] = kept.note["own"]
         self._untrained.restore(own, {name: kept.tensors[f"{_OWN}{name}"] for name in own})
         self.window.restore(kept.tensors["run.window.loss"], kept.tensors["run.window.gradient"])
-        self.step, self.ts = kept.note["step"], list(kept.note["ts"])
+        self.step, self.ts = kept.note["step"], list(kept.note.get("ts", ()))
         self._batches.restore(kept.note["batches"])
         self._spent = kept.note["seconds"]
 

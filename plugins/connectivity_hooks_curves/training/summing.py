@@ -13,8 +13,9 @@ from connectivity_hooks.tasks import Loss, Task
 from connectivity_hooks.team import Team
 from connectivity_hooks_curves.training.curve import Place
 from connectivity_hooks_curves.training.parts import Dealt, Part
-from connectivity_hooks_curves.training.points import ControlPoints, clip_scale, norm_of
+from connectivity_hooks_curves.training.points import ControlPoints
 from connectivity_hooks_curves.training.untrained import Untrained
+from connectivity_hooks_curves.training.vectors import clip_scale, norm_of
 
 Run: TypeAlias = Callable[[Part], Tensor]
 """Runs a part, forth and back, and returns the sum of its losses."""

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from connectivity_hooks.budget import Budget
 from connectivity_hooks.contracts import UNKEPT, Work
 from connectivity_hooks.model import Weights
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.tasks import Drawn, Task
 from connectivity_hooks.team import current
-from connectivity_hooks_curves.training.draws import Batches, Chance, chance, seed_device
-from connectivity_hooks_curves.training.forth_and_back import forth_and_back
+from connectivity_hooks_curves.training.draws import Chance, chance
 from connectivity_hooks_curves.training.module import FlatModule
 from connectivity_hooks_curves.training.parts import Part, dealt
 from connectivity_hooks_curves.training.points import ControlPoints, Points
+from connectivity_hooks_curves.training.run import Run, apart
 from connectivity_hooks_curves.training.settings import TrainingOptions
 from connectivity_hooks_curves.training.summing import Counting, Summing
 from connectivity_hooks_curves.training.told import told
 from connectivity_hooks_curves.training.untrained import Untrained
-from connectivity_hooks_curves.training.window import Window
 
 _WARM_UP = 0.1
 """Share of the budget in which the rate rises: Adam's moments are of few gradients until then."""
@@ -109,8 +106,7 @@ def trained_at(weights: Weights, task: Task, *, sharded: bool = False) -> Iterat
         task: Its own.
         sharded: Whether it is spread over the processes, where there are several.
     """
-    accelerators = [task.device] if task.device.type == "cuda" else []
-    with torch.random.fork_rng(accelerators), torch.inference_mode(False), torch.enable_grad():
+    with apart(task.device):
         flat = _flat(weights, task, sharded and current().count > 1)
         flat.model.train()
         yield flat
@@ -141,7 +137,6 @@ class Training:
 
     Attributes:
         points: What is trained.
-        step: Steps done.
         losses: Mean loss of each window.
     """
 
@@ -157,28 +152,24 @@ class Training:
         seed: int = 0,
         work: Work = UNKEPT,
     ) -> None:
-        self._flat, self.points, self._untrained = flat, points, untrained
+        self._flat, self.points = flat, points
         self._team, self._draws = current(), draws
         in_parts = self._team.count > 1 or draws > 1
         task, counting = Counting.of(task) if in_parts else (task, None)
-        self._task, self._options, self._seed, self._work = task, options, seed, work
-        self._budget = Budget.parse(options.budget)
-        self._batches = Batches(task.train, options.batch_size, seed)
-        self._window = Window(task.device)
-        self.step, self.losses = 0, list[float]()
-        self._spent, self._begun = 0.0, time.monotonic()
-        self._firsts = 0.0
+        self._options, self._seed, self._work = options, seed, work
+        self._run = Run(flat, untrained, task, options, seed)
+        self.losses, self._firsts = list[float](), 0.0
         self._summing = Summing(points, untrained, self._team, counting, task.device) if counting else None
 
     @property
-    def _seconds(self) -> float:
-        return self._spent + time.monotonic() - self._begun
+    def step(self) -> int:
+        """Steps done."""
+        return self._run.step
 
     @property
     def _share(self) -> float:
         """How much of the budget is used; of a time, what the first process said at the last step."""
-        seconds = self._seconds if self._team.count == 1 else self._firsts
-        return self._budget.share(self.step, self._batches.epochs, seconds)
+        return self._run.share if self._team.count == 1 else self._run.used(self._firsts)
 
     @property
     def _label(self) -> str:
@@ -187,26 +178,21 @@ class Training:
 
     def train(self, progress: Progress) -> str:
         """Train until the budget is used; return why it ended before, if it did."""
-        samples, size = len(self._task.train), self._options.batch_size
-        if size > samples:
-            progress.say(f"batch_size {size} is more than the {samples} training samples: every step takes all of them")
         if 1 < self._draws < self._team.count:
             progress.say(f"draws {self._draws} keep as many of {self._team.count} processes busy; say 1, or more")
         self._resume()
-        an_epoch = math.ceil(samples / size)
-        left = self._budget.steps_left(self.step, an_epoch)
-        for drawn in progress.track(self._batches, lambda: self._label, left):
+        for drawn in self._run.batches(progress, lambda: self._label):
             if self._share >= 1:
                 break
             self._take(drawn)
-            ended = self._look() if self._window.full else ""
+            ended = self._look() if self._run.window.full else ""
             if ended:
                 return ended
             if self._flat.anywhere(self._work.due()):
                 self._save()
         if self.step == 0:
-            return f"the budget of {self._budget} was used before the first step; {self.points.start}"
-        return self._look() if self._window.filled else ""
+            return self._run.unused(self.points.start)
+        return self._look() if self._run.window.filled else ""
 
     def _take(self, drawn: Drawn) -> None:
         """Take one step."""
@@ -217,9 +203,7 @@ class Training:
         loss = self._passed(drawn, drawn_now, drawn_now.seed)
         lr = self._options.lr * _schedule(self._share)
         norm = self.points.move(self.points.place(drawn_now), lr, self._options.weight_decay, self._options.clip)
-        self._window.add(loss, norm)
-        self._batches.done(drawn)
-        self.step += 1
+        self._run.done(drawn, loss, norm)
 
     def _take_in_parts(self, summing: Summing, drawn: Drawn) -> None:
         """Take one step, this process its part of it."""
@@ -230,33 +214,26 @@ class Training:
             self._run_part,
             weight_decay=self._options.weight_decay,
             clip=self._options.clip,
-            seconds=self._seconds,
+            seconds=self._run.seconds,
         )
-        if not self._budget.is_reproducible:  # to know the time is to wait for the device
+        if not self._run.budget.is_reproducible:  # to know the time is to wait for the device
             self._firsts = float(found.seconds)
         self.points.step(self._options.lr * _schedule(self._share))
-        self._window.add(found.loss, found.norm)
-        self._batches.done(drawn)
-        self.step += 1
+        self._run.done(drawn, found.loss, found.norm)
 
     def _run_part(self, part: Part) -> Tensor:
         return self._passed(part.drawn, part.at, part.seed).detach()
 
     def _passed(self, drawn: Drawn, at: Chance, seed: int) -> Tensor:
         """Run the module at a place on a batch, forth and back; return the loss."""
-        seed_device(seed, self._task.device)
         place = self.points.place(at)
         self.points.write(place)
-        self._untrained.write(place)
-        self._flat.attach()
-        loss = forth_and_back(self._flat, self._task, drawn, self._options.precision)
-        self._untrained.look()
-        return loss
+        return self._run.forth_and_back(place, drawn, seed)
 
     def _look(self) -> str:
         """At the end of a window: remember the points if they are the best; return why to end here, if so."""
-        first = self.step - self._window.filled
-        found = self._window.look()
+        first = self.step - self._run.window.filled
+        found = self._run.window.look()
         if found.fault is None and not self.points.are_finite():
             return self._give_up("gradient", self.step - 1)
         if found.fault is not None:
@@ -278,25 +255,18 @@ class Training:
         return f"the {what} was not finite at step {step + 1}{where}; {kept}; a smaller lr may help"
 
     def _save(self) -> None:
-        own = self._untrained.state()
-        tensors = self.points.state() | {f"own.{name}": tensor for name, tensor in own.items()}
-        tensors |= {f"window.{name}": values for name, values in self._window.state().items()}
-        tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
-        note = {"step": self.step, "seconds": self._seconds, "own": sorted(own)}
-        self._work.save(tensors, {**note, "batches": self._batches.state()})
+        tensors, note = self._run.state()
+        tensors |= self.points.state() | {"losses": torch.tensor(self.losses, dtype=torch.float64)}
+        self._work.save(tensors, note)
 
     def _resume(self) -> None:
         kept = told(self._team, self._work)
         if kept is None:
             return
         self.points.restore(kept.tensors)
-        own: list[str] = kept.note["own"]
-        self._untrained.restore(own, {name: kept.tensors[f"own.{name}"] for name in own})
-        self._window.restore(kept.tensors["window.loss"], kept.tensors["window.gradient"])
-        self.step = kept.note["step"]
-        self._batches.restore(kept.note["batches"])
+        self._run.restore(kept)
         self.losses = kept.tensors["losses"].tolist()
-        self._spent = self._firsts = kept.note["seconds"]
+        self._firsts = kept.note["seconds"]
 
 
 def _schedule(done: float) -> float:

@@ -18,7 +18,7 @@ from small_networks import NETWORK, mlp, trained, vector_task
 from torch import nn
 
 import connectivity_hooks as ch
-import connectivity_hooks_curves.training.training as training
+import connectivity_hooks_curves.training.run as run
 from connectivity_hooks.contracts import make_options
 from connectivity_hooks.model.batches import Batch
 from connectivity_hooks.tasks.batched import BatchedSplit
@@ -115,7 +115,7 @@ def test_a_time_budget_goes_on_with_the_seconds_that_were_used(monkeypatch):
         clock.now += 0.25
         return clock.now
 
-    monkeypatch.setattr(training, "time", types.SimpleNamespace(monotonic=monotonic))
+    monkeypatch.setattr(run, "time", types.SimpleNamespace(monotonic=monotonic))
     whole = train(task_of("plain"), Kept(), budget="40s")
     clock.now = 1e6  # another process, another clock
     found, work = through_deaths(task_of("plain"), 20, budget="40s")

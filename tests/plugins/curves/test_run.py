@@ -14,7 +14,7 @@ from connectivity_hooks_curves.training.vectors import clip_to, dot, length
 
 
 def run_of(task, a, b, **options):
-    return Run(a, b, task, make_options(Options, {"batch_size": 16, **options}, "bezier"), 0)
+    return Run.between(a, b, task, make_options(Options, {"batch_size": 16, **options}, "bezier"), 0)
 
 
 def test_a_measured_loss_is_the_mean_over_the_samples():

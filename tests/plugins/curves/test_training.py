@@ -11,7 +11,7 @@ from curve_works import Heard
 from small_networks import exact, mlp, trained, vector_task
 from torch import nn
 
-import connectivity_hooks_curves.training.training as training
+import connectivity_hooks_curves.training.run as run
 from connectivity_hooks.contracts import make_options
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.tasks import CachedSplit, custom_loss
@@ -175,7 +175,7 @@ def test_a_gradient_that_is_not_finite_is_found_even_at_the_last_step(clip):
 
 def test_a_budget_too_small_for_a_step_gives_the_line(monkeypatch):
     clock = iter(range(100))
-    monkeypatch.setattr(training, "time", types.SimpleNamespace(monotonic=lambda: float(next(clock))))
+    monkeypatch.setattr(run, "time", types.SimpleNamespace(monotonic=lambda: float(next(clock))))
     found = train(task_of("plain"), budget="0.5s")
     assert (found.steps, found.note) == (
         0,
