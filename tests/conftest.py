@@ -38,3 +38,21 @@ def script(monkeypatch):
     for name in set(sys.modules) - before:
         if str(BENCHMARKS) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]
+
+
+@pytest.fixture
+def run(capfd):
+    """Return a function that runs a command line in this process and gives (status, stdout, stderr)."""
+    from connectivity_hooks.cli.connect import command as connect_command
+    from connectivity_hooks.cli.entry import exit_status
+    from connectivity_hooks.cli.group import group
+
+    def run(*words):
+        words = [str(word) for word in words]
+        if words[0] == "connect":
+            status = exit_status("connect", lambda: connect_command, words[1:])
+        else:
+            status = exit_status("connectivity-hooks", lambda: group, words)
+        return status, *capfd.readouterr()
+
+    return run

@@ -15,6 +15,7 @@ from connectivity_hooks.checkpoints.constants import constants_of, equal_bits, i
 from connectivity_hooks.checkpoints.contents import count_non_finite
 from connectivity_hooks.checkpoints.difference import difference, listed
 from connectivity_hooks.checkpoints.header import shown
+from connectivity_hooks.checkpoints.library_names import under_own_names
 from connectivity_hooks.checkpoints.names import fill_in_tied, sources_of
 from connectivity_hooks.checkpoints.reading import Checkpoint, non_finite_fault, read_together
 from connectivity_hooks.errors import InputError, one_line
@@ -58,8 +59,9 @@ def fit(checkpoint: Checkpoint, model: nn.Module, *, finite: bool = False) -> Fi
     """Return the checkpoint's weights as the model names them; the model is left as it is.
 
     Names and shapes are compared first, from the header: a checkpoint that does not fit is not read. Taken is what a
-    strict load of PyTorch takes, and besides, with a note: a prefix before every name, tied tensors stored once, and
-    buffers that the model no longer stores where it has the same values itself.
+    strict load of PyTorch takes, and besides, with a note: a prefix before every name, names under which the
+    model's library stores it, tied tensors stored once, and buffers that the model no longer stores where it has the
+    same values itself.
 
     Args:
         checkpoint: Weights in a file.
@@ -112,6 +114,9 @@ def _plan(checkpoint: Checkpoint, model: nn.Module) -> _Plan:
     expected = _state(model)
     unstored = {name: buffer for name, buffer in model.named_buffers() if name not in expected}
     sources, notes = sources_of(checkpoint, {*expected, *unstored})
+    if not sources.keys() <= {*expected, *unstored}:
+        checkpoint = under_own_names(checkpoint, model)
+        sources, notes = sources_of(checkpoint, {*expected, *unstored})
     ties, filled = fill_in_tied(model, sources)
     outline = {name: checkpoint.outline[source] for name, source in sources.items()}
     unstored = {name: buffer for name, buffer in unstored.items() if name in outline}

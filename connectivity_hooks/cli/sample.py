@@ -9,14 +9,16 @@ from typing import Any
 
 import click
 import torch
+from torch import nn
 
-from connectivity_hooks.checkpoints import write_tensors
+from connectivity_hooks.checkpoints import Checkpoint, read, write_tensors
 from connectivity_hooks.checkpoints.atomic import require_other
+from connectivity_hooks.checkpoints.like import require_new, write_like
 from connectivity_hooks.cli.measuring_options import correct_option, correction_of
 from connectivity_hooks.cli.method_options import method_command, refuse_stray_options, single
 from connectivity_hooks.cli.numbers import Amount, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
-from connectivity_hooks.cli.task_options import optional_task_options, task_flags, task_of
+from connectivity_hooks.cli.task_options import model_of, optional_task_options, task_flags, task_of
 from connectivity_hooks.cli.terminal import Display
 from connectivity_hooks.contracts.correction import Correction
 from connectivity_hooks.errors import UsageError
@@ -24,6 +26,7 @@ from connectivity_hooks.evaluation.measuring import name_of, options_of
 from connectivity_hooks.evaluation.sampling import computing_type, corrected_sample, sampled
 from connectivity_hooks.model.weights import Weights
 from connectivity_hooks.paths import Path
+from connectivity_hooks.tasks.models import model_factory
 
 TYPES = {
     "float32": torch.float32,
@@ -48,24 +51,32 @@ TYPES = {
     "--out",
     type=click.Path(path_type=pathlib.Path),
     required=True,
-    metavar="FILE",
-    help="The safetensors file to write.",
+    metavar="FILE|DIR",
+    help="The safetensors file to write; with --like also a new folder.",
+)
+@click.option(
+    "--like",
+    metavar="CHECKPOINT",
+    help="A checkpoint to write one like: its library's names and order of tensors and, where -o names a folder, "
+    "configuration and tokenizer beside them, as save_pretrained and save_for_hf write them.",
 )
 @click.option("--dtype", type=click.Choice(list(TYPES)), help="Floating type to store; the path's own if left out.")
 @correct_option()
 @optional_task_options
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Seed of every random choice.")
 @plugin_options
-def command(path: str, position: float, out: pathlib.Path, dtype: str | None, **given: Any) -> None:
+def command(path: str, position: float, out: pathlib.Path, like: str | None, dtype: str | None, **given: Any) -> None:
     """Write the weights at T on the path file PATH as a checkpoint.
 
     The file has the model's own names: load_state_dict takes it, and timm.create_model(..., checkpoint_path=FILE).
+    With --like run1/checkpoint-500 -o DIR, DIR is a folder that from_pretrained takes.
     Batch-norm statistics are the path's own unless a correction measures them, for which --model and --data are
     needed; the vectors of spectral norms are computed from the weights at T.
     """
     display = Display()
     correction = _correction(given, display)
     require_other(pathlib.Path(path), out)
+    form = _form(like, out, given["model"])
     loaded = Path.load(path)
     weights = sampled(loaded, position) if correction is None else _corrected(loaded, position, correction, given)
     if dtype is not None:
@@ -73,9 +84,23 @@ def command(path: str, position: float, out: pathlib.Path, dtype: str | None, **
     origin = {"path": pathlib.Path(path).name, "builder": loaded.builder, "t": position}
     if correction is not None:
         origin |= {"correction": name_of(correction), "correction_options": options_of(correction)}
-    write_tensors(out, weights, {"format": "pt", "connectivity_hooks.sample": json.dumps(origin)})
+    metadata = {"format": "pt", "connectivity_hooks.sample": json.dumps(origin)}
+    if form is None:
+        write_tensors(out, weights, metadata)
+    else:
+        write_like(out, weights, *form, metadata)
     by = "" if correction is None else f", corrected by {correction.name}"
     display.say(f"{out}: the weights at t = {position:g} of {pathlib.Path(path).name}{by}")
+
+
+def _form(like: str | None, out: pathlib.Path, model: str | None) -> tuple[Checkpoint, nn.Module] | None:
+    """Return the checkpoint to write one like, and its model; None where a plain file is written."""
+    if like is None:
+        return None
+    if out.suffix != ".safetensors":
+        require_new(out)
+    checkpoint = read(like)
+    return checkpoint, model_factory(model or model_of([checkpoint], [like]))()
 
 
 def _correction(given: Mapping[str, Any], display: Display) -> Correction | None:

@@ -180,7 +180,7 @@ def task_of(flags: TaskFlags, checkpoints: list[Checkpoint], files: list[str]) -
         UsageError: A name is unknown, or no model is known.
     """
     values: dict[str, Any] = dict(flags)
-    values["model"] = flags["model"] or _model_of(checkpoints, files)
+    values["model"] = flags["model"] or model_of(checkpoints, files)
     task = make_task(**values, checkpoints=checkpoints)
     display = Display(quiet=bool(click.get_current_context().params.get("as_json")))
     for note in task.notes:
@@ -188,14 +188,24 @@ def task_of(flags: TaskFlags, checkpoints: list[Checkpoint], files: list[str]) -
     return task
 
 
-def _model_of(checkpoints: list[Checkpoint], files: list[str]) -> str:
+def model_of(checkpoints: list[Checkpoint], files: list[str]) -> str:
+    """Return the model that checkpoints name, in their headers or by the folders they lie in.
+
+    Raises:
+        InputError: They are of different models.
+        UsageError: None names one, or it is code or of no installed library.
+    """
     named = [_named(checkpoint, file) for checkpoint, file in zip(checkpoints, files, strict=True)]
-    known = set(filter(None, named))
-    if len(known) > 1:
-        raise InputError(f"the checkpoints name different models, {' and '.join(sorted(known))}; say --model")
+    known = list(dict.fromkeys(filter(None, named)))
     if not known:
         raise UsageError("--model is needed: no checkpoint names its model")
-    return known.pop()
+    prefixes = {name.partition(":")[0] for name in known}
+    adapter = registry().adapters.get(prefixes.pop()) if len(prefixes) == 1 else None
+    for other in known[1:]:
+        unlike = f"they name {known[0]} and {other}" if adapter is None else adapter.cls().difference(known[0], other)
+        if unlike is not None:
+            raise InputError(f"the checkpoints are of different models: {unlike}; say --model")
+    return known[0]
 
 
 def _named(checkpoint: Checkpoint, file: str) -> str | None:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from connectivity_hooks.model.inputs import Inputs
@@ -43,3 +43,24 @@ class Adapter(ABC):
     def model_of(self, folder: pathlib.Path) -> str | None:
         """Return the model a checkpoint folder in the library's own format names, e.g. ``timm:resnet18``; else None."""
         return None
+
+    def difference(self, first: str, second: str) -> str | None:
+        """Say in what two models that `model_of` named differ; None where both are the same model.
+
+        Folders name a model each, and those of two runs are to be one.
+        """
+        return None if first == second else f"they name {first} and {second}"
+
+    def stored(self, model: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return weights, given by the names of the module's state, as the library's own files have them.
+
+        Tensors may be on the meta device: of them names and shapes are asked. `loaded` is the way back.
+        """
+        return weights
+
+    def loaded(self, model: nn.Module, stored: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return what a file of the library holds, by the names of the module's state.
+
+        Tensors may be on the meta device, see `stored`. What is no way of storing the model is returned as it is.
+        """
+        return stored

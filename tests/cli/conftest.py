@@ -5,9 +5,6 @@ import pytest
 from small_networks import trained
 
 import connectivity_hooks as ch
-from connectivity_hooks.cli.connect import command as connect_command
-from connectivity_hooks.cli.entry import exit_status
-from connectivity_hooks.cli.group import group
 
 NETWORK = """
 from torch import nn
@@ -40,21 +37,6 @@ def workspace(tmp_path_factory):
         model.load_state_dict(trained(task, seed, steps=60, rate=0.01))
         ch.save(model, folder / f"{name}.safetensors")
     return folder
-
-
-@pytest.fixture
-def run(capfd):
-    """Return a function that runs a command line and gives (status, stdout, stderr)."""
-
-    def run(*words):
-        words = [str(word) for word in words]
-        if words[0] == "connect":
-            status = exit_status("connect", lambda: connect_command, words[1:])
-        else:
-            status = exit_status("connectivity-hooks", lambda: group, words)
-        return status, *capfd.readouterr()
-
-    return run
 
 
 @pytest.fixture

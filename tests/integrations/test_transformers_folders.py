@@ -1,0 +1,67 @@
+"""Folders that save_pretrained wrote: connected, verified, and written back as such folders."""
+
+import json
+
+import pytest
+import torch
+
+hf = pytest.importorskip("transformers")
+
+SIZE = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 20}
+LOADERS = """
+import torch
+
+def loaders():
+    g = torch.Generator().manual_seed(0)
+    def batch():
+        return {"pixel_values": torch.randn(16, 3, 8, 8, generator=g), "labels": torch.randint(5, (16,), generator=g)}
+    return [batch(), batch()], [batch()]
+"""
+
+
+def vit(**changes):
+    return hf.ViTForImageClassification(
+        hf.ViTConfig(**{**SIZE, "image_size": 8, "patch_size": 4, "num_labels": 5} | changes)
+    )
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data.py").write_text(LOADERS)
+    for seed, name in enumerate("ab"):
+        torch.manual_seed(seed)
+        vit().save_pretrained(name)
+    return tmp_path
+
+
+def test_two_folders_are_connected_verified_and_their_middle_is_a_folder_again(folder, run):
+    """ViT's stored names are not its module's (transformers 5); no model is named anywhere."""
+    status, _, err = run("connect", "a", "b", "--data", "data.py:loaders", "--points", 5, "--out", "o")
+    assert status in (0, 4), err
+    path = "o/linear.path.safetensors"
+    status, out, err = run("verify", path, "--checkpoint", "a", "--checkpoint", "b", "--data", "data.py:loaders")
+    assert status == 0, out + err
+    status, out, err = run("sample", path, "-t", 0.5, "--like", "a", "-o", "mid")
+    assert status == 0, err
+    a, b, mid = (hf.ViTForImageClassification.from_pretrained(name).state_dict() for name in ("a", "b", "mid"))
+    for name, weight in mid.items():
+        torch.testing.assert_close(weight, ((a[name].double() + b[name].double()) / 2).float(), rtol=1e-6, atol=1e-7)
+
+
+def test_configurations_of_two_networks_are_told_apart(folder, run):
+    vit(hidden_act="relu").save_pretrained("b")
+    status, _, err = run("connect", "a", "b", "--data", "data.py:loaders")
+    assert status == 3
+    assert "hidden_act 'gelu' and 'relu'" in err
+
+
+@pytest.mark.parametrize("changes", [{"architectures": ["OsModel"]}, {"architectures": ["os"]}, {"architectures": 3}])
+def test_code_that_is_not_the_librarys_is_never_run(folder, changes, run):
+    config = json.loads((folder / "a" / "config.json").read_text())
+    config |= {**changes, "auto_map": {"AutoModel": "evil.Evil"}}
+    (folder / "a" / "config.json").write_text(json.dumps(config))
+    (folder / "a" / "evil.py").write_text("raise SystemExit('run')")
+    status, _, err = run("connect", "a", "b", "--data", "data.py:loaders")
+    assert status == 3
+    assert "is not run" in err
