@@ -43,7 +43,8 @@ def picked(returned: Any, pick: Pick = None) -> Tensor:
     if chosen not in entries:
         wanted = "say which are the outputs" if pick is None else f"it has no entry {pick!r} that is a tensor"
         kind = type(returned).__name__
-        raise InputError(f"the model returns a {kind}; {wanted}: output= (--output) takes one of {_listed(entries)}")
+        article = "an" if kind[0] in "AEIOaeio" else "a"
+        raise InputError(f"the model returns {article} {kind}; {wanted}: output= (--output) takes one of {_listed(entries)}")
     return entries[chosen]
 
 
