@@ -71,12 +71,14 @@ def outputs_of(kind, model, batch):
     """Return the outputs of a batch, classes second, and targets of the shape the loss has them."""
     if kind == "autoencoder":
         return model(batch.double()), batch
+    if kind == "vae":
+        return model(batch.double())[0], batch
     if kind == "named_inputs":
         return model(image=batch["image"].double(), table=batch["table"].double()), batch["labels"]
     x, y = batch
     if kind == "unet":
         return model(x[0].double(), x[1].double()), y
-    outputs = model(x if kind == "lstm" else x.double())
+    outputs = model(x)[0] if kind == "lstm" else model(x.double())
     if kind == "binary":
         return outputs[:, 0], y
     if kind in ("lstm", "graph"):
@@ -121,3 +123,22 @@ def test_an_aligned_copy_is_the_same_function(kind, report_of):
     assert ends[0] == pytest.approx(ends[1], rel=1e-4)
     assert math.isfinite(report["builders"]["linear"]["length"])
     assert report["builders"]["linear"]["length"] <= plain["builders"]["linear"]["length"] * (1 + 1e-6)
+
+
+def test_between_two_heads_on_one_frozen_backbone_nothing_rises(report_of):
+    report = report_of("frozen", "connect", *ENDS, *words_of("frozen"))
+    figures = report["builders"]["linear"]["train"]
+    assert figures["loss_max"] == pytest.approx(max(figures["loss_ends"]), rel=1e-6)
+    assert figures["climb"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("command", ["connect", "check"])
+def test_a_detector_is_refused_in_a_line_that_says_why(command, typed, folder_of):
+    before = sorted(folder_of("detection").iterdir())
+    words = [*ENDS, "--out", "out"] if command == "connect" else ["a.safetensors", "--condition", "feature-rank"]
+    name = ["connect"] if command == "connect" else ["connectivity-hooks", command]
+    status, out, err = typed("detection", *name, *words, "--model", "detection.py:make", "--data", "detection.py:data")
+    assert (status, out) == (3, "")
+    assert err.startswith("error: detection.py:data: a batch is a tuple of dicts beside its images, as a detector's")
+    assert err.count("\n") == 1
+    assert sorted(each for each in folder_of("detection").iterdir() if each.name != "__pycache__") == before

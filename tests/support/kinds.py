@@ -43,6 +43,7 @@ FLAGS = {
     "timm_model": {},
     "two_outputs": {"output": "0"},
     "unet": {"loss": "mse"},
+    "vae": {"loss": "mse", "output": "0"},
 }
 """What a user says of each kind beside the file, on the command line and in Python."""
 
@@ -89,6 +90,7 @@ def train(model: nn.Module, task: Task, steps: int = 4, watch: Any = None) -> No
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=0.01)
     model.train()
+    torch.manual_seed(7)  # for what a network draws
     for step in range(steps):
         _, inputs, targets = next(task.train.shuffled(8, step))
         optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""A language model: tokens (N, T) in, logits (N, T, V) out, the next tokens (N, T) as labels."""
+"""A language model: tokens (N, T) in, logits (N, T, V) and a state out, the next tokens (N, T) as labels."""
 
 import torch
 from torch import nn
@@ -12,9 +12,9 @@ class LanguageModel(nn.Module):
         self.lstm = nn.LSTM(8, 12, batch_first=True)
         self.head = nn.Linear(12, 11)
 
-    def forward(self, tokens):
-        states, _ = self.lstm(self.embedding(tokens))
-        return self.head(states)
+    def forward(self, tokens, state=None):
+        states, state = self.lstm(self.embedding(tokens), state)
+        return self.head(states), state
 
 
 def make():

@@ -5,11 +5,19 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 
+class Net(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3))
+
+
+x = torch.randn(60, 6, generator=torch.Generator().manual_seed(0))
+y = x[:, :3].argmax(1)
+train_set, test_set = TensorDataset(x[:40], y[:40]), TensorDataset(x[40:], y[40:])
+
+
 def make():
-    return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3))
+    return Net()
 
 
-def data(seed=0):
-    x = torch.randn(60, 6, generator=torch.Generator().manual_seed(seed))
-    y = x[:, :3].argmax(1)
-    return TensorDataset(x[:40], y[:40]), TensorDataset(x[40:], y[40:])
+def data():
+    return train_set, test_set

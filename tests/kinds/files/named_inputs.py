@@ -22,9 +22,11 @@ def make():
     return Net()
 
 
-def data(seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    images, table = torch.randn(40, 1, 6, 6, generator=generator), torch.randn(40, 5, generator=generator)
-    y = table[:, :3].argmax(1)
-    samples = [{"image": images[i], "table": table[i], "labels": y[i]} for i in range(40)]
+generator = torch.Generator().manual_seed(0)
+images, table = torch.randn(40, 1, 6, 6, generator=generator), torch.randn(40, 5, generator=generator)
+train_set = list(zip(images, table, table[:, :3].argmax(1), strict=True))
+
+
+def data():
+    samples = [{"image": image, "table": row, "labels": label} for image, row, label in train_set]
     return DataLoader(samples[:30], 10), DataLoader(samples[30:], 10)
