@@ -149,6 +149,11 @@ def _described(value: Any) -> str:
 
 
 def _targets(targets: Any, what: str, where: str) -> Tensor:
+    if isinstance(targets, (list, tuple)) and any(isinstance(each, Mapping) for each in targets):
+        raise InputError(
+            f"{where}: a batch is a {type(targets).__name__} of dicts beside its images, as a detector's: each has "
+            "boxes of its own number, and a loss here compares one tensor (N, …) with one; detection is not measured"
+        )
     if not isinstance(targets, Tensor):
         raise InputError(f"{where}: in a batch, {what} a {type(targets).__name__}, expected a tensor (N, …)")
     return targets

@@ -243,6 +243,27 @@ def test_probabilities_of_classes_on_the_last_axis_are_refused():
     check_task(second, second.model())
 
 
+def test_a_refusal_names_what_a_newcomer_forgot():
+    with pytest.raises(
+        InputError, match=r"labels \(9, 4\) do not fit .*; for several labels .* give loss= \(--loss\) bce"
+    ):
+        LOSSES["cross-entropy"].check(values(N, C), labels(N, C))
+    with pytest.raises(
+        InputError, match=r"targets \(9,\); .*; for an autoencoder let the loader give its inputs alone"
+    ):
+        LOSSES["mse"].check(values(N, 1, 3, 3), labels(N))
+
+
+@pytest.mark.parametrize("shape", [(N, C), (N, C, 3)])
+def test_numbers_that_are_no_probabilities_are_said_to_be_weights(shape):
+    several = task(values(*shape), torch.ones(shape))
+    (note,) = check_task(several, several.model()).notes
+    assert "do not sum to 1 over the classes and are taken for their weights" in note
+    assert "for several labels of a sample, each 0 or 1, give loss= (--loss) bce" in note
+    soft = task(values(*shape), values(*shape).softmax(1).to(torch.bfloat16))
+    assert check_task(soft, soft.model()).notes == ()
+
+
 def test_how_targets_are_read_is_said_once():
     column = task(values(N, C), labels(N, 1))
     assert check_task(column, column.model()).notes == (
