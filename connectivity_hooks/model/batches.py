@@ -5,7 +5,7 @@ The one reader for the loaders of ``--data``, the probes of ``watch`` and stream
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeAlias
 
 from torch import Tensor
@@ -16,6 +16,15 @@ from connectivity_hooks.strangers import unlike_plain
 
 Batch: TypeAlias = tuple[Inputs, Tensor]
 """Inputs, and targets (N, …)."""
+
+Unused: TypeAlias = Callable[[Mapping[str, Any]], Collection[str]]
+"""Says which of a batch's named inputs are left out, because the model does not take them."""
+
+
+def none_unused(inputs: Mapping[str, Any]) -> Collection[str]:
+    """Leave nothing out."""
+    return ()
+
 
 LABELS = "labels"
 """The entry of a mapping that holds targets, as Transformers names it."""
@@ -36,10 +45,12 @@ class BatchReader:
 
     Args:
         where: The first words of a message.
+        unused: Says which named inputs are left out; asked of every batch.
     """
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, unused: Unused = none_unused) -> None:
         self._where = where
+        self._unused = unused
         self._form: str | None = None
 
     @property
@@ -58,6 +69,9 @@ class BatchReader:
             InputError: It is no batch, or has another form than the first.
         """
         inputs, targets, form = _parted(batch, self._where)
+        if isinstance(inputs, Mapping):
+            left_out = self._unused(inputs)
+            inputs = {name: value for name, value in inputs.items() if name not in left_out}
         if self._form is None:
             self._form = form
         if form != self._form:

@@ -102,6 +102,8 @@ def make_task(
         loss=criterion.name,
         layout=layout,
         takes=partial(_takes, task),
+        model=task.structure,
+        tokenizers=[each.file if each.file.is_dir() else each.file.parent for each in checkpoints],
         say=said.append,
     )
     task = with_needed_labels(task.on(*splits, said))
@@ -169,7 +171,11 @@ def check_task(task: Task, model: nn.Module) -> Task:
 def _returned(model: nn.Module, inputs: Inputs, task: Task) -> Any:
     name = task.model_name or type(model).__name__
     unfit = f"{task.data_name or 'data'}: inputs of shape {shapes_of(inputs)} do not fit the model {name}"
-    if task.data_name.endswith((".npz", ".safetensors")) and isinstance(inputs, Tensor) and inputs.ndim > 2:
+    if (
+        task.data_name.partition("?")[0].endswith((".npz", ".safetensors"))
+        and isinstance(inputs, Tensor)
+        and inputs.ndim > 2
+    ):
         unfit += "; layout= (--layout) says where an array has its channels"
     whole = {str(t.dtype).removeprefix("torch.") for _, t in named_tensors(inputs) if not t.is_floating_point()}
     if whole:

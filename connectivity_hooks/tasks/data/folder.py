@@ -17,6 +17,7 @@ from torch import Tensor
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.memory import require_memory
 from connectivity_hooks.model.batches import Batch
+from connectivity_hooks.tasks.data.caps import Cap, Caps
 from connectivity_hooks.tasks.data.raw import RawData
 from connectivity_hooks.untrusted import guarded, open_regular
 
@@ -29,12 +30,13 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", "
 TESTS = ("test", "val", "valid")
 
 
-def load(folder: pathlib.Path, image_size: int | None) -> RawData:
+def load(folder: pathlib.Path, image_size: int | None, caps: Caps) -> RawData:
     """Return uint8 images (N, C, H, W) and the positions of their classes in order of name.
 
     Args:
         folder: Holds ``train`` and perhaps one of ``test``, ``val``, ``valid``, each with a folder for each class.
         image_size: Resize the shorter side to it and cut out the centre; None needs images of one size.
+        caps: How many images are taken; the others are not opened.
 
     Raises:
         InputError: A folder is missing or empty, the splits have other classes, an image is unreadable, or sizes
@@ -46,8 +48,8 @@ def load(folder: pathlib.Path, image_size: int | None) -> RawData:
     classes = _classes(folder / "train")
     if tests and _classes(tests[0]) != classes:
         raise InputError(f"{folder}: train and {tests[0].name} have different class folders")
-    train = _split(folder / "train", classes, image_size)
-    return RawData(train, _split(tests[0], classes, image_size) if tests else None)
+    train = _split(folder / "train", classes, image_size, caps.train)
+    return RawData(train, _split(tests[0], classes, image_size, caps.test) if tests else None)
 
 
 def _classes(folder: pathlib.Path) -> list[str]:
@@ -57,14 +59,18 @@ def _classes(folder: pathlib.Path) -> list[str]:
     return classes
 
 
-def _split(folder: pathlib.Path, classes: list[str], size: int | None) -> Batch:
-    files, labels = [], []
+def _split(folder: pathlib.Path, classes: list[str], size: int | None, cap: Cap) -> Batch:
+    files: list[pathlib.Path] = []
+    labels: list[int] = []
     for label, name in enumerate(classes):
         images = sorted(file for file in (folder / name).rglob("*") if file.suffix.lower() in SUFFIXES)
         files += images
         labels += [label] * len(images)
     if not files:
         raise InputError(f"{folder}: holds no images")
+    rows = cap.rows(len(files))
+    if rows is not None:
+        files, labels = [files[row] for row in rows], [labels[row] for row in rows]
     _require_memory(folder, files, size)
     with ThreadPoolExecutor() as pool:
         arrays = list(pool.map(lambda file: _image(file, size), files))

@@ -1,0 +1,56 @@
+"""Which of the named inputs a model does not take, left out of every batch and said once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from connectivity_hooks.progress import SILENT
+from connectivity_hooks.tasks.arguments import superfluous
+from connectivity_hooks.tasks.data.raw import RawData, Source
+
+
+class LeftOut:
+    """Says which named inputs are left out, of the batches of any form of data.
+
+    Args:
+        where: The first words of a note.
+        model: Returns the model; None leaves nothing out.
+        say: Told in a line what is left out.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        model: Callable[[], nn.Module] | None = None,
+        say: Callable[[str], object] = SILENT.say,
+    ) -> None:
+        self._where = where
+        self._model = model
+        self._say = say
+        self._said: set[str] = set()
+
+    def __call__(self, inputs: Mapping[str, Any]) -> Collection[str]:
+        """Return the names that are left out."""
+        if self._model is None:
+            return ()
+        names = superfluous(self._model(), inputs)
+        new = [name for name in names if name not in self._said]
+        if new:
+            self._said |= set(new)
+            listed = ", ".join(map(repr, new))
+            self._say(f"{self._where}: {listed} left out, {type(self._model()).__name__}.forward does not take it")
+        return names
+
+    def from_all(self, raw: RawData) -> RawData:
+        """Return data without what is left out, of arrays that were read by now."""
+        return replace(raw, train=self._from(raw.train), test=None if raw.test is None else self._from(raw.test))
+
+    def _from(self, source: Source) -> Source:
+        if not isinstance(source, tuple) or not isinstance(source[0], Mapping):
+            return source
+        left_out = self(source[0])
+        return {name: value for name, value in source[0].items() if name not in left_out}, source[1]
