@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import nn
 
+from connectivity_hooks.contracts.tokenizer import Tokenizer
+
 if TYPE_CHECKING:
     from connectivity_hooks.model.inputs import Inputs
 
@@ -42,4 +44,11 @@ class Adapter(ABC):
 
     def model_of(self, folder: pathlib.Path) -> str | None:
         """Return the model a checkpoint folder in the library's own format names, e.g. ``timm:resnet18``; else None."""
+        return None
+
+    def tokenizer(self, folder: pathlib.Path) -> Tokenizer | None:
+        """Return the tokenizer whose files, of the library's own format, lie in a folder; None where there are none.
+
+        Nothing is downloaded, and no code beside the library's own is run.
+        """
         return None

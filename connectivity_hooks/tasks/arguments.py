@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -60,6 +60,13 @@ def superfluous(model: nn.Module, inputs: Mapping[str, Any]) -> list[str]:
     if len(unknown) == len(inputs) or any(name not in inputs for name in needs):
         return []
     return [] if any(difflib.get_close_matches(name, free, 1, _ALIKE) for name in unknown) else unknown
+
+
+def takes_none_of(model: nn.Module, names: Collection[str]) -> bool:
+    """Say whether a model takes one argument or more, and none of these names."""
+    parameters = _parameters(model)
+    takes = _taken_by_name(model, parameters)
+    return bool(takes) and not _takes_any_name(model, parameters) and not set(takes) & set(names)
 
 
 def _taken_by_name(model: nn.Module, parameters: Mapping[str, inspect.Parameter]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from connectivity_hooks.progress import SILENT
-from connectivity_hooks.tasks.arguments import superfluous
+from connectivity_hooks.tasks.arguments import superfluous, takes_none_of
 from connectivity_hooks.tasks.data.raw import RawData, Source
 
 
@@ -45,12 +46,38 @@ class LeftOut:
             self._say(f"{self._where}: {listed} left out, {type(self._model()).__name__}.forward does not take it")
         return names
 
+    def most_tokens(self) -> int | None:
+        """Return how many tokens the model has embeddings for; None where it does not say."""
+        asked = None if self._model is None else getattr(self._model(), "get_input_embeddings", None)
+        with contextlib.suppress(Exception):  # Transformers' models without any raise
+            found = asked().num_embeddings if callable(asked) else None
+            return found if isinstance(found, int) else None
+        return None
+
     def from_all(self, raw: RawData) -> RawData:
         """Return data without what is left out, of arrays that were read by now."""
         return replace(raw, train=self._from(raw.train), test=None if raw.test is None else self._from(raw.test))
+
+    def from_columns(self, raw: RawData, main: str | None = None) -> RawData:
+        """Return data whose inputs have names that the data chose, not the model's author.
+
+        A model that takes none of these names gets the only one, or `main`, as its first argument.
+        """
+        raw = self.from_all(raw)
+        test = None if raw.test is None else self._alone(raw.test, main)
+        return replace(raw, train=self._alone(raw.train, main), test=test)
 
     def _from(self, source: Source) -> Source:
         if not isinstance(source, tuple) or not isinstance(source[0], Mapping):
             return source
         left_out = self(source[0])
         return {name: value for name, value in source[0].items() if name not in left_out}, source[1]
+
+    def _alone(self, source: Source, main: str | None) -> Source:
+        if self._model is None or not isinstance(source, tuple) or not isinstance(source[0], Mapping):
+            return source
+        inputs, targets = source
+        name = next(iter(inputs)) if len(inputs) == 1 else main
+        if name not in inputs or not takes_none_of(self._model(), inputs):
+            return source
+        return inputs[name], targets

@@ -15,7 +15,7 @@ from connectivity_hooks.model.batches import ITS_OWN
 from connectivity_hooks.model.inputs import shapes_of
 from connectivity_hooks.progress import SILENT
 from connectivity_hooks.tasks.batched import joined
-from connectivity_hooks.tasks.data import arrays, callables, digits, folder
+from connectivity_hooks.tasks.data import arrays, callables, digits, folder, text
 from connectivity_hooks.tasks.data.caps import capped, caps_of
 from connectivity_hooks.tasks.data.layout import (
     AUTO,
@@ -36,7 +36,7 @@ from connectivity_hooks.tasks.data.spec import DataSpec, parse_data
 from connectivity_hooks.tasks.split import CachedSplit, Split, moved
 from connectivity_hooks.tasks.streamed import StreamedSplit
 
-_FORMS = "digits, X.npz, X.safetensors, an image folder or FILE.py:callable"
+_FORMS = "digits, X.npz, X.safetensors, an image folder, TEXT.txt?block=N or FILE.py:callable"
 
 
 @dataclass(frozen=True)
@@ -162,6 +162,8 @@ def _raw(
         return _with_tests(capped(unused.from_all(arrays.load(path)), caps_of(spec, say)), spec)
     if ":" in spec.body:
         return callables.load(spec, cache_limit, say, unused)
+    if path.suffix in text.SUFFIXES or (stat.S_ISREG(mode) and "block" in spec.options):
+        return unused.from_columns(text.load(spec, tokenizers, unused.most_tokens(), say), text.TOKENS)
     if mode or "/" in spec.body:
         raise InputError(f"{spec.body}: expected {_FORMS}")
     raise UsageError(f"unknown data {spec.body!r}; expected {_FORMS}")
