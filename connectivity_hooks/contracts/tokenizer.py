@@ -12,6 +12,7 @@ class Tokenizer:
 
     Attributes:
         encode: Returns the tokens of a text, without any that mark its ends.
+        encode_whole: The same with those that mark its ends, as a model of whole texts is given them.
         size: The largest token is below it.
         vocabulary: A digest of all tokens and their numbers; of two tokenizers alike only where these are.
         special: Tokens that stand for no text.
@@ -20,6 +21,7 @@ class Tokenizer:
     """
 
     encode: Callable[[str], list[int]]
+    encode_whole: Callable[[str], list[int]]
     size: int
     vocabulary: str
     special: frozenset[int] = frozenset()

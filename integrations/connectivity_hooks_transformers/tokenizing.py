@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from connectivity_hooks.contracts import Tokenizer
@@ -48,7 +48,7 @@ def _of_tokenizers(file: pathlib.Path) -> Tokenizer:
         special = {number: token.content for number, token in made.get_added_tokens_decoder().items() if token.special}
         numbers = {content: number for number, content in special.items()}
         return _described(
-            lambda words: made.encode(words, add_special_tokens=False).ids,
+            lambda words, ends: made.encode(words, add_special_tokens=ends).ids,
             made.get_vocab(),
             frozenset(special),
             numbers.get("[MASK]", numbers.get("<mask>")),
@@ -66,7 +66,7 @@ def _of_transformers(folder: pathlib.Path, whole: pathlib.Path) -> Tokenizer:
     with guarded(folder, _EXPECTED, _REMEDY):
         made = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         return _described(
-            lambda words: _numbers(made, words),
+            lambda words, ends: _numbers(made, words, ends),
             made.get_vocab(),
             frozenset(made.all_special_ids),
             made.mask_token_id,
@@ -74,16 +74,21 @@ def _of_transformers(folder: pathlib.Path, whole: pathlib.Path) -> Tokenizer:
         )
 
 
-def _numbers(made: Any, words: str) -> list[int]:
+def _numbers(made: Any, words: str, ends: bool) -> list[int]:
     # Not verbose: it remarks on texts that are longer than its model's inputs, which are cut into blocks afterwards.
-    found: list[int] = made(words, add_special_tokens=False, truncation=False, padding=False, verbose=False)[
-        "input_ids"
-    ]
+    found: list[int] = made(words, add_special_tokens=ends, truncation=False, padding=False, verbose=False)["input_ids"]
     return found
 
 
 def _described(
-    encode: Any, vocabulary: Mapping[str, int], special: frozenset[int], mask: int | None, pad: int | None
+    encode: Callable[[str, bool], list[int]],
+    vocabulary: Mapping[str, int],
+    special: frozenset[int],
+    mask: int | None,
+    pad: int | None,
 ) -> Tokenizer:
     digest = hashlib.sha256(repr(sorted(vocabulary.items())).encode("utf-8", "backslashreplace")).hexdigest()
-    return Tokenizer(encode, max(vocabulary.values(), default=-1) + 1, digest, special, mask, pad)
+    size = max(vocabulary.values(), default=-1) + 1
+    return Tokenizer(
+        lambda words: encode(words, False), lambda words: encode(words, True), size, digest, special, mask, pad
+    )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import pathlib
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -74,16 +76,34 @@ def _split(folder: pathlib.Path, classes: list[str], size: int | None, cap: Cap)
     _require_memory(folder, files, size)
     with ThreadPoolExecutor() as pool:
         arrays = list(pool.map(lambda file: _image(file, size), files))
+    return stacked(arrays), torch.tensor(labels)
+
+
+def stacked(arrays: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
+    """Return images of one size, each (H, W) or (H, W, 3), as (N, C, H, W)."""
     gray = all(array.ndim == 2 for array in arrays)
-    stacked = np.stack([array if gray else _colour(array) for array in arrays])
-    return _channels_first(torch.from_numpy(stacked)), torch.tensor(labels)
+    return _channels_first(torch.from_numpy(np.stack([array if gray else _colour(array) for array in arrays])))
+
+
+def decoded(content: bytes, what: str, size: int | None) -> npt.NDArray[np.uint8]:
+    """Return the image (H, W) or (H, W, 3) that some bytes are.
+
+    Raises:
+        InputError: They are none, or it needs more memory than there is; it begins with `what`.
+    """
+    with _read(io.BytesIO(content), what) as image:
+        return _pixels(image, what, size)
 
 
 def _image(file: pathlib.Path, size: int | None) -> npt.NDArray[np.uint8]:
     with _opened(file) as image:
-        require_memory(_bytes(image.size), file, _REMEDY)
-        plain = image.convert("L" if image.mode in ("1", "L") else "RGB")
-        return np.asarray(plain if size is None else _centre(plain, size))
+        return _pixels(image, file, size)
+
+
+def _pixels(image: Image.Image, what: object, size: int | None) -> npt.NDArray[np.uint8]:
+    require_memory(_bytes(image.size), what, _REMEDY)
+    plain = image.convert("L" if image.mode in ("1", "L") else "RGB")
+    return np.asarray(plain if size is None else _centre(plain, size))
 
 
 def _require_memory(folder: pathlib.Path, files: Sequence[pathlib.Path], size: int | None) -> None:
@@ -104,7 +124,13 @@ def _shape(file: pathlib.Path) -> tuple[int, int]:
 @contextlib.contextmanager
 def _opened(file: pathlib.Path) -> Iterator[Image.Image]:
     """Yield an image of which no more than the header has been read; what goes wrong with it is one line."""
-    with open_regular(file) as stream, guarded(file, "an image", _REMEDY):
+    with open_regular(file) as stream, _read(stream, file) as image:
+        yield image
+
+
+@contextlib.contextmanager
+def _read(stream: BinaryIO, what: object) -> Iterator[Image.Image]:
+    with guarded(what, "an image", _REMEDY):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow's remark on large images: the size is checked below

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from connectivity_hooks.progress import SILENT
-from connectivity_hooks.tasks.arguments import superfluous, takes_none_of
+from connectivity_hooks.tasks.arguments import names_argument, superfluous, takes_none_of
 from connectivity_hooks.tasks.data.raw import RawData, Source
 
 
@@ -39,12 +39,12 @@ class LeftOut:
         if self._model is None:
             return ()
         names = superfluous(self._model(), inputs)
-        new = [name for name in names if name not in self._said]
-        if new:
-            self._said |= set(new)
-            listed = ", ".join(map(repr, new))
-            self._say(f"{self._where}: {listed} left out, {type(self._model()).__name__}.forward does not take it")
+        self._say_once(names)
         return names
+
+    def takes(self, name: str) -> bool:
+        """Say whether the model's forward has an argument of that name."""
+        return self._model is not None and names_argument(self._model(), name)
 
     def most_tokens(self) -> int | None:
         """Return how many tokens the model has embeddings for; None where it does not say."""
@@ -80,4 +80,12 @@ class LeftOut:
         name = next(iter(inputs)) if len(inputs) == 1 else main
         if name not in inputs or not takes_none_of(self._model(), inputs):
             return source
+        self._say_once([each for each in inputs if each != name])
         return inputs[name], targets
+
+    def _say_once(self, names: Iterable[str]) -> None:
+        new = [name for name in names if name not in self._said]
+        if new and self._model is not None:
+            self._said |= set(new)
+            forward = f"{type(self._model()).__name__}.forward"
+            self._say(f"{self._where}: {', '.join(map(repr, new))} left out, {forward} does not take it")

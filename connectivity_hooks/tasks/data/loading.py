@@ -15,7 +15,7 @@ from connectivity_hooks.model.batches import ITS_OWN
 from connectivity_hooks.model.inputs import shapes_of
 from connectivity_hooks.progress import SILENT
 from connectivity_hooks.tasks.batched import joined
-from connectivity_hooks.tasks.data import arrays, callables, digits, folder, text
+from connectivity_hooks.tasks.data import arrays, callables, dataset_folder, dataset_tables, digits, folder, text
 from connectivity_hooks.tasks.data.caps import capped, caps_of
 from connectivity_hooks.tasks.data.layout import (
     AUTO,
@@ -36,7 +36,7 @@ from connectivity_hooks.tasks.data.spec import DataSpec, parse_data
 from connectivity_hooks.tasks.split import CachedSplit, Split, moved
 from connectivity_hooks.tasks.streamed import StreamedSplit
 
-_FORMS = "digits, X.npz, X.safetensors, an image folder, TEXT.txt?block=N or FILE.py:callable"
+_FORMS = "digits, X.npz, X.safetensors, a folder of images or of datasets, X.txt?block=N, or FILE.py:callable"
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,8 @@ def _raw(
     spec = parse_data(typed)
     path = pathlib.Path(spec.body)
     mode = _mode(path)
+    if stat.S_ISDIR(mode) and dataset_tables.is_one(path):
+        return unused.from_columns(*dataset_folder.load(spec, image_size, tokenizers, unused, say))
     if stat.S_ISDIR(mode):
         spec.require_known()
         return _with_tests(folder.load(path, image_size, caps_of(spec, say)), spec)

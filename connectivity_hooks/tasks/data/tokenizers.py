@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from connectivity_hooks.contracts.tokenizer import Tokenizer
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.registry import registry
 from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks.data.spec import DataSpec
+from connectivity_hooks.untrusted import read_json
 
 OPTION = "tokenizer"
 """The option that names a folder."""
@@ -47,3 +48,22 @@ def _in(folder: pathlib.Path) -> Tokenizer | None:
         if found is not None:
             return found
     return None
+
+
+def pad_token(spec: DataSpec, folders: Sequence[pathlib.Path]) -> int:
+    """Return the token that fills up: the tokenizer's, or else that of config.json beside a checkpoint, or else 0."""
+    named = spec.text(OPTION)
+    folders = list(dict.fromkeys(folders)) if named is None else [pathlib.Path(named)]
+    for folder in folders:
+        tokenizer = _in(folder)
+        if tokenizer is not None and tokenizer.pad is not None:
+            return tokenizer.pad
+    return next(filter(None, map(_configured, folders)), 0)
+
+
+def _configured(folder: pathlib.Path) -> int:
+    if not (folder / "config.json").is_file():
+        return 0
+    config = read_json(folder / "config.json", "a model's configuration")
+    token = config.get("pad_token_id") if isinstance(config, Mapping) else None
+    return token if type(token) is int and token >= 0 else 0
