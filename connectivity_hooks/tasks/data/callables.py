@@ -14,11 +14,13 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset,
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.memory import require_memory
-from connectivity_hooks.model.batches import Batch, BatchReader, Unused, none_unused
+from connectivity_hooks.model.batches import Batch, BatchReader
 from connectivity_hooks.model.inputs import concatenated, mapped, named_tensors
 from connectivity_hooks.strangers import guarded_batches, guarded_call
 from connectivity_hooks.tasks.batched import alike
 from connectivity_hooks.tasks.data.caps import Cap, Caps, Chosen, caps_of
+from connectivity_hooks.tasks.data.dataset_folder import is_dataset, of_datasets
+from connectivity_hooks.tasks.data.left_out import NOTHING, LeftOut
 from connectivity_hooks.tasks.data.raw import RawData, Source
 from connectivity_hooks.tasks.data.spec import DataSpec, parted_for
 from connectivity_hooks.tasks.references import call, parse, resolve
@@ -29,7 +31,7 @@ _BATCH = 256
 _MOST_SAMPLES = 10**8
 
 
-def load(spec: DataSpec, cache_limit: int, say: Callable[[str], object], unused: Unused = none_unused) -> RawData:
+def load(spec: DataSpec, cache_limit: int, say: Callable[[str], object], unused: LeftOut = NOTHING) -> RawData:
     """Call the function and return its splits, in memory where they fit.
 
     It returns a pair (train, test), a dict with ``train`` and ``test``, or one loader. A loader gives batches each time
@@ -53,7 +55,7 @@ def load(spec: DataSpec, cache_limit: int, say: Callable[[str], object], unused:
     return of_loaders(returned, f"{reference.home}:{reference.name}", cache_limit, caps, unused)
 
 
-def of_objects(given: Any, where: str, cache_limit: int, unused: Unused = none_unused) -> RawData:
+def of_objects(given: Any, where: str, cache_limit: int, unused: LeftOut = NOTHING) -> RawData:
     """Return the splits of what was given in code: a function as `load` calls it, or what such a function returns.
 
     Args:
@@ -73,14 +75,16 @@ def of_objects(given: Any, where: str, cache_limit: int, unused: Unused = none_u
 
 
 def of_loaders(
-    returned: Any, where: str, cache_limit: int, caps: Caps | None = None, unused: Unused = none_unused
+    returned: Any, where: str, cache_limit: int, caps: Caps | None = None, unused: LeftOut = NOTHING
 ) -> RawData:
     """Return the splits of a pair (train, test), a dict with both, or one loader."""
     train, test = _pair(returned, where)
     if train is None:
         raise InputError(f"{where}: gives no training loader; expected (train, test)")
-    readers = BatchReader(where, unused), BatchReader(where, unused)
     caps = caps or Caps()
+    if is_dataset(train) and (test is None or is_dataset(test)):
+        return unused.from_columns(*of_datasets(train, test, where, caps, unused))
+    readers = BatchReader(where, unused), BatchReader(where, unused)
     held = _held(train, where, cache_limit, readers[0], caps.train)
     tested = None if test is None else _held(test, where, cache_limit, readers[1], caps.test)
     if tested is not None and readers[0].its_own != readers[1].its_own:
@@ -141,6 +145,8 @@ def _ordered(loader: Any, cap: Cap, where: str) -> tuple[Any, Cap]:
     if isinstance(loader, Split):
         rows = cap.rows(len(loader))
         return _OfSplit(loader if rows is None else loader.sample(len(rows), cap.seed)), Cap()
+    if hasattr(loader, "set_transform"):  # of the library datasets, with code of its own to be run on each sample
+        loader = DataLoader(loader, batch_size=_BATCH)
     if isinstance(loader, Dataset) and not isinstance(loader, IterableDataset):
         chosen, left = _chosen(loader, cap, where)
         return DataLoader(chosen, batch_size=_BATCH), left

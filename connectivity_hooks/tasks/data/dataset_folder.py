@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,8 +15,9 @@ from torch import Tensor
 from connectivity_hooks.contracts.tokenizer import Tokenizer
 from connectivity_hooks.errors import InputError, UsageError, near_matches
 from connectivity_hooks.model.batches import LABELS, Batch, read_batch
+from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks.data import dataset_tables
-from connectivity_hooks.tasks.data.caps import caps_of
+from connectivity_hooks.tasks.data.caps import Caps, caps_of
 from connectivity_hooks.tasks.data.columns import NoTensor, Ragged, images, is_image, is_text, numbers, texts
 from connectivity_hooks.tasks.data.dataset_tables import EXPECTED, REMEDY, Table, splits_of, taken, target_of
 from connectivity_hooks.tasks.data.left_out import LeftOut
@@ -61,14 +63,36 @@ def load(
         train, test = splits_of(spec, folder, say)
         if test is None and "test" in spec.options:
             raise UsageError(f"--data {spec.typed}: test is given, and there is no test split; leave it out")
-        reader = _Columns(spec, image_size, folders, unused, say)
-        found = [reader.tensors(taken(train, caps.train))]
-        if test is not None:
-            found.append(reader.tensors(taken(test, caps.test)))
-        batches = reader.batches(found)
-    its_own = LABELS not in found[0]
+        return _of_tables(train, test, caps, _Columns(spec, image_size, folders, unused, say))
+
+
+def is_dataset(thing: object) -> bool:
+    """Say whether a thing is a data set of the library, whose samples are its columns as they are stored."""
+    of_library = type(thing).__module__.partition(".")[0] == "datasets" and hasattr(thing, "with_format")
+    return of_library and hasattr(thing, "data") and getattr(thing, "format", {}).get("type") != "custom"
+
+
+def of_datasets(train: Any, test: Any, where: str, caps: Caps, unused: LeftOut) -> tuple[RawData, str | None]:
+    """Return the columns of data sets of the library, as `load` does those of a folder."""
+    with guarded_call(where):
+        reader = _Columns(DataSpec(where, where, {}), None, (), unused, unused.say)
+        tested = None if test is None else _table_of(test, "test")
+        return _of_tables(_table_of(train, "train"), tested, caps, reader)
+
+
+def _table_of(dataset: Any, name: str) -> Table:
+    wanted = dataset.format["columns"]
+    return Table(name, dataset.with_format("arrow", columns=wanted)[:], dataset.features.to_dict())
+
+
+def _of_tables(train: Table, test: Table | None, caps: Caps, reader: _Columns) -> tuple[RawData, str | None]:
+    found = [reader.tensors(taken(train, caps.train))]
+    if test is not None:
+        found.append(reader.tensors(taken(test, caps.test)))
+    batches = reader.batches(found)
     main = reader.pictures[0] if len(reader.pictures) == 1 else TOKENS
-    return RawData(batches[0], batches[1] if test is not None else None, own=True, its_own=its_own), main
+    tested = batches[1] if test is not None else None
+    return RawData(batches[0], tested, own=True, its_own=LABELS not in found[0]), main
 
 
 class _Columns:

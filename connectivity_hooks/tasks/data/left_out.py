@@ -42,6 +42,10 @@ class LeftOut:
         self._say_once(names)
         return names
 
+    def say(self, note: str) -> None:
+        """Say something else of the data."""
+        self._say(note)
+
     def takes(self, name: str) -> bool:
         """Say whether the model's forward has an argument of that name."""
         return self._model is not None and names_argument(self._model(), name)
@@ -89,3 +93,7 @@ class LeftOut:
             self._said |= set(new)
             forward = f"{type(self._model()).__name__}.forward"
             self._say(f"{self._where}: {', '.join(map(repr, new))} left out, {forward} does not take it")
+
+
+NOTHING = LeftOut("data")
+"""Leaves nothing out: no model is known."""
