@@ -32,7 +32,8 @@ def misfit(model: nn.Module, inputs: Inputs) -> str:
     takes = [name for name, parameter in parameters.items() if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
     needs = [name for name in takes if parameters[name].default is inspect.Parameter.empty]
     if isinstance(inputs, Mapping):
-        unknown = [] if inspect.Parameter.VAR_KEYWORD in kinds else [name for name in inputs if name not in takes]
+        known = [] if _takes_any_name(model, parameters) else [*takes, *_declared(model, parameters)]
+        unknown = [name for name in inputs if known and name not in known]
         return _of_names(model, unknown, [name for name in needs if name not in inputs], takes)
     count = len(inputs) if isinstance(inputs, (tuple, list)) else 1
     in_order = [name for name in takes if parameters[name].kind is not inspect.Parameter.KEYWORD_ONLY]

@@ -59,8 +59,8 @@ def make_task(
     Args:
         model: ``timm:NAME?arg=value``, ``FILE.py:callable`` or ``package.module:callable``; or a function or a class
             that makes a new module each time.
-        data: ``digits``, a ``.npz`` or ``.safetensors`` file, an image folder, or ``FILE.py:callable``; or what such a
-            callable returns: a pair of a training and a test loader, data set or split, a dict of both, one alone, or a
+        data: ``digits``, a ``.npz`` or ``.safetensors`` file, a folder of images or of ``datasets``,
+            ``TEXT.txt?block=N``, or ``FILE.py:callable``, each with ``?train=N&test=N``; or what such a callable returns: a pair of a training and a test loader, data set or split, a dict of both, one alone, or a
             function that returns them. Held in memory, on the device, where each split takes at most a quarter of what
             is free there; else gone through at every pass.
         loss: ``cross-entropy``, ``bce``, ``mse``, ``l1``, ``huber``, or ``FILE.py:callable``.
@@ -76,7 +76,7 @@ def make_task(
         device: ``auto``, ``cpu``, ``cuda`` …
         dtype: ``float32``, ``float64`` or ``bfloat16``.
         checkpoints: What the model is for: names and shapes of a library's model are compared with theirs before it is
-            made and before any data is read.
+            made and before any data is read; texts are read with the tokenizer in their folders.
 
     Raises:
         InputError: Model, data and loss do not fit together, or one of them cannot be used; or the model is not that of

@@ -19,3 +19,19 @@ def save_tokenizer(folder: pathlib.Path, further: Sequence[str] = (), *, mask: b
     made.add_special_tokens(special)
     folder.mkdir(exist_ok=True)
     made.save(str(folder / "tokenizer.json"))
+
+
+def offer_tokenizers(monkeypatch) -> None:
+    """Let an adapter look for tokenizers, where the installed plugins have none that does."""
+    from connectivity_hooks.registry import registry
+    from connectivity_hooks.registry.registry import Entry
+    from connectivity_hooks_timm.adapter import TimmAdapter
+    from connectivity_hooks_transformers.tokenizing import tokenizer_of
+
+    class Reading(TimmAdapter):
+        def tokenizer(self, folder):
+            return tokenizer_of(folder)
+
+    if "transformers" not in registry().adapters:
+        entry = Entry("transformers", Reading, registry().adapters["timm"].origin)
+        monkeypatch.setitem(registry().adapters, "transformers", entry)

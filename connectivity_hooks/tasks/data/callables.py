@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler, Subset
 
-from connectivity_hooks.errors import InputError
+from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.memory import require_memory
 from connectivity_hooks.model.batches import Batch, BatchReader
 from connectivity_hooks.model.inputs import concatenated, mapped, named_tensors
@@ -82,6 +82,8 @@ def of_loaders(
     if train is None:
         raise InputError(f"{where}: gives no training loader; expected (train, test)")
     caps = caps or Caps()
+    if test is None and caps.test.most is not None:
+        raise UsageError(f"{where}: test is given, and there is no test split; leave it out")
     if is_dataset(train) and (test is None or is_dataset(test)):
         return unused.from_columns(*of_datasets(train, test, where, caps, unused))
     readers = BatchReader(where, unused), BatchReader(where, unused)

@@ -132,7 +132,7 @@ class _Columns:
             try:
                 found[LABELS] = numbers(table.columns[target])
             except NoTensor as reason:
-                raise InputError(f"{where}: the targets {target!r} are {reason}; expected numbers") from None
+                raise InputError(f"{where}: the targets {target!r}: {reason}; expected numbers") from None
         return found
 
     def _read(self, table: Table, name: str, where: str, found: Tensors) -> None:

@@ -64,8 +64,9 @@ def load_data(
     """Return the training split and, if there is one, the test split.
 
     Args:
-        data: ``digits``, a ``.npz`` or ``.safetensors`` file, an image folder, or ``FILE.py:callable``; from code what
-            such a callable returns, or itself.
+        data: ``digits``, a ``.npz`` or ``.safetensors`` file, a folder of images or of ``datasets``,
+            ``TEXT.txt?block=N``, or ``FILE.py:callable``, each with caps; from code what such a callable returns, or
+            itself.
         placement: Where they go.
         normalize: ``mean,std``, or the means and then the standard deviations of every channel; applied after uint8 was
             scaled to [0, 1].
