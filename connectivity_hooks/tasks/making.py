@@ -60,9 +60,10 @@ def make_task(
         model: ``timm:NAME?arg=value``, ``FILE.py:callable`` or ``package.module:callable``; or a function or a class
             that makes a new module each time.
         data: ``digits``, a ``.npz`` or ``.safetensors`` file, a folder of images or of ``datasets``,
-            ``TEXT.txt?block=N``, or ``FILE.py:callable``, each with ``?train=N&test=N``; or what such a callable returns: a pair of a training and a test loader, data set or split, a dict of both, one alone, or a
-            function that returns them. Held in memory, on the device, where each split takes at most a quarter of what
-            is free there; else gone through at every pass.
+            ``TEXT.txt?block=N``, or ``FILE.py:callable``, each with ``?train=N&test=N``; or what such a callable
+            returns: a pair of a training and a test loader, data set or split, a dict of both, one alone, or a function
+            that returns them. Held in memory, on the device, where each split takes at most a quarter of what is free
+            there; else gone through at every pass.
         loss: ``cross-entropy``, ``bce``, ``mse``, ``l1``, ``huber``, or ``FILE.py:callable``.
         loss_is_convex: Declares a loss of your own convex in the outputs, or not.
         normalize: ``mean,std`` after scaling to [0, 1], or per channel.

@@ -13,7 +13,7 @@ from typing import Any
 
 from connectivity_hooks.contracts import Tokenizer
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.untrusted import LONGEST_TEXT, guarded, read_text
+from connectivity_hooks.untrusted import guarded, read_text
 
 _JSON, _CONFIG = "tokenizer.json", "tokenizer_config.json"
 _OTHERS = ("vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
@@ -40,7 +40,7 @@ def _of_tokenizers(file: pathlib.Path) -> Tokenizer:
         import tokenizers
     except ImportError:
         raise InputError(f"{file}: needs the library tokenizers: {_INSTALL}") from None
-    text = read_text(file, "a tokenizer", _REMEDY, LONGEST_TEXT)
+    text = read_text(file, "a tokenizer", _REMEDY)
     with guarded(file, "a tokenizer", _REMEDY):
         made = tokenizers.Tokenizer.from_str(text)
         made.no_padding()
