@@ -55,8 +55,9 @@ def _data(*, required: bool) -> Callable[[F], F]:
         metavar="SPEC",
         required=required,
         help="digits, X.npz or X.safetensors (x_train, y_train, x_test, y_test; x_train.NAME for several inputs), "
-        "an image folder, or FILE.py:callable returning train and test loaders of (inputs, targets), or of dicts with "
-        "labels.",
+        "a folder of images or of datasets' save_to_disk, X.txt?block=N (read with the checkpoints' own tokenizer; "
+        "&mask=0.15 for masked words), or FILE.py:callable returning train and test loaders of (inputs, targets), or "
+        "of dicts with labels. After any of them ?train=N&test=N takes so many samples, drawn with &seed=.",
     )
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
+from connectivity_hooks.contracts.tokenizer import Tokenizer
+
 if TYPE_CHECKING:
     from connectivity_hooks.model.inputs import Inputs
 
@@ -64,3 +66,10 @@ class Adapter(ABC):
         Tensors may be on the meta device, see `stored`. What is no way of storing the model is returned as it is.
         """
         return stored
+
+    def tokenizer(self, folder: pathlib.Path) -> Tokenizer | None:
+        """Return the tokenizer whose files, of the library's own format, lie in a folder; None where there are none.
+
+        Nothing is downloaded, and no code beside the library's own is run.
+        """
+        return None
