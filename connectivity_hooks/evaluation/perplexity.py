@@ -53,6 +53,13 @@ def shown(value: float) -> str:
     return f"{value:.4g}" if value <= LARGEST else "> 1e6"
 
 
+def limits(low: float | None, high: float | None) -> str:
+    """Return the limits of an interval for a person; nothing where they tell nothing, as of one sequence."""
+    if low is None or not 0 < low <= LARGEST:
+        return ""
+    return f"{shown(low)} to {shown(math.inf if high is None else high)}"
+
+
 def perplexity_along(curve: Sequence[Measurement]) -> Perplexity:
     """Return the perplexity along a path.
 

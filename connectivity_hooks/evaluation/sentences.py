@@ -10,7 +10,7 @@ from connectivity_hooks.contracts.correction import NONE
 from connectivity_hooks.evaluation.climb import GUESS_THRESHOLD, LOSS_THRESHOLD, Climb
 from connectivity_hooks.evaluation.finding import Finding
 from connectivity_hooks.evaluation.measurement import Measurement
-from connectivity_hooks.evaluation.perplexity import in_words, shown
+from connectivity_hooks.evaluation.perplexity import in_words, limits, shown
 from connectivity_hooks.evaluation.phrases import Figure, at_most, rise, threshold, with_interval
 from connectivity_hooks.evaluation.units import error_in, loss_in
 from connectivity_hooks.paths.path import MEASURED
@@ -114,8 +114,8 @@ def _of_perplexity(evaluation: Evaluation, split: str) -> list[str]:
     text = f"On {split} the perplexity is {left} at A and {right} at B"
     if not math.isfinite(evaluation.barriers[split].loss_max):
         return [f"{text}."]
-    low, high = found.max_interval
-    known = f" (95 % interval {shown(low)} to {shown(high)})" if low > 0 else ""  # of one sequence there is none
+    interval = limits(*found.max_interval)
+    known = f" (95 % interval {interval})" if interval else ""
     return [f"{text}, and highest at t = {found.max_t:.3f}: {shown(found.max)}{known}."]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +14,8 @@ from markupsafe import Markup
 from connectivity_hooks.checkpoints.atomic import atomic_text
 from connectivity_hooks.cost import memory_in_words
 from connectivity_hooks.errors import ConnectivityError, InputError
-from connectivity_hooks.evaluation.perplexity import in_words, shown
+from connectivity_hooks.evaluation.perplexity import in_words
+from connectivity_hooks.evaluation.perplexity import limits as of_perplexity
 from connectivity_hooks.evaluation.phrases import Figure, has_interval, limits
 from connectivity_hooks.evaluation.units import TOKEN, error_in, samples_in, unit_in
 from connectivity_hooks.reports.comparison import seconds_in_words
@@ -168,10 +168,9 @@ def _of_loss(value: Any) -> str:
 
 def _limits_of_perplexity(found: Any) -> str:
     """Return the interval of the largest perplexity, to stand behind it; nothing of one sequence."""
-    low, high = (found.get("max_interval") or (None, None)) if isinstance(found, Mapping) else (None, None)
-    if not isinstance(low, (int, float)) or low <= 0:
-        return ""
-    return f" ({shown(low)} to {shown(math.inf if high is None else high)})"
+    found = found.get("max_interval") if isinstance(found, Mapping) else None
+    interval = of_perplexity(*found) if found else ""
+    return f" ({interval})" if interval else ""
 
 
 _FILTERS: dict[str, Callable[..., Any]] = {
