@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from connectivity_hooks.model.inputs import Inputs
@@ -37,6 +37,26 @@ class Adapter(ABC):
         """Return random inputs of `samples` samples that a model of this library takes; None where that is not known.
 
         For what depends on no data, as the structure of the model.
+        """
+        return None
+
+    def axes(self, model: nn.Module) -> Mapping[str, str]:
+        """Return which axis of what a layer puts out is what, for the layers whose library says it: ``NHWC`` and such.
+
+        N stands for the samples, C for the neurons, as in ``--axes``; layers of another number of axes are not meant.
+        """
+        return {}
+
+    def positions(self, model: nn.Module, mask: Tensor, lengths: tuple[int, ...]) -> Tensor | None:
+        """Return which of a layer's positions are no padding, where there are fewer than the model was given.
+
+        Args:
+            model: The module.
+            mask: (N, T) bool, or (N, H, W): the positions the model was given that are no padding.
+            lengths: The layer's own positions, (T',) or (H', W').
+
+        Returns:
+            (N, T') bool, or (N, H', W'); None where the library does not say.
         """
         return None
 
