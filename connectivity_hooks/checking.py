@@ -17,8 +17,8 @@ from connectivity_hooks.contracts.options import make_options
 from connectivity_hooks.errors import UsageError, one_line
 from connectivity_hooks.features.layout import NamedLayouts, check_layers
 from connectivity_hooks.features.observation import Observation
-from connectivity_hooks.features.select import feature_layers, proposed_layers, select
 from connectivity_hooks.features.pooling import Pools
+from connectivity_hooks.features.select import feature_layers, proposed_layers, select
 from connectivity_hooks.model.weights import assign, weights_of
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.registry import registry
@@ -166,9 +166,7 @@ def check(
     """
     method = make_condition(condition, options, seed=seed, progress=progress)
     model = checkpoint if isinstance(checkpoint, nn.Module) else load_model(checkpoint, task)
-    observation = observe(
-        model, task, layers=layers, split=split, samples=samples, pool=pool, axes=axes, seed=seed
-    )
+    observation = observe(model, task, layers=layers, split=split, samples=samples, pool=pool, axes=axes, seed=seed)
     if observation.left_out:
         warnings.warn(f"check: {left_out(observation)}", stacklevel=2)
     found = verdicts(method, observation, str(getattr(checkpoint, "name", checkpoint)))

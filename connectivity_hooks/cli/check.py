@@ -93,7 +93,8 @@ def command(checkpoint: str, **given: Any) -> int:
         display.say(remark)
     if given["as_json"]:
         answer = {"file": read_in.file.name, "sha256": read_in.sha256}
-        answers = {"conditions": [verdict_json(v) for v in found], "left_out": observation.left_out, "remarks": observation.remarks()}
+        said = {"left_out": observation.left_out, "remarks": observation.remarks()}
+        answers = {"conditions": [verdict_json(v) for v in found], **said}
         print_json({"checkpoint": answer, "task": task.describe(), **answers})
     else:
         click.echo(verdicts_table(found))

@@ -57,7 +57,8 @@ def capture(
         works so, and a context manager that removes the hooks.
 
     Raises:
-        UsageError: A layer or a pool is unknown, a layer is compiled by torch.jit, or `every` or `samples` is less than 1.
+        UsageError: A layer or a pool is unknown, a layer is compiled by torch.jit, or `every` or `samples` is less than
+            1.
 
     A module that torch.compile wrapped and that has run already never calls hooks put on later: the first pass then
     warns, and asking for a layer raises. Attach before the first step.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from connectivity_hooks.features.calls import called, modules_of
 from connectivity_hooks.features.capture import Capture
 from connectivity_hooks.features.layout import Layout, Named, NamedLayouts
 from connectivity_hooks.features.layouts import SIZES, followed, layout_of
+from connectivity_hooks.features.library import told_axes
 from connectivity_hooks.features.module_axes import no_samples
 from connectivity_hooks.features.noting import noting_capture
 from connectivity_hooks.features.padding import AVERAGED_IN, LEFT_OUT, Tokens
@@ -28,6 +30,8 @@ from connectivity_hooks.strangers import Pass, guarded_call
 from connectivity_hooks.tasks.loss import Loss
 from connectivity_hooks.tasks.own_loss import compare_own_loss
 from connectivity_hooks.tasks.split import Split
+
+_Take: TypeAlias = Callable[[str, Tensor, Tokens, int], Tensor]
 
 _OTHER_POSITIONS = "the mask is of positions {}, its own are {}, and nothing tells which of them are padding"
 
@@ -52,8 +56,8 @@ class Observation:
         layers: Dotted names of the layers, or ``NAME:input``; ``NAME[0]``, ``NAME[1]`` … for the calls of a module that
             is called several times in one pass.
         batch_size: Samples of one forward pass.
-        pool: How positions become neurons: ``mean``, ``first``, ``last``, ``class`` or ``flatten``, for all layers or by
-            layer (`connectivity_hooks.features.pooling`).
+        pool: How positions become neurons: ``mean``, ``first``, ``last``, ``class`` or ``flatten``, for all layers or
+            by layer (`connectivity_hooks.features.pooling`).
         forward: How the model is run, and which of what it returns are its outputs.
         axes: Which axis is what, for layers where it is to be named (`connectivity_hooks.features.layout`).
         budget: Bytes of features kept at once.
@@ -86,7 +90,19 @@ class Observation:
     def batches(self, layers: Sequence[str] | None = None) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         """Yield ({layer: (rows, n)}, targets) batch by batch; a layer that cannot be measured is missing."""
         self.widths()
-        yield from self._looked(self.split.batches(self.batch_size), self.layers if layers is None else layers)
+        wanted = self.layers if layers is None else layers
+        yield from self._looked(self.split.batches(self.batch_size), wanted, self._neurons)
+
+    def at_positions(self, layer: str) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield a layer's features (rows, n, …) with their positions behind, and targets, batch by batch.
+
+        Nothing is pooled and padding is among the positions: it is for answers at positions. A layer that cannot be
+        measured yields nothing, and `why_not` says why.
+        """
+        self.widths()
+        for features, targets in self._looked(self.split.batches(self.batch_size), [layer], self._unpooled):
+            if layer in features:
+                yield features[layer], targets
 
     def features(self, layer: str) -> Tensor:
         """Return the features (N, n) of one layer in float32; raise `KeyError` if it cannot be measured."""
@@ -192,7 +208,7 @@ class Observation:
         return [_taken(inputs, torch.arange(count) % len(targets), len(targets)) for count in SIZES]
 
     def _read_layouts(self) -> None:
-        named, passes = Named(self.axes), []
+        named, told, passes = Named(self.axes), told_axes(self.model), []
         for inputs in self._few():
             seen = noting_capture(self.model, modules_of(self.layers))
             with seen, evaluation_mode(self.model):
@@ -201,7 +217,7 @@ class Observation:
         for layer in self.layers:
             try:
                 features = [seen[layer] for seen in passes]
-                self._layouts[layer] = layout_of(self.model, layer, features, trace, named)
+                self._layouts[layer] = layout_of(self.model, layer, features, trace, named, told)
                 self._neurons(layer, features[1], Tokens(self.model, None), SIZES[1])
             except KeyError:
                 self.problems[layer] = next(seen.why_not(layer) for seen in passes if layer not in seen)
@@ -218,7 +234,7 @@ class Observation:
         return None
 
     def _looked(
-        self, loader: Iterator[tuple[Any, Tensor]], layers: Sequence[str]
+        self, loader: Iterator[tuple[Any, Tensor]], layers: Sequence[str], take: _Take
     ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         """Run the model on batches, and yield what can be measured; what cannot is noted."""
         seen = noting_capture(self.model, modules_of(layers))
@@ -226,15 +242,18 @@ class Observation:
             for inputs, targets in loader:
                 self._run(inputs)
                 tokens = Tokens(self.model, inputs)
-                found = {layer: self._measured(layer, seen, tokens, len(targets)) for layer in layers}
+                count = len(targets)
+                found = {name: self._measured(name, seen, partial(take, name), tokens, count) for name in layers}
                 yield {layer: value for layer, value in found.items() if value is not None}, targets
 
-    def _measured(self, layer: str, seen: Capture, tokens: Tokens, samples: int) -> Tensor | None:
+    def _measured(
+        self, layer: str, seen: Capture, take: Callable[[Tensor, Tokens, int], Tensor], tokens: Tokens, samples: int
+    ) -> Tensor | None:
         """Return the rows of a layer; None for one that cannot be measured, which is noted."""
         if layer in self.problems:
             return None
         try:
-            return self._neurons(layer, seen[layer], tokens, samples)
+            return take(seen[layer], tokens, samples)
         except KeyError:
             self.problems[layer] = seen.why_not(layer)
         except InputError as error:
@@ -242,14 +261,21 @@ class Observation:
         return None
 
     def _neurons(self, layer: str, feature: Tensor, tokens: Tokens, samples: int) -> Tensor:
-        layout = self._layouts[layer]
-        if not layout.fits(feature.ndim) or feature.shape[layout.samples] != samples:
-            raise InputError(no_samples(feature.shape, samples))
+        layout = self._layout(layer, feature, samples)
         neurons = neurons_last(feature, layout, pool=self.pooling.of(layer), tokens=self._known(layer, feature, tokens))
         width = self._widths.setdefault(layer, neurons.shape[1])
         if width != neurons.shape[1]:
             raise InputError(f"it has {width} neurons in one batch and {neurons.shape[1]} in another")
         return neurons
+
+    def _unpooled(self, layer: str, feature: Tensor, tokens: Tokens, samples: int) -> Tensor:
+        return positions_behind(feature, self._layout(layer, feature, samples)).float()
+
+    def _layout(self, layer: str, feature: Tensor, samples: int) -> Layout:
+        layout = self._layouts[layer]
+        if not layout.fits(feature.ndim) or feature.shape[layout.samples] != samples:
+            raise InputError(no_samples(feature.shape, samples))
+        return layout
 
     def _known(self, layer: str, feature: Tensor, tokens: Tokens) -> Tensor | None:
         """Return which positions of a feature are no padding; where a mask says no such, that is noted."""
@@ -261,7 +287,7 @@ class Observation:
         if given is None or layer in self.padded:
             return None
         known = tokens.at(layer, rows)
-        padded = layer in self._masked and known is not None or not bool(given.all())
+        padded = (layer in self._masked and known is not None) or not bool(given.all())
         if known is not None and padded:
             self._masked.add(layer)
         elif padded:

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from connectivity_hooks.features.library import told_positions
 from connectivity_hooks.features.view import fits
 from connectivity_hooks.model.batches import LABELS
 from connectivity_hooks.model.inputs import Inputs
-from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks.loss import IGNORED
 
 _TOKENS = "attention_mask"  # Transformers' name: 1 for a token, 0 for padding
@@ -71,16 +71,7 @@ class Tokens:
         mask = self.of(layer)
         if mask is None or rows.ndim < 3 or fits(mask, rows):
             return mask
-        return self._told(mask, rows)
-
-    def _told(self, mask: Tensor, rows: Tensor) -> Tensor | None:
-        from connectivity_hooks.registry import registry  # plugins are loaded when they are asked for, not before
-
-        adapter = registry().adapter_of(self._model)
-        if adapter is None:
-            return None
-        with guarded_call(f"adapter {adapter.prefix}"):
-            told = adapter.positions(self._model, mask, tuple(rows.shape[2:]))
+        told = told_positions(self._model, mask, tuple(rows.shape[2:]))
         return told if told is not None and fits(told, rows) else None
 
 

@@ -114,4 +114,6 @@ def _check_layers(layers: Sequence[str], model: nn.Module) -> None:
     for layer in layers:
         bare = modules_of([layer])[0].removesuffix(INPUT)
         if not any(name == bare or fnmatch(name, bare) or fnmatch(name, layer) for name in names):
-            raise UsageError(f"pool {layer}=…: no layer {bare!r} in {type(model).__name__}; {near_matches(bare, names)}")
+            raise UsageError(
+                f"pool {layer}=…: no layer {bare!r} in {type(model).__name__}; {near_matches(bare, names)}"
+            )

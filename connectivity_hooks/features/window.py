@@ -90,9 +90,9 @@ class Window(Store):
 
     def _require_sure(self, layer: str, tensor: Tensor) -> None:
         """Note a layer whose rows may be tokens; raise `InputError` for one of which nothing can tell."""
-        if tensor.ndim > 2 and self.rows_given and layer not in self._unsure:
-            if self._sequence_first.rows(layer, tensor, self.rows_given) == "unsure":
-                self._unsure.add(layer)
+        told = tensor.ndim < 3 or not self.rows_given or layer in self._unsure
+        if not told and self._sequence_first.rows(layer, tensor, self.rows_given) == "unsure":
+            self._unsure.add(layer)
 
     def keep(self, passed: CaughtPass) -> None:
         """Let a pass wait for its targets."""
