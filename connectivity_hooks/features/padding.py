@@ -18,7 +18,7 @@ _TOKENS = "attention_mask"  # Transformers' name: 1 for a token, 0 for padding
 _PADDING = ("src_key_padding_mask", "key_padding_mask")  # PyTorch's names: True for padding
 _PIXELS = "pixel_mask"  # Transformers' name where images of several sizes are in one batch: (N, H, W)
 _TEXT = "input_ids"
-_DECODER = "decoder"
+_DECODER, _ENCODER = "decoder", "encoder"
 LEFT_OUT, AVERAGED_IN = "left out", "averaged in"
 """What became of padding, in words."""
 _NO_TEXT = ("vision", "visual", "image", "pixel", "audio", "speech")
@@ -28,9 +28,9 @@ _NO_TEXT = ("vision", "visual", "image", "pixel", "audio", "speech")
 class Tokens:
     """The positions of a batch that are no padding, as the inputs say; without a mask nothing is known of it.
 
-    A model of an encoder and a decoder has a mask for each: layers whose name has ``decoder`` in it have the second, or
-    where there is none but labels, the positions that have one. A tower for images or sounds beside one for text has
-    another than the text's.
+    A model of an encoder and a decoder has a mask for each: layers whose name has not ``encoder`` in it have the
+    second, or where there is none but labels, the positions that have one. A tower for images or sounds beside one for
+    text has another than the text's.
 
     Args:
         model: The module; its forward gives arguments without a name theirs.
@@ -50,7 +50,7 @@ class Tokens:
 
     def of(self, layer: str) -> Tensor | None:
         """Return the mask (N, T) bool, or (N, H, W), for a layer's positions; None where nothing is known of them."""
-        if self._two and _DECODER in layer:
+        if self._two and (_DECODER in layer or _ENCODER not in layer):  # a head lies behind the decoder
             names: tuple[str, ...] = (f"{_DECODER}_{_TOKENS}", LABELS)
         elif self._text and any(word in layer for word in _NO_TEXT):
             names = (_PIXELS,)
@@ -71,6 +71,9 @@ class Tokens:
         mask = self.of(layer)
         if mask is None or rows.ndim < 3 or fits(mask, rows):
             return mask
+        first = self._masks.get(_TOKENS)
+        if self._two and first is not None and fits(first, rows) and _DECODER not in layer:
+            return first  # an embedding that both sides share
         told = told_positions(self._model, mask, tuple(rows.shape[2:]))
         return told if told is not None and fits(told, rows) else None
 

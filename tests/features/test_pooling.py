@@ -226,3 +226,12 @@ def test_a_watched_training_goes_on_and_says_it_once_though_faults_are_raised(re
     assert len([each for each in recwarn if "padding is averaged in" in str(each.message)]) == 1
     assert watch.verdicts[0].details["padding"] == "averaged in"
     assert watch.faults == ()
+
+
+def test_a_head_behind_a_decoder_has_its_positions_and_a_shared_embedding_those_of_its_own_length():
+    labels = torch.tensor([[4, 5, -100], [4, -100, -100]])
+    inputs = {"input_ids": ids()[:2], "attention_mask": mask()[:2], "decoder_input_ids": labels, "labels": labels}
+    tokens = Tokens(model(), inputs)
+    assert torch.equal(tokens.at("lm_head:input", torch.zeros(2, 8, 3)), labels != -100)
+    assert torch.equal(tokens.at("shared[0]", torch.zeros(2, 8, T)), mask()[:2].bool())
+    assert torch.equal(tokens.at("encoder.block.0", torch.zeros(2, 8, T)), mask()[:2].bool())

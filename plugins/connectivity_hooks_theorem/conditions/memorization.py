@@ -45,8 +45,8 @@ class Memorization(Condition):
 
     These are sufficient, not necessary, and blind to the structure of the labels, which separability and sub-networks
     use. The details give ``parameters``, (m + 1)·m' for the two best layers, which must be of order N. Of a model that
-    labels positions (tokens, pixels) each position is a sample: N of them are drawn, 1024 at least where there are so
-    many.
+    labels positions (tokens, pixels) each position is a sample: the figure is divided by their number, and rank and
+    collisions are those of as many as there are samples, 1024 at least where there are so many.
 
     Time: N·n² a layer for the rank, N·log N for collisions; memory: the layer's features.
     """
@@ -94,7 +94,7 @@ class Memorization(Condition):
         covariance = Covariance()
         covariance.add(subsets[best])
         rank = ranks(covariance).numerical
-        share = fitting_samples(rank, free, classes) / count
+        share = fitting_samples(rank, free, classes) / found.total
         details: dict[str, float | int | str | None] = {
             "colliding": colliding[best],
             "closest": closest(subsets[best], targets, generator),

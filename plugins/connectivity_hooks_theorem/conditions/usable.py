@@ -18,11 +18,13 @@ class Labelled:
     Attributes:
         features: (M, n), a row for each sample, or for each position that is one.
         targets: (M, …), on their device.
+        total: Samples, or positions, of which these were drawn.
         details: In words, how positions were taken; for a verdict's details.
     """
 
     features: Tensor
     targets: Tensor
+    total: int
     details: dict[str, float | int | str | None]
 
 
@@ -53,7 +55,7 @@ def labelled(
     if isinstance(found, str):
         return found
     if answers is not None:
-        return Labelled(found, answers.targets.to(found.device), answers.details())
+        return Labelled(found, answers.targets.to(found.device), answers.total, answers.details())
     if not bool(counted.all()):
         found, targets = found[counted.to(found.device)], targets[counted]
-    return Labelled(found, targets.to(found.device), observation.pooled(layer))
+    return Labelled(found, targets.to(found.device), len(found), observation.pooled(layer))
