@@ -76,6 +76,10 @@ class Store(ABC):
         neurons = self.pooled.rows(layer, whole, self.rows_given)
         return neurons.clone() if neurons.data_ptr() == tensor.data_ptr() else neurons
 
+    def words(self) -> dict[str, dict[str, str]]:
+        """Return for each layer that has positions how they were taken; it waits for the device."""
+        return {} if self.pooled is None else self.pooled.words()
+
     @abstractmethod
     def keep(self, passed: CaughtPass) -> None:
         """Be told of a pass that was wanted and completed."""

@@ -226,7 +226,7 @@ class TrainingLook(Look):
             raise InputError(_UNPAIRABLE if self._window.heard else _NOTHING)
         rows = min(self._window.rows, self._kept.samples) if targets is None else len(targets)
         split = PassedSplit(rows, self._why_unpaired() if targets is None else targets)
-        layers, taken = called(self.layers, features), self._window.pooled.words()
+        layers, taken = called(self.layers, features), self._window.words()
         return PassedObservation(self.model, features, split, self._loss, layers, problems, taken)
 
     def _why_unpaired(self) -> str:

@@ -93,7 +93,7 @@ def test_check_capture_and_a_watched_training_take_the_same_neurons(pool):
         net(ids(), attention_mask=mask())
         window.pair(torch.arange(N))
     torch.testing.assert_close(passed["embed"], wanted)
-    assert window.pooled.words() == {"embed": {"pool": pool, "padding": "left out"}}
+    assert window.words() == {"embed": {"pool": pool, "padding": "left out"}}
 
 
 @pytest.mark.parametrize("pool", ["mean", "first", "last", "class"])
