@@ -42,6 +42,26 @@ class Adapter(ABC):
         """
         return None
 
+    def axes(self, model: nn.Module) -> Mapping[str, str]:
+        """Return which axis of what a layer puts out is what, for the layers whose library says it: ``NHWC`` and such.
+
+        N stands for the samples, C for the neurons, as in ``--axes``; layers of another number of axes are not meant.
+        """
+        return {}
+
+    def positions(self, model: nn.Module, mask: Tensor, lengths: tuple[int, ...]) -> Tensor | None:
+        """Return which of a layer's positions are no padding, where there are fewer than the model was given.
+
+        Args:
+            model: The module.
+            mask: (N, T) bool, or (N, H, W): the positions the model was given that are no padding.
+            lengths: The layer's own positions, (T',) or (H', W').
+
+        Returns:
+            (N, T') bool, or (N, H', W'); None where the library does not say.
+        """
+        return None
+
     def model_of(self, folder: pathlib.Path) -> str | None:
         """Return the model a checkpoint folder in the library's own format names, e.g. ``timm:resnet18``; else None."""
         return None

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from connectivity_hooks.contracts import Adapter, Tokenizer
 from connectivity_hooks.model import Inputs
-from connectivity_hooks_transformers import example, folder, names
+from connectivity_hooks_transformers import example, folder, masks, names
 from connectivity_hooks_transformers.layers import block_layers
 from connectivity_hooks_transformers.tokenizing import tokenizer_of
 
@@ -69,3 +69,7 @@ class TransformersAdapter(Adapter):
     def tokenizer(self, folder_: pathlib.Path) -> Tokenizer | None:
         """Return the tokenizer whose files lie in a folder; None where there are none."""
         return tokenizer_of(folder_)
+
+    def positions(self, model: nn.Module, mask: Tensor, lengths: tuple[int, ...]) -> Tensor | None:
+        """Return which frames are no padding, of sounds that convolutions make shorter."""
+        return masks.positions(model, mask, lengths)
