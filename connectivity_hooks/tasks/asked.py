@@ -16,7 +16,7 @@ from connectivity_hooks.model.outputs import entries_of, picked
 from connectivity_hooks.model.running import Forward, forward
 from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks.arguments import by_name, names_argument
-from connectivity_hooks.tasks.loss import IGNORED
+from connectivity_hooks.tasks.loss import IGNORED, Reading
 
 OWN = "loss"
 """The entry of what a model returns that Transformers' models hold their own loss in."""
@@ -57,14 +57,15 @@ class Asked:
 
     Attributes:
         kind: Name of the model's class.
-        answers: Whether it takes labels, or may be asked without.
+        by_labels: Whether it takes labels.
+        answers: Whether it does, or may be asked without.
     """
 
     def __init__(self, model: nn.Module, inputs: Inputs, targets: Tensor, run: Forward) -> None:
         self._model, self._targets, self._run = model, targets, run
         self.kind = type(model).__name__
-        self._by_labels = names_argument(model, LABELS)
-        named = by_name(model, inputs) if self._by_labels or names_argument(model, RETURN_LOSS) else None
+        self.by_labels = names_argument(model, LABELS)
+        named = by_name(model, inputs) if self.by_labels or names_argument(model, RETURN_LOSS) else None
         self._inputs: Mapping[str, Any] = named or {}
         self.answers = named is not None
         index = getattr(getattr(model, "config", None), _IGNORES, None)
@@ -87,18 +88,25 @@ class Asked:
         themselves; then labels that all count and differ from position to position, for samples of which none does.
         """
         whole = not self._targets.is_floating_point()
-        if whole and self._by_labels and self._ignores is not None and self._targets.ndim > 1:
+        if whole and self.by_labels and self._ignores is not None and self._targets.ndim > 1:
             with_some = self._targets.masked_fill(self._targets == IGNORED, self._ignores)
             with_some.flatten(1)[:, 0] = self._ignores
             yield with_some, self._ignores
         yield self._targets, IGNORED
-        if whole and self._by_labels and outputs.ndim == 3 and self._targets.shape == outputs.shape[:2]:
+        if whole and self.by_labels and outputs.ndim == 3 and self._targets.shape == outputs.shape[:2]:
             yield self._spread(outputs.shape[2]), IGNORED
+
+    def counted(self) -> Reading:
+        """Return which labels count in the model's own loss."""
+        if self._targets.is_floating_point() or not self.by_labels:
+            return Reading()
+        positions = self._targets.ndim == 2 and self._targets.shape[1] > 1
+        return Reading(shifted=positions and self.moves(), ignored=IGNORED if self._ignores is None else self._ignores)
 
     def moves(self) -> bool:
         """Say whether the model moves labels (N, T) by one position: one at the first then answers to nothing."""
         first = torch.full_like(self._targets, IGNORED)
-        first[:, 0] = 0
+        first[:, 0] = self._targets[:, 0].clamp(min=1)
         own = self.own(first)
         return own is not None and not own.finite
 
@@ -107,7 +115,7 @@ class Asked:
         return (positions * 7 % classes).view(self._targets.shape).to(self._targets.dtype)
 
     def _answer(self, labels: Tensor) -> Own | None:
-        more = {LABELS: labels.clone()} if self._by_labels else {RETURN_LOSS: True}
+        more = {LABELS: labels.clone()} if self.by_labels else {RETURN_LOSS: True}
         try:
             with torch.no_grad(), torch.random.fork_rng(), guarded_call("its own loss"):
                 returned = forward(self._model, {**self._inputs, **more})
