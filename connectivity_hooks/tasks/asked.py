@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.model.batches import LABELS
-from connectivity_hooks.model.inputs import Inputs
+from connectivity_hooks.model.inputs import Inputs, mapped
 from connectivity_hooks.model.outputs import entries_of, picked
 from connectivity_hooks.model.running import Forward, forward
 from connectivity_hooks.strangers import guarded_call
@@ -26,6 +27,10 @@ RETURN_LOSS = "return_loss"
 
 _IGNORES = "semantic_loss_ignore_index"
 """Where a segmentation model's configuration says which label it ignores."""
+
+
+_SAME = 1e-3
+"""Of a loss that is summed over samples, against one that is averaged: a factor of 2 is far from it."""
 
 
 @dataclass(frozen=True)
@@ -110,15 +115,27 @@ class Asked:
         own = self.own(first)
         return own is not None and not own.finite
 
+    def sums(self) -> bool:
+        """Say whether the model sums over samples: of the same ones twice its own loss is then twice as large."""
+        once = self.own(self._targets)
+        count = len(self._targets)
+        twice = self._answer(
+            torch.cat([self._targets] * 2),
+            mapped(lambda one: torch.cat([one, one]) if one.ndim and len(one) == count else one, self._inputs),
+        )
+        if once is None or twice is None or not (once.finite and twice.finite):
+            return False
+        return math.isclose(float(twice.loss), 2 * float(once.loss), rel_tol=_SAME)
+
     def _spread(self, classes: int) -> Tensor:
         positions = torch.arange(self._targets.numel(), device=self._targets.device)
         return (positions * 7 % classes).view(self._targets.shape).to(self._targets.dtype)
 
-    def _answer(self, labels: Tensor) -> Own | None:
+    def _answer(self, labels: Tensor, inputs: Inputs = None) -> Own | None:
         more = {LABELS: labels.clone()} if self.by_labels else {RETURN_LOSS: True}
         try:
             with torch.no_grad(), torch.random.fork_rng(), guarded_call("its own loss"):
-                returned = forward(self._model, {**self._inputs, **more})
+                returned = forward(self._model, {**(self._inputs if inputs is None else inputs), **more})
                 loss = entries_of(returned).get(OWN)
                 if loss is None or loss.numel() != 1:
                     return None

@@ -25,7 +25,7 @@ from connectivity_hooks.tasks.augmenting import check_augment, resolve_augment
 from connectivity_hooks.tasks.data.layout import AUTO
 from connectivity_hooks.tasks.data.loading import Placement, load_data, note_of_own_targets
 from connectivity_hooks.tasks.loss import AUTO as AUTO_LOSS
-from connectivity_hooks.tasks.loss import CONTRASTIVE, MODELS_OWN, Loss, resolve_loss
+from connectivity_hooks.tasks.loss import CONTRASTIVE, MODELS_OWN, Loss, is_models_own, resolve_loss
 from connectivity_hooks.tasks.models import model_factory
 from connectivity_hooks.tasks.needed_labels import needs_labels
 from connectivity_hooks.tasks.own_loss import settle_loss
@@ -137,7 +137,7 @@ def with_needed_labels(task: Task) -> Task:
     See `needs_labels`; where the model fails with them too, what it lacks without is said when the task is checked.
     """
     few = next(iter(task.train.head(2).batches(2)))
-    if task.loss.name == MODELS_OWN:
+    if is_models_own(task.loss):
         _require_names(task, few[0])
         return task.on(task.train.labelled(), None if task.test is None else task.test.labelled(), task.notes)
     if not needs_labels(task.structure(), few, partial(_takes, task)):
@@ -147,7 +147,7 @@ def with_needed_labels(task: Task) -> Task:
 
 
 def _forward(loss: Loss, output: str | int | None) -> Forward:
-    if loss.name != MODELS_OWN:
+    if not is_models_own(loss):
         return Forward(output)
     if output is not None:
         raise UsageError(f"loss {MODELS_OWN} is an output of the model itself; leave output= (--output) out")
@@ -220,7 +220,7 @@ def _of_tokens(task: Task, model: nn.Module, inputs: Inputs) -> Iterator[str]:
     where, reading = task.data_name or "data", task.loss.reading
     if reading is not None and reading.shifted:
         yield f"{where}: no {LABELS!r} are given, so they are the tokens, of which padding does not count"
-    elif task.loss.name == CONTRASTIVE.name:
+    elif task.loss.coupled and task.loss.name == CONTRASTIVE.name:
         yield f"{where}: no {LABELS!r} are given, and none are needed"
     elif names_argument(model, LABELS) or len(dict(named_tensors(inputs))) > 1:
         raise InputError(

@@ -20,7 +20,7 @@ from connectivity_hooks.model.batches import LABELS, Batch
 from connectivity_hooks.model.inputs import Inputs, named_tensors
 from connectivity_hooks.model.running import PLAIN, Forward
 from connectivity_hooks.tasks.asked import Asked, Own
-from connectivity_hooks.tasks.loss import IGNORED, MODELS_OWN, Loss, models_own, read_targets
+from connectivity_hooks.tasks.loss import IGNORED, MODELS_OWN, Loss, is_models_own, models_own, read_targets
 from connectivity_hooks.tasks.loss.alike import Alike, alike
 
 _ROUNDING = 1e-5
@@ -69,7 +69,7 @@ def settle_loss(
         if loss.shape is not None or not _returns_one(asked, wanted):
             raise
         raise InputError(f"{error}; or take the loss that {asked.kind} itself returns, --loss {MODELS_OWN}") from None
-    other = None if words or loss.name == MODELS_OWN else _difference(asked, loss, few, outputs, where)
+    other = None if words or is_models_own(loss) else _difference(asked, loss, few, outputs, where)
     return loss, tuple(filter(None, (*words, note, other)))
 
 
@@ -89,8 +89,10 @@ def _as_the_model(
 ) -> tuple[Loss, tuple[str, ...]]:
     """Return the loss as the model's own was seen to read outputs and targets, and that in words where it is news."""
     closed = replace(loss, open=False)
-    if loss.name == MODELS_OWN:
-        return models_own(asked.counted()), ()
+    if is_models_own(loss):
+        summed = asked.sums()
+        words = f"loss {loss.name}: {asked.kind} sums over samples, so it is divided by the labels that count"
+        return models_own(asked.counted(), summed=summed), (words,) if summed else ()
     if not asked.answers or not (loss.open or (loss.reading is not None and not loss.reading.settled)):
         return closed, ()
     inputs, wanted = few

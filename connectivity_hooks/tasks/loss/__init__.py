@@ -15,7 +15,7 @@ from connectivity_hooks.tasks.loss.checking import (
 from connectivity_hooks.tasks.loss.contrastive import CONTRASTIVE
 from connectivity_hooks.tasks.loss.loss import Loss, TermsOf
 from connectivity_hooks.tasks.loss.models_own import NAME as MODELS_OWN
-from connectivity_hooks.tasks.loss.models_own import models_own
+from connectivity_hooks.tasks.loss.models_own import is_models_own, models_own
 from connectivity_hooks.tasks.loss.named import LOSSES, cross_entropy
 from connectivity_hooks.tasks.loss.own import AUTO, custom_loss, resolve_loss
 from connectivity_hooks.tasks.loss.reading import Reading
@@ -35,6 +35,7 @@ __all__ = [
     "check_probabilities",
     "cross_entropy",
     "custom_loss",
+    "is_models_own",
     "joined",
     "models_own",
     "read_targets",
