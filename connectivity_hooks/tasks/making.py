@@ -19,7 +19,7 @@ from connectivity_hooks.model.inputs import Inputs, named_tensors, placed, shape
 from connectivity_hooks.model.outputs import choice, picked
 from connectivity_hooks.model.running import Forward, forward
 from connectivity_hooks.strangers import guarded_call
-from connectivity_hooks.tasks.arguments import misfit, names_argument
+from connectivity_hooks.tasks.arguments import misfit, names_argument, unnamed
 from connectivity_hooks.tasks.asked import OWN
 from connectivity_hooks.tasks.augmenting import check_augment, resolve_augment
 from connectivity_hooks.tasks.data.layout import AUTO
@@ -238,7 +238,10 @@ def _returned(model: nn.Module, inputs: Inputs, task: Task) -> Any:
     if task.data_name.endswith((".npz", ".safetensors")) and isinstance(inputs, Tensor) and inputs.ndim > 2:
         unfit += "; layout= (--layout) says where an array has its channels"
     whole = {str(t.dtype).removeprefix("torch.") for _, t in named_tensors(inputs) if not t.is_floating_point()}
-    if whole:
+    strange = unnamed(model, inputs)
+    if strange:
+        unfit += f" ({strange})"
+    elif whole:
         unfit += f" (they are of type {' and '.join(sorted(whole))}: store as float32 what the model computes with)"
     words = misfit(model, inputs)
     if words:
