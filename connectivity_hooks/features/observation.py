@@ -25,7 +25,7 @@ from connectivity_hooks.model.inputs import Inputs, mapped
 from connectivity_hooks.model.running import PLAIN, Forward, forward
 from connectivity_hooks.strangers import Pass, guarded_call
 from connectivity_hooks.tasks.loss import Loss
-from connectivity_hooks.tasks.own_loss import settle_loss
+from connectivity_hooks.tasks.own_loss import require_no_copying, settle_loss
 from connectivity_hooks.tasks.split import Split
 
 
@@ -114,6 +114,7 @@ class Observation:
             self.loss, _ = settle_loss(
                 self.model, self.loss, few, outputs[: len(few[1])], targets, self.split.name, forward=self.forward
             )
+        require_no_copying(self.model, self.loss, few)
         self.loss.check(outputs, targets)
 
     def widths(self) -> dict[str, int]:

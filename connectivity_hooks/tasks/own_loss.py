@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.model.batches import LABELS, Batch
+from connectivity_hooks.model.batches import LABELS, TOKENS, Batch
 from connectivity_hooks.model.inputs import Inputs, named_tensors
 from connectivity_hooks.model.running import PLAIN, Forward
 from connectivity_hooks.tasks.asked import Asked, Own
@@ -76,6 +76,28 @@ def settle_loss(
 def _returns_one(asked: Asked, targets: Tensor) -> bool:
     own = asked.own(targets) if asked.by_labels else None
     return own is not None and own.finite
+
+
+def require_no_copying(model: nn.Module, loss: Loss, few: Batch) -> None:
+    """Refuse to measure how well each token is repeated, of a probe without labels whose tokens stand in for them.
+
+    Args:
+        model: Its class is named.
+        loss: Settled on how targets are read.
+        few: Inputs and targets of a few samples.
+
+    Raises:
+        InputError: All labels that count are the tokens of their own position, and the loss is not of the next.
+    """
+    inputs, targets = few
+    tokens = inputs.get(TOKENS) if isinstance(inputs, Mapping) else None
+    if loss.reading is None or loss.reading.shifted or not isinstance(tokens, Tensor) or tokens.shape != targets.shape:
+        return
+    if bool(((targets == tokens) | (targets == IGNORED)).all()):
+        raise InputError(
+            f"{LABELS} are the tokens of their own position, and {type(model).__name__} is not seen to predict the next"
+            f" one; give {LABELS!r}"
+        )
 
 
 def said_before(note: str, notes: Sequence[str]) -> bool:
