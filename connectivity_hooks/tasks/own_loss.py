@@ -69,7 +69,7 @@ def settle_loss(
         if loss.shape is not None or not _returns_one(asked, wanted):
             raise
         raise InputError(f"{error}; or take the loss that {asked.kind} itself returns, --loss {MODELS_OWN}") from None
-    other = None if words or is_models_own(loss) else _difference(asked, loss, few, outputs, where)
+    other = None if is_models_own(loss) else _difference(asked, loss, few, outputs, where)
     return loss, tuple(filter(None, (*words, note, other)))
 
 
@@ -113,8 +113,8 @@ def _as_the_model(
     closed = replace(loss, open=False)
     if is_models_own(loss):
         summed = asked.sums()
-        words = f"loss {loss.name}: {asked.kind} sums over samples, so it is divided by the labels that count"
-        return models_own(asked.counted(), summed=summed), (words,) if summed else ()
+        note = f"loss {loss.name}: {asked.kind} sums over samples, so it is divided by the labels that count"
+        return models_own(asked.counted(), summed=summed), (note,) if summed else ()
     if not asked.answers or not (loss.open or (loss.reading is not None and not loss.reading.settled)):
         return closed, ()
     inputs, wanted = few
@@ -131,7 +131,7 @@ def _as_the_model(
 
 
 def _seen(asked: Asked, loss: Loss, outputs: Tensor, wanted: Tensor) -> Alike | None:
-    """Return what gives the model's own figure; None where nothing does, or what does cannot be told apart."""
+    """Return what gives the model's own figure, or moves labels as it does; None where nothing does."""
     near: list[Alike] = []
     for labels, ignored in asked.trials(outputs):
         own = asked.own(labels)
@@ -142,10 +142,12 @@ def _seen(asked: Asked, loss: Loss, outputs: Tensor, wanted: Tensor) -> Alike | 
             return near[0]
         if near and not any(each.shifted for each in near):
             return near[0]
-    if not near:
+    # Beside an auxiliary loss, such as that of a mixture of experts, no figure is the model's; labels are moved all the same.
+    left = near or [each for each in alike(loss, outputs, wanted, IGNORED) if each.shifted]
+    if not any(each.shifted for each in left):
         return None
     moved = asked.moves()
-    return next((each for each in near if each.shifted == moved), None)
+    return next((each for each in left if each.shifted == moved), None)
 
 
 def _difference(asked: Asked, loss: Loss, few: Batch, outputs: Tensor, where: str) -> str | None:
