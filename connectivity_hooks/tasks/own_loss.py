@@ -142,7 +142,7 @@ def _seen(asked: Asked, loss: Loss, outputs: Tensor, wanted: Tensor) -> Alike | 
             return near[0]
         if near and not any(each.shifted for each in near):
             return near[0]
-    # Beside an auxiliary loss, such as that of a mixture of experts, no figure is the model's; labels are moved all the same.
+    # Beside an auxiliary loss, as of a mixture of experts, no figure is the model's; labels are moved all the same.
     left = near or [each for each in alike(loss, outputs, wanted, IGNORED) if each.shifted]
     if not any(each.shifted for each in left):
         return None
