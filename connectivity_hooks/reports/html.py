@@ -75,8 +75,19 @@ def render_html(saved: Saved, picture: str) -> str:
     kept = (saved.content.get("kept") or {}).get("builder")
     builders = ordered_saved(saved.content["builders"], splits[0] if splits else None, kept)
     unit = unit_in(saved.content.get("task") or {})
-    facts = {"report": saved.content, "builders": builders, "words": WORDS, "splits": splits, "has_errors": errors}
-    named = {"unit": unit, "has_perplexity": unit == TOKEN, "error_name": error_in(unit), "samples": samples_in(unit)}
+    facts: dict[str, Any] = {
+        "report": saved.content,
+        "builders": builders,
+        "words": WORDS,
+        "splits": splits,
+        "has_errors": errors,
+    }
+    named: dict[str, Any] = {
+        "unit": unit,
+        "has_perplexity": unit == TOKEN,
+        "error_name": error_in(unit),
+        "samples": samples_in(unit),
+    }
     return page("report.html.j2", picture, **facts, **named)
 
 

@@ -20,6 +20,16 @@ def names_argument(model: nn.Module, name: str) -> bool:
     return name in _parameters(model)
 
 
+def by_name(model: nn.Module, inputs: Inputs) -> Mapping[str, Any] | None:
+    """Return a batch's inputs by the names of a forward's arguments; None where it does not say them."""
+    if isinstance(inputs, Mapping):
+        return inputs
+    given = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+    in_order = (inspect.Parameter.POSITIONAL_OR_KEYWORD,)
+    names = [name for name, parameter in _parameters(model).items() if parameter.kind in in_order]
+    return dict(zip(names, given, strict=False)) if len(given) <= len(names) else None
+
+
 def misfit(model: nn.Module, inputs: Inputs) -> str:
     """Return in words which arguments a batch has that a model does not take, or lacks; empty where it fits.
 
@@ -106,6 +116,17 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, str) or (
         isinstance(value, (list, tuple)) and bool(value) and all(isinstance(each, str) for each in value)
     )
+
+
+def unnamed(model: nn.Module, inputs: Inputs) -> str:
+    """Return in words which arguments a batch has that a forward does not name, though it takes any; else nothing.
+
+    It may pass them on, so this explains a failure and is none.
+    """
+    if not isinstance(inputs, Mapping):
+        return ""
+    takes = [name for name, one in _parameters(model).items() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    return _of_names(model, [name for name in inputs if name not in takes], [], takes) if takes else ""
 
 
 def _of_names(model: nn.Module, unknown: Sequence[str], missing: Sequence[str], takes: Sequence[str]) -> str:
