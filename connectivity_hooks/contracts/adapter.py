@@ -17,9 +17,15 @@ class Adapter(ABC):
     """Serves the models of one library under a prefix, as in ``timm:resnet18?num_classes=10``.
 
     An adapter only ever runs code of its own library: a checkpoint's metadata may name it.
+
+    Attributes:
+        prefix: What its models are named under.
+        takes_base: Whether its models are adapters on a base, which ``--base FOLDER`` names; `create` is then given
+            ``base`` among the arguments.
     """
 
     prefix: ClassVar[str]
+    takes_base: ClassVar[bool] = False
 
     @abstractmethod
     def create(self, name: str, arguments: Mapping[str, object]) -> nn.Module:
