@@ -70,3 +70,10 @@ class Adapter(ABC):
         Tensors may be on the meta device, see `stored`. What is no way of storing the model is returned as it is.
         """
         return stored
+
+    def products(self, model: nn.Module) -> tuple[tuple[str, str], ...]:
+        """Return pairs of weights, B (out, r) and A (r, in), that the model uses as the product B·A alone.
+
+        Whoever averages takes `connectivity_hooks.model.mean_of_products` of them: a mean of factors has no meaning.
+        """
+        return ()

@@ -1,7 +1,7 @@
 """The module that is measured: a base, which is frozen and shared, and an adapter, whose weights are its only ones.
 
-What a module's state has is what a path is made of. The base's tensors become buffers that are not saved: they run, they
-move to the task's device with the module, and nothing fits, aligns, trains or stores them.
+What a module's state has is what a path is made of. The base's tensors become buffers that are not saved: they run,
+they move to the task's device with the module, and nothing fits, aligns, trains or stores them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
+
+INNER = "base_model.model"
+"""Where PEFT has the base in its module."""
 
 
 class Adapted(nn.Module):
@@ -34,13 +37,18 @@ class Adapted(nn.Module):
         self.stored_names = {}
 
     @property
+    def inner(self) -> nn.Module:
+        """The base itself, with the adapter's layers in it."""
+        return self.get_submodule(INNER)
+
+    @property
     def config(self) -> Any:
         """The base's configuration."""
-        return self.base_model.model.config
+        return self.inner.config
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the base with its adapter."""
-        return self.base_model.model(*args, **kwargs)
+        return self.inner(*args, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Adapted:
         """Copy everything but the base's tensors, which are shared: nobody writes to them."""
@@ -53,7 +61,7 @@ class Adapted(nn.Module):
 
 def adapted(tuner: nn.Module, peft_config: Any) -> Adapted:
     """Return the module, with the arguments that the base's forward has."""
-    return _class_of(type(tuner.model))(tuner, peft_config)
+    return _class_of(type(tuner.get_submodule("model")))(tuner, peft_config)
 
 
 def freeze(model: nn.Module, own: Mapping[str, Tensor]) -> None:
@@ -79,6 +87,6 @@ def frozen(model: nn.Module) -> dict[str, Tensor]:
 def _class_of(base: type[nn.Module]) -> type[Adapted]:
     @functools.wraps(base.forward)  # whoever asks which arguments it takes is told the base's
     def forward(self: Adapted, *args: Any, **kwargs: Any) -> Any:
-        return self.base_model.model(*args, **kwargs)
+        return self.inner(*args, **kwargs)
 
     return type(f"Adapted{base.__name__}", (Adapted,), {"forward": forward, "__module__": __name__})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 from collections.abc import Mapping
 
 from torch import Tensor, nn
@@ -12,9 +13,9 @@ from connectivity_hooks.errors import InputError
 from connectivity_hooks.model import Inputs
 from connectivity_hooks.registry import registry
 from connectivity_hooks_peft import folder, making
-from connectivity_hooks_peft.adapted import Adapted
+from connectivity_hooks_peft.adapted import INNER, Adapted
 
-_INSIDE = "base_model.model."
+_LEFT = re.compile(r"\blora_(embedding_)?B\b")
 
 
 class PeftAdapter(Adapter):
@@ -47,13 +48,13 @@ class PeftAdapter(Adapter):
 
     def layers(self, model: nn.Module) -> tuple[str, ...]:
         """Return the layers of the base."""
-        inner = model.get_submodule(_INSIDE[:-1])
+        inner = model.get_submodule(INNER)
         adapter = registry().adapter_of(inner)
-        return () if adapter is None else tuple(f"{_INSIDE}{name}" for name in adapter.layers(inner))
+        return () if adapter is None else tuple(f"{INNER}.{name}" for name in adapter.layers(inner))
 
     def inputs(self, model: nn.Module, samples: int) -> Inputs | None:
         """Return random inputs for the base."""
-        inner = model.get_submodule(_INSIDE[:-1])
+        inner = model.get_submodule(INNER)
         adapter = registry().adapter_of(inner)
         return None if adapter is None else adapter.inputs(inner, samples)
 
@@ -81,6 +82,12 @@ class PeftAdapter(Adapter):
         """Return what adapter_model.safetensors holds under the names of the module's state."""
         own = {name: state for state, name in self._names(model).items()}
         return {own.get(name, name): tensor for name, tensor in stored.items()}
+
+    def products(self, model: nn.Module) -> tuple[tuple[str, str], ...]:
+        """Return LoRA's B and A of every layer."""
+        names = self._names(model)
+        found = [(name, _LEFT.sub("lora_\\1A", name)) for name in names if _LEFT.search(name)]
+        return tuple((left, right) for left, right in found if right in names and not left.endswith(".bias"))
 
     @staticmethod
     def _names(model: nn.Module) -> Mapping[str, str]:

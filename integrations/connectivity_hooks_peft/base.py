@@ -77,7 +77,8 @@ def _loaded(folder: pathlib.Path, arguments: Mapping[str, object], heads: tuple[
             f"{stored.file}: {_listed(shapes)} is of another shape than config.json says; save the base again"
         )
     wide = torch.promote_types(torch.float32, next(iter(model.parameters())).dtype)
-    return model.to(wide).eval()
+    made: nn.Module = model.to(wide).eval()
+    return made
 
 
 def _in(name: str, modules: tuple[str, ...]) -> bool:

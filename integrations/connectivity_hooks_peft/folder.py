@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from connectivity_hooks.errors import InputError, UsageError, near_matches
+from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.untrusted import read_json
 
 CONFIG = "adapter_config.json"
@@ -90,7 +90,8 @@ def base_of(folder: pathlib.Path, config: Mapping[str, Any], given: object) -> p
     if given is not None:
         raise InputError(f"{base}: has no config.json, expected the folder of the base that {folder} was trained on")
     raise UsageError(
-        f"{folder}: its base {named!r} is no folder here, and nothing is downloaded; say --base FOLDER (peft:{folder}?base=FOLDER)"
+        f"{folder}: its base {_shown(named)} is no folder here, and nothing is downloaded; say --base FOLDER "
+        f"(peft:{folder}?base=FOLDER)"
     )
 
 
@@ -104,13 +105,6 @@ def difference(one: pathlib.Path, other: pathlib.Path) -> str | None:
         return f"their {CONFIG} differ: {listed}" + (f" and {len(unlike) - 6} more" if len(unlike) > 6 else "")
     bases = [config.get(_BASE) for config in (first, second)]
     return None if bases[0] == bases[1] else f"their bases are {bases[0]!r} and {bases[1]!r}"
-
-
-def require_arguments(folder: pathlib.Path, given: Mapping[str, object], known: set[str]) -> None:
-    """Refuse an argument that nothing takes; raise `UsageError`."""
-    for name in given:
-        if name not in known:
-            raise UsageError(f"peft:{folder}: {name} is no argument; {near_matches(name, known)}")
 
 
 def _value(value: object) -> object:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from connectivity_hooks.checkpoints import read as read_checkpoint
-from connectivity_hooks.errors import InputError, one_line
+from connectivity_hooks.errors import InputError, UsageError, one_line
 from connectivity_hooks.untrusted import guarded
 from connectivity_hooks_peft import folder as folders
 from connectivity_hooks_peft.adapted import Adapted, adapted, freeze
@@ -34,7 +34,7 @@ def create(folder: pathlib.Path, arguments: Mapping[str, object]) -> nn.Module:
     """Make the module of an adapter's folder; see `PeftAdapter.create`."""
     config = folders.read(folder)
     if config is None:
-        raise InputError(f"{folder}: has no {folders.CONFIG}, expected a folder that PeftModel.save_pretrained wrote")
+        raise UsageError(f"peft:{folder}: has no {folders.CONFIG}, expected what PeftModel.save_pretrained writes")
     folders.require_meant(folder, config)
     given = dict(arguments)
     at = folders.base_of(folder, config, given.pop("base", None))
