@@ -61,7 +61,8 @@ class Adapted(nn.Module):
 
 def adapted(tuner: nn.Module, peft_config: Any) -> Adapted:
     """Return the module, with the arguments that the base's forward has."""
-    return _class_of(type(tuner.get_submodule("model")))(tuner, peft_config)
+    inner: Any = type(tuner.get_submodule("model"))  # a type may not be hashable, as far as mypy knows
+    return _class_of(inner)(tuner, peft_config)
 
 
 def freeze(model: nn.Module, own: Mapping[str, Tensor]) -> None:
