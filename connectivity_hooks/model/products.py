@@ -66,7 +66,7 @@ def mean_of_products(
 
 
 def _nearest(b: Tensor, a: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:
-    """Return balanced factors of rank r of b (out, R) times a (R, in), and its relative error; (out, in) is not made."""
+    """Return balanced factors of rank r of b (out, R) times a (R, in), and the error; (out, in) is not made."""
     left, from_left = torch.linalg.qr(b)
     right, from_right = torch.linalg.qr(a.T)
     u, values, v = torch.linalg.svd(from_left @ from_right.T)
