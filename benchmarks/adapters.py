@@ -93,10 +93,8 @@ def train_all(out, args):
         where = out / f"r{args.rank}-seed{seed}"
         if not where.exists():
             torch.manual_seed(100 + seed)
-            given = peft.LoraConfig(
-                task_type="CAUSAL_LM", r=args.rank, lora_alpha=2 * args.rank, target_modules=TARGETS
-            )
-            model = peft.get_peft_model(copy.deepcopy(base), given)
+            given = {"task_type": "CAUSAL_LM", "r": args.rank, "lora_alpha": 2 * args.rank, "target_modules": TARGETS}
+            model = peft.get_peft_model(copy.deepcopy(base), peft.LoraConfig(**given))
             fit_to(model, samples[500:], args.adapter_steps, args.rate, seed).save_pretrained(where)
 
 
@@ -129,8 +127,9 @@ def main():
             found = ch.evaluate(path, task, points=13)
             losses = [one.loss for one in found.curves["test"]]
             print(
-                f"rank {args.rank}, seeds {first} {second}, align {align}: ends {losses[0]:.3f} {losses[-1]:.3f}, highest "
-                f"{max(losses):.3f}, half way {loss_at(task, path(0.5)):.3f}, length {found.length:.2f}, made in {seconds:.1f} s",
+                f"rank {args.rank}, seeds {first} {second}, align {align}: ends {losses[0]:.3f} {losses[-1]:.3f}, "
+                f"highest {max(losses):.3f}, half way {loss_at(task, path(0.5)):.3f}, length {found.length:.2f}, "
+                f"made in {seconds:.1f} s",
                 flush=True,
             )
         both = [ends[first], ends[second]]
