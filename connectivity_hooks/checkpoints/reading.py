@@ -162,6 +162,12 @@ def _resolve(path: pathlib.Path) -> pathlib.Path:
     if single.exists():
         return single
     found = sorted([*path.glob("*" + INDEX)]) or sorted(path.glob("*.safetensors"))
+    pickled = path / "adapter_model.bin"
+    if not found and pickled.is_file():
+        raise InputError(
+            f"{pickled}: is a pickle, which can run code when it is read; make a safetensors file of it with "
+            f"connectivity-hooks convert {shown(str(pickled))} {shown(str(pickled.with_suffix('.safetensors')))}"
+        )
     if len(found) != 1:
         names = ", ".join(shown(file.name) for file in found[:5]) or "none"
         raise InputError(f"{path}: expected one safetensors checkpoint in this folder, found {names}; name the file")

@@ -19,9 +19,15 @@ class Adapter(ABC):
     """Serves the models of one library under a prefix, as in ``timm:resnet18?num_classes=10``.
 
     An adapter only ever runs code of its own library: a checkpoint's metadata may name it.
+
+    Attributes:
+        prefix: What its models are named under.
+        takes_base: Whether its models are adapters on a base, which ``--base FOLDER`` names; `create` is then given
+            ``base`` among the arguments.
     """
 
     prefix: ClassVar[str]
+    takes_base: ClassVar[bool] = False
 
     @abstractmethod
     def create(self, name: str, arguments: Mapping[str, object]) -> nn.Module:
@@ -93,3 +99,10 @@ class Adapter(ABC):
         Nothing is downloaded, and no code beside the library's own is run.
         """
         return None
+
+    def products(self, model: nn.Module) -> tuple[tuple[str, str], ...]:
+        """Return pairs of weights, B (out, r) and A (r, in), that the model uses as the product B·A alone.
+
+        Whoever averages takes `connectivity_hooks.model.mean_of_products` of them: a mean of factors has no meaning.
+        """
+        return ()
