@@ -26,8 +26,7 @@ from connectivity_hooks.paths.geometry import arc_lengths
 from connectivity_hooks.paths.path import MEASURED, Path
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.tasks.guessing import guess
-from connectivity_hooks.tasks.loss import read_targets
-from connectivity_hooks.tasks.own_loss import compare_own_loss, said_before
+from connectivity_hooks.tasks.own_loss import said_before, settle_loss
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.team import current
@@ -187,10 +186,11 @@ def _read(passes: Passes, task: Task) -> tuple[Task, list[str], torch.dtype]:
         outputs, targets = next(iter(passes.scored(0.0, few)))
         inputs = next(iter(few.batches(task.batch_size)))[0]
         where = f"{task.data_name or 'data'}: {split.name}"
-        loss, note = read_targets(task.loss, outputs, targets, split.targets(), where)
+        loss, more = settle_loss(
+            passes.model, task.loss, (inputs, targets), outputs, split.targets(), where, forward=task.forward
+        )
         task = task.read_as(loss, task.notes)
-        other = compare_own_loss(passes.model, loss, inputs, outputs, targets, where)
-        notes |= {new: None for new in (note, other) if new is not None and not said_before(new, task.notes)}
+        notes |= {new: None for new in more if not said_before(new, task.notes)}
     return task, list(notes), task.loss.measure(outputs, targets).sums.dtype
 
 

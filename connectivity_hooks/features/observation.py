@@ -25,7 +25,7 @@ from connectivity_hooks.model.inputs import Inputs, mapped
 from connectivity_hooks.model.running import PLAIN, Forward, forward
 from connectivity_hooks.strangers import Pass, guarded_call
 from connectivity_hooks.tasks.loss import Loss
-from connectivity_hooks.tasks.own_loss import compare_own_loss
+from connectivity_hooks.tasks.own_loss import settle_loss
 from connectivity_hooks.tasks.split import Split
 
 
@@ -99,14 +99,17 @@ class Observation:
     def require_loss(self, outputs: Tensor) -> None:
         """Refuse a loss that the model's own outputs (N, …) and the targets do not fit, before it is computed.
 
+        From then on `loss` reads targets as the model's own loss is seen to do, see `settle_loss`.
+
         Raises:
-            InputError: Shapes or types do not fit, or labels are those of a language model that moves them by one
-                position itself.
+            InputError: Shapes or types do not fit, or labels cannot be what the loss expects.
         """
-        self.loss.check(outputs, self.targets().to(outputs.device))
-        inputs, targets = next(iter(self.split.head(2).batches(2)))
+        few, targets = next(iter(self.split.head(2).batches(2))), self.targets().to(outputs.device)
         with evaluation_mode(self.model):
-            compare_own_loss(self.model, self.loss, inputs, outputs[: len(targets)], targets, self.split.name)
+            self.loss, _ = settle_loss(
+                self.model, self.loss, few, outputs[: len(few[1])], targets, self.split.name, forward=self.forward
+            )
+        self.loss.check(outputs, targets)
 
     def widths(self) -> dict[str, int]:
         """Return the neurons of each layer that can be measured, as far as two small batches say."""

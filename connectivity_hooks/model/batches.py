@@ -20,6 +20,12 @@ Batch: TypeAlias = tuple[Inputs, Tensor]
 LABELS = "labels"
 """The entry of a mapping that holds targets, as Transformers names it."""
 
+TOKENS, MASK = "input_ids", "attention_mask"
+"""The entries that hold tokens (N, T), and which of them are no padding."""
+
+IGNORED = -100
+"""The label that PyTorch's cross-entropy leaves out unless told otherwise."""
+
 _EXPECTED = f"expected (inputs, targets), or a dict with {LABELS!r}"
 
 
@@ -155,7 +161,12 @@ def _targets(targets: Any, what: str, where: str) -> Tensor:
 
 
 def _itself(named: Mapping[str, Tensor], where: str) -> Tensor:
-    """Return the only tensor of the inputs, which is its own target."""
+    """Return the only tensor of the inputs, which is its own target; or the tokens, of which padding does not count.
+
+    Whether tokens can be labels at all is for the model to say: those of a causal language model are.
+    """
+    if TOKENS in named and not named[TOKENS].is_floating_point():
+        return _tokens(named[TOKENS], named.get(MASK))
     if len(named) != 1:
         entries = ", ".join(named)
         raise InputError(
@@ -163,6 +174,12 @@ def _itself(named: Mapping[str, Tensor], where: str) -> Tensor:
             f"{_EXPECTED}"
         )
     return next(iter(named.values()))
+
+
+def _tokens(tokens: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None or mask.shape != tokens.shape:
+        return tokens
+    return tokens.long().masked_fill(mask == 0, IGNORED)
 
 
 def _require_rows(named: Mapping[str, Tensor], targets: Tensor, where: str) -> None:

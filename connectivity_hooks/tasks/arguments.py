@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
@@ -15,6 +16,16 @@ _MOST = 12  # names in a message; some of Transformers' models take forty
 def names_argument(model: nn.Module, name: str) -> bool:
     """Say whether a model's forward has an argument of that name."""
     return name in _parameters(model)
+
+
+def by_name(model: nn.Module, inputs: Inputs) -> Mapping[str, Any] | None:
+    """Return a batch's inputs by the names of a forward's arguments; None where it does not say them."""
+    if isinstance(inputs, Mapping):
+        return inputs
+    given = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+    in_order = (inspect.Parameter.POSITIONAL_OR_KEYWORD,)
+    names = [name for name, parameter in _parameters(model).items() if parameter.kind in in_order]
+    return dict(zip(names, given, strict=False)) if len(given) <= len(names) else None
 
 
 def misfit(model: nn.Module, inputs: Inputs) -> str:

@@ -23,10 +23,10 @@ from connectivity_hooks.tasks.arguments import misfit
 from connectivity_hooks.tasks.augmenting import check_augment, resolve_augment
 from connectivity_hooks.tasks.data.layout import AUTO
 from connectivity_hooks.tasks.data.loading import Placement, load_data, note_of_own_targets
-from connectivity_hooks.tasks.loss import read_targets, resolve_loss
+from connectivity_hooks.tasks.loss import resolve_loss
 from connectivity_hooks.tasks.models import model_factory
 from connectivity_hooks.tasks.needed_labels import needs_labels
-from connectivity_hooks.tasks.own_loss import compare_own_loss
+from connectivity_hooks.tasks.own_loss import settle_loss
 from connectivity_hooks.tasks.skeleton import check_size
 from connectivity_hooks.tasks.split import CachedSplit
 from connectivity_hooks.tasks.task import ModelFactory, Task
@@ -145,8 +145,7 @@ def check_task(task: Task, model: nn.Module) -> Task:
         The task with a loss that reads all targets as it reads these, and with notes on how that is.
 
     Raises:
-        InputError: Inputs do not fit the model, outputs do not fit the loss, labels are out of range, or they are those
-            of a language model that moves them by one position itself.
+        InputError: Inputs do not fit the model, outputs do not fit the loss, or labels are out of range.
     """
     notes = dict.fromkeys(task.notes)
     for split in task.splits():
@@ -155,14 +154,15 @@ def check_task(task: Task, model: nn.Module) -> Task:
         outputs = picked(returned, task.forward.pick)
         where = f"{task.data_name or 'data'}: {split.name}"
         where += f" ({ITS_OWN})" if note_of_own_targets(task.data_name or "data") in notes else ""
-        loss, note = read_targets(task.loss, outputs, targets, split.targets(), where)
+        loss, more = settle_loss(
+            model, task.loss, (inputs, targets), outputs, split.targets(), where, forward=task.forward
+        )
         task = task.read_as(loss)
         with guarded_call(f"loss {task.loss.name}: fails on two samples"):
             terms = task.loss.terms(outputs, targets)
         if bool(outputs.isfinite().all()) and bool(terms.sums.isnan().any()):
             raise InputError(f"loss {task.loss.name}: is NaN for finite outputs of two samples; mend it")
-        other = compare_own_loss(model, task.loss, inputs, outputs, targets, where)
-        notes |= dict.fromkeys(filter(None, [choice(returned, task.forward.pick), note, other]))
+        notes |= dict.fromkeys(filter(None, [choice(returned, task.forward.pick), *more]))
     return task.read_as(task.loss, tuple(notes))
 
 

@@ -1,7 +1,8 @@
 """Losses: for each sample a sum and a weight, the errors they count, and whether they are convex in the outputs.
 
 In reading order: `terms` (sums and weights), `loss` (what a loss is), `shapes` (which targets fit which outputs),
-`named` (the built-in losses), `own` (a user's function), `checking` (all targets of a split).
+`reading` (what a cross-entropy compares with what), `named` and `contrastive` (the built-in losses), `own` (a user's
+function), `checking` (all targets of a split), `alike` (what a model's own loss may be).
 """
 
 from connectivity_hooks.tasks.loss.checking import (
@@ -11,8 +12,9 @@ from connectivity_hooks.tasks.loss.checking import (
     settled,
 )
 from connectivity_hooks.tasks.loss.loss import Loss, TermsOf
-from connectivity_hooks.tasks.loss.named import IGNORED, LOSSES
+from connectivity_hooks.tasks.loss.named import LOSSES, cross_entropy
 from connectivity_hooks.tasks.loss.own import custom_loss, resolve_loss
+from connectivity_hooks.tasks.loss.reading import IGNORED, Reading
 from connectivity_hooks.tasks.loss.terms import Terms, joined
 
 __all__ = [
@@ -20,9 +22,11 @@ __all__ = [
     "IGNORED",
     "LOSSES",
     "Loss",
+    "Reading",
     "Terms",
     "TermsOf",
     "check_probabilities",
+    "cross_entropy",
     "custom_loss",
     "joined",
     "read_targets",

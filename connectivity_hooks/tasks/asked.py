@@ -1,0 +1,119 @@
+"""Asking a model for its own loss of a few samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.model.batches import LABELS
+from connectivity_hooks.model.inputs import Inputs
+from connectivity_hooks.model.outputs import entries_of, picked
+from connectivity_hooks.model.running import Forward, forward
+from connectivity_hooks.strangers import guarded_call
+from connectivity_hooks.tasks.arguments import by_name, names_argument
+from connectivity_hooks.tasks.loss import IGNORED
+
+OWN = "loss"
+"""The entry of what a model returns that Transformers' models hold their own loss in."""
+
+RETURN_LOSS = "return_loss"
+"""The argument by which models that need no labels are asked for it, such as CLIP."""
+
+_IGNORES = "semantic_loss_ignore_index"
+"""Where a segmentation model's configuration says which label it ignores."""
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a model returned for labels.
+
+    Attributes:
+        loss: Its own loss, a scalar.
+        outputs: Its outputs in the same pass; a decoder may read the labels.
+    """
+
+    loss: Tensor
+    outputs: Tensor
+
+    @property
+    def finite(self) -> bool:
+        """Whether the loss is a finite number."""
+        return bool(self.loss.isfinite())
+
+
+class Asked:
+    """Asks a model for its own loss of a few samples under some labels; each answer costs a pass of them.
+
+    Args:
+        model: In evaluation mode.
+        inputs: Of a few samples.
+        targets: Theirs.
+        run: How the model is run.
+
+    Attributes:
+        kind: Name of the model's class.
+        answers: Whether it takes labels, or may be asked without.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Inputs, targets: Tensor, run: Forward) -> None:
+        self._model, self._targets, self._run = model, targets, run
+        self.kind = type(model).__name__
+        self._by_labels = names_argument(model, LABELS)
+        named = by_name(model, inputs) if self._by_labels or names_argument(model, RETURN_LOSS) else None
+        self._inputs: Mapping[str, Any] = named or {}
+        self.answers = named is not None
+        index = getattr(getattr(model, "config", None), _IGNORES, None)
+        self._ignores = index if isinstance(index, int) and index != IGNORED else None
+        self._known: list[tuple[Tensor, Own | None]] = []
+
+    def own(self, labels: Tensor) -> Own | None:
+        """Return the model's own loss under labels; None where it gives none, a number or not."""
+        for before, answer in self._known:
+            if before.shape == labels.shape and torch.equal(before, labels):
+                return answer
+        answer = self._answer(labels)
+        self._known.append((labels.clone(), answer))
+        return answer
+
+    def trials(self, outputs: Tensor) -> Iterator[tuple[Tensor, int]]:
+        """Yield labels to ask with, and which of them is thought to be ignored beside `IGNORED`.
+
+        Where the configuration names a label that is ignored, one of every sample is made that; then the targets
+        themselves; then labels that all count and differ from position to position, for samples of which none does.
+        """
+        whole = not self._targets.is_floating_point()
+        if whole and self._by_labels and self._ignores is not None and self._targets.ndim > 1:
+            with_some = self._targets.masked_fill(self._targets == IGNORED, self._ignores)
+            with_some.flatten(1)[:, 0] = self._ignores
+            yield with_some, self._ignores
+        yield self._targets, IGNORED
+        if whole and self._by_labels and outputs.ndim == 3 and self._targets.shape == outputs.shape[:2]:
+            yield self._spread(outputs.shape[2]), IGNORED
+
+    def moves(self) -> bool:
+        """Say whether the model moves labels (N, T) by one position: one at the first then answers to nothing."""
+        first = torch.full_like(self._targets, IGNORED)
+        first[:, 0] = 0
+        own = self.own(first)
+        return own is not None and not own.finite
+
+    def _spread(self, classes: int) -> Tensor:
+        positions = torch.arange(self._targets.numel(), device=self._targets.device)
+        return (positions * 7 % classes).view(self._targets.shape).to(self._targets.dtype)
+
+    def _answer(self, labels: Tensor) -> Own | None:
+        more = {LABELS: labels.clone()} if self._by_labels else {RETURN_LOSS: True}
+        try:
+            with torch.no_grad(), torch.random.fork_rng(), guarded_call("its own loss"):
+                returned = forward(self._model, {**self._inputs, **more})
+                loss = entries_of(returned).get(OWN)
+                if loss is None or loss.numel() != 1:
+                    return None
+                return Own(loss.reshape(()), picked(returned, self._run.pick))
+        except InputError:  # labels of another kind than it takes; nothing of ours needs this pass
+            return None
