@@ -11,6 +11,7 @@ from torch import nn
 
 from connectivity_hooks.errors import InputError, UsageError, near_matches, one_line
 from connectivity_hooks.untrusted import guarded, read_json
+from connectivity_hooks_transformers.entries import harmless, require_possible
 from connectivity_hooks_transformers.quiet import quiet
 
 CONFIG = "config.json"
@@ -116,8 +117,10 @@ def _configuration(folder: pathlib.Path, raw: Mapping[str, Any], changes: Mappin
         raise InputError(
             f"{folder / CONFIG}: the weights are quantized, and have no line between them; save them as floats"
         )
+    require_possible(folder / CONFIG, raw)
+    require_possible(f"transformers:{folder}", changes)
     with quiet(), guarded(folder / CONFIG, "a model's configuration", "save the model again"):
-        config = hf.CONFIG_MAPPING[kind].from_dict(dict(raw))
+        config = hf.CONFIG_MAPPING[kind].from_dict(harmless(raw))
     for name, value in changes.items():
         if not hasattr(config, name):
             raise UsageError(

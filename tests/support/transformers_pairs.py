@@ -15,6 +15,8 @@ from transformers_tiny import DECODER, IMAGE, NETWORKS, TEXT
 
 TRAIN, TEST, BATCH = 2, 1, 4
 
+hf.utils.logging.disable_progress_bar()  # tests read what commands write
+
 
 def _draw(*shape):
     return torch.randn(shape, generator=_GENERATOR)
