@@ -17,6 +17,7 @@ from connectivity_hooks.parallel import threads
 from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks import Task, make_task
 from connectivity_hooks.tasks.data.layout import AUTO, LAYOUTS
+from connectivity_hooks.tasks.loss import AUTO as OWN_CHOICE
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -94,10 +95,11 @@ _FLAGS = {
     "loss": click.option(
         "--loss",
         metavar="SPEC",
-        default="cross-entropy",
+        default=OWN_CHOICE,
         show_default=True,
-        help="cross-entropy, bce, mse, l1, huber, or FILE.py:callable of (outputs, targets) that gives a value for "
-        "each sample, or sums and weights.",
+        help="cross-entropy, bce, mse, l1, huber, contrastive, own (what the model itself returns for labels), "
+        "auto (what the model is seen to compute itself, else cross-entropy), or FILE.py:callable of (outputs, "
+        "targets) that gives a value for each sample, or sums and weights.",
     ),
     "loss_is_convex": click.option(
         "--loss-is-convex/--loss-is-not-convex",

@@ -104,6 +104,11 @@ class Observation:
         Raises:
             InputError: Shapes or types do not fit, or labels cannot be what the loss expects.
         """
+        if self.loss.coupled:
+            raise InputError(
+                f"loss {self.loss.name}: a sample's loss depends on its batch, and copies of the samples are passed at "
+                "once here; take a loss of single samples"
+            )
         few, targets = next(iter(self.split.head(2).batches(2))), self.targets().to(outputs.device)
         with evaluation_mode(self.model):
             self.loss, _ = settle_loss(

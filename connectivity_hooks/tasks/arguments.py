@@ -49,6 +49,17 @@ def misfit(model: nn.Module, inputs: Inputs) -> str:
     return ""
 
 
+def unnamed(model: nn.Module, inputs: Inputs) -> str:
+    """Return in words which arguments a batch has that a forward does not name, though it takes any; else nothing.
+
+    It may pass them on, so this explains a failure and is none.
+    """
+    if not isinstance(inputs, Mapping):
+        return ""
+    takes = [name for name, one in _parameters(model).items() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    return _of_names(model, [name for name in inputs if name not in takes], [], takes) if takes else ""
+
+
 def _of_names(model: nn.Module, unknown: Sequence[str], missing: Sequence[str], takes: Sequence[str]) -> str:
     if unknown:
         text = f"the batch has {_listed(unknown)}, and {_forward(model)} takes {_listed(takes)}"

@@ -20,7 +20,7 @@ from connectivity_hooks.model.batches import LABELS, Batch
 from connectivity_hooks.model.inputs import Inputs, named_tensors
 from connectivity_hooks.model.running import PLAIN, Forward
 from connectivity_hooks.tasks.asked import Asked, Own
-from connectivity_hooks.tasks.loss import IGNORED, Loss, read_targets
+from connectivity_hooks.tasks.loss import IGNORED, MODELS_OWN, Loss, is_models_own, models_own, read_targets
 from connectivity_hooks.tasks.loss.alike import Alike, alike
 
 _ROUNDING = 1e-5
@@ -63,9 +63,19 @@ def settle_loss(
     inputs, wanted = few
     asked = Asked(model, inputs, wanted, forward)
     loss, words = _as_the_model(asked, loss, few, outputs, targets)
-    loss, note = read_targets(loss, outputs, wanted, targets, where)
-    other = None if words else _difference(asked, loss, few, outputs, where)
+    try:
+        loss, note = read_targets(loss, outputs, wanted, targets, where)
+    except InputError as error:
+        if loss.shape is not None or not _returns_one(asked, wanted):
+            raise
+        raise InputError(f"{error}; or take the loss that {asked.kind} itself returns, --loss {MODELS_OWN}") from None
+    other = None if words or is_models_own(loss) else _difference(asked, loss, few, outputs, where)
     return loss, tuple(filter(None, (*words, note, other)))
+
+
+def _returns_one(asked: Asked, targets: Tensor) -> bool:
+    own = asked.own(targets) if asked.by_labels else None
+    return own is not None and own.finite
 
 
 def said_before(note: str, notes: Sequence[str]) -> bool:
@@ -79,6 +89,10 @@ def _as_the_model(
 ) -> tuple[Loss, tuple[str, ...]]:
     """Return the loss as the model's own was seen to read outputs and targets, and that in words where it is news."""
     closed = replace(loss, open=False)
+    if is_models_own(loss):
+        summed = asked.sums()
+        words = f"loss {loss.name}: {asked.kind} sums over samples, so it is divided by the labels that count"
+        return models_own(asked.counted(), summed=summed), (words,) if summed else ()
     if not asked.answers or not (loss.open or (loss.reading is not None and not loss.reading.settled)):
         return closed, ()
     inputs, wanted = few

@@ -17,7 +17,7 @@ from connectivity_hooks.model.outputs import Pick
 from connectivity_hooks.model.running import Forward
 from connectivity_hooks.model.wrappers import unwrapped
 from connectivity_hooks.processes import is_main_process
-from connectivity_hooks.tasks.loss import LOSSES, Loss, resolve_loss
+from connectivity_hooks.tasks.loss import AUTO, Loss, resolve_loss
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.watching.conditions import Conditions, make_conditions
 from connectivity_hooks.watching.faults import Faults
@@ -83,7 +83,8 @@ def watch(
             ``add_scalar``, or a list of them (`connectivity_hooks.watching.loggers.loggers`).
         mode: ``probe`` or ``training``.
         layers: Names, globs or ``NAME:input``; None for what `connectivity_hooks.check` takes.
-        loss: The training's loss, by name or as a `Loss`; None for the task's, else cross-entropy.
+        loss: The training's loss, by name or as a `Loss`; None for the task's, else what
+            the model itself computes of labels, see `settle_loss`, else cross-entropy.
         samples: N. Of a probe, as many are drawn; of 1024 a share is known within 3 % (95 %). In mode ``training`` as
             many are kept from one check to the next, which bounds the memory, and a check that is due waits for them.
         batch_size: Samples of one probe forward at most; it takes its memory beside the training's.
@@ -180,7 +181,7 @@ def _loss(loss: str | Loss | None, probe: object) -> Loss:
         return loss
     if loss is not None:
         return resolve_loss(loss)
-    return probe.loss if isinstance(probe, Task) else LOSSES["cross-entropy"]
+    return probe.loss if isinstance(probe, Task) else resolve_loss(AUTO)
 
 
 def _averaged(ema: nn.Module) -> nn.Module:

@@ -123,7 +123,7 @@ def test_inputs_in_order_are_asked_about_as_well() -> None:
 def test_training_descends_the_loss_of_the_next_token() -> None:
     task, model = check_task(task_of(TOKENS), made()), made()
     ours = task.loss(model(TOKENS, MASK)["logits"], TOKENS)
-    assert float(ours) == pytest.approx(float(model(TOKENS, MASK, TOKENS)["loss"]), rel=1e-6)
+    assert ours.item() == pytest.approx(model(TOKENS, MASK, TOKENS)["loss"].item(), rel=1e-6)
     assert torch.equal(
         *(
             torch.autograd.grad(each, model.head.bias)[0].round(decimals=6)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.model.batches import IGNORED
 from connectivity_hooks.tasks.loss.loss import Loss
 from connectivity_hooks.tasks.loss.named import cross_entropy, out_of_range
-from connectivity_hooks.tasks.loss.reading import IGNORED
 from connectivity_hooks.tasks.loss.shapes import axes
 from connectivity_hooks.tasks.loss.terms import Terms
 
@@ -51,8 +51,10 @@ def read_targets(loss: Loss, outputs: Tensor, few: Tensor, targets: Tensor, wher
 
 def _check(loss: Loss, outputs: Tensor, few: Tensor, targets: Tensor, where: str) -> None:
     if loss.reading is not None and not targets.is_floating_point():
-        logits, _ = loss.reading.pair(outputs, few)
-        _check_labels(loss.reading.labels(targets), logits.shape[1], where)
+        labels = loss.reading.labels(targets)
+        _require_some(labels, where)
+        if loss.fit is not None:
+            _check_labels(labels, loss.fit(outputs, few)[0].shape[1], where)
     check_probabilities(loss.name, targets, where)
     if loss.name == "cross-entropy" and few.is_floating_point():
         _check_axis(few, where)
@@ -84,7 +86,14 @@ def settled(loss: Loss, outputs: Tensor, targets: Tensor) -> Loss:
     Sequences of other lengths may be as long as there are classes, and their labels fit both ways of reading.
     """
     reading = loss.reading
-    if reading is None or reading.shifted or reading.upsampled or targets.is_floating_point() or outputs.ndim < 3:
+    if (
+        reading is None
+        or loss.fit is None
+        or reading.shifted
+        or reading.upsampled
+        or targets.is_floating_point()
+        or outputs.ndim < 3
+    ):
         return loss
     ways = axes(outputs, targets)
     return replace(cross_entropy(replace(reading, axis=ways[0])), open=loss.open) if len(ways) == 1 else loss
@@ -111,11 +120,14 @@ def _note(loss: Loss, outputs: Tensor, targets: Tensor) -> str | None:
     return f"loss {loss.name}: outputs {_shape(outputs)}, targets {_shape(targets)}: {' and '.join(notes)}"
 
 
+def _require_some(labels: Tensor, where: str) -> None:
+    if not bool((labels != IGNORED).any()):
+        raise InputError(f"{where} labels are all {IGNORED}, which is ignored; nothing is left to measure")
+
+
 def _check_labels(targets: Tensor, count: int, where: str) -> None:
     labels = targets.long()
     labels = labels[labels != IGNORED]
-    if not labels.numel():
-        raise InputError(f"{where} labels are all {IGNORED}, which is ignored; nothing is left to measure")
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= count:
         raise InputError(f"{where} {out_of_range(low, high, count)}")

@@ -33,7 +33,8 @@ class Loss:
         shape: Returns the shape of what a user's own function makes of them, before it is averaged over the rest.
         rowwise: Whether a sample's terms are the same to the bit whatever samples are beside it, and any thread may ask
             for them: of PyTorch's own losses, and not to be known of a user's.
-        reading: Of a cross-entropy, what it compares with what; None of any other loss.
+        reading: Of a cross-entropy, what it compares with what, and of the model's own which labels count; None of any
+            other loss.
         open: Whether nobody asked for this loss: where a model itself computes another of the built-in ones, that is
             taken (``auto``).
         coupled: Whether a sample's terms depend on the samples beside it, so that a split has to be measured in the

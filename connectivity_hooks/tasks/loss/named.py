@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.model.batches import IGNORED
 from connectivity_hooks.tasks.loss.loss import Loss
-from connectivity_hooks.tasks.loss.reading import IGNORED, PLAIN, Reading
+from connectivity_hooks.tasks.loss.reading import PLAIN, Reading
 from connectivity_hooks.tasks.loss.shapes import elements
 from connectivity_hooks.tasks.loss.terms import Terms, joined, mean_over_rest, of_positions
 
