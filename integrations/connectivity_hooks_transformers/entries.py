@@ -10,8 +10,7 @@ from connectivity_hooks.errors import InputError
 
 _LONGEST = 10**9
 """Above every size of a model; more than ten times as many values as the largest vocabulary or context has places."""
-_DEEPEST = 10**4
-_COUNTS = ("layer", "depth", "block", "expert", "stage", "head")
+_COUNTS = {**dict.fromkeys(("layer", "depth", "block", "expert", "stage", "head"), 10**4), "label": 10**6}
 """Words in the names of what is made one by one, in lists whose making takes memory before any weight does."""
 _NO_SIZES = ("theta", "length", "seed")
 
@@ -26,8 +25,8 @@ def require_possible(where: object, entries: Mapping[str, Any]) -> None:
         InputError: It names the entry.
     """
     for name, number in _numbers("", entries):
-        counted = any(word in name for word in _COUNTS)
-        most = _DEEPEST if counted and "size" not in name and "dim" not in name else _LONGEST
+        counted = [most for word, most in _COUNTS.items() if word in name and "size" not in name and "dim" not in name]
+        most = min(counted, default=_LONGEST)
         if abs(number) > most and not any(word in name for word in _NO_SIZES):
             raise InputError(
                 f"{where}: {name} is {number if abs(number) < 10**18 else 'of more than 18 digits'}, expected at most "

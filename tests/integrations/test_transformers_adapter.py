@@ -2,8 +2,9 @@
 
 import pytest
 
-hf = pytest.importorskip("transformers")
+pytest.importorskip("transformers")
 
+import transformers as hf
 from transformers_pairs import PAIRS
 from transformers_tiny import IMAGE, NETWORKS
 

@@ -8,7 +8,7 @@ import pathlib
 import pytest
 import torch
 
-hf = pytest.importorskip("transformers")
+pytest.importorskip("transformers")
 
 import transformers_pairs
 from transformers_pairs import PAIRS, loaders, write_pair

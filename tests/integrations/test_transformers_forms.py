@@ -7,8 +7,9 @@ import shutil
 import pytest
 import torch
 
-hf = pytest.importorskip("transformers")
+pytest.importorskip("transformers")
 
+import transformers as hf
 from transformers_pairs import loaders
 from transformers_tiny import IMAGE, TEXT
 
