@@ -51,7 +51,7 @@ def test_a_network_is_captured_and_watched_as_it_is(name, pair):
     model = loaded(name, pair(name) / "a").train()
     train, _ = loaders(name)
     with torch.no_grad(), ch.capture(model) as features:
-        forward(model, {key: value for key, value in train[0].items()})
+        forward(model, dict(train[0]))
     assert features
     assert not features.problems
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)

@@ -117,7 +117,7 @@ def test_vocabularies_of_two_sizes_are_named(tmp_path, refused):
 
 def test_an_argument_that_the_configuration_lacks_has_near_matches(tmp_path):
     hf.ViTForImageClassification(hf.ViTConfig(**IMAGE)).save_pretrained(tmp_path)
-    with pytest.raises(UsageError, match="hidden_sizes is no entry of its configuration; .*hidden_size"):
+    with pytest.raises(UsageError, match=r"hidden_sizes is no entry of its configuration; .*hidden_size"):
         TransformersAdapter().create(str(tmp_path), {"hidden_sizes": 3})
 
 
