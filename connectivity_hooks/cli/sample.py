@@ -60,7 +60,12 @@ TYPES = {
     help="A checkpoint to write one like: its library's names and order of tensors and, where -o names a folder, "
     "configuration and tokenizer beside them, as save_pretrained and save_for_hf write them.",
 )
-@click.option("--dtype", type=click.Choice(list(TYPES)), help="Floating type to store; the path's own if left out.")
+@click.option(
+    "--dtype",
+    type=click.Choice(list(TYPES)),
+    help="Floating type to store. Left out, that of the "
+    "checkpoint of --like if it holds every value, else the path's own.",
+)
 @correct_option()
 @optional_task_options
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Seed of every random choice.")
@@ -88,7 +93,7 @@ def command(path: str, position: float, out: pathlib.Path, like: str | None, dty
     if form is None:
         write_tensors(out, weights, metadata)
     else:
-        write_like(out, weights, *form, metadata)
+        write_like(out, weights, *form, metadata, narrow=dtype is None)
     by = "" if correction is None else f", corrected by {correction.name}"
     display.say(f"{out}: the weights at t = {position:g} of {pathlib.Path(path).name}{by}")
 

@@ -18,6 +18,7 @@ from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks import Task, make_task
 from connectivity_hooks.tasks.data.layout import AUTO, LAYOUTS
 from connectivity_hooks.tasks.loss import AUTO as OWN_CHOICE
+from connectivity_hooks.untrusted import read_json
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -235,6 +236,7 @@ def model_of(checkpoints: list[Checkpoint], files: list[str]) -> str:
     named = [_named(checkpoint, file) for checkpoint, file in zip(checkpoints, files, strict=True)]
     known = list(dict.fromkeys(filter(None, named)))
     if not known:
+        _refuse_unnamed(files)
         raise UsageError("--model is needed: no checkpoint names its model")
     prefixes = {name.partition(":")[0] for name in known}
     adapter = registry().adapters.get(prefixes.pop()) if len(prefixes) == 1 else None
@@ -256,3 +258,13 @@ def _named(checkpoint: Checkpoint, file: str) -> str | None:
     folder = pathlib.Path(file) if pathlib.Path(file).is_dir() else pathlib.Path(file).parent
     models = [entry.cls().model_of(folder) for entry in registry().adapters.values()]
     return next((model for model in models if model), None)
+
+
+def _refuse_unnamed(files: list[str]) -> None:
+    """Say of a checkpoint folder why it names no model; raise `InputError`."""
+    for folder in filter(pathlib.Path.is_dir, map(pathlib.Path, files)):
+        config = folder / "config.json"
+        if not config.exists():
+            raise InputError(f"{folder}: has no config.json that names a model; say --model")
+        read_json(config, "a model's configuration", "say --model")
+        raise InputError(f"{config}: names no model of an installed library; say --model")

@@ -7,6 +7,7 @@ import pathlib
 import pickle
 import zipfile
 import zlib
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -38,11 +39,13 @@ from connectivity_hooks.stability.result import Connection, Stability
 from connectivity_hooks.tasks.data.loading import Placement, load_data
 from connectivity_hooks.tasks.loss import resolve_loss
 from connectivity_hooks.tasks.models import model_factory
+from connectivity_hooks.tasks.skeleton import check_size
 from connectivity_hooks.watching.handle import HistoryFile
 from connectivity_hooks.watching.history import Row, read_history
 from connectivity_hooks_timm.adapter import TimmAdapter
 from connectivity_hooks_timm.folder import model_of_folder
 from connectivity_hooks_timm.resuming import EpochStates
+from connectivity_hooks_transformers.folder import model_of as folder_of_transformers
 from connectivity_hooks_transformers.tokenizing import tokenizer_of
 
 # Drawing takes half a second and reading a millisecond: of what is accepted, one in so many is drawn.
@@ -205,6 +208,25 @@ class Configuration(Json):
         spec = model_of_folder(self.folder)
         if spec is not None:
             model_factory(spec)
+
+
+class LibraryConfiguration(Json):
+    """config.json of a folder that Transformers wrote, beside its weights."""
+
+    file = "config.json"
+
+    def prepare(self):
+        import transformers as hf
+
+        size = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 12}
+        network = hf.BertForSequenceClassification(hf.BertConfig(**size, vocab_size=11, max_position_embeddings=6))
+        network.save_pretrained(self.folder)
+
+    def use(self, rng):
+        spec = folder_of_transformers(self.folder)
+        if spec is not None:
+            check_size(spec, [read(self.folder)])
+            model_factory(spec)()
 
 
 class PlainReport(Json):
@@ -548,6 +570,7 @@ READERS = {
     "shard index": Index,
     "path": PathFile,
     "config.json": Configuration,
+    **({"config.json of Transformers": LibraryConfiguration} if find_spec("transformers") else {}),
     "report.json": PlainReport,
     "evaluation.csv": Measurements,
     "stability.json": StabilityReport,
