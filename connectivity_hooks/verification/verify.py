@@ -211,7 +211,7 @@ class _Verifier:
         require_repeated(self.model, self.task, self.probed)
         if last:
             inputs, _ = next(iter(self.probed.batches(self.task.batch_size)))
-            require_forgetful(self.model, self.fresh, inputs, self.task.forward)
+            require_forgetful(self.model, self.fresh, point, inputs, self.task.forward)
 
     def _write(self, weights: Weights) -> None:
         self.attributes.put_back()  # tables that a module made of the weights before
