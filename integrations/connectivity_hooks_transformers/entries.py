@@ -1,4 +1,4 @@
-"""Entries of a config.json that somebody else wrote: numbers that no model has, and what would fetch or run something."""
+"""Entries of a config.json that somebody else wrote: numbers that no model has, and what would run code."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def _class_of(folder: pathlib.Path, raw: Mapping[str, Any]) -> Any:
     name = named[0] if isinstance(named, list) and named else None
     hf = _transformers()
     found = getattr(hf, name, None) if isinstance(name, str) and name.isidentifier() else None
-    if not (isinstance(found, type) and issubclass(found, hf.PreTrainedModel) and found.config_class):
+    if not (isinstance(found, type) and issubclass(found, hf.PreTrainedModel) and found is not hf.PreTrainedModel):
         remote = " It asks for code of its own (auto_map), which is not run." if raw.get("auto_map") else ""
         raise InputError(
             f"{folder / CONFIG}: architectures names {_shown(name)}, expected a model of Transformers {hf.__version__};"
