@@ -62,8 +62,9 @@ def network(kind, small):
 
 
 def measured(kind, small):
-    """Return seconds of reading both files plainly, seconds until the ends are read and until the first
-    measurement, the peak and the size of one model in bytes.
+    """Return seconds of reading plainly, until the ends are read and until the first measurement, the peak, and bytes.
+
+    The last is the size of one model.
     """
     with tempfile.TemporaryDirectory() as folder:
         for seed, end in enumerate("ab"):

@@ -4,10 +4,13 @@ import importlib.util
 import inspect
 import pathlib
 import re
+import runpy
+import shlex
 
 import click
 import pytest
 import torch
+from kinds import FLAGS, inside, status_of, workspace
 
 import connectivity_hooks as ch
 from connectivity_hooks.evaluation.sampling import corrected_sample
@@ -132,3 +135,62 @@ def test_the_recipes_for_ignored_pixels_give_the_mean_over_the_others():
     assert float(own.measure(outputs, marked).mean()) == pytest.approx(float(wanted), rel=1e-12)
     _, targets = names["collate"]([(outputs[row], marked[row].clone()) for row in range(4)])
     assert float(LOSSES["cross-entropy"].measure(outputs, targets).mean()) == pytest.approx(float(wanted), rel=1e-12)
+
+
+MY_MODEL = (ROOT / "docs" / "my-model.md").read_text(encoding="utf-8")
+
+
+def sections_of_my_model():
+    """Return for each file that the shell lines of the page name the blocks of its sections, in the page's order.
+
+    A Python block says in its first line what file it is in. It belongs to the shell lines that follow it or, at the
+    end of a section, to those before.
+    """
+    found = {}
+    waiting = [("python", MY_MODEL.partition("```python\n")[2].partition("```")[0])]
+    for section in re.split(r"^##+ ", MY_MODEL, flags=re.MULTILINE)[1:]:
+        blocks = re.findall(r"```(python|sh)\n(.*?)```", section, re.DOTALL)
+        name = ""
+        for language, text in blocks:
+            lines = text.replace("\\\n", " ").splitlines() if language == "sh" else [text]
+            for line in lines:
+                data = re.search(r"--data (\w+)\.py:", line) if language == "sh" else None
+                name = data[1] if data else name
+                waiting.append((language, line))
+                if name:
+                    found.setdefault(name, []).extend(waiting)
+                    waiting = []
+    assert not waiting
+    return found
+
+
+def run_block(language, text, name):
+    """Run a line of shell, or put a block of Python where its first line says: behind a user's file, or in a script."""
+    if language == "sh":
+        words = shlex.split(text, comments=True)
+        expected = re.search(r"# exit status (\d+)$", text)
+        assert status_of(words) == int(expected[1] if expected else 0), text
+        return
+    file = pathlib.Path(re.fullmatch(r"# (\w+\.py)", text.splitlines()[0])[1])
+    if file.exists():
+        file.write_text(f"{file.read_text(encoding='utf-8')}\n\n{text}", encoding="utf-8")
+        return
+    users = runpy.run_path(f"{name}.py")
+    names = {**users, "model": users["make"](), "loader": torch.utils.data.DataLoader(users["train_set"], 10)}
+    exec(text, names)
+
+
+@pytest.mark.parametrize("name", sections_of_my_model())
+def test_the_lines_of_my_model_run(name, tmp_path, capfd):
+    with inside(workspace(name, tmp_path)):
+        for language, text in sections_of_my_model()[name]:
+            run_block(language, text, name)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_every_kind_that_is_tested_has_its_line_and_its_flags_on_the_page():
+    lines = sections_of_my_model()
+    for kind, flags in FLAGS.items():
+        connecting = [text for language, text in lines[kind] if language == "sh" and text.startswith("connect ")]
+        wanted = [f"--{name} {value}" for name, value in flags.items()]
+        assert all(word in connecting[0] for word in wanted), kind

@@ -11,6 +11,8 @@ COUNT = {
     "journal": 200,
     "history.jsonl": 200,
     "config.json of Transformers": 250,
+    "text": 200,
+    "datasets": 200,
 }
 MANY = 700
 

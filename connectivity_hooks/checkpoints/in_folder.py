@@ -9,8 +9,8 @@ from connectivity_hooks.errors import InputError
 
 INDEX = ".safetensors.index.json"
 
-_PICKLES = "pytorch_model*.bin"
-"""Names that Transformers gave its weights before safetensors; what else is pickled there belongs to a training."""
+_PICKLES = ("pytorch_model*.bin", "adapter_model.bin")
+"""Names that Transformers and PEFT gave their weights before safetensors; other pickles there belong to a training."""
 
 
 def in_folder(path: pathlib.Path) -> tuple[pathlib.Path, tuple[str, ...]]:
@@ -24,7 +24,7 @@ def in_folder(path: pathlib.Path) -> tuple[pathlib.Path, tuple[str, ...]]:
     """
     if not path.is_dir():
         return path, ()
-    pickles = sorted(file.name for file in path.glob(_PICKLES))
+    pickles = sorted(file.name for pattern in _PICKLES for file in path.glob(pattern))
     single = path / "model.safetensors"
     found = [single] if single.exists() else _candidates(path)
     if not found and pickles:
@@ -44,5 +44,6 @@ def _pickles_alone(folder: pathlib.Path, pickles: list[str]) -> str:
     fault = f"{folder}: holds its weights in pickles alone ({shown(pickles[0])}), which can run code when they are read"
     if len(pickles) > 1:
         return f"{fault}; load it with its library, and save it again by save_pretrained"
-    source, target = shown(str(folder / pickles[0])), shown(str(folder / "model.safetensors"))
+    name = pathlib.PurePath(pickles[0].removeprefix("pytorch_")).with_suffix(".safetensors")
+    source, target = shown(str(folder / pickles[0])), shown(str(folder / name))
     return f"{fault}; make a safetensors file of it with connectivity-hooks convert {source} {target}"

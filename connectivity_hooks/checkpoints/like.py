@@ -26,6 +26,8 @@ from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.untrusted import open_regular, parse_json
 
 WEIGHTS = "model.safetensors"
+OF_LIBRARIES = ("adapter_model.safetensors",)
+"""Other names that a library looks for, and that what is written like such a file keeps."""
 
 _BESIDE = {".json", ".txt", ".model", ".jinja", ".md", ".spm", ".vocab", ".bpe", ".tiktoken"}
 """Files of configurations and tokenizers; everything else beside weights belongs to a training."""
@@ -72,7 +74,8 @@ def write_like(
     require_new(out)
     make_folder(out)
     copied = tuple(_copied(like.file.parent, out, _type_of(stored)))
-    write_tensors(out / WEIGHTS, stored, metadata)
+    name = like.file.name if like.file.name in OF_LIBRARIES else WEIGHTS
+    write_tensors(out / name, stored, metadata)
     return copied
 
 

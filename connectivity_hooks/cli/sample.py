@@ -18,7 +18,7 @@ from connectivity_hooks.cli.measuring_options import correct_option, correction_
 from connectivity_hooks.cli.method_options import method_command, refuse_stray_options, single
 from connectivity_hooks.cli.numbers import Amount, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
-from connectivity_hooks.cli.task_options import model_of, optional_task_options, task_flags, task_of
+from connectivity_hooks.cli.task_options import named_model, optional_task_options, task_flags, task_of
 from connectivity_hooks.cli.terminal import Display
 from connectivity_hooks.contracts.correction import Correction
 from connectivity_hooks.errors import UsageError
@@ -105,7 +105,7 @@ def _form(like: str | None, out: pathlib.Path, model: str | None) -> tuple[Check
     if out.suffix != ".safetensors":
         require_new(out)
     checkpoint = read(like)
-    return checkpoint, model_factory(model or model_of([checkpoint], [like]))()
+    return checkpoint, model_factory(named_model(model, [checkpoint], [like]))()
 
 
 def _correction(given: Mapping[str, Any], display: Display) -> Correction | None:

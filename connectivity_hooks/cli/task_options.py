@@ -34,6 +34,14 @@ def _compute_with(ctx: click.Context, param: click.Parameter, value: str) -> Non
     ctx.with_resource(threads(count))
 
 
+_BASE = "connectivity_hooks.base"
+
+
+def _keep_base(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    """Remember the base for `named_model`: it is a part of the model's name."""
+    ctx.meta[_BASE] = value
+
+
 class TaskFlags(TypedDict):
     """Values of the task flags, as parsed."""
 
@@ -57,8 +65,9 @@ def _data(*, required: bool) -> Callable[[F], F]:
         metavar="SPEC",
         required=required,
         help="digits, X.npz or X.safetensors (x_train, y_train, x_test, y_test; x_train.NAME for several inputs), "
-        "an image folder, or FILE.py:callable returning train and test loaders of (inputs, targets), or of dicts with "
-        "labels.",
+        "a folder of images or of datasets' save_to_disk, X.txt?block=N (read with the checkpoints' own tokenizer; "
+        "&mask=0.15 for masked words), or FILE.py:callable returning train and test loaders of (inputs, targets), or "
+        "of dicts with labels. After any of them ?train=N&test=N takes so many samples, drawn with &seed=.",
     )
 
 
@@ -77,6 +86,13 @@ _FLAGS = {
         metavar="SPEC",
         help="timm:NAME?arg=value, FILE.py:callable or package.module:callable. "
         "May be left out when the checkpoint names a model of an installed library.",
+    ),
+    "base": click.option(
+        "--base",
+        metavar="FOLDER",
+        expose_value=False,
+        callback=_keep_base,
+        help="The base that adapters (PEFT) were trained on, where their folders do not name one that is here.",
     ),
     "data": _DATA,
     "layout": click.option(
@@ -183,12 +199,31 @@ def task_of(flags: TaskFlags, checkpoints: list[Checkpoint], files: list[str]) -
         UsageError: A name is unknown, or no model is known.
     """
     values: dict[str, Any] = dict(flags)
-    values["model"] = flags["model"] or model_of(checkpoints, files)
+    values["model"] = named_model(flags["model"], checkpoints, files)
     task = make_task(**values, checkpoints=checkpoints)
     display = Display(quiet=bool(click.get_current_context().params.get("as_json")))
     for note in task.notes:
         display.say(note)
     return task
+
+
+def named_model(model: str | None, checkpoints: list[Checkpoint], files: list[str]) -> str:
+    """Return the model that is meant: the one given, else what checkpoints name; with ``--base``, where it is given.
+
+    Raises:
+        InputError: The checkpoints are of different models.
+        UsageError: No model is known, or ``--base`` is given for one that has no base.
+    """
+    name = model or model_of(checkpoints, files)
+    base = click.get_current_context().meta.get(_BASE)
+    if base is None:
+        return name
+    adapter = registry().adapters.get(name.partition(":")[0])
+    if adapter is None or not adapter.cls.takes_base:
+        raise UsageError(f"--base is for adapters on a base, and the model is {name}; leave it out")
+    if "&" in base:
+        raise UsageError(f"--base {base}: a folder of this name cannot be named in a model; rename it")
+    return f"{name}{'&' if '?' in name else '?'}base={base}"
 
 
 def model_of(checkpoints: list[Checkpoint], files: list[str]) -> str:

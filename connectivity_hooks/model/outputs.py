@@ -43,8 +43,9 @@ def picked(returned: Any, pick: Pick = None) -> Tensor:
     chosen = _key(entries, {str(name) for name in _parts(returned)}) if pick is None else _name(returned, str(pick))
     if chosen not in entries:
         wanted = "say which are the outputs" if pick is None else f"it has no entry {pick!r} that is a tensor"
-        kind = type(returned).__name__
-        raise InputError(f"the model returns a {kind}; {wanted}: output= (--output) takes one of {_listed(entries)}")
+        name = type(returned).__name__
+        kind = f"an {name}" if name[0] in "AEIOaeio" else f"a {name}"
+        raise InputError(f"the model returns {kind}; {wanted}: output= (--output) takes one of {_listed(entries)}")
     return entries[chosen]
 
 

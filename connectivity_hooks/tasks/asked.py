@@ -109,11 +109,14 @@ class Asked:
         return Reading(shifted=positions and self.moves(), ignored=IGNORED if self._ignores is None else self._ignores)
 
     def moves(self) -> bool:
-        """Say whether the model moves labels (N, T) by one position: one at the first then answers to nothing."""
-        first = torch.full_like(self._targets, IGNORED)
-        first[:, 0] = self._targets[:, 0].clamp(min=1)
-        own = self.own(first)
-        return own is not None and not own.finite
+        """Say whether the model moves labels (N, T) by one position: then it answers to one at the second alone."""
+        first, second = (self._only(place) for place in (0, 1))
+        return second is not None and second.finite and first is not None and not first.finite
+
+    def _only(self, place: int) -> Own | None:
+        labels = torch.full_like(self._targets, IGNORED)
+        labels[:, place] = self._targets[:, place].clamp(min=1)
+        return self.own(labels)
 
     def sums(self) -> bool:
         """Say whether the model sums over samples: of the same ones twice its own loss is then twice as large."""

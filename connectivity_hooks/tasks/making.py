@@ -61,10 +61,11 @@ def make_task(
     Args:
         model: ``timm:NAME?arg=value``, ``FILE.py:callable`` or ``package.module:callable``; or a function or a class
             that makes a new module each time.
-        data: ``digits``, a ``.npz`` or ``.safetensors`` file, an image folder, or ``FILE.py:callable``; or what such a
-            callable returns: a pair of a training and a test loader, data set or split, a dict of both, one alone, or a
-            function that returns them. Held in memory, on the device, where each split takes at most a quarter of what
-            is free there; else gone through at every pass.
+        data: ``digits``, a ``.npz`` or ``.safetensors`` file, a folder of images or of ``datasets``,
+            ``TEXT.txt?block=N``, or ``FILE.py:callable``, each with ``?train=N&test=N``; or what such a callable
+            returns: a pair of a training and a test loader, data set or split, a dict of both, one alone, or a function
+            that returns them. Held in memory, on the device, where each split takes at most a quarter of what is free
+            there; else gone through at every pass.
         loss: ``cross-entropy``, ``bce``, ``mse``, ``l1``, ``huber``, ``contrastive`` (of pairs, over the samples of a
             batch), ``own`` (what the model itself returns for labels), or ``FILE.py:callable``; ``auto`` takes of these
             what the model is seen to compute itself, and cross-entropy where it computes none.
@@ -80,7 +81,7 @@ def make_task(
         device: ``auto``, ``cpu``, ``cuda`` …
         dtype: ``float32``, ``float64`` or ``bfloat16``.
         checkpoints: What the model is for: names and shapes of a library's model are compared with theirs before it is
-            made and before any data is read.
+            made and before any data is read; texts are read with the tokenizer in their folders.
 
     Raises:
         InputError: Model, data and loss do not fit together, or one of them cannot be used; or the model is not that of
@@ -107,6 +108,8 @@ def make_task(
         loss=criterion.name,
         layout=layout,
         takes=partial(_takes, task),
+        model=task.structure,
+        tokenizers=[each.file if each.file.is_dir() else each.file.parent for each in checkpoints],
         say=said.append,
     )
     task = with_needed_labels(task.on(*splits, said))
@@ -235,7 +238,11 @@ def _of_tokens(task: Task, model: nn.Module, inputs: Inputs) -> Iterator[str]:
 def _returned(model: nn.Module, inputs: Inputs, task: Task) -> Any:
     name = task.model_name or type(model).__name__
     unfit = f"{task.data_name or 'data'}: inputs of shape {shapes_of(inputs)} do not fit the model {name}"
-    if task.data_name.endswith((".npz", ".safetensors")) and isinstance(inputs, Tensor) and inputs.ndim > 2:
+    if (
+        task.data_name.partition("?")[0].endswith((".npz", ".safetensors"))
+        and isinstance(inputs, Tensor)
+        and inputs.ndim > 2
+    ):
         unfit += "; layout= (--layout) says where an array has its channels"
     whole = {str(t.dtype).removeprefix("torch.") for _, t in named_tensors(inputs) if not t.is_floating_point()}
     strange = unnamed(model, inputs)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.model.batches import LABELS, Batch
+from connectivity_hooks.model.batches import LABELS, TOKENS, Batch
 from connectivity_hooks.model.inputs import Inputs, named_tensors
 from connectivity_hooks.model.running import PLAIN, Forward
 from connectivity_hooks.tasks.asked import Asked, Own
@@ -69,13 +69,35 @@ def settle_loss(
         if loss.shape is not None or not _returns_one(asked, wanted):
             raise
         raise InputError(f"{error}; or take the loss that {asked.kind} itself returns, --loss {MODELS_OWN}") from None
-    other = None if words or is_models_own(loss) else _difference(asked, loss, few, outputs, where)
+    other = None if is_models_own(loss) else _difference(asked, loss, few, outputs, where)
     return loss, tuple(filter(None, (*words, note, other)))
 
 
 def _returns_one(asked: Asked, targets: Tensor) -> bool:
     own = asked.own(targets) if asked.by_labels else None
     return own is not None and own.finite
+
+
+def require_no_copying(model: nn.Module, loss: Loss, few: Batch) -> None:
+    """Refuse to measure how well each token is repeated, of a probe without labels whose tokens stand in for them.
+
+    Args:
+        model: Its class is named.
+        loss: Settled on how targets are read.
+        few: Inputs and targets of a few samples.
+
+    Raises:
+        InputError: All labels that count are the tokens of their own position, and the loss is not of the next.
+    """
+    inputs, targets = few
+    tokens = inputs.get(TOKENS) if isinstance(inputs, Mapping) else None
+    if loss.reading is None or loss.reading.shifted or not isinstance(tokens, Tensor) or tokens.shape != targets.shape:
+        return
+    if bool(((targets == tokens) | (targets == IGNORED)).all()):
+        raise InputError(
+            f"{LABELS} are the tokens of their own position, and {type(model).__name__} is not seen to predict the next"
+            f" one; give {LABELS!r}"
+        )
 
 
 def said_before(note: str, notes: Sequence[str]) -> bool:
@@ -91,8 +113,8 @@ def _as_the_model(
     closed = replace(loss, open=False)
     if is_models_own(loss):
         summed = asked.sums()
-        words = f"loss {loss.name}: {asked.kind} sums over samples, so it is divided by the labels that count"
-        return models_own(asked.counted(), summed=summed), (words,) if summed else ()
+        note = f"loss {loss.name}: {asked.kind} sums over samples, so it is divided by the labels that count"
+        return models_own(asked.counted(), summed=summed), (note,) if summed else ()
     if not asked.answers or not (loss.open or (loss.reading is not None and not loss.reading.settled)):
         return closed, ()
     inputs, wanted = few
@@ -109,7 +131,7 @@ def _as_the_model(
 
 
 def _seen(asked: Asked, loss: Loss, outputs: Tensor, wanted: Tensor) -> Alike | None:
-    """Return what gives the model's own figure; None where nothing does, or what does cannot be told apart."""
+    """Return what gives the model's own figure, or moves labels as it does; None where nothing does."""
     near: list[Alike] = []
     for labels, ignored in asked.trials(outputs):
         own = asked.own(labels)
@@ -120,10 +142,12 @@ def _seen(asked: Asked, loss: Loss, outputs: Tensor, wanted: Tensor) -> Alike | 
             return near[0]
         if near and not any(each.shifted for each in near):
             return near[0]
-    if not near:
+    # Beside an auxiliary loss, as of a mixture of experts, no figure is the model's; labels are moved all the same.
+    left = near or [each for each in alike(loss, outputs, wanted, IGNORED) if each.shifted]
+    if not any(each.shifted for each in left):
         return None
     moved = asked.moves()
-    return next((each for each in near if each.shifted == moved), None)
+    return next((each for each in left if each.shifted == moved), None)
 
 
 def _difference(asked: Asked, loss: Loss, few: Batch, outputs: Tensor, where: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Entries of a config.json that somebody else wrote: numbers that no model has, and what would run code."""
+"""Entries of a config.json that somebody else wrote: numbers that no model has, and what would fetch or run."""
 
 from __future__ import annotations
 

@@ -142,8 +142,9 @@ def _class_of(folder: pathlib.Path, raw: Mapping[str, Any]) -> Any:
     named = raw.get("architectures")
     name = named[0] if isinstance(named, list) and named else None
     hf = _transformers()
-    found = getattr(hf, name, None) if isinstance(name, str) and name.isidentifier() else None
-    if not (isinstance(found, type) and issubclass(found, hf.PreTrainedModel) and found is not hf.PreTrainedModel):
+    found: Any = getattr(hf, name, None) if isinstance(name, str) and name.isidentifier() else None
+    is_model = isinstance(found, type) and issubclass(found, hf.PreTrainedModel)
+    if not is_model or not found.config_class:
         remote = " It asks for code of its own (auto_map), which is not run." if raw.get("auto_map") else ""
         raise InputError(
             f"{folder / CONFIG}: architectures names {_shown(name)}, expected a model of Transformers {hf.__version__};"

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from torch import nn
 
+_BLOCKS = "blocks"  # of a stage that gives its maps before and after they are made smaller (Swin): its blocks give one
+_PARAMETRIZATIONS = "parametrizations"  # where PyTorch keeps what weights are computed from, in lists as well
+
 
 def block_layers(model: nn.Module) -> tuple[str, ...] | None:
     """Return the blocks of a model, then what enters its last linear map; None for a model that has no blocks.
 
-    Blocks are the entries of its outermost `ModuleList`; the linear map is the head where it lies behind them. The
-    core's own rule would name what enters an embedding: token numbers, which are no features. Of a stage that is a list
-    of blocks with something behind them (Swin's gives back two tensors) the last block is taken.
+    Blocks are the entries of its outermost `ModuleList`, or of an entry that is a stage and has a list ``blocks``, that
+    list's; the linear map is the head where it lies behind them. The core's own rule would name what enters an
+    embedding: token numbers, which are no features.
     """
-    lists = [f"{name}." for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module)]
+    lists = [
+        f"{name}."
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) and _PARAMETRIZATIONS not in name.split(".")
+    ]
     outermost = [name for name in lists if not any(name != other and name.startswith(other) for other in lists)]
-    entries = [(name, *entry) for name in outermost for entry in model.get_submodule(name[:-1]).named_children()]
-    blocks = [f"{name}{child}{_last_block(module)}" for name, child, module in entries]
+    entries = [f"{name}{child}" for name in outermost for child, _ in model.get_submodule(name[:-1]).named_children()]
+    blocks = [block for entry in entries for block in _blocks(entry, model.get_submodule(entry))]
     if not blocks:
         return None
     last = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1:]
@@ -23,6 +30,8 @@ def block_layers(model: nn.Module) -> tuple[str, ...] | None:
     return (*blocks, *head)
 
 
-def _last_block(stage: nn.Module) -> str:
-    blocks = getattr(stage, "blocks", None)
-    return f".blocks.{len(blocks) - 1}" if isinstance(blocks, nn.ModuleList) and len(blocks) else ""
+def _blocks(name: str, entry: nn.Module) -> list[str]:
+    inside = getattr(entry, _BLOCKS, None)
+    if isinstance(inside, nn.ModuleList) and len(inside):
+        return [f"{name}.{_BLOCKS}.{child}" for child, _ in inside.named_children()]
+    return [name]

@@ -52,6 +52,11 @@ def test_one_tensor_without_targets_is_its_own(batch: Any) -> None:
         ((X, Z, Y), "3 entries and is not a pair.* several inputs are .*first, second.*, targets"),
         ((X, [0, 1, 2, 3]), "targets are a list, expected a tensor"),
         ((X, {"boxes": X}), "targets are a dict"),
+        (
+            ([X, X], [{"boxes": X}, {"boxes": X[:1]}]),
+            "a list of dicts .*, as a detector's: .* is not measured",
+        ),
+        ([(X[0], {"boxes": X}), (X[0], {"boxes": X})], "a tuple of dicts .*, as a detector's"),
         ({"x": X, "labels": 3}, "'labels' is a int"),
         ({"x": X, "z": Z}, r"no targets, and its inputs are not one tensor .*\(x, z\)"),
         (((X, Z), None), r"no targets, .*\(0, 1\)"),

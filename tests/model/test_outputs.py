@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+from collections import OrderedDict
 from typing import Any
 
 import pytest
@@ -70,6 +71,7 @@ def test_what_is_meant_or_named_is_picked(returned: Any, pick: str | int | None)
         ({"all": [X] * 50, "x": X}, "y", "one of x, all.0, .*, all.18 and 31 more$"),
         ({"a.b": X, "c": X}, None, "takes one of a.b, c$"),
         ({"a": X, "b": X}, None, r"returns a dict; .* output= \(--output\) takes one of a, b$"),
+        (OrderedDict(out=X, aux=X), None, "returns an OrderedDict; .* takes one of out, aux$"),
         ({"a": X, "b": X}, "c", "has no entry 'c' that is a tensor: .* takes one of a, b$"),
         (Answer(0.5, X), "loss", "has no entry 'loss' that is a tensor: .* takes one of logits$"),
     ],

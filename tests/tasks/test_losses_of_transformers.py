@@ -314,6 +314,18 @@ def test_a_watched_language_model_needs_no_labels() -> None:
     assert verdict.details["loss"] - verdict.measured == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_watched_model_of_masked_words_needs_labels() -> None:
+    model, names = made("BERT, masked words"), ["dropout-stability", "feature-rank"]
+    with (
+        pytest.warns(UserWarning, match="cannot be measured"),
+        ch.watch(model, SENTENCES, every=1, conditions=names) as watch,
+    ):
+        watch.step()
+    stable, ranks = ([row for row in watch.history if row.condition == name] for name in names)
+    assert all(row.status == "invalid" and "give 'labels'" in row.reason for row in stable)
+    assert all(row.measured is not None for row in ranks)
+
+
 def test_a_path_between_language_models_is_measured_and_verified(tmp_path: pathlib.Path) -> None:
     """Through files and the command's own functions, batches padded each to a length of its own left out."""
     for name in ("GPT-2", "CLIP", "SegFormer"):

@@ -114,6 +114,13 @@ def test_what_a_model_moves_is_told_where_both_ways_give_the_same() -> None:
         assert any("of the next token" in note for note in same.notes) == moves
 
 
+def test_labels_are_moved_where_the_model_adds_another_loss_to_that_of_the_next_token() -> None:
+    task, model = check_task(task_of(TOKENS, factor=3.0), made(factor=3.0)), made(factor=3.0)
+    assert measured(task, model) == pytest.approx(next_token(model, TOKENS), rel=1e-6)
+    assert any("of the next token" in note for note in task.notes)
+    assert len([note for note in task.notes if "itself returns" in note]) == 1
+
+
 def test_inputs_in_order_are_asked_about_as_well() -> None:
     task = Task(made, CachedSplit("train", (TOKENS, MASK), TOKENS))
     checked = check_task(task, made())

@@ -23,6 +23,9 @@ _ROUNDED = 64
 _SUMS_TO_ONE = 1e-3
 """How near to 1 probabilities sum that were rounded to bfloat16 or written with three digits."""
 
+_NEAR_ONE = 0.02
+"""How near to 1 probabilities sum however they were rounded; of labels that are 0 or 1 the sum is a whole number."""
+
 
 def read_targets(loss: Loss, outputs: Tensor, few: Tensor, targets: Tensor, where: str) -> tuple[Loss, str | None]:
     """Check all targets of a split against a loss and the outputs of a few samples.
@@ -46,7 +49,7 @@ def read_targets(loss: Loss, outputs: Tensor, few: Tensor, targets: Tensor, wher
         raise InputError(f"{where} targets are {tuple(targets.shape)}; {error}") from None
     loss = settled(loss, outputs, few)
     _check(loss, outputs, few, targets, where)
-    return loss, _note(loss, outputs, few)
+    return loss, _note(loss, outputs, few) or _note_of_weights(loss, targets)
 
 
 def _check(loss: Loss, outputs: Tensor, few: Tensor, targets: Tensor, where: str) -> None:
@@ -118,6 +121,18 @@ def _note(loss: Loss, outputs: Tensor, targets: Tensor) -> str | None:
     if not notes:
         return None
     return f"loss {loss.name}: outputs {_shape(outputs)}, targets {_shape(targets)}: {' and '.join(notes)}"
+
+
+def _note_of_weights(loss: Loss, targets: Tensor) -> str | None:
+    """Say that cross-entropy takes numbers (N, C, …) of any sum for weights: 0 and 1 of several labels look like it."""
+    if loss.name != "cross-entropy" or loss.fit is None or not targets.is_floating_point():
+        return None
+    if bool(((targets.sum(1, dtype=torch.float64) - 1).abs() < _NEAR_ONE).all()):
+        return None
+    return (
+        f"loss cross-entropy: targets {_shape(targets)} do not sum to 1 over the classes and are taken for their "
+        "weights; for several labels of a sample, each 0 or 1, give loss= (--loss) bce, for real targets mse"
+    )
 
 
 def _require_some(labels: Tensor, where: str) -> None:

@@ -25,6 +25,8 @@ def elements(loss: str, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tenso
         return outputs, targets.reshape(outputs.shape)
     several = _look_like_labels(outputs, targets)
     labels = "; for labels of several classes give loss= (--loss) cross-entropy" if several else ""
+    if targets.ndim < outputs.ndim - 1:
+        labels = "; for an autoencoder let the loader give its inputs alone, without labels"
     raise InputError(
         f"loss {loss}: outputs have shape {tuple(outputs.shape)}, targets {tuple(targets.shape)}; expected a target "
         f"for each output, of the same shape{labels}"
@@ -96,7 +98,8 @@ def _unfit(outputs: Tensor, labels: Tensor) -> str:
     shape, found = tuple(outputs.shape), tuple(labels.shape)
     text = f"loss cross-entropy: labels {found} do not fit outputs {shape}; expected labels {(shape[0], *shape[2:])}"
     if shape == found:
-        return f"{text}, or probabilities of classes as floating numbers"
+        several = "for several labels of a sample, each 0 or 1, give loss= (--loss) bce"
+        return f"{text}, or probabilities of classes as floating numbers; {several}"
     if len(shape) == 3 and (shape[1], shape[0]) == found:  # a sequence-first model
         return f"{text}; let the model return outputs.transpose(0, 1), with the samples first"
     return f"{text}, or {shape[:-1]} where classes are the last axis" if len(shape) > 2 else text

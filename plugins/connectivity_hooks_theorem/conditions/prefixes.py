@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -85,15 +86,22 @@ def _starts(observation: Observation, replay: Replay, questions: Mapping[str, Ma
         place = {layer: index for index, layer in enumerate(replay.order)}
         first = {layer: min(masks, key=lambda name: place[name]) for layer, masks in questions.items()}
 
-        def agrees() -> bool:
-            return _agree(by_draw(replay.rerun(repeated(inputs, draws, samples), draws), draws, samples), own)
+        def agrees(start: str) -> bool:
+            # with all neurons kept: outputs that do not depend on a layer agree whatever is in it
+            own_masks = {layer: questions[layer][layer] for layer in questions if first[layer] == start}
+            replay.masking.masks = {layer: torch.ones_like(mask) for layer, mask in own_masks.items()}
+            replay.masking.spoilt = {}
+            again = by_draw(replay.rerun(repeated(inputs, draws, samples), draws), draws, samples)
+            return _agree(again, own) and not any(bool(replay.masking.spoilt[layer]) for layer in own_masks)
 
         for layer in sorted(questions, key=lambda layer: place[first[layer]]):
             try:
-                if replay.settle(inputs, first[layer], agrees):
+                replay.masking.masks = {}
+                if replay.settle(inputs, first[layer], partial(agrees, first[layer])):
                     starts[layer] = first[layer]
             except Exception:
                 replay.forget()
+        replay.masking.masks = {}
     return starts
 
 

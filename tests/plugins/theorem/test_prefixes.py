@@ -85,12 +85,28 @@ class Compared(nn.Module):
         return self.head(relu(self.body(weight * x)))
 
 
+class Sided(nn.Module):
+    """A head beside the way to the outputs, which do not depend on what enters it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.body = nn.Linear(WIDTH, 6), nn.Linear(6, 6)
+        self.head, self.beside = nn.Linear(6, CLASSES), nn.Linear(6, CLASSES)
+
+    def forward(self, x):
+        x = relu(self.first(x))
+        outputs = self.head(relu(self.body(x)))
+        self.beside(x)
+        return outputs
+
+
 LAYERS = {
     Residual: ["first", "relu", "second:input", "third", "head:input"],
     Looped: ["blocks.0.1", "blocks.1", "memory:input", "memory", "head:input"],
     SequenceFirst: ["embed", "body:input", "head:input"],
     Turned: ["body:input", "head:input"],
     Compared: ["body", "head:input"],
+    Sided: ["body", "beside:input"],
 }
 
 
