@@ -1,4 +1,4 @@
-"""Peak memory and time of reading two folders of Transformers, up to the first measurement, against plain reading.
+"""Peak memory and time of reading two folders of Transformers, up to the ends' losses, against plain reading.
 
 python benchmarks/folder_reading.py --network bert
 
@@ -91,7 +91,7 @@ def main():
         _, _, _, base, _ = measured(kind, small=True)
         plain, read_at, total, peak, size = measured(kind, small=False)
         print(
-            f"{kind}, {size / 1e6:.0f} MB: both files {plain:.2f} s; ends read {read_at:.2f} s, first measurement "
+            f"{kind}, {size / 1e6:.0f} MB: both files {plain:.2f} s; ends read {read_at:.2f} s, both ends measured "
             f"{total:.2f} s; peak {peak / 1e6:.0f} MB, with a tiny network {base / 1e6:.0f} MB: "
             f"{(peak - base) / size:.2f} models",
             flush=True,
