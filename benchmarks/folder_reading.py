@@ -62,7 +62,7 @@ def network(kind, small):
 
 
 def measured(kind, small):
-    """Return seconds of reading plainly, until the ends are read and until the first measurement, the peak, and bytes.
+    """Return seconds of reading plainly, until the ends are read and until both are measured, the peak, and bytes.
 
     The last is the size of one model.
     """
