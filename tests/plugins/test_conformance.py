@@ -18,6 +18,7 @@ from connectivity_hooks_curves.bezier import Bezier, Polychain
 from connectivity_hooks_curves.layerwise.builder import Layerwise
 from connectivity_hooks_curves.linear import Linear
 from connectivity_hooks_curves.simplex.builder import Simplex
+from connectivity_hooks_peft.adapter import PeftAdapter
 from connectivity_hooks_theorem.certified.builder import Certified
 from connectivity_hooks_theorem.conditions.dropout_stability import DropoutStability
 from connectivity_hooks_theorem.conditions.feature_rank import FeatureRank
@@ -76,7 +77,7 @@ def test_every_built_in_method_is_in_a_suite():
     aligners = {WeightMatching, ActivationMatching, LearnedMatching, Best}  # their suites are in alignment/
     tried = {*aligners, Certified, TestLinear.builder, TestTimm.adapter, *(suite.condition for suite in conditions)}
     tried |= {Bezier, Polychain, AutoNEB, Layerwise, Simplex}  # their suites are in curves/
-    tried |= {TransformersAdapter}  # its suites are in tests/integrations/
+    tried |= {TransformersAdapter, PeftAdapter}  # their suites are in tests/integrations/
     known = registry()
     ours = [e for kind in ("builders", "conditions", "aligners", "adapters") for e in getattr(known, kind).values()]
     assert {entry.cls for entry in ours if entry.origin.distribution == "connectivity-hooks"} == tried
