@@ -1,4 +1,4 @@
-"""What the barriers of 100 pairs of MNIST MLPs cost, against plain passes at the same weights; and the memory they take.
+"""What the barriers of 100 pairs of MNIST MLPs cost, against plain passes at the same weights; and their memory.
 
 python benchmarks/averaging.py --data mnist.npz
 """

@@ -3,7 +3,7 @@
 from connectivity_hooks.evaluation.barriers import Barriers
 from connectivity_hooks.evaluation.evaluate import evaluate
 from connectivity_hooks.evaluation.evaluation import Evaluation
-from connectivity_hooks.evaluation.measurement import Measurement, score, summarise
+from connectivity_hooks.evaluation.measurement import Measurement, SampleScores, score, summarise
 from connectivity_hooks.evaluation.measuring import Measuring
 from connectivity_hooks.evaluation.model_on_path import ModelOnPath
 from connectivity_hooks.evaluation.running_statistics import statistics_of, tracked_norms
@@ -15,6 +15,7 @@ __all__ = [
     "Measurement",
     "Measuring",
     "ModelOnPath",
+    "SampleScores",
     "computing_type",
     "corrected_sample",
     "evaluate",
