@@ -141,7 +141,7 @@ def test_other_data_or_a_changed_checkpoint_is_measured_again(trained, run, tmp_
     assert lines[:3] == [1, 1, 2]
 
 
-def test_fifty_checkpoints_leave_one_file_of_pairs(run, tmp_path):
+def test_many_checkpoints_leave_one_file_of_pairs(run, tmp_path):
     generator = torch.Generator().manual_seed(0)
     (tmp_path / "net.py").write_text("from torch import nn\ndef make():\n    return nn.Linear(2, 2)\n")
     torch.manual_seed(0)
@@ -149,7 +149,7 @@ def test_fifty_checkpoints_leave_one_file_of_pairs(run, tmp_path):
 
     x = np.random.default_rng(0).normal(size=(8, 2)).astype(np.float32)
     np.savez(tmp_path / "data.npz", x_train=x, y_train=np.arange(8) % 2, x_test=x, y_test=np.arange(8) % 2)
-    paths = [tmp_path / f"{number}.safetensors" for number in range(50)]
+    paths = [tmp_path / f"{number}.safetensors" for number in range(12)]
     for path in paths:
         weights = {"weight": torch.randn(2, 2, generator=generator), "bias": torch.randn(2, generator=generator)}
         save_file(weights, path)
@@ -157,9 +157,9 @@ def test_fifty_checkpoints_leave_one_file_of_pairs(run, tmp_path):
     given += ["--refine", "0", "--json", "--out", tmp_path / "graph"]
     folder = tmp_path / "graph"
     status, text, _ = run(command, *given)
-    assert (status, len(json.loads(text)["edges"])) == (0, 1225)
+    assert (status, len(json.loads(text)["edges"])) == (0, 66)
     assert len([*folder.iterdir()]) == 6
-    assert (folder / "pairs.jsonl").read_bytes().count(b"\n") == 1225
+    assert (folder / "pairs.jsonl").read_bytes().count(b"\n") == 66
 
 
 def test_a_graph_of_one_is_refused(trained, run, tmp_path):
