@@ -3,7 +3,7 @@
 from connectivity_hooks.evaluation.barriers import Barriers
 from connectivity_hooks.evaluation.evaluate import evaluate
 from connectivity_hooks.evaluation.evaluation import Evaluation
-from connectivity_hooks.evaluation.measurement import Measurement, score, summarise
+from connectivity_hooks.evaluation.measurement import Measurement, SampleScores, score, summarise
 from connectivity_hooks.evaluation.measuring import Measuring
 from connectivity_hooks.evaluation.model_on_path import ModelOnPath
 from connectivity_hooks.evaluation.perplexity import Perplexity
@@ -17,6 +17,7 @@ __all__ = [
     "Measuring",
     "ModelOnPath",
     "Perplexity",
+    "SampleScores",
     "computing_type",
     "corrected_sample",
     "evaluate",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -70,6 +71,7 @@ def evaluate(
     correct: str | Correction | None = None,
     correct_options: Mapping[str, object] | None = None,
     record: Record | None = None,
+    start: dict[str, SampleScores] | None = None,
     progress: Progress = SILENT,
 ) -> Evaluation:
     """Measure loss and error along `path` on every split, at the same samples for every t; plugins are not told.
@@ -94,6 +96,8 @@ def evaluate(
             that is applied everywhere voids every guarantee, see `Correction`.
         correct_options: The correction's options by name.
         record: Remembers finished points.
+        start: Scores at t = 0 by split, from the evaluation of another path from the same weights for the same task;
+            filled in where it is empty. Not with a correction, which may change them.
         progress: Shows how far it is.
 
     Raises:
@@ -110,7 +114,9 @@ def evaluate(
         task, readings, loss_dtype, unit = _read(passes, task)
         relied = _nothing(path) if passes.voided else reliance(path, task, passes)
         trusted = replace(path, guarantees=relied.guarantees)
-        measured = _Curve(trusted, task, passes, record).measure(points, refine, progress)
+        curve = _Curve(trusted, task, passes, record)
+        with curve.sharing({} if start is None or correction is not None else start):
+            measured = curve.measure(points, refine, progress)
         ts = sorted(measured)
         arc = arc_lengths(path, ts, _coordinates(passes, path))
     curves = {split.name: tuple(measured[t][index] for t in ts) for index, split in enumerate(task.splits())}
@@ -223,6 +229,15 @@ class _Curve:
         self._scorers = {split.name: Scorer(passes, anchors, task, split) for split in task.splits()}
         self._measured: dict[float, list[Measurement]] = {}
         self._each: float | None = None  # seconds that a point of a group takes
+
+    @contextlib.contextmanager
+    def sharing(self, start: dict[str, SampleScores]) -> Iterator[None]:
+        """Use the scores at t = 0 that are there, and leave those that are measured in the block."""
+        for name, scorer in self._scorers.items():
+            scorer.starting_with(start.get(name))
+        yield
+        measured = {name: scorer.start for name, scorer in self._scorers.items()}
+        start |= {name: scores for name, scores in measured.items() if scores is not None}
 
     def measure(self, points: int, refine: int, progress: Progress) -> dict[float, list[Measurement]]:
         ts = list(dict.fromkeys(grid.even(self._path, points)))
