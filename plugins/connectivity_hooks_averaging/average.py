@@ -31,7 +31,7 @@ from connectivity_hooks_averaging.result import Average
 from connectivity_hooks_averaging.running import Running
 from connectivity_hooks_averaging.scores import Scores, scores_of
 from connectivity_hooks_averaging.set import CheckpointSet, read_set, weights_of_entry
-from connectivity_hooks_averaging.soup import counters_of
+from connectivity_hooks_averaging.soup import Soup, counters_of, products_of
 from connectivity_hooks_averaging.threshold import threshold_of
 
 M = TypeVar("M", bound=Method)
@@ -192,14 +192,16 @@ def _averaged(framed: Framed, task: Task, how: Averaging, folder: pathlib.Path, 
     given, training = framed.set, task.on(task.train, None, task.notes)
     barriers, losses = _barriers(framed.set, training, how, folder, progress)
     threshold = threshold_of(how.threshold, task, losses)
-    counters = counters_of(task.structure())
+    counters, products = counters_of(task.structure()), products_of(task.structure())
+    if products and how.measuring.correct is not None:
+        raise UsageError("correct: a correction works on lines between weights, and adapters are averaged by products")
 
     def weights(number: int) -> Weights:
         return weights_of_entry(given.entries[number], task, given.dtype)
 
     def begin(number: int) -> Running:
         name, share = given.names[number], shares[number]
-        return Running.of(name, weights(number), share, counters, training, how.measuring.correct)
+        return Running.of(name, weights(number), share, Soup(counters, products), training, how.measuring.correct)
 
     shares = _shares(given, how)
     candidates = Candidates(given.names, weights, shares, barriers, threshold, begin, training, how.measuring, progress)
@@ -279,6 +281,7 @@ def _result(
         records=framed.records,
         has_batch_norm=bool(tracked_norms(task.structure())),
         kept_counters=tuple(sorted(choice.running.soup.kept_counters)),
+        product_errors=choice.running.soup.product_errors,
         method=how.method,
         measuring=how.measuring.describe(),
         aligner=how.aligner.name if how.aligner else None,

@@ -41,6 +41,8 @@ class Average:
         records: What an aligner did, by name.
         has_batch_norm: Whether the model tracks running statistics.
         kept_counters: Names of counters that differ, and are those of the first member.
+        product_errors: Of weights that are used as products B·A alone, and so averaged, the relative error that the
+            cut to their rank makes, by the name of B.
         method: ``uniform`` or ``greedy``.
         measuring: How lines were measured.
         aligner: Name of the aligner, if any.
@@ -66,6 +68,7 @@ class Average:
     records: Mapping[str, Mapping[str, object]]
     has_batch_norm: bool
     kept_counters: tuple[str, ...]
+    product_errors: Mapping[str, float]
     method: str
     measuring: Mapping[str, object]
     aligner: str | None

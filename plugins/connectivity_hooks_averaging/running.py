@@ -34,17 +34,14 @@ class Running:
     correction: Correction | None
 
     @staticmethod
-    def of(
-        name: str, weights: Weights, share: float, counters: set[str], task: Task, correction: Correction | None
-    ) -> Running:
-        """Begin with one checkpoint."""
-        soup = Soup(counters)
+    def of(name: str, weights: Weights, share: float, soup: Soup, task: Task, correction: Correction | None) -> Running:
+        """Begin a soup with one checkpoint."""
         soup.add(name, weights, share)
         return Running(soup, weights, task, correction)
 
     def line_to(self, weights: Weights) -> Path:
-        """Return the straight line from the mean to another checkpoint."""
-        return Path.from_points([self.weights, weights])
+        """Return the straight line from the mean to another checkpoint; of products, from the mean of their factors."""
+        return Path.from_points([self.soup.plain() if self.soup.has_products else self.weights, weights])
 
     def joined_by(self, name: str, weights: Weights, share: float) -> Running:
         """Return the mean with one more checkpoint in it."""

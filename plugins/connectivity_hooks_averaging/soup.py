@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation import tracked_norms
-from connectivity_hooks.model import Weights, same
+from connectivity_hooks.model import Weights, mean_of_products, same
+from connectivity_hooks.registry import registry
 
 
 class Soup:
@@ -19,19 +20,27 @@ class Soup:
     truth values are not averaged: they have to be the same in all, but for counters, which are the first one's. Memory:
     the first checkpoint, and its floating weights in float64.
 
+    Weights that the model uses as a product alone, as adapters' B·A, have the mean of the products, see
+    `mean_of_products`; of them all members are held.
+
     Args:
         counters: Names of integer tensors that count, and change no output.
+        products: Names of B and A of each product.
 
     Attributes:
         members: Names of the checkpoints in it.
         kept_counters: Names of the counters that differed.
+        product_errors: By the name of B the relative error of the last mean's product.
     """
 
-    def __init__(self, counters: Collection[str] = ()) -> None:
+    def __init__(self, counters: Collection[str] = (), products: Sequence[tuple[str, str]] = ()) -> None:
         self.members: tuple[str, ...] = ()
         self.kept_counters: frozenset[str] = frozenset()
         self.total = 0.0
         self._counters = frozenset(counters)
+        self.product_errors: Mapping[str, float] = {}
+        self._products = tuple(products)
+        self._factors: list[tuple[float, Weights]] = []
         self._first: Weights = {}
         self._sums: Weights = {}
 
@@ -50,12 +59,14 @@ class Soup:
                 self._sums[key] += share * tensor.double()
             elif not same(tensor, self._first[key]):
                 self._sums[key] = self.total * self._first[key].double() + share * tensor.double()
+        self._factors.append((share, {key: weights[key] for pair in self._products for key in pair}))
         self.total += share
         self.members = (*self.members, name)
 
     def joined_by(self, name: str, weights: Weights, share: float = 1.0) -> Soup:
         """Return another soup, with one more checkpoint in it."""
-        more = Soup(self._counters)
+        more = Soup(self._counters, self._products)
+        more._factors = list(self._factors)
         more.members, more.total, more.kept_counters = self.members, self.total, self.kept_counters
         more._first, more._sums = self._first, {key: tensor.clone() for key, tensor in self._sums.items()}
         more.add(name, weights, share)
@@ -63,7 +74,22 @@ class Soup:
 
     def mean(self, dtype: torch.dtype | None = None) -> Weights:
         """Return the mean, rounded once: to `dtype`, or to the types of the first checkpoint."""
+        plain = self.plain(dtype)
+        if not self._products:
+            return plain
+        shares, factors = zip(*self._factors, strict=True)
+        found = mean_of_products(factors, self._products, shares)
+        self.product_errors = found.errors
+        return {**plain, **{key: tensor.to(plain[key].dtype) for key, tensor in found.weights.items()}}
+
+    def plain(self, dtype: torch.dtype | None = None) -> Weights:
+        """Return the mean of every tensor by itself, of the factors of a product too."""
         return {key: self._mean(key, tensor, dtype) for key, tensor in self._first.items()}
+
+    @property
+    def has_products(self) -> bool:
+        """Whether the mean is not that of every tensor by itself."""
+        return bool(self._products)
 
     def _mean(self, key: str, own: Tensor, dtype: torch.dtype | None) -> Tensor:
         if not own.is_floating_point():
@@ -86,3 +112,9 @@ class Soup:
 def counters_of(model: nn.Module) -> set[str]:
     """Return the names of tensors that count the batches a norm has seen; no output depends on them in evaluation."""
     return {f"{norm}.num_batches_tracked".lstrip(".") for norm in tracked_norms(model)}
+
+
+def products_of(model: nn.Module) -> tuple[tuple[str, str], ...]:
+    """Return the names of B and A of each product that the model's library names, of which factors have no mean."""
+    adapter = registry().adapter_of(model)
+    return () if adapter is None else adapter.products(model)

@@ -26,6 +26,7 @@ def verdict_of(found: Average) -> list[str]:
         sentences += _on_better_ones(found)
         sentences += _on_batch_norm(found)
         sentences += _on_counters(found)
+        sentences += _on_products(found)
     return sentences
 
 
@@ -75,4 +76,14 @@ def _on_counters(found: Average) -> list[str]:
     return [
         f"{', '.join(found.kept_counters[:3])}{' …' if len(found.kept_counters) > 3 else ''} count batches, differ, "
         f"and are those of {found.members[0]}; no output depends on them."
+    ]
+
+
+def _on_products(found: Average) -> list[str]:
+    if not found.product_errors:
+        return []
+    largest = max(found.product_errors.values())
+    return [
+        "Adapters are averaged by their products B·A, cut to the rank of the first, which takes "
+        f"{largest:.1%} of its size from one of them at most. The lines are of the factors, as they are aligned."
     ]

@@ -301,3 +301,21 @@ class TestContract(AdapterSuite):
         save(vit(), "adapter", target_modules="all-linear")
         type(self).adapter = registry().adapters["peft"].cls
         type(self).arguments = {"base": "base"}
+
+
+def test_average_takes_the_mean_of_products_and_writes_an_adapter(folder, run):
+    """Against PEFT's own models in float64: the mean of both B·A, cut to the rank by numpy's singular values."""
+    words = ["--data", "data.py:loaders", "--threshold", "100", "--out", "mean", "--force"]
+    status, out, err = run("average", "a", "b", *words)
+    assert status == 0, err
+    assert "averaged by their products" in out
+    a, b, mean = (from_folders(gpt2(), name).state_dict() for name in ("a", "b", "mean"))
+    lefts = [name for name in mean if "lora_B" in name]
+    assert lefts
+    for left in lefts:
+        right = left.replace("lora_B", "lora_A")
+        whole = (a[left] @ a[right] + b[left] @ b[right]) / 2
+        u, values, v = torch.linalg.svd(whole)
+        cut = u[:, :3] * values[:3] @ v[:3]
+        torch.testing.assert_close(mean[left] @ mean[right], cut, rtol=1e-5, atol=1e-6)
+        assert not torch.allclose(mean[left], (a[left] + b[left]) / 2, atol=1e-3)
