@@ -22,6 +22,8 @@ from connectivity_hooks.reports.plots import as_svg, figure_of, inline, notes_on
 if TYPE_CHECKING:
     from connectivity_hooks.reports.report import Saved
 
+_OURS = "connectivity_hooks.reports"
+
 WORDS = {
     "proven": "proven",
     "connected": "connected as far as measured",
@@ -68,21 +70,22 @@ def render_html(saved: Saved, picture: str) -> str:
     splits = list(dict.fromkeys(row.split for row in saved.rows))
     kept = (saved.content.get("kept") or {}).get("builder")
     builders = ordered_saved(saved.content["builders"], splits[0] if splits else None, kept)
-    facts = {"report": saved.content, "builders": builders, "words": WORDS, "splits": splits, "has_errors": errors}
-    return page("report.html.j2", picture, **facts)
+    facts: dict[str, Any] = {"report": saved.content, "builders": builders, "words": WORDS}
+    return page("report.html.j2", picture, splits=splits, has_errors=errors, **facts)
 
 
-def page(template: str, picture: str, **content: Any) -> str:
-    """Return a page made of one of the templates beside this file, everything escaped.
+def page(template: str, picture: str, *, package: str = _OURS, **content: Any) -> str:
+    """Return a page made of a template, everything escaped.
 
     Args:
         template: Its name.
+        package: In whose folder ``templates`` it is; it may extend ``page.html.j2``, and include what is beside it.
         picture: Text of an SVG file or nothing. matplotlib drew it from data and escaped the text in it: it is the one
             thing not escaped again.
         **content: What the template shows.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("connectivity_hooks.reports"),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(each) for each in dict.fromkeys((package, _OURS))]),
         autoescape=True,
         undefined=jinja2.ChainableUndefined,
         trim_blocks=True,
