@@ -32,7 +32,7 @@ class Slice(Frame):
         self.path = Path.from_points([weights, weights])
         self.corners = (Corner(name, 0.0, (0.0,) * len(directions)),)
         numbers = ("first", "second")[: len(directions)]
-        self.labels = tuple(f"steps along the {number} direction" for number in numbers)
+        self.labels = tuple(f"{number} direction (1: the length of each filter)" for number in numbers)
         self.subject = subject
 
     def place(self, *at: float) -> Place:

@@ -81,7 +81,9 @@ class Landscape:
     def lowest(self, split: str) -> tuple[float, tuple[float, ...]]:
         """Return the lowest loss of the grid and the corners, and where it is."""
         corners = [(each.scores[split].loss, each.at) for each in self.points if each.kind == CORNER]
-        return min([*corners, *((each[split].loss, at) for at, each in zip(self.grid.places(), self.scores, strict=True))])
+        return min(
+            [*corners, *((each[split].loss, at) for at, each in zip(self.grid.places(), self.scores, strict=True))]
+        )
 
     def not_finite(self, split: str) -> int:
         """Return at how many places of the grid the loss is not a finite number."""

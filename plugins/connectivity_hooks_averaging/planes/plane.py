@@ -56,13 +56,13 @@ class Plane(Frame):
             )
         a, b, c = weights
         self._moving = {
-            key for key, each in a.items() if each.is_floating_point() and not (same(each, b[key]) and same(each, c[key]))
+            key
+            for key, each in a.items()
+            if each.is_floating_point() and not (same(each, b[key]) and same(each, c[key]))
         }
         self.path = Path.from_points(weights)
         places = ((0.0, 0.0), (self.base, 0.0), (self.foot, self.height))
-        self.corners = tuple(
-            Corner(name, t, at) for name, t, at in zip(names, (0.0, 0.5, 1.0), places, strict=True)
-        )
+        self.corners = tuple(Corner(name, t, at) for name, t, at in zip(names, (0.0, 0.5, 1.0), places, strict=True))
         self.labels = (f"distance from {names[0]} towards {names[1]}", "distance at right angles to it")
         self.subject = subject
 
