@@ -71,12 +71,14 @@ def grid_rows(found: Landscape) -> list[list[object]]:
 
 def point_rows(found: Landscape) -> list[list[object]]:
     """Return the rows of points.csv, see `POINT_COLUMNS`."""
-    return [
-        [each.name, each.kind, each.t, each.at[0], each.at[1] if len(each.at) > 1 else None, each.distance, split]
-        + [of.loss, of.error, each.beneath[split].loss, each.beneath[split].error]
-        for each in found.points
-        for split, of in each.scores.items()
-    ]
+    rows = list[list[object]]()
+    for each in found.points:
+        x, y = (*each.at, None)[:2]
+        for split, own in each.scores.items():
+            beneath = each.beneath[split]
+            scores = [own.loss, own.error, beneath.loss, beneath.error]
+            rows.append([each.name, each.kind, each.t, x, y, each.distance, split, *scores])
+    return rows
 
 
 def _point(point: Marked) -> dict[str, Any]:

@@ -94,7 +94,8 @@ def filter_axes(model: nn.Module) -> dict[str, int]:
 def _scaled(drawn: Tensor, weight: Tensor, axis: int) -> Tensor:
     others = [each for each in range(weight.ndim) if each != axis]
     lengths = [torch.linalg.vector_norm(each, dim=others, keepdim=True) for each in (weight, drawn)]
-    return drawn * (lengths[0] / lengths[1].clamp_min(1e-300))
+    scaled: Tensor = drawn * (lengths[0] / lengths[1].clamp_min(1e-300))
+    return scaled
 
 
 def _ties(model: nn.Module) -> dict[str, list[str]]:

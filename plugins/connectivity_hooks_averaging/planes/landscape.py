@@ -19,7 +19,7 @@ class Marked:
 
     Attributes:
         name: Of the checkpoint or of the path.
-        kind: ``corner``, one that the frame is made of; ``checkpoint``, one that is projected; ``path``, a point of one.
+        kind: ``corner``, one that the frame is made of; ``checkpoint``, one projected; ``path``, a point of one.
         t: On its path; None of a checkpoint.
         at: Its coordinates, or those of its projection.
         distance: From the frame; 0 of a corner.

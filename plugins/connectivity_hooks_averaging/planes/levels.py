@@ -15,10 +15,10 @@ _BEYOND_GUESSING = 10.0
 
 
 def levels_of(excesses: Sequence[float], guessing: float | None) -> list[float]:
-    """Return levels 1, 2, 5 · 10^k (finer where these are few) of what lies above the lowest value, rising: two at least.
+    """Return levels 1, 2, 5 · 10^k of what lies above the lowest value, rising: two at least.
 
     The highest is no more than the largest value, and than ten times what guessing costs; the lowest about that which
-    one place in fifty lies beneath, three decades lower at most.
+    one place in fifty lies beneath, three decades lower at most. Where these are few, there are others between them.
 
     Args:
         excesses: Of all places, 0 or more; those that are not finite do not count.

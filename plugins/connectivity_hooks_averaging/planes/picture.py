@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -74,9 +75,9 @@ def _contours(figure: Figure, axes: Axes, found: Landscape, split: str, what: st
     logs = np.log10(levels)
     shown = np.log10(np.clip(excess, levels[0] / 10, levels[-1] * 10))
     xs, ys = (np.array(axis) for axis in found.grid.axes)
-    field = np.ma.masked_invalid(shown.reshape(len(ys), len(xs)))  # type: ignore[no-untyped-call]
+    field = np.ma.masked_invalid(shown.reshape(len(ys), len(xs)))
     if (field.count() >= 3 and not np.ma.is_masked(field)) or _has_cells(field):
-        image = axes.contourf(xs, ys, field, levels=logs, cmap="cividis", extend="both")
+        image: Any = axes.contourf(xs, ys, field, levels=logs, cmap="cividis", extend="both")
         if len(values) > _DENSE:
             image.set_rasterized(True)
         axes.contour(xs, ys, field, levels=logs, colors="white", linestyles="solid", linewidths=0.5, alpha=0.6)
@@ -92,7 +93,7 @@ def _contours(figure: Figure, axes: Axes, found: Landscape, split: str, what: st
     bar.ax.minorticks_off()
 
 
-def _has_cells(field: np.ma.MaskedArray) -> bool:  # type: ignore[type-arg]
+def _has_cells(field: np.ma.MaskedArray) -> bool:
     """Say whether four neighbours that are known make a cell somewhere; contours need one."""
     known = ~np.ma.getmaskarray(field)
     return bool((known[1:, 1:] & known[:-1, 1:] & known[1:, :-1] & known[:-1, :-1]).any())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor
 
@@ -118,7 +118,7 @@ class Plane(Frame):
         base = math.sqrt(square)
         return base, dot / base, math.sqrt(left)
 
-    def _offsets(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def _offsets(self) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
         """Yield the name, A, and B-A and C-A as vectors of each parameter, in float64."""
         a, b, c = self._weights
         for key in self._coordinates:

@@ -27,8 +27,8 @@ def _on_plane(found: Landscape, corners: list[Marked], split: str) -> list[str]:
     inside = found.highest_inside(split)
     if inside is not None:
         sentences.append(
-            f"Between them, at {sum(found.inside)} places in their triangle, the {split} loss is {_figure(inside.loss)} "
-            "at most."
+            f"Between them, at {sum(found.inside)} places in their triangle, the {split} loss is at most "
+            f"{_figure(inside.loss)}."
         )
     sentences.append(f"The lowest measured on the plane is {low:.4g}, at {_place(at)}. Distances: {apart}.")
     return sentences
@@ -61,8 +61,8 @@ def _on_projections(found: Landscape, split: str) -> list[str]:
             sentences.append(f"The path {name} lies in the plane: {split} loss {_most(path, split)} at most.")
             continue
         sentences.append(
-            f"The path {name} lies up to {far.distance:.4g} from the plane (at t = {far.t:.4g}): its own {split} loss is "
-            f"{_most(path, split)} at most, that of the plane beneath it "
+            f"The path {name} lies up to {far.distance:.4g} from the plane (at t = {far.t:.4g}): its own {split} loss "
+            f"is {_most(path, split)} at most, that of the plane beneath it "
             f"{_figure(max(each.beneath[split].loss for each in path))}."
         )
     return sentences
@@ -84,9 +84,7 @@ def _on_statistics(found: Landscape) -> list[str]:
         if found.kind == "plane"
         else "those of the checkpoint, though the weights have moved"
     )
-    return [
-        f"The networks have batch norm, and their running statistics are {how}: --correct batch-norm measures them."
-    ]
+    return [f"The networks have batch norm, and their running statistics are {how}: --correct batch-norm helps."]
 
 
 def _most(path: list[Marked], split: str) -> str:

@@ -38,5 +38,5 @@ def save(found: Landscape, folder: pathlib.Path) -> None:
     atomic_text(folder / "report.json", json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     atomic_text(
         folder / "report.html",
-        page("landscape.html.j2", picture, package="connectivity_hooks_averaging.planes", report=content),
+        page("landscape.html.j2", picture, package="connectivity_hooks_averaging", report=content),
     )
