@@ -50,7 +50,7 @@ def main():
     x, y = torch.randn(asked.samples, asked.inputs), torch.randint(0, 10, (asked.samples,))
     split = CachedSplit("train", x.to(device), y.to(device))
     task = Task(lambda: mlp(asked.inputs, asked.width), split, device=device)
-    weights = [{key: each.clone() for key, each in task.model().state_dict().items()} for _ in range(3)]
+    weights = [mlp(asked.inputs, asked.width).to(device).state_dict() for _ in range(3)]
     with tempfile.TemporaryDirectory() as folder:
         files = [pathlib.Path(folder) / f"{name}.safetensors" for name in "abc"]
         for file, each in zip(files, weights, strict=True):
@@ -81,7 +81,8 @@ def main():
     )
     ratios = [a / b for a, b in zip(found["plane"], found["plain"], strict=True)]
     print(
-        f"MLP of {asked.inputs} inputs, width {asked.width}, {asked.samples} samples, {asked.points}² points, {device}, "
+        f"MLP of {asked.inputs} inputs, width {asked.width}, {asked.samples} samples, {asked.points}² points, "
+        f"{device}, "
         f"{torch.get_num_threads()} threads: "
         + ", ".join(f"{name} {statistics.median(times):.2f} s" for name, times in found.items())
     )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import pathlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from connectivity_hooks.checkpoints import make_folder
 from connectivity_hooks.tasks import Guess
 from connectivity_hooks_averaging.planes.grid import Grid
 from connectivity_hooks_averaging.scores import Score, Scores
@@ -67,6 +70,20 @@ class Landscape:
     about: Mapping[str, object]
     task: Mapping[str, object]
     notes: tuple[str, ...]
+
+    @property
+    def sentences(self) -> list[str]:
+        """What it shows, in words."""
+        from connectivity_hooks_averaging.planes.words import sentences_of
+
+        return sentences_of(self)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write pictures, tables, report.json and report.html into a folder, which is made where it is missing."""
+        from connectivity_hooks_averaging.planes.writing import save
+
+        make_folder(pathlib.Path(folder))
+        save(self, pathlib.Path(folder))
 
     @property
     def splits(self) -> tuple[str, ...]:

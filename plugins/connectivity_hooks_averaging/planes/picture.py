@@ -9,7 +9,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -18,12 +17,13 @@ from matplotlib.ticker import MaxNLocator
 from connectivity_hooks.reports import STYLE
 from connectivity_hooks_averaging.planes.landscape import CORNER, PATH, Landscape, Marked
 from connectivity_hooks_averaging.planes.levels import levels_of
+from connectivity_hooks_averaging.scores import Score
 
 _SIDE = 4.6  # inches of a panel
 _NARROWEST = 3.0
 _DENSE = 40_000  # places: more are drawn as pixels inside the SVG
 _LOGARITHMIC = 30  # times: a loss that spans more is drawn on a logarithmic axis
-_OUTLINE = [patheffects.withStroke(linewidth=2.5, foreground="white")]
+_PLATE = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
 _COLOURS = ("#0072b2", "#d55e00")
 
 
@@ -125,7 +125,7 @@ def _label(axes: Axes, text: str, at: tuple[float, ...], *, below: bool = False)
     is_right = x > (left + right) / 2
     axes.annotate(
         _printable(text), (x, y), xytext=(-7 if is_right else 7, -13 if below else 6), textcoords="offset points",
-        ha="right" if is_right else "left", fontsize=9, path_effects=_OUTLINE, zorder=5, annotation_clip=True,
+        ha="right" if is_right else "left", fontsize=9, bbox=_PLATE, zorder=5, annotation_clip=True,
     )  # fmt: skip
 
 
@@ -169,9 +169,10 @@ def _scale(axes: Axes, seen: Sequence[float], what: str) -> None:
         axes.set_yscale("log")
 
 
-def _value(score: object, what: str) -> float:
+def _value(score: Score, what: str) -> float:
+    """Return a figure; outputs of which the loss is not finite are no predictions, and have no errors either."""
     value = getattr(score, what)
-    return math.nan if value is None or not math.isfinite(value) else float(value)
+    return math.nan if value is None or not math.isfinite(score.loss) else float(value)
 
 
 def _printable(text: str) -> str:

@@ -148,7 +148,7 @@ def test_statistics_of_batch_norm_are_measured_where_asked(tmp_path):
     task = vector_task(normed)
     files = []
     for seed, name in enumerate("abc"):
-        weights = drawn(normed, seed)
+        weights = drawn(normed, seed, 4.0)
         weights["1.running_mean"] += 5 * seed
         weights["1.num_batches_tracked"] += seed
         files.append(write(tmp_path, name, weights))
@@ -157,7 +157,7 @@ def test_statistics_of_batch_norm_are_measured_where_asked(tmp_path):
     assert not corrected.mixes_statistics
     assert corrected.correction["correction"] == "batch-norm"
     place, number = corrected.grid.places()[4], 4
-    weights = tuple(drawn(normed, seed) for seed in range(3))
+    weights = tuple(drawn(normed, seed, 4.0) for seed in range(3))
     frame = Plane(("a", "b", "c"), weights, [name for name, _ in normed().named_parameters()], {})
     model = normed()
     frame.place(*place)(model.state_dict())
