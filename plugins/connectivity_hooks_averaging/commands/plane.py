@@ -76,8 +76,8 @@ def command(checkpoints: Sequence[str], out: pathlib.Path, **given: Any) -> None
 
     Distances are those between parameters. Further checkpoints and paths are projected onto the plane, and it is said
     how far from it they lie: their own loss is measured beside that of the plane beneath them. A path file by itself
-    gives the plane through its start, its end and its middle. Written are plane.svg, plane.png, grid.csv, points.csv,
-    report.json and report.html.
+    gives the plane through its start, its end and its middle. Written are plane.svg, .png, .csv, .json and .html,
+    and plane-points.csv.
     """
     display = Display(quiet=given["as_json"])
     refuse_stray_options(given, single(given["correct"]))
@@ -109,4 +109,4 @@ def show(found: Landscape, out: pathlib.Path, *, as_json: bool) -> None:
         return
     notes = [f"note: {note}" for note in content["notes"]]
     click.echo("\n".join([*map(plain, content["verdict"]), *map(plain, notes), "", table_of(found)]))
-    click.echo(f"\nwritten to {out / 'report.html'}")
+    click.echo(f"\nwritten to {out / f'{found.kind}.html'}")

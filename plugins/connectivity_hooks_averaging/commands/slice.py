@@ -71,8 +71,8 @@ def command(checkpoint: str, out: pathlib.Path, **given: Any) -> None:
     """Draw loss and error around checkpoint A along random directions (Li et al. 2018).
 
     Each filter of a direction, the weights that make one channel or neuron, is as long as that filter of A. Biases and
-    the parameters of norms do not move. Written are slice.svg, slice.png, grid.csv, points.csv, report.json and
-    report.html.
+    the parameters of norms do not move. Written are slice.svg, .png, .csv, .json and .html, and
+    slice-points.csv.
     """
     display = Display(quiet=given["as_json"])
     refuse_stray_options(given, single(given["correct"]))

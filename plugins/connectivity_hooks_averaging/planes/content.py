@@ -1,4 +1,4 @@
-"""report.json of a landscape, and its tables."""
+"""A landscape as plain data, and its tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FORMAT = "connectivity_hooks.landscape/1"
 
 
 def content_of(found: Landscape) -> dict[str, Any]:
-    """Return what report.json holds, JSON-ready; None stands for what is not a finite number."""
+    """Return what the JSON file holds, JSON-ready; None stands for what is not a finite number."""
     content = {
         "format": FORMAT,
         "kind": found.kind,
@@ -61,7 +61,7 @@ POINT_COLUMNS = ("name", "kind", "t", "x", "y", "distance", "split", "loss", "er
 
 
 def grid_rows(found: Landscape) -> list[list[object]]:
-    """Return the rows of grid.csv: coordinates, split, loss and error."""
+    """Return the rows of the grid: coordinates, split, loss and error."""
     return [
         [*at, split, score.loss, score.error]
         for at, scores in zip(found.grid.places(), found.scores, strict=True)
@@ -70,7 +70,7 @@ def grid_rows(found: Landscape) -> list[list[object]]:
 
 
 def point_rows(found: Landscape) -> list[list[object]]:
-    """Return the rows of points.csv, see `POINT_COLUMNS`."""
+    """Return the rows of the points, see `POINT_COLUMNS`."""
     rows = list[list[object]]()
     for each in found.points:
         x, y = (*each.at, None)[:2]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MOST = 1001
+MOST = 501
 """Points along an axis."""
 
 

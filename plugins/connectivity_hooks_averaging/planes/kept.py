@@ -81,7 +81,7 @@ class Kept:
         }
         line = _Line(self._key(place), figures)
         self._known[line.key] = scores
-        text = json.dumps(dataclasses.asdict(line), sort_keys=True, allow_nan=False)
+        text = json.dumps(dataclasses.asdict(line), allow_nan=False)  # splits stay in their order
         rest = f"{zlib.crc32(text.encode()):08x} {text}\n".encode()
         while rest:
             rest = rest[os.write(self._handle, rest) :]

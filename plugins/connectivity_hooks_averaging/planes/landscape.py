@@ -79,7 +79,7 @@ class Landscape:
         return sentences_of(self)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write pictures, tables, report.json and report.html into a folder, which is made where it is missing."""
+        """Write pictures, tables, JSON and a page into a folder, which is made where it is missing."""
         from connectivity_hooks_averaging.planes.writing import save
 
         make_folder(pathlib.Path(folder))

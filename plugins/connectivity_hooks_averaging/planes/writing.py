@@ -18,7 +18,7 @@ _DOTS = 200  # an inch, of the PNG
 
 
 def save(found: Landscape, folder: pathlib.Path) -> None:
-    """Write ``KIND.svg``, ``KIND.png``, ``grid.csv``, ``points.csv``, ``report.json`` and ``report.html``.
+    """Write ``KIND.svg``, ``.png``, ``.csv``, ``.json`` and ``.html``, and ``KIND-points.csv``.
 
     Args:
         found: The landscape.
@@ -33,10 +33,12 @@ def save(found: Landscape, folder: pathlib.Path) -> None:
     with atomic_write(folder / f"{found.kind}.png") as stream:
         stream.write(pixels.getvalue())
     axes = ("x", "y")[: len(found.grid.axes)]
-    write_csv(folder / "grid.csv", (*axes, *GRID_COLUMNS), grid_rows(found))
-    write_csv(folder / "points.csv", POINT_COLUMNS, point_rows(found))
-    atomic_text(folder / "report.json", json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_csv(folder / f"{found.kind}.csv", (*axes, *GRID_COLUMNS), grid_rows(found))
+    write_csv(folder / f"{found.kind}-points.csv", POINT_COLUMNS, point_rows(found))
     atomic_text(
-        folder / "report.html",
+        folder / f"{found.kind}.json", json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    )
+    atomic_text(
+        folder / f"{found.kind}.html",
         page("landscape.html.j2", picture, package="connectivity_hooks_averaging", report=content),
     )

@@ -41,7 +41,7 @@ def test_plane_says_what_lies_where_and_writes_it(asked, folder):
     assert "Plane through a, b, c: train loss" in text
     assert "d lies" in text
     assert "The path way lies up to" in text
-    names = {"plane.svg", "plane.png", "grid.csv", "points.csv", "report.json", "report.html", "places.jsonl"}
+    names = {"plane.svg", "plane.png", "plane.csv", "plane-points.csv", "plane.json", "plane.html", "places.jsonl"}
     assert {file.name for file in (folder / "out").iterdir()} == names
 
 
@@ -49,7 +49,7 @@ def test_json_is_the_report_and_a_second_run_measures_nothing(asked, folder):
     status, text, _ = asked(plane, "abc", "--points", "3", "--json")
     content = json.loads(text)
     assert status == 0
-    assert content == json.loads((folder / "out" / "report.json").read_text())
+    assert content == json.loads((folder / "out" / "plane.json").read_text())
     assert len(content["grid"]["test"]["error"]) == 9
     kept = (folder / "out" / "places.jsonl").read_bytes()
     assert json.loads(asked(plane, "abc", "--points", "3", "--json")[1]) == content
@@ -68,7 +68,7 @@ def test_slice_writes_its_pictures(asked, folder, directions):
     assert status == 0
     assert text.startswith("Slice around a along")
     assert (folder / "out" / "slice.svg").exists()
-    assert len((folder / "out" / "grid.csv").read_text().splitlines()) == 1 + 2 * 5**directions
+    assert len((folder / "out" / "slice.csv").read_text().splitlines()) == 1 + 2 * 5**directions
 
 
 @pytest.mark.parametrize(

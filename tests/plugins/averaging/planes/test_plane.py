@@ -276,13 +276,13 @@ def test_a_report_holds_what_was_measured(task, files, tmp_path):
 
     found = plane(files, task, points=5)
     save(found, tmp_path)
-    content = json.loads((tmp_path / "report.json").read_text())
+    content = json.loads((tmp_path / "plane.json").read_text())
     assert content["grid"]["train"]["loss"] == [each["train"].loss for each in found.scores]
-    rows = (tmp_path / "grid.csv").read_text().splitlines()
+    rows = (tmp_path / "plane.csv").read_text().splitlines()
     assert rows[0] == "x,y,split,loss,error"
     assert len(rows) == 1 + 25 * 2
     assert [each["name"] for each in content["points"]] == ["a", "b", "c"]
-    page = (tmp_path / "report.html").read_text()
+    page = (tmp_path / "plane.html").read_text()
     assert "<svg" in page
     assert content["verdict"][0] in page
     assert (tmp_path / "plane.png").read_bytes().startswith(b"\x89PNG")
