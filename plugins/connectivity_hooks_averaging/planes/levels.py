@@ -10,6 +10,7 @@ _FINE = (1, 1.5, 2, 3, 5, 7)
 _FEW = 5
 _MOST = 10
 _DECADES = 3.0
+_LEAST = 30.0  # times, from the lowest level to the highest
 _BEYOND_GUESSING = 10.0
 """Times what guessing costs: how much worse than that a network is tells nothing."""
 
@@ -18,7 +19,8 @@ def levels_of(excesses: Sequence[float], guessing: float | None) -> list[float]:
     """Return levels 1, 2, 5 · 10^k of what lies above the lowest value, rising: two at least.
 
     The highest is no more than the largest value, and than ten times what guessing costs; the lowest about that which
-    one place in fifty lies beneath, three decades lower at most. Where these are few, there are others between them.
+    one place in fifty lies beneath, a decade and a half below the highest at least, three at most. Where these are few,
+    there are others between them.
 
     Args:
         excesses: Of all places, 0 or more; those that are not finite do not count.
@@ -28,7 +30,7 @@ def levels_of(excesses: Sequence[float], guessing: float | None) -> list[float]:
     if not values:
         return [1.0, 2.0]
     top = min(values[-1], math.inf if not guessing else _BEYOND_GUESSING * guessing)
-    low = max(values[len(values) // 50], top / 10**_DECADES)
+    low = max(min(values[len(values) // 50], top / _LEAST), top / 10**_DECADES)
     within = _between(low, top, _STEPS)
     if len(within) < _FEW:
         within = _between(low, top, _FINE)

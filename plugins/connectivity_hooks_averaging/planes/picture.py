@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from connectivity_hooks.reports import STYLE
 from connectivity_hooks_averaging.planes.landscape import CORNER, PATH, Landscape, Marked
@@ -167,6 +167,8 @@ def _cross(axes: Axes, xs: Sequence[float], ys: Sequence[float]) -> None:
 def _scale(axes: Axes, seen: Sequence[float], what: str) -> None:
     if what == "loss" and seen and min(seen) > 0 and max(seen) > _LOGARITHMIC * min(seen):
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _value(score: Score, what: str) -> float:

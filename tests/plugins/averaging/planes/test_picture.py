@@ -23,6 +23,11 @@ def test_levels_stop_where_guessing_is_long_better():
     assert max(levels_of([10.0**i for i in range(-3, 30)], guessing=2.3)) <= 23
 
 
+def test_levels_reach_down_from_there_where_all_but_a_few_places_are_worse():
+    levels = levels_of([0.0, 60.0, *[1e4] * 200], guessing=1.1)
+    assert levels == [0.5, 1.0, 2.0, 5.0, 10.0]
+
+
 @pytest.mark.parametrize("values", [[], [0.0], [1.0], [1.0, 1.01], [math.inf, 3e-7], [1e300, 1e-300]])
 def test_there_are_two_levels_at_least(values):
     levels = levels_of(values, None)
@@ -64,3 +69,15 @@ def test_every_landscape_is_drawn(losses):
     figure.draw_without_rendering()
     title = figure.axes[0].get_title()
     assert ("crossed" in title) == any(map(math.isinf, losses))
+
+
+def test_ticks_of_a_logarithmic_axis_are_plain_numbers():
+    grid = Grid(((-1.0, 0.0, 1.0),))
+    scores = tuple({"train": Score(loss, None)} for loss in (1e4, 0.01, math.inf))
+    facts = {"guessing": {"train": None}, "correction": {}, "about": {}, "task": {}, "notes": ()}
+    line = Landscape("slice", grid, scores, (), (False,) * 3, ("x",), mixes_statistics=False, **facts)
+    figure = figure_of(line)
+    figure.draw_without_rendering()
+    texts = [label.get_text() for label in figure.axes[0].get_yticklabels(which="both")]
+    assert {"0.01", "100"} <= set(texts)
+    assert not any("$" in text for text in texts)
