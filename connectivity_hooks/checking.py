@@ -17,8 +17,8 @@ from connectivity_hooks.contracts.options import make_options
 from connectivity_hooks.errors import UsageError, one_line
 from connectivity_hooks.features.layout import NamedLayouts, check_layers
 from connectivity_hooks.features.observation import Observation
+from connectivity_hooks.features.pooling import Pools
 from connectivity_hooks.features.select import feature_layers, proposed_layers, select
-from connectivity_hooks.features.view import Spatial
 from connectivity_hooks.model.weights import assign, weights_of
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.registry import registry
@@ -65,7 +65,7 @@ def observe(
     layers: str | Sequence[str] | None = None,
     split: Literal["train", "test"] = "train",
     samples: int | None = None,
-    spatial: Spatial = "pool",
+    pool: Pools = "mean",
     axes: NamedLayouts = None,
     seed: int = 0,
 ) -> Observation:
@@ -80,7 +80,9 @@ def observe(
         layers: Names, globs, ``NAME:input`` or ``NAME[0]``; None for the default.
         split: ``train`` or ``test``.
         samples: Look at that many samples, drawn without replacement; None for all.
-        spatial: How positions become neurons: their mean, every position's, or of tokens the first or the last.
+        pool: How positions become neurons: ``mean``, those left out that the batch's mask says are padding; ``first``,
+            ``last`` or ``class`` for one token; ``flatten`` for every position's; for all layers, or by layer or glob
+            (``{"encoder.*": "last"}``).
         axes: Which axis is what, where it cannot be told: letters with N for the samples and C for the neurons, for
             all layers of as many axes (``"TNC"``), or by layer or glob (``{"encoder.*": "TNC"}``).
         seed: Seed of the draw.
@@ -96,12 +98,14 @@ def observe(
         chosen = chosen.sample(samples, seed)
     check_layers(axes, [name for name, _ in model.named_modules() if name], type(model).__name__)
     wanted = layers_of(model, layers, calls=True)
-    looked = Observation(model, chosen, task.loss, wanted, task.batch_size, spatial, forward=task.forward, axes=axes)
+    looked = Observation(model, chosen, task.loss, wanted, task.batch_size, pool, forward=task.forward, axes=axes)
     observation = looked.by_call(proposed=layers is None)
     if not observation.layers:
         raise UsageError(f"{left_out(observation)}; name the layers to look at")
     if axes and observation.unused_axes():
         raise UsageError(f"layout {observation.unused_axes()[0]}; leave it out")
+    if observation.unused_pools():
+        raise UsageError(f"pool {observation.unused_pools()[0]}; leave it out")
     return observation
 
 
@@ -136,7 +140,7 @@ def check(
     layers: str | Sequence[str] | None = None,
     split: Literal["train", "test"] = "train",
     samples: int | None = None,
-    spatial: Spatial = "pool",
+    pool: Pools = "mean",
     axes: NamedLayouts = None,
     seed: int = 0,
     progress: Progress = SILENT,
@@ -148,10 +152,10 @@ def check(
         task: Model, data and loss.
         condition: Name of the condition.
         options: The condition's options by name.
-        layers: See `observe`; so are `split`, `samples`, `spatial` and `axes`.
+        layers: See `observe`; so are `split`, `samples`, `pool` and `axes`.
         split: Split the features are computed on.
         samples: How many samples of it.
-        spatial: How positions become neurons.
+        pool: How positions become neurons.
         axes: Which axis is what.
         seed: Seed of every random choice.
         progress: Shows long work.
@@ -162,12 +166,13 @@ def check(
     """
     method = make_condition(condition, options, seed=seed, progress=progress)
     model = checkpoint if isinstance(checkpoint, nn.Module) else load_model(checkpoint, task)
-    observation = observe(
-        model, task, layers=layers, split=split, samples=samples, spatial=spatial, axes=axes, seed=seed
-    )
+    observation = observe(model, task, layers=layers, split=split, samples=samples, pool=pool, axes=axes, seed=seed)
     if observation.left_out:
         warnings.warn(f"check: {left_out(observation)}", stacklevel=2)
-    return verdicts(method, observation, str(getattr(checkpoint, "name", checkpoint)))
+    found = verdicts(method, observation, str(getattr(checkpoint, "name", checkpoint)))
+    for remark in observation.remarks():
+        warnings.warn(f"check: {remark}", stacklevel=2)
+    return found
 
 
 def _asked(condition: Condition, observation: Observation) -> Iterator[object]:

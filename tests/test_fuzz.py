@@ -5,7 +5,15 @@ from fuzzing import fuzz
 from readers import READERS
 
 # A minute in all on one slow core: of those that draw or wait for the disk fewer. The benchmark takes 20 000 of each.
-COUNT = {"report.json": 150, "evaluation.csv": 200, "journal": 200, "history.jsonl": 200}
+COUNT = {
+    "report.json": 150,
+    "evaluation.csv": 200,
+    "journal": 200,
+    "history.jsonl": 200,
+    "config.json of Transformers": 250,
+    "text": 200,
+    "datasets": 200,
+}
 MANY = 700
 
 

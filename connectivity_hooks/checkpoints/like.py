@@ -6,21 +6,28 @@ import json
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from connectivity_hooks.checkpoints.atomic import atomic_write, make_folder
 from connectivity_hooks.checkpoints.constants import equal_bits
+from connectivity_hooks.checkpoints.contents import Contents
+from connectivity_hooks.checkpoints.fitting import fit
 from connectivity_hooks.checkpoints.header import shown
 from connectivity_hooks.checkpoints.library_names import loaded_by, stored_by
 from connectivity_hooks.checkpoints.names import sources_of
 from connectivity_hooks.checkpoints.reading import Checkpoint
+from connectivity_hooks.checkpoints.sharded import leads_to_blob
 from connectivity_hooks.checkpoints.writing import write_tensors
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.untrusted import open_regular, parse_json
 
 WEIGHTS = "model.safetensors"
+OF_LIBRARIES = ("adapter_model.safetensors",)
+"""Other names that a library looks for, and that what is written like such a file keeps."""
 
 _BESIDE = {".json", ".txt", ".model", ".jinja", ".md", ".spm", ".vocab", ".bpe", ".tiktoken"}
 """Files of configurations and tokenizers; everything else beside weights belongs to a training."""
@@ -34,6 +41,8 @@ def write_like(
     like: Checkpoint,
     model: nn.Module,
     metadata: Mapping[str, str],
+    *,
+    narrow: bool = False,
 ) -> tuple[str, ...]:
     """Write weights as the checkpoint `like` is written; a folder with what lies beside its weights.
 
@@ -46,6 +55,7 @@ def write_like(
         like: The checkpoint whose form is taken.
         model: The module; its library's adapter says how it is stored.
         metadata: Text for the header.
+        narrow: Store the types of `like` where these hold every value; weights of bfloat16 are then so again.
 
     Returns:
         The names of the files written beside the weights.
@@ -56,13 +66,16 @@ def write_like(
     """
     stored = _in_its_form(weights, like, model)
     _require_way_back(stored, weights, model)
+    if narrow:
+        stored = _in_its_types(stored, like)
     if out.suffix == ".safetensors":
         write_tensors(out, stored, metadata)
         return ()
     require_new(out)
     make_folder(out)
     copied = tuple(_copied(like.file.parent, out, _type_of(stored)))
-    write_tensors(out / WEIGHTS, stored, metadata)
+    name = like.file.name if like.file.name in OF_LIBRARIES else WEIGHTS
+    write_tensors(out / name, stored, metadata)
     return copied
 
 
@@ -73,9 +86,27 @@ def require_new(out: pathlib.Path) -> None:
 
 
 def _in_its_form(weights: Mapping[str, Tensor], like: Checkpoint, model: nn.Module) -> dict[str, Tensor]:
-    sources, _ = sources_of(like, weights)
-    if sources.keys() <= weights.keys():
-        return {source: weights[name] for name, source in sources.items()}
+    """Return weights by the names that `like` has, and in their order."""
+    gone = {name for name, _ in model.named_buffers()} - weights.keys()  # no longer stored by the model
+    sources = _sources(like, weights.keys() | gone, model)
+    if sources is None:
+        return _converted(weights, like, model)
+    return {source: weights[name] for name, source in sources.items() if name not in gone}
+
+
+def _sources(like: Checkpoint, known: AbstractSet[str], model: nn.Module) -> dict[str, str] | None:
+    """Return name in the file by name in the model; None where the file has the tensors in other shapes."""
+    sources, _ = sources_of(like, known)
+    if sources.keys() <= known:
+        return sources
+    files = {id(tensor): name for name, tensor in like.outline.items()}
+    found = loaded_by(model, like.outline)
+    if found.keys() <= known and len(found) == len(files) and all(id(tensor) in files for tensor in found.values()):
+        return {name: files[id(tensor)] for name, tensor in found.items()}
+    return None
+
+
+def _converted(weights: Mapping[str, Tensor], like: Checkpoint, model: nn.Module) -> dict[str, Tensor]:
     stored = stored_by(model, weights)
     missing = [name for name in like.outline if name not in stored]
     if missing:
@@ -84,10 +115,20 @@ def _in_its_form(weights: Mapping[str, Tensor], like: Checkpoint, model: nn.Modu
 
 
 def _require_way_back(stored: Mapping[str, Tensor], weights: Mapping[str, Tensor], model: nn.Module) -> None:
-    read = stored if stored.keys() <= weights.keys() else loaded_by(model, stored)
-    for name in read.keys() & weights.keys():
-        if not equal_bits(read[name], weights[name]):
+    """Read what is to be stored as a checkpoint is read, and compare all of it; raise `InputError`."""
+    outline = {name: tensor.to("meta") for name, tensor in stored.items()}
+    kept = Checkpoint(outline, {}, pathlib.Path("the file to be written"), (), partial(Contents, stored, "", {}))
+    read = fit(kept, model).weights
+    for name, expected in weights.items():
+        if name not in read or not equal_bits(read[name], expected):
             raise InputError(f"{shown(name)}: is not read as it would be stored; write a file without --like")
+
+
+def _in_its_types(stored: dict[str, Tensor], like: Checkpoint) -> dict[str, Tensor]:
+    """Return tensors in the types of `like` if not one value changes, else as they are."""
+    found = {name: tensor.to(like.outline[name].dtype) for name, tensor in stored.items()}
+    same = all(torch.equal(found[name].to(tensor.dtype), tensor) for name, tensor in stored.items())
+    return found if same else stored
 
 
 def _type_of(stored: Mapping[str, Tensor]) -> torch.dtype | None:
@@ -99,7 +140,8 @@ def _copied(source: pathlib.Path, out: pathlib.Path, dtype: torch.dtype | None) 
     """Copy configuration and tokenizer; yield the names."""
     for file in sorted(source.iterdir()):
         belongs = file.suffix in _BESIDE and file.name not in _OF_TRAINING and not file.name.endswith(".index.json")
-        if not belongs or not file.is_file() or file.stat().st_size > _LARGEST:
+        astray = file.is_symlink() and not leads_to_blob(file)  # what lies elsewhere may be anybody's
+        if not belongs or astray or not file.is_file() or file.stat().st_size > _LARGEST:
             continue
         with open_regular(file) as stream:
             content = stream.read()

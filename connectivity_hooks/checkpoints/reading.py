@@ -15,11 +15,10 @@ from torch import Tensor
 from connectivity_hooks.checkpoints import sharded
 from connectivity_hooks.checkpoints.contents import Contents, contents_of, header_of
 from connectivity_hooks.checkpoints.header import Header, shown
+from connectivity_hooks.checkpoints.in_folder import INDEX, in_folder
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.memory import require_memory
 from connectivity_hooks.untrusted import guarded, open_regular, require_utf8
-
-INDEX = ".safetensors.index.json"
 
 
 @dataclass(frozen=True)
@@ -80,13 +79,13 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
         InputError: There is no such file, or it is malformed, hostile or a pickle; one line says what to do.
     """
     with guarded(shown(str(path)), "the path of a checkpoint"):
-        file = _resolve(pathlib.Path(path))
+        file, notes = in_folder(pathlib.Path(path))
     require_utf8(file)
     if file.name.endswith(INDEX):
-        return _sharded(file)
+        return _sharded(file, notes)
     header = header_of(file)
     outline = {entry.name: entry.outline() for entry in header.entries}
-    return Checkpoint(outline, header.metadata, file, (), partial(contents_of, file, header))
+    return Checkpoint(outline, header.metadata, file, notes, partial(contents_of, file, header))
 
 
 def read_together(*checkpoints: Checkpoint) -> None:
@@ -119,7 +118,7 @@ def non_finite_fault(file: pathlib.Path, name: str, count: int, of: int) -> Inpu
     )
 
 
-def _sharded(index: pathlib.Path) -> Checkpoint:
+def _sharded(index: pathlib.Path, notes: tuple[str, ...]) -> Checkpoint:
     with open_regular(index) as stream:
         raw = stream.read(sharded.LONGEST_INDEX + 1)
     shards = dict(sorted(sharded.shards_of(index, raw).items()))
@@ -136,9 +135,10 @@ def _sharded(index: pathlib.Path) -> Checkpoint:
         outline.update({name: entry.outline() for name, entry in found.items() if name in names})
         left_out += len(found.keys() - names)
     metadata = next((header.metadata for header in headers.values() if header.metadata), {})
-    notes = (f"{index.name}: {left_out} tensors in its shards are not named by the index and are left out",)
+    if left_out:
+        notes = (*notes, f"{index.name}: {left_out} tensors in its shards are not named by the index and are left out")
     read_all = partial(_contents_of_shards, index.parent, raw, shards, headers)
-    return Checkpoint(outline, metadata, index, notes if left_out else (), read_all)
+    return Checkpoint(outline, metadata, index, notes, read_all)
 
 
 def _contents_of_shards(
@@ -153,16 +153,3 @@ def _contents_of_shards(
         non_finite.update(found.non_finite)
         digest.update(found.sha256.encode())
     return Contents(weights, digest.hexdigest(), non_finite)
-
-
-def _resolve(path: pathlib.Path) -> pathlib.Path:
-    if not path.is_dir():
-        return path
-    single = path / "model.safetensors"
-    if single.exists():
-        return single
-    found = sorted([*path.glob("*" + INDEX)]) or sorted(path.glob("*.safetensors"))
-    if len(found) != 1:
-        names = ", ".join(shown(file.name) for file in found[:5]) or "none"
-        raise InputError(f"{path}: expected one safetensors checkpoint in this folder, found {names}; name the file")
-    return found[0]

@@ -1,7 +1,12 @@
-"""The index of a sharded checkpoint: which tensor is in which file, and no file outside its folder."""
+"""The index of a sharded checkpoint: which tensor is in which file, and no file outside its folder.
+
+A hub's cache keeps files under their digests and links to them: ``models--NAME/snapshots/REVISION/FILE`` leads to
+``models--NAME/blobs/DIGEST``. Such links are followed, and no others.
+"""
 
 from __future__ import annotations
 
+import os
 import pathlib
 
 from connectivity_hooks.checkpoints.header import shown
@@ -16,7 +21,7 @@ def shards_of(index: pathlib.Path, raw: bytes) -> dict[str, set[str]]:
 
     Raises:
         InputError: The index is malformed, or names a file that is not a plain file beside it: another folder, an
-            absolute path, a symbolic link. Such a file is not opened.
+            absolute path, a symbolic link but for those of a hub's cache. Such a file is not opened.
     """
     weight_map = _weight_map(index, raw)
     shards: dict[str, set[str]] = {}
@@ -49,9 +54,21 @@ def _check_shard(index: pathlib.Path, shard: str) -> None:
     # The system refuses to look for some names, such as one of 400 characters.
     with guarded(index, f"an index of files: {shown(shard)}", "save the checkpoint again"):
         linked, there = file.is_symlink(), file.is_file()
-    if linked:
+        astray = linked and not leads_to_blob(file)
+    if astray:
         raise InputError(
-            f"{index}: its shard {shown(shard)} is a symbolic link; copy the folder with its files (cp -rL)"
+            f"{index}: its shard {shown(shard)} is a symbolic link that leads elsewhere than to blobs/ of "
+            "its cache; copy the folder with its files (cp -rL)"
         )
     if not there:
         raise InputError(f"{index}: its shard {shown(shard)} is missing; fetch the whole checkpoint")
+
+
+def leads_to_blob(link: pathlib.Path) -> bool:
+    """Say whether a link of a hub's cache leads to a file of the same repository, itself no link."""
+    snapshot = link.parent.resolve()
+    repository = snapshot.parent.parent
+    if snapshot.parent.name != "snapshots":
+        return False
+    target = pathlib.Path(os.path.normpath(snapshot / os.readlink(link)))
+    return target.parent == repository / "blobs" and not target.is_symlink() and not target.parent.is_symlink()

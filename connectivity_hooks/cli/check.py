@@ -16,7 +16,6 @@ from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import task_flags, task_of, task_options
 from connectivity_hooks.cli.terminal import NOT_MET, Display, print_json
 from connectivity_hooks.contracts import Condition
-from connectivity_hooks.features.view import SPATIAL
 from connectivity_hooks.registry import registry
 from connectivity_hooks.reports.report import verdict_json
 from connectivity_hooks.reports.tables import verdicts_table
@@ -57,11 +56,13 @@ The conditions that are installed: connectivity-hooks plugins
 )
 @click.option("--samples", type=Count(1), metavar="N", help="Look at N samples drawn at random.")
 @click.option(
-    "--spatial",
-    type=click.Choice(SPATIAL),
-    default="pool",
-    show_default=True,
-    help="Pixels and tokens: their mean, each one's neurons, or of tokens the first or the last.",
+    "--pool",
+    "pools",
+    multiple=True,
+    metavar="POOL",
+    help="How pixels and tokens become neurons: mean (the default), first, last or class for one token, flatten for "
+    "each one's; or LAYER=POOL for one layer or glob. What the batch's mask says is padding is left out; may be "
+    "repeated.",
 )
 @click.option(
     "--axes",
@@ -83,14 +84,17 @@ def command(checkpoint: str, **given: Any) -> int:
     read_in = read(pathlib.Path(checkpoint))
     task = task_of(task_flags(given), [read_in], [checkpoint])
     model = load_model(read_in, task)
-    looks = {key: given[key] for key in ("split", "samples", "spatial", "axes", "seed")}
-    observation = observe(model, task, layers=given["layers"] or None, **looks)
+    looks = {key: given[key] for key in ("split", "samples", "axes", "seed")}
+    observation = observe(model, task, layers=given["layers"] or None, pool=given["pools"] or "mean", **looks)
     if observation.left_out:
         display.say(left_out(observation))
     found = [verdict for method in methods for verdict in verdicts(method, observation, read_in.file.name)]
+    for remark in observation.remarks():
+        display.say(remark)
     if given["as_json"]:
         answer = {"file": read_in.file.name, "sha256": read_in.sha256}
-        answers = {"conditions": [verdict_json(v) for v in found], "left_out": observation.left_out}
+        said = {"left_out": observation.left_out, "remarks": observation.remarks()}
+        answers = {"conditions": [verdict_json(v) for v in found], **said}
         print_json({"checkpoint": answer, "task": task.describe(), **answers})
     else:
         click.echo(verdicts_table(found))

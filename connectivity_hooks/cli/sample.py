@@ -18,7 +18,7 @@ from connectivity_hooks.cli.measuring_options import correct_option, correction_
 from connectivity_hooks.cli.method_options import method_command, refuse_stray_options, single
 from connectivity_hooks.cli.numbers import Amount, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
-from connectivity_hooks.cli.task_options import model_of, optional_task_options, task_flags, task_of
+from connectivity_hooks.cli.task_options import named_model, optional_task_options, task_flags, task_of
 from connectivity_hooks.cli.terminal import Display
 from connectivity_hooks.contracts.correction import Correction
 from connectivity_hooks.errors import UsageError
@@ -60,7 +60,12 @@ TYPES = {
     help="A checkpoint to write one like: its library's names and order of tensors and, where -o names a folder, "
     "configuration and tokenizer beside them, as save_pretrained and save_for_hf write them.",
 )
-@click.option("--dtype", type=click.Choice(list(TYPES)), help="Floating type to store; the path's own if left out.")
+@click.option(
+    "--dtype",
+    type=click.Choice(list(TYPES)),
+    help="Floating type to store. Left out, that of the "
+    "checkpoint of --like if it holds every value, else the path's own.",
+)
 @correct_option()
 @optional_task_options
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Seed of every random choice.")
@@ -88,7 +93,7 @@ def command(path: str, position: float, out: pathlib.Path, like: str | None, dty
     if form is None:
         write_tensors(out, weights, metadata)
     else:
-        write_like(out, weights, *form, metadata)
+        write_like(out, weights, *form, metadata, narrow=dtype is None)
     by = "" if correction is None else f", corrected by {correction.name}"
     display.say(f"{out}: the weights at t = {position:g} of {pathlib.Path(path).name}{by}")
 
@@ -100,7 +105,7 @@ def _form(like: str | None, out: pathlib.Path, model: str | None) -> tuple[Check
     if out.suffix != ".safetensors":
         require_new(out)
     checkpoint = read(like)
-    return checkpoint, model_factory(model or model_of([checkpoint], [like]))()
+    return checkpoint, model_factory(named_model(model, [checkpoint], [like]))()
 
 
 def _correction(given: Mapping[str, Any], display: Display) -> Correction | None:

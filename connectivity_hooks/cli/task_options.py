@@ -17,6 +17,8 @@ from connectivity_hooks.parallel import threads
 from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks import Task, make_task
 from connectivity_hooks.tasks.data.layout import AUTO, LAYOUTS
+from connectivity_hooks.tasks.loss import AUTO as OWN_CHOICE
+from connectivity_hooks.untrusted import read_json
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -30,6 +32,14 @@ def _compute_with(ctx: click.Context, param: click.Parameter, value: str) -> Non
     """Compute with that many threads until the command ends."""
     count = None if value == "auto" else Count(1, _MOST_THREADS)(value, param, ctx)
     ctx.with_resource(threads(count))
+
+
+_BASE = "connectivity_hooks.base"
+
+
+def _keep_base(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    """Remember the base for `named_model`: it is a part of the model's name."""
+    ctx.meta[_BASE] = value
 
 
 class TaskFlags(TypedDict):
@@ -55,8 +65,9 @@ def _data(*, required: bool) -> Callable[[F], F]:
         metavar="SPEC",
         required=required,
         help="digits, X.npz or X.safetensors (x_train, y_train, x_test, y_test; x_train.NAME for several inputs), "
-        "an image folder, or FILE.py:callable returning train and test loaders of (inputs, targets), or of dicts with "
-        "labels.",
+        "a folder of images or of datasets' save_to_disk, X.txt?block=N (read with the checkpoints' own tokenizer; "
+        "&mask=0.15 for masked words), or FILE.py:callable returning train and test loaders of (inputs, targets), or "
+        "of dicts with labels. After any of them ?train=N&test=N takes so many samples, drawn with &seed=.",
     )
 
 
@@ -76,6 +87,13 @@ _FLAGS = {
         help="timm:NAME?arg=value, FILE.py:callable or package.module:callable. "
         "May be left out when the checkpoint names a model of an installed library.",
     ),
+    "base": click.option(
+        "--base",
+        metavar="FOLDER",
+        expose_value=False,
+        callback=_keep_base,
+        help="The base that adapters (PEFT) were trained on, where their folders do not name one that is here.",
+    ),
     "data": _DATA,
     "layout": click.option(
         "--layout",
@@ -94,10 +112,11 @@ _FLAGS = {
     "loss": click.option(
         "--loss",
         metavar="SPEC",
-        default="cross-entropy",
+        default=OWN_CHOICE,
         show_default=True,
-        help="cross-entropy, bce, mse, l1, huber, or FILE.py:callable of (outputs, targets) that gives a value for "
-        "each sample, or sums and weights.",
+        help="cross-entropy, bce, mse, l1, huber, contrastive, own (what the model itself returns for labels), "
+        "auto (what the model is seen to compute itself, else cross-entropy), or FILE.py:callable of (outputs, "
+        "targets) that gives a value for each sample, or sums and weights.",
     ),
     "loss_is_convex": click.option(
         "--loss-is-convex/--loss-is-not-convex",
@@ -180,12 +199,31 @@ def task_of(flags: TaskFlags, checkpoints: list[Checkpoint], files: list[str]) -
         UsageError: A name is unknown, or no model is known.
     """
     values: dict[str, Any] = dict(flags)
-    values["model"] = flags["model"] or model_of(checkpoints, files)
+    values["model"] = named_model(flags["model"], checkpoints, files)
     task = make_task(**values, checkpoints=checkpoints)
     display = Display(quiet=bool(click.get_current_context().params.get("as_json")))
     for note in task.notes:
         display.say(note)
     return task
+
+
+def named_model(model: str | None, checkpoints: list[Checkpoint], files: list[str]) -> str:
+    """Return the model that is meant: the one given, else what checkpoints name; with ``--base``, where it is given.
+
+    Raises:
+        InputError: The checkpoints are of different models.
+        UsageError: No model is known, or ``--base`` is given for one that has no base.
+    """
+    name = model or model_of(checkpoints, files)
+    base = click.get_current_context().meta.get(_BASE)
+    if base is None:
+        return name
+    adapter = registry().adapters.get(name.partition(":")[0])
+    if adapter is None or not adapter.cls.takes_base:
+        raise UsageError(f"--base is for adapters on a base, and the model is {name}; leave it out")
+    if "&" in base:
+        raise UsageError(f"--base {base}: a folder of this name cannot be named in a model; rename it")
+    return f"{name}{'&' if '?' in name else '?'}base={base}"
 
 
 def model_of(checkpoints: list[Checkpoint], files: list[str]) -> str:
@@ -198,6 +236,7 @@ def model_of(checkpoints: list[Checkpoint], files: list[str]) -> str:
     named = [_named(checkpoint, file) for checkpoint, file in zip(checkpoints, files, strict=True)]
     known = list(dict.fromkeys(filter(None, named)))
     if not known:
+        _refuse_unnamed(files)
         raise UsageError("--model is needed: no checkpoint names its model")
     prefixes = {name.partition(":")[0] for name in known}
     adapter = registry().adapters.get(prefixes.pop()) if len(prefixes) == 1 else None
@@ -219,3 +258,13 @@ def _named(checkpoint: Checkpoint, file: str) -> str | None:
     folder = pathlib.Path(file) if pathlib.Path(file).is_dir() else pathlib.Path(file).parent
     models = [entry.cls().model_of(folder) for entry in registry().adapters.values()]
     return next((model for model in models if model), None)
+
+
+def _refuse_unnamed(files: list[str]) -> None:
+    """Say of a checkpoint folder why it names no model; raise `InputError`."""
+    for folder in filter(pathlib.Path.is_dir, map(pathlib.Path, files)):
+        config = folder / "config.json"
+        if not config.exists():
+            raise InputError(f"{folder}: has no config.json that names a model; say --model")
+        read_json(config, "a model's configuration", "say --model")
+        raise InputError(f"{config}: names no model of an installed library; say --model")

@@ -11,6 +11,7 @@ from connectivity_hooks.contracts.method import Method, NoOptions
 from connectivity_hooks.contracts.operation import Operation
 from connectivity_hooks.contracts.options import make_options, option
 from connectivity_hooks.contracts.reporter import Reporter
+from connectivity_hooks.contracts.tokenizer import Tokenizer
 from connectivity_hooks.contracts.work import UNKEPT, State, Work
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Reporter",
     "Role",
     "State",
+    "Tokenizer",
     "Verdict",
     "Work",
     "hookimpl",

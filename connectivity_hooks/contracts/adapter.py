@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
+from connectivity_hooks.contracts.tokenizer import Tokenizer
+
 if TYPE_CHECKING:
     from connectivity_hooks.model.inputs import Inputs
 
@@ -17,9 +19,15 @@ class Adapter(ABC):
     """Serves the models of one library under a prefix, as in ``timm:resnet18?num_classes=10``.
 
     An adapter only ever runs code of its own library: a checkpoint's metadata may name it.
+
+    Attributes:
+        prefix: What its models are named under.
+        takes_base: Whether its models are adapters on a base, which ``--base FOLDER`` names; `create` is then given
+            ``base`` among the arguments.
     """
 
     prefix: ClassVar[str]
+    takes_base: ClassVar[bool] = False
 
     @abstractmethod
     def create(self, name: str, arguments: Mapping[str, object]) -> nn.Module:
@@ -37,6 +45,26 @@ class Adapter(ABC):
         """Return random inputs of `samples` samples that a model of this library takes; None where that is not known.
 
         For what depends on no data, as the structure of the model.
+        """
+        return None
+
+    def axes(self, model: nn.Module) -> Mapping[str, str]:
+        """Return which axis of what a layer puts out is what, for the layers whose library says it: ``NHWC`` and such.
+
+        N stands for the samples, C for the neurons, as in ``--axes``; layers of another number of axes are not meant.
+        """
+        return {}
+
+    def positions(self, model: nn.Module, mask: Tensor, lengths: tuple[int, ...]) -> Tensor | None:
+        """Return which of a layer's positions are no padding, where there are fewer than the model was given.
+
+        Args:
+            model: The module.
+            mask: (N, T) bool, or (N, H, W): the positions the model was given that are no padding.
+            lengths: The layer's own positions, (T',) or (H', W').
+
+        Returns:
+            (N, T') bool, or (N, H', W'); None where the library does not say.
         """
         return None
 
@@ -64,3 +92,17 @@ class Adapter(ABC):
         Tensors may be on the meta device, see `stored`. What is no way of storing the model is returned as it is.
         """
         return stored
+
+    def tokenizer(self, folder: pathlib.Path) -> Tokenizer | None:
+        """Return the tokenizer whose files, of the library's own format, lie in a folder; None where there are none.
+
+        Nothing is downloaded, and no code beside the library's own is run.
+        """
+        return None
+
+    def products(self, model: nn.Module) -> tuple[tuple[str, str], ...]:
+        """Return pairs of weights, B (out, r) and A (r, in), that the model uses as the product B·A alone.
+
+        Whoever averages takes `connectivity_hooks.model.mean_of_products` of them: a mean of factors has no meaning.
+        """
+        return ()

@@ -55,7 +55,7 @@ class Anywhere:
         self._passes.__enter__()
         try:
             self._passes.require_faithful((self._path.start, self._path.end))
-            self.task, readings, _ = as_read(self._passes, self.task)
+            self.task, readings, *_ = as_read(self._passes, self.task)
         except BaseException:
             self._passes.__exit__()
             raise

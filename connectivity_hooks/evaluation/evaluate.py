@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,12 +23,12 @@ from connectivity_hooks.evaluation.measuring import Measuring, make_correction, 
 from connectivity_hooks.evaluation.passes import Passes
 from connectivity_hooks.evaluation.reliance import Reliance, reliance
 from connectivity_hooks.evaluation.scorer import Scorer
+from connectivity_hooks.evaluation.units import unit_of
 from connectivity_hooks.paths.geometry import arc_lengths
 from connectivity_hooks.paths.path import MEASURED, Path
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.tasks.guessing import guess
-from connectivity_hooks.tasks.loss import read_targets
-from connectivity_hooks.tasks.own_loss import compare_own_loss, said_before
+from connectivity_hooks.tasks.own_loss import said_before, settle_loss
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.team import current
@@ -70,6 +71,7 @@ def evaluate(
     correct: str | Correction | None = None,
     correct_options: Mapping[str, object] | None = None,
     record: Record | None = None,
+    start: dict[str, SampleScores] | None = None,
     progress: Progress = SILENT,
 ) -> Evaluation:
     """Measure loss and error along `path` on every split, at the same samples for every t; plugins are not told.
@@ -94,6 +96,8 @@ def evaluate(
             that is applied everywhere voids every guarantee, see `Correction`.
         correct_options: The correction's options by name.
         record: Remembers finished points.
+        start: Scores at t = 0 by split, from the evaluation of another path from the same weights for the same task;
+            filled in where it is empty. Not with a correction, which may change them.
         progress: Shows how far it is.
 
     Raises:
@@ -107,16 +111,18 @@ def evaluate(
     started = time.perf_counter()
     with Passes(path, task, correction) as passes:
         passes.require_faithful((path.start, path.end))
-        task, readings, loss_dtype = as_read(passes, task)
+        task, readings, loss_dtype, unit = as_read(passes, task)
         relied = _nothing(path) if passes.voided else reliance(path, task, passes)
         trusted = replace(path, guarantees=relied.guarantees)
-        measured = _Curve(trusted, task, passes, record).measure(points, refine, progress)
+        curve = _Curve(trusted, task, passes, record)
+        with curve.sharing({} if start is None or correction is not None else start):
+            measured = curve.measure(points, refine, progress)
         ts = sorted(measured)
         arc = arc_lengths(path, ts, _coordinates(passes, path))
     curves = {split.name: tuple(measured[t][index] for t in ts) for index, split in enumerate(task.splits())}
     return Evaluation(
         path=path,
-        task=task.describe(),
+        task={**task.describe(), "unit": unit},
         correction=name_of(correction),
         correction_options=options_of(correction),
         curves=curves,
@@ -162,7 +168,7 @@ def measure_part(
     """
     with Passes(path, task, how.correct) as passes:
         passes.require_faithful((path.start, path.end))
-        task, _, _ = as_read(passes, task)
+        task, *_ = as_read(passes, task)
         relied = _nothing(path) if passes.voided else reliance(path, task, passes)
         trusted = replace(path, guarantees=relied.guarantees)
         ts = list(dict.fromkeys(grid.even(trusted, how.points)))[part - 1 :: parts]
@@ -174,24 +180,27 @@ def _nothing(path: Path) -> Reliance:
     return Reliance((MEASURED,) * len(path.guarantees), (), ())
 
 
-def as_read(passes: Passes, task: Task) -> tuple[Task, list[str], torch.dtype]:
+def as_read(passes: Passes, task: Task) -> tuple[Task, list[str], torch.dtype, str | None]:
     """Check all targets against the outputs of a few samples.
 
     Returns:
-        The task with a loss that reads all targets as it reads these, how that is, where there is more to say, and the
-        type that the loss comes back in.
+        The task with a loss that reads all targets as it reads these, how that is, where there is more to say, the
+        type that the loss comes back in, and the unit of both, see `unit_of`.
     """
     notes: dict[str, None] = {}
+    unit = None
     for split in task.splits():
         few = split.head(2)
         outputs, targets = next(iter(passes.scored(0.0, few)))
         inputs = next(iter(few.batches(task.batch_size)))[0]
         where = f"{task.data_name or 'data'}: {split.name}"
-        loss, note = read_targets(task.loss, outputs, targets, split.targets(), where)
+        loss, more = settle_loss(
+            passes.model, task.loss, (inputs, targets), outputs, split.targets(), where, forward=task.forward
+        )
         task = task.read_as(loss, task.notes)
-        other = compare_own_loss(passes.model, loss, inputs, outputs, targets, where)
-        notes |= {new: None for new in (note, other) if new is not None and not said_before(new, task.notes)}
-    return task, list(notes), task.loss.measure(outputs, targets).sums.dtype
+        unit = unit or unit_of(loss, outputs, targets, split.targets())
+        notes |= {new: None for new in more if not said_before(new, task.notes)}
+    return task, list(notes), task.loss.measure(outputs, targets).sums.dtype, unit
 
 
 def _seen(path: Path, curves: Mapping[str, Sequence[Measurement]]) -> list[Seen]:
@@ -220,6 +229,15 @@ class _Curve:
         self._scorers = {split.name: Scorer(passes, anchors, task, split) for split in task.splits()}
         self._measured: dict[float, list[Measurement]] = {}
         self._each: float | None = None  # seconds that a point of a group takes
+
+    @contextlib.contextmanager
+    def sharing(self, start: dict[str, SampleScores]) -> Iterator[None]:
+        """Use the scores at t = 0 that are there, and leave those that are measured in the block."""
+        for name, scorer in self._scorers.items():
+            scorer.starting_with(start.get(name))
+        yield
+        measured = {name: scorer.start for name, scorer in self._scorers.items()}
+        start |= {name: scores for name, scores in measured.items() if scores is not None}
 
     def measure(self, points: int, refine: int, progress: Progress) -> dict[float, list[Measurement]]:
         ts = list(dict.fromkeys(grid.even(self._path, points)))

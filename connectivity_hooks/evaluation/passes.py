@@ -116,9 +116,9 @@ class Passes:
                 require_written(self.model, weights)
             self.outputs(t, few)
             require_repeatable(self.model, more, self._task.forward)
-        require_forgetful(
-            self.model, self._fresh, inputs, self._task.forward
-        )  # after it ran under the weights of the first end
+        last = None if self._corrected.corrects(1.0) else ends[1]
+        # after it ran under the weights of the first end
+        require_forgetful(self.model, self._fresh, last, inputs, self._task.forward)
         self._t = None  # counters that no output depends on have counted
 
     def write(self, weights: Weights) -> None:

@@ -13,6 +13,8 @@ from connectivity_hooks.errors import UsageError
 from connectivity_hooks.features.hooks import Detached, Listener, attached
 from connectivity_hooks.features.left_out import LeftOut
 from connectivity_hooks.features.passes import Passes
+from connectivity_hooks.features.pooled import Pooled
+from connectivity_hooks.features.pooling import Pools
 from connectivity_hooks.features.sampled import Sampled
 from connectivity_hooks.features.select import INPUT, default_layers, proposed_layers, select
 from connectivity_hooks.features.store import LastPass, Store
@@ -26,6 +28,7 @@ def capture(
     every: int = 1,
     samples: int | None = None,
     seed: int = 0,
+    pool: Pools | None = None,
     strict: bool = False,
 ) -> Capture:
     """Put hooks on `model`; what the layers put out is then found in the returned `Capture`.
@@ -44,6 +47,9 @@ def capture(
             cannot be told whether its rows are samples or tokens, rows of another shape than before, or is not reached
             by every pass. None keeps the last captured pass whole, every tensor with its axes as they came.
         seed: Seed of that draw.
+        pool: Keep neurons (N, n) instead of whole tensors: ``mean`` over the positions, those left out that the pass's
+            own mask says are padding, ``first``, ``last`` or ``class`` for one token, or ``flatten``; for all layers,
+            or by layer, ``{"encoder.*": "last"}``. None keeps tensors as they come.
         strict: Raise what goes wrong in a hook, instead of leaving the layer out with one warning.
 
     Returns:
@@ -51,7 +57,8 @@ def capture(
         works so, and a context manager that removes the hooks.
 
     Raises:
-        UsageError: A layer is unknown or compiled by torch.jit, or `every` or `samples` is less than 1.
+        UsageError: A layer or a pool is unknown, a layer is compiled by torch.jit, or `every` or `samples` is less than
+            1.
 
     A module that torch.compile wrapped and that has run already never calls hooks put on later: the first pass then
     warns, and asking for a layer raises. Attach before the first step.
@@ -59,7 +66,10 @@ def capture(
     if every < 1 or (samples is not None and samples < 1):
         raise UsageError(f"capture: expected every ≥ 1 and samples ≥ 1, found {every} and {samples}")
     left_out = LeftOut("raise" if strict else "warn")
-    store = LastPass(left_out) if samples is None else Sampled(unwrapped(model), samples, seed, left_out)
+    pooled = None if pool is None else Pooled(unwrapped(model), pool)
+    store: Store = LastPass(left_out, pooled)
+    if samples is not None:
+        store = Sampled(unwrapped(model), samples, seed, left_out, pooled)
     return Capture(model, layers, store, every=every)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,8 +45,8 @@ class Listener(ABC):
     active: bool = False
 
     @abstractmethod
-    def begin(self, inputs: list[Any]) -> None:
-        """Be told that a pass of the whole model begins, and what the model was given."""
+    def begin(self, given: Sequence[Any], named: Mapping[str, Any]) -> None:
+        """Be told that a pass of the whole model begins, and what the model was given, in order and by name."""
 
     @abstractmethod
     def caught(self, layer: str, module: nn.Module, value: object) -> None:
@@ -66,7 +66,7 @@ class Listener(ABC):
 class Detached(Listener):
     """What is left of a capture in a pickled model: nothing is listened to."""
 
-    def begin(self, inputs: list[Any]) -> None:
+    def begin(self, given: Sequence[Any], named: Mapping[str, Any]) -> None:
         """Do nothing."""
 
     def caught(self, layer: str, module: nn.Module, value: object) -> None:
@@ -116,7 +116,7 @@ class Begin(Hook):
         """Tell what was given."""
         inputs, named = passed
         if module is self.module:
-            self.listener.begin([*inputs, *named.values()])
+            self.listener.begin(inputs, named)
 
 
 class End(Hook):

@@ -87,12 +87,12 @@ class Named:
                 self._used.add((pattern, letters))
                 if len(letters) != ndim:
                     raise InputError(f"layout {letters} was named for it, and its output has {ndim} axes")
-                return _layout(letters)
+                return laid_out(letters)
         fitting = next((each for name, each in self._pairs if not name and len(each) == ndim), None)
         if fitting is None:
             return None
         self._used.add(("", fitting))
-        return _layout(fitting)
+        return laid_out(fitting)
 
     def unused(self) -> list[str]:
         """Return in words those that were asked for by no layer so far."""
@@ -136,5 +136,6 @@ def _pairs(layouts: NamedLayouts) -> list[tuple[str, str]]:
     return [(layer, letters) for layer, _, letters in parted]
 
 
-def _layout(letters: str) -> Layout:
+def laid_out(letters: str) -> Layout:
+    """Return the layout of letters with one N and a C or more."""
     return Layout(letters.index("N"), tuple(axis for axis, letter in enumerate(letters) if letter == "C"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from connectivity_hooks.errors import InputError
 from connectivity_hooks.features.axis_trace import AxisTrace
 from connectivity_hooks.features.calls import modules_of
 from connectivity_hooks.features.layout import Layout, Named
+from connectivity_hooks.features.library import told_layout
 from connectivity_hooks.features.module_axes import as_wide, hinted, made_by, no_samples, read_by, unclear
 from connectivity_hooks.features.outputs import tensor_in
 from connectivity_hooks.features.select import INPUT
@@ -35,13 +36,18 @@ def followed(model: nn.Module) -> Iterator[AxisTrace]:
 
 
 def layout_of(
-    model: nn.Module, layer: str, features: Sequence[Tensor], trace: AxisTrace | None, named: Named
+    model: nn.Module,
+    layer: str,
+    features: Sequence[Tensor],
+    trace: AxisTrace | None,
+    named: Named,
+    told: Mapping[str, str],
 ) -> Layout:
     """Return which axis of a layer's feature is what.
 
     The samples are the axis that follows their number. The neurons are the axes that were named; else those that the
-    kind of the module says, that were followed from the weights that made them, or that what reads them says; else the
-    one that is as long as the weights before are wide.
+    model's library or the kind of the module says, that were followed from the weights that made them, or that what
+    reads them says; else the one that is as long as the weights before are wide.
 
     Args:
         model: The module.
@@ -49,6 +55,7 @@ def layout_of(
         features: What the layer gave for as many samples as `SIZES` says.
         trace: What was followed in the second pass, if anything.
         named: What the user named.
+        told: What the model's library says, letters by layer.
 
     Raises:
         InputError: No one axis follows the number of samples, or it is not clear which are the neurons.
@@ -63,6 +70,9 @@ def layout_of(
                 f"counts the samples of a batch of {SIZES[0]}"
             )
         return chosen
+    library = told_layout(told, layer, len(shape), rows)
+    if library is not None:
+        return library
     axes = _neurons(model, modules_of([layer])[0], features[1], trace, rows)
     if not axes:
         raise InputError(unclear(shape))

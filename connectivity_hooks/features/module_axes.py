@@ -11,6 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.features.calls import modules_of
 from connectivity_hooks.features.layout import Layout
+from connectivity_hooks.features.library import told_axes, told_layout
 from connectivity_hooks.features.select import INPUT, own_weights
 
 _CHANNELS_FIRST = (_ConvNd, _NormBase, nn.GroupNorm)
@@ -81,12 +82,13 @@ class ModuleLayouts:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._found: dict[tuple[str, tuple[int, ...], int], Layout] = {}
+        self._told = told_axes(model)
 
     def of(self, layer: str, shape: Sequence[int], rows: int = 0) -> Layout:
         """Return the layout of a layer whose samples are on the axis `rows`.
 
-        The neurons are the axis that the kind of the module says, or for a module without weights or around others the
-        one that is as long as the weights before it are wide.
+        The neurons are the axis that the model's library or the kind of the module says, or for a module without
+        weights or around others the one that is as long as the weights before it are wide.
 
         Args:
             layer: Dotted name, ``NAME:input``, or a single call of either.
@@ -98,7 +100,9 @@ class ModuleLayouts:
         """
         asked = (layer, tuple(shape), rows)
         if asked not in self._found:  # every pass of a training asks
-            self._found[asked] = _told(self._model, modules_of([layer])[0], shape, rows)
+            name = modules_of([layer])[0]
+            said = told_layout(self._told, name, len(shape), rows)
+            self._found[asked] = said or _told(self._model, name, shape, rows)
         return self._found[asked]
 
 

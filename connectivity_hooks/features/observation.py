@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -16,17 +17,23 @@ from connectivity_hooks.features.calls import called, modules_of
 from connectivity_hooks.features.capture import Capture
 from connectivity_hooks.features.layout import Layout, Named, NamedLayouts
 from connectivity_hooks.features.layouts import SIZES, followed, layout_of
+from connectivity_hooks.features.library import told_axes
 from connectivity_hooks.features.module_axes import no_samples
 from connectivity_hooks.features.noting import noting_capture
-from connectivity_hooks.features.padding import Tokens
-from connectivity_hooks.features.view import neurons_last
+from connectivity_hooks.features.padding import AVERAGED_IN, LEFT_OUT, Tokens
+from connectivity_hooks.features.pooling import Pooling, Pools
+from connectivity_hooks.features.view import neurons_last, positions_behind
 from connectivity_hooks.model.evaluation_mode import evaluation_mode
 from connectivity_hooks.model.inputs import Inputs, mapped
 from connectivity_hooks.model.running import PLAIN, Forward, forward
 from connectivity_hooks.strangers import Pass, guarded_call
 from connectivity_hooks.tasks.loss import Loss
-from connectivity_hooks.tasks.own_loss import compare_own_loss
+from connectivity_hooks.tasks.own_loss import require_no_copying, settle_loss
 from connectivity_hooks.tasks.split import Split
+
+_Take: TypeAlias = Callable[[str, Tensor, Tokens, int], Tensor]
+
+_OTHER_POSITIONS = "the mask is of positions {}, its own are {}, and nothing tells which of them are padding"
 
 
 @dataclass
@@ -49,12 +56,14 @@ class Observation:
         layers: Dotted names of the layers, or ``NAME:input``; ``NAME[0]``, ``NAME[1]`` … for the calls of a module that
             is called several times in one pass.
         batch_size: Samples of one forward pass.
-        spatial: How positions become neurons: ``pool`` (their mean), ``flatten``, ``first`` or ``last`` (of tokens).
+        pool: How positions become neurons: ``mean``, ``first``, ``last``, ``class`` or ``flatten``, for all layers or
+            by layer (`connectivity_hooks.features.pooling`).
         forward: How the model is run, and which of what it returns are its outputs.
         axes: Which axis is what, for layers where it is to be named (`connectivity_hooks.features.layout`).
         budget: Bytes of features kept at once.
         left_out: Layers that were proposed and cannot be looked at, with the reason.
         problems: Layers that could not be measured so far, with the reason.
+        padded: Layers in which padding was averaged in so far, with the reason.
     """
 
     model: nn.Module
@@ -62,12 +71,16 @@ class Observation:
     loss: Loss
     layers: Sequence[str]
     batch_size: int = 512
-    spatial: str = "pool"
+    pool: Pools = "mean"
     forward: Forward = PLAIN
     axes: NamedLayouts = None
     budget: int = 2 * 1024**3
     left_out: dict[str, str] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+    padded: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+    _masked: set[str] = field(default_factory=set, init=False, repr=False)
+    _positions: set[str] = field(default_factory=set, init=False, repr=False)
+    _pooling: Pooling | None = field(default=None, init=False, repr=False)
     _layouts: dict[str, Layout] = field(default_factory=dict, init=False, repr=False)
     _widths: dict[str, int] = field(default_factory=dict, init=False, repr=False)
     _unused: list[str] = field(default_factory=list, init=False, repr=False)
@@ -77,7 +90,19 @@ class Observation:
     def batches(self, layers: Sequence[str] | None = None) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         """Yield ({layer: (rows, n)}, targets) batch by batch; a layer that cannot be measured is missing."""
         self.widths()
-        yield from self._looked(self.split.batches(self.batch_size), self.layers if layers is None else layers)
+        wanted = self.layers if layers is None else layers
+        yield from self._looked(self.split.batches(self.batch_size), wanted, self._neurons)
+
+    def at_positions(self, layer: str) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield a layer's features (rows, n, …) with their positions behind, and targets, batch by batch.
+
+        Nothing is pooled and padding is among the positions: it is for answers at positions. A layer that cannot be
+        measured yields nothing, and `why_not` says why.
+        """
+        self.widths()
+        for features, targets in self._looked(self.split.batches(self.batch_size), [layer], self._unpooled):
+            if layer in features:
+                yield features[layer], targets
 
     def features(self, layer: str) -> Tensor:
         """Return the features (N, n) of one layer in float32; raise `KeyError` if it cannot be measured."""
@@ -99,14 +124,23 @@ class Observation:
     def require_loss(self, outputs: Tensor) -> None:
         """Refuse a loss that the model's own outputs (N, …) and the targets do not fit, before it is computed.
 
+        From then on `loss` reads targets as the model's own loss is seen to do, see `settle_loss`.
+
         Raises:
-            InputError: Shapes or types do not fit, or labels are those of a language model that moves them by one
-                position itself.
+            InputError: Shapes or types do not fit, or labels cannot be what the loss expects.
         """
-        self.loss.check(outputs, self.targets().to(outputs.device))
-        inputs, targets = next(iter(self.split.head(2).batches(2)))
+        if self.loss.coupled:
+            raise InputError(
+                f"loss {self.loss.name}: a sample's loss depends on its batch, and copies of the samples are passed at "
+                "once here; take a loss of single samples"
+            )
+        few, targets = next(iter(self.split.head(2).batches(2))), self.targets().to(outputs.device)
         with evaluation_mode(self.model):
-            compare_own_loss(self.model, self.loss, inputs, outputs[: len(targets)], targets, self.split.name)
+            self.loss, _ = settle_loss(
+                self.model, self.loss, few, outputs[: len(few[1])], targets, self.split.name, forward=self.forward
+            )
+        require_no_copying(self.model, self.loss, few)
+        self.loss.check(outputs, targets)
 
     def widths(self) -> dict[str, int]:
         """Return the neurons of each layer that can be measured, as far as two small batches say."""
@@ -119,6 +153,35 @@ class Observation:
             self._tried = True
             self._read_layouts()
         return {name: self._layouts[name] for name in self.layers if name in self._layouts.keys() - self.problems}
+
+    @property
+    def pooling(self) -> Pooling:
+        """How the positions of each layer become neurons."""
+        if self._pooling is None:
+            self._pooling = Pooling(self.model, self.pool)
+        return self._pooling
+
+    def pooled(self, layer: str) -> dict[str, float | int | str | None]:
+        """Return in words how a layer's positions became neurons, for a verdict's details; nothing where it has none.
+
+        It is known of what was looked at so far.
+        """
+        if layer not in self._positions:
+            return {}
+        padding = AVERAGED_IN if layer in self.padded else LEFT_OUT if layer in self._masked else None
+        return {"pool": self.pooling.asked(layer), **({} if padding is None else {"padding": padding})}
+
+    def remarks(self) -> list[str]:
+        """Return in lines what a person should know of how features were taken, as far as they were looked at."""
+        by_reason: dict[str, list[str]] = {}
+        for layer, reason in self.padded.items():
+            by_reason.setdefault(reason, []).append(layer)
+        return [f"padding is averaged in with {', '.join(layers)}: {reason}" for reason, layers in by_reason.items()]
+
+    def unused_pools(self) -> list[str]:
+        """Return in words which of `pool` no layer asks for: they would do nothing."""
+        self.layouts()
+        return self.pooling.unused()
 
     def unused_axes(self) -> list[str]:
         """Return in words which of `axes` no layer asks for: they would do nothing."""
@@ -154,7 +217,7 @@ class Observation:
         return [_taken(inputs, torch.arange(count) % len(targets), len(targets)) for count in SIZES]
 
     def _read_layouts(self) -> None:
-        named, passes = Named(self.axes), []
+        named, told, passes = Named(self.axes), told_axes(self.model), []
         for inputs in self._few():
             seen = noting_capture(self.model, modules_of(self.layers))
             with seen, evaluation_mode(self.model):
@@ -163,7 +226,7 @@ class Observation:
         for layer in self.layers:
             try:
                 features = [seen[layer] for seen in passes]
-                self._layouts[layer] = layout_of(self.model, layer, features, trace, named)
+                self._layouts[layer] = layout_of(self.model, layer, features, trace, named, told)
                 self._neurons(layer, features[1], Tokens(self.model, None), SIZES[1])
             except KeyError:
                 self.problems[layer] = next(seen.why_not(layer) for seen in passes if layer not in seen)
@@ -180,7 +243,7 @@ class Observation:
         return None
 
     def _looked(
-        self, loader: Iterator[tuple[Any, Tensor]], layers: Sequence[str]
+        self, loader: Iterator[tuple[Any, Tensor]], layers: Sequence[str], take: _Take
     ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         """Run the model on batches, and yield what can be measured; what cannot is noted."""
         seen = noting_capture(self.model, modules_of(layers))
@@ -188,15 +251,18 @@ class Observation:
             for inputs, targets in loader:
                 self._run(inputs)
                 tokens = Tokens(self.model, inputs)
-                found = {layer: self._measured(layer, seen, tokens, len(targets)) for layer in layers}
+                count = len(targets)
+                found = {name: self._measured(name, seen, partial(take, name), tokens, count) for name in layers}
                 yield {layer: value for layer, value in found.items() if value is not None}, targets
 
-    def _measured(self, layer: str, seen: Capture, tokens: Tokens, samples: int) -> Tensor | None:
+    def _measured(
+        self, layer: str, seen: Capture, take: Callable[[Tensor, Tokens, int], Tensor], tokens: Tokens, samples: int
+    ) -> Tensor | None:
         """Return the rows of a layer; None for one that cannot be measured, which is noted."""
         if layer in self.problems:
             return None
         try:
-            return self._neurons(layer, seen[layer], tokens, samples)
+            return take(seen[layer], tokens, samples)
         except KeyError:
             self.problems[layer] = seen.why_not(layer)
         except InputError as error:
@@ -204,14 +270,38 @@ class Observation:
         return None
 
     def _neurons(self, layer: str, feature: Tensor, tokens: Tokens, samples: int) -> Tensor:
-        layout = self._layouts[layer]
-        if not layout.fits(feature.ndim) or feature.shape[layout.samples] != samples:
-            raise InputError(no_samples(feature.shape, samples))
-        neurons = neurons_last(feature, layout, spatial=self.spatial, tokens=tokens.of(layer))
+        layout = self._layout(layer, feature, samples)
+        neurons = neurons_last(feature, layout, pool=self.pooling.of(layer), tokens=self._known(layer, feature, tokens))
         width = self._widths.setdefault(layer, neurons.shape[1])
         if width != neurons.shape[1]:
             raise InputError(f"it has {width} neurons in one batch and {neurons.shape[1]} in another")
         return neurons
+
+    def _unpooled(self, layer: str, feature: Tensor, tokens: Tokens, samples: int) -> Tensor:
+        return positions_behind(feature, self._layout(layer, feature, samples)).float()
+
+    def _layout(self, layer: str, feature: Tensor, samples: int) -> Layout:
+        layout = self._layouts[layer]
+        if not layout.fits(feature.ndim) or feature.shape[layout.samples] != samples:
+            raise InputError(no_samples(feature.shape, samples))
+        return layout
+
+    def _known(self, layer: str, feature: Tensor, tokens: Tokens) -> Tensor | None:
+        """Return which positions of a feature are no padding; where a mask says no such, that is noted."""
+        rows = positions_behind(feature, self._layouts[layer])
+        if rows.ndim < 3:
+            return None
+        self._positions.add(layer)
+        given = tokens.of(layer)
+        if given is None or layer in self.padded:
+            return None
+        known = tokens.at(layer, rows)
+        padded = (layer in self._masked and known is not None) or not bool(given.all())
+        if known is not None and padded:
+            self._masked.add(layer)
+        elif padded:
+            self.padded[layer] = _OTHER_POSITIONS.format(tuple(given.shape[1:]), tuple(rows.shape[2:]))
+        return known
 
     def _affordable(self, layer: str) -> list[str]:
         widths = self.widths()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -44,15 +45,22 @@ class Passes(Listener):
         self._given: list[Any] = []
         self._calls: dict[str, list[Tensor]] = {}
 
-    def begin(self, inputs: list[Any]) -> None:
+    def begin(self, given: Sequence[Any], named: Mapping[str, Any]) -> None:
         """Begin a pass; one before it that never ended is forgotten."""
         self._calls = {}
+        inputs = [*given, *named.values()]
         self._training = self._root.training
         listens = not self.paused and self._store.listens(inputs, training=self._training)
         self.active = listens and self.counted % self._every == 0
         self.counted += listens
         self._begun = not self.paused
         self._given = inputs if self._begun else []
+        if self.active:
+            try:
+                self._store.begun(given, named)
+            except Exception as error:  # a hook that raises would end the training
+                self.active = False
+                self._store.left_out.let_by(error)
 
     def caught(self, layer: str, module: nn.Module, value: object) -> None:
         """Take what passes a layer; what cannot be taken leaves the layer out."""

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.features.left_out import LeftOut
+from connectivity_hooks.features.pooled import Pooled
 from connectivity_hooks.features.reservoir import Reservoir
-from connectivity_hooks.features.rows import first_axes, samples_of_pass
+from connectivity_hooks.features.rows import samples_of_pass
 from connectivity_hooks.features.sequence_first import SequenceFirst
 from connectivity_hooks.features.store import CaughtPass, Store
 
@@ -39,13 +40,15 @@ class Sampled(Store):
         model: The module listened to.
         samples: Rows kept.
         seed: Seed of the draw.
-        left_out: As for every `Store`.
+        left_out: As for every `Store`; so is `pooled`.
+        pooled: Takes neurons (N, n).
     """
 
-    def __init__(self, model: nn.Module, samples: int, seed: int, left_out: LeftOut) -> None:
-        super().__init__(left_out)
+    def __init__(
+        self, model: nn.Module, samples: int, seed: int, left_out: LeftOut, pooled: Pooled | None = None
+    ) -> None:
+        super().__init__(left_out, pooled)
         self._sequence_first = SequenceFirst(model)
-        self._given = 0
         self._images = self._given_samples = False
         self._unsure: set[str] = set()
         self._reservoir = Reservoir(samples, seed)
@@ -57,22 +60,21 @@ class Sampled(Store):
 
     def listens(self, given: list[Any], *, training: bool) -> bool:
         """Listen to every pass, knowing how many samples it has."""
-        self._given = next(iter(first_axes(given)), 0)
         self._unsure.clear()
         self._images = any(isinstance(value, Tensor) and value.ndim == _IMAGES for value in given)
         return True
 
     def taken(self, layer: str, module: nn.Module, tensor: Tensor) -> Tensor:
         """Return a copy whose first axis is the samples."""
-        found = super().taken(layer, module, tensor)
-        if found.is_nested or (self._images and found.ndim == _IMAGES):
-            return found
-        rows = self._sequence_first.rows(layer, found, self._given)
+        if tensor.is_nested or (self._images and tensor.ndim == _IMAGES):
+            return super().taken(layer, module, tensor)
+        rows = self._sequence_first.rows(layer, tensor, self.rows_given)
         if rows == "unsure":
             self._unsure.add(layer)
         # its second axis is the samples: where that is as long as the first axis given, that one is no tokens
-        self._given_samples |= rows == "second" and found.size(0) != found.size(1)
-        return found.transpose(0, 1) if rows == "second" else found
+        self._given_samples |= rows == "second" and tensor.size(0) != tensor.size(1)
+        found = super().taken(layer, module, tensor)
+        return found.transpose(0, 1) if rows == "second" and self.pooled is None else found
 
     def keep(self, passed: CaughtPass) -> None:
         """Take the rows of a pass into the sample."""

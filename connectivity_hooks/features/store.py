@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.features.calls import modules_of
 from connectivity_hooks.features.left_out import LeftOut
-from connectivity_hooks.features.rows import require_plain, require_rows
+from connectivity_hooks.features.pooled import Pooled
+from connectivity_hooks.features.rows import first_axes, require_plain, require_rows
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,18 @@ class Store(ABC):
 
     Args:
         left_out: The layers that are left out; a store adds those whose rows it cannot keep.
+        pooled: Takes neurons (N, n) of what passes; None keeps it as it comes.
 
     Attributes:
         features: What is kept now, by layer.
+        rows_given: First axis of the first tensor that the pass under way was given; 0 where there is none.
     """
 
-    def __init__(self, left_out: LeftOut) -> None:
+    def __init__(self, left_out: LeftOut, pooled: Pooled | None = None) -> None:
         self.left_out = left_out
+        self.pooled = pooled
         self.features: dict[str, Tensor] = {}
+        self.rows_given = 0
 
     @property
     def indices(self) -> Tensor:
@@ -51,6 +56,12 @@ class Store(ABC):
         """Say whether the pass that begins is wanted: `given` is what the model was given, `training` its flag."""
         return True
 
+    def begun(self, given: Sequence[Any], named: Mapping[str, Any]) -> None:
+        """Be told what a pass that is wanted was given, in order and by name."""
+        self.rows_given = next(iter(first_axes([*given, *named.values()])), 0)
+        if self.pooled is not None:
+            self.pooled.begin(given, named)
+
     def taken(self, layer: str, module: nn.Module, tensor: Tensor) -> Tensor:
         """Return what is held of a tensor that passes: a copy, which nothing done to the tensor later changes.
 
@@ -59,7 +70,15 @@ class Store(ABC):
         """
         require_plain(tensor)
         gather = getattr(tensor, "full_tensor", None)  # a DTensor
-        return (gather() if callable(gather) else tensor).detach().clone()
+        whole = (gather() if callable(gather) else tensor).detach()
+        if self.pooled is None:
+            return whole.clone()
+        neurons = self.pooled.rows(layer, whole, self.rows_given)
+        return neurons.clone() if neurons.data_ptr() == tensor.data_ptr() else neurons
+
+    def words(self) -> dict[str, dict[str, str]]:
+        """Return for each layer that has positions how they were taken; it waits for the device."""
+        return {} if self.pooled is None else self.pooled.words()
 
     @abstractmethod
     def keep(self, passed: CaughtPass) -> None:
@@ -84,7 +103,13 @@ class Store(ABC):
 
 @final
 class LastPass(Store):
-    """Holds the last pass, whole."""
+    """Holds the last pass, whole or as neurons (N, n)."""
+
+    def taken(self, layer: str, module: nn.Module, tensor: Tensor) -> Tensor:
+        """Return a copy; a layer whose rows may be tokens has no neurons (N, n)."""
+        if self.pooled is not None:
+            self.pooled.require_sure(layer, tensor, self.rows_given)
+        return super().taken(layer, module, tensor)
 
     def keep(self, passed: CaughtPass) -> None:
         """Put a pass in the place of the one before."""

@@ -10,15 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from connectivity_hooks.errors import InputError, one_line
-from connectivity_hooks.features.layout import Layout
 from connectivity_hooks.features.left_out import LeftOut
-from connectivity_hooks.features.module_axes import layout_by_module
+from connectivity_hooks.features.pooled import Pooled
+from connectivity_hooks.features.pooling import Pools
 from connectivity_hooks.features.reservoir import Reservoir
-from connectivity_hooks.features.rows import first_axes, require_plain
+from connectivity_hooks.features.rows import first_axes
 from connectivity_hooks.features.sampled import aligned, kept_rows, sample_rows
 from connectivity_hooks.features.sequence_first import SequenceFirst
 from connectivity_hooks.features.store import CaughtPass, Store
-from connectivity_hooks.features.view import neurons_last
 
 TARGETS = ":targets"  # no layer can have this name
 
@@ -40,11 +39,12 @@ class Window(Store):
     Args:
         model: The module listened to.
         samples: Rows kept, drawn uniformly from all that passed since `clear`.
-        spatial: How feature maps become neurons: ``pool`` or ``flatten``.
+        pool: How positions become neurons (`connectivity_hooks.features.pooling`).
         seed: Seed of the draw.
         left_out: As for every `Store`.
 
     Attributes:
+        pooled: Takes their positions.
         features: The features of the rows kept, and under `TARGETS` their targets if all had some.
         rows: Rows that passed since `clear`, kept or not.
         waiting: Rows of the passes that wait for their targets.
@@ -54,15 +54,11 @@ class Window(Store):
     """
 
     def __init__(
-        self, model: nn.Module, *, samples: int, spatial: str = "pool", seed: int = 0, left_out: LeftOut
+        self, model: nn.Module, *, samples: int, pool: Pools = "mean", seed: int = 0, left_out: LeftOut
     ) -> None:
-        super().__init__(left_out)
+        super().__init__(left_out, Pooled(model, pool))
         self._sequence_first = SequenceFirst(model)
         self._unsure: set[str] = set()
-        self._model = model
-        self._given = 0
-        self._layouts: dict[tuple[str, tuple[int, ...], int], Layout] = {}
-        self._spatial = spatial
         self._samples = samples
         self._seed = seed
         self.clear()
@@ -81,28 +77,22 @@ class Window(Store):
 
     def listens(self, given: list[Any], *, training: bool) -> bool:
         """Say whether a pass is the training's, and those that wait leave room for it."""
-        self._given = next(iter(first_axes(given)), 0)
         return training and self.waiting < self._samples
 
     def taken(self, layer: str, module: nn.Module, tensor: Tensor) -> Tensor:
         """Return the neurons (N, n) of what passes, as a copy."""
-        require_plain(tensor)
         if hasattr(tensor, "full_tensor"):
             raise InputError("its output is a DTensor, which one process cannot gather alone; capture another layer")
-        neurons = neurons_last(tensor.detach(), self._layout(layer, tensor), spatial=self._spatial)
+        self._require_sure(layer, tensor)
+        neurons = super().taken(layer, module, tensor)
         self.heard = True
-        return neurons.clone() if neurons.data_ptr() == tensor.data_ptr() else neurons
+        return neurons
 
-    def _layout(self, layer: str, tensor: Tensor) -> Layout | None:
-        """Return which axis is what; the usual where nothing is to be told apart or the batch's length is not known."""
-        if tensor.ndim < 3 or not self._given:
-            return None
-        key = (layer, tuple(tensor.shape), self._given)
-        if key not in self._layouts:
-            if self._sequence_first.rows(layer, tensor, self._given) == "unsure":
-                self._unsure.add(layer)
-            self._layouts[key] = layout_by_module(self._model, layer, tensor.shape, self._given)
-        return self._layouts[key]
+    def _require_sure(self, layer: str, tensor: Tensor) -> None:
+        """Note a layer whose rows may be tokens; raise `InputError` for one of which nothing can tell."""
+        told = tensor.ndim < 3 or not self.rows_given or layer in self._unsure
+        if not told and self._sequence_first.rows(layer, tensor, self.rows_given) == "unsure":
+            self._unsure.add(layer)
 
     def keep(self, passed: CaughtPass) -> None:
         """Let a pass wait for its targets."""

@@ -13,6 +13,7 @@ from connectivity_hooks.model.inputs import (
 )
 from connectivity_hooks.model.outputs import picked
 from connectivity_hooks.model.precision import in_double
+from connectivity_hooks.model.products import ProductMean, mean_of_products
 from connectivity_hooks.model.running import PLAIN, Forward, forward
 from connectivity_hooks.model.weights import Weights, assign, same, weights_of
 from connectivity_hooks.model.wrappers import is_compiled, unwrapped
@@ -21,6 +22,7 @@ __all__ = [
     "PLAIN",
     "Forward",
     "Inputs",
+    "ProductMean",
     "Weights",
     "assign",
     "concatenated",
@@ -29,6 +31,7 @@ __all__ = [
     "in_double",
     "is_compiled",
     "mapped",
+    "mean_of_products",
     "named_tensors",
     "picked",
     "placed",

@@ -5,9 +5,12 @@ The one reader for the loaders of ``--data``, the probes of ``watch`` and stream
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeAlias
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from connectivity_hooks.errors import InputError
@@ -17,8 +20,26 @@ from connectivity_hooks.strangers import unlike_plain
 Batch: TypeAlias = tuple[Inputs, Tensor]
 """Inputs, and targets (N, …)."""
 
+Unused: TypeAlias = Callable[[Mapping[str, Any]], Collection[str]]
+"""Says which of a batch's named inputs are left out, because the model does not take them."""
+
+
+def none_unused(inputs: Mapping[str, Any]) -> Collection[str]:
+    """Leave nothing out."""
+    return ()
+
+
 LABELS = "labels"
 """The entry of a mapping that holds targets, as Transformers names it."""
+
+_DEEPEST_LIST = 8  # of numbers: beyond the axes of any model's inputs
+
+
+TOKENS, MASK = "input_ids", "attention_mask"
+"""The entries that hold tokens (N, T), and which of them are no padding."""
+
+IGNORED = -100
+"""The label that PyTorch's cross-entropy leaves out unless told otherwise."""
 
 _EXPECTED = f"expected (inputs, targets), or a dict with {LABELS!r}"
 
@@ -36,10 +57,12 @@ class BatchReader:
 
     Args:
         where: The first words of a message.
+        unused: Says which named inputs are left out; asked of every batch.
     """
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, unused: Unused = none_unused) -> None:
         self._where = where
+        self._unused = unused
         self._form: str | None = None
 
     @property
@@ -58,6 +81,9 @@ class BatchReader:
             InputError: It is no batch, or has another form than the first.
         """
         inputs, targets, form = _parted(batch, self._where)
+        if isinstance(inputs, Mapping):
+            left_out = self._unused(inputs)
+            inputs = {name: value for name, value in inputs.items() if name not in left_out}
         if self._form is None:
             self._form = form
         if form != self._form:
@@ -107,6 +133,7 @@ def _parted(batch: Any, where: str) -> tuple[Inputs, Tensor | None, str]:
     if isinstance(batch, Tensor):
         return batch, None, _ITSELF
     if isinstance(batch, Mapping):
+        batch = _of_tensors(batch)
         inputs = {str(name): value for name, value in batch.items() if name != LABELS}
         if LABELS not in batch:
             return inputs, None, _ITSELF
@@ -122,6 +149,41 @@ def _parted(batch: Any, where: str) -> tuple[Inputs, Tensor | None, str]:
     if targets is None:
         return inputs, None, _ITSELF
     return inputs, _targets(targets, "targets are", where), _PAIR
+
+
+def _of_tensors(batch: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """Return a batch with ``labels`` whose lists and arrays of as many numbers as there are labels are tensors.
+
+    Tokenizers return such lists unless they are asked for tensors. Lists of unequal lengths stay what they are.
+    """
+    labels = _as_tensor(batch.get(LABELS))
+    if not isinstance(labels, Tensor) or not labels.ndim:
+        return batch
+    return {
+        name: labels if name == LABELS else _as_tensor(value) if _rows(value) == len(labels) else value
+        for name, value in batch.items()
+    }
+
+
+def _rows(value: Any) -> int | None:
+    if isinstance(value, np.ndarray):
+        return len(value) if value.ndim else None
+    return len(value) if isinstance(value, (list, tuple)) else None
+
+
+def _as_tensor(value: Any) -> Any:
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        wide = value.dtype.kind == "u" and value.dtype.itemsize > 1
+        return torch.from_numpy(value.astype(np.int64 if wide else value.dtype.newbyteorder("=")))
+    leaf = value
+    for _ in range(_DEEPEST_LIST):
+        if not isinstance(leaf, (list, tuple)) or not leaf:
+            break
+        leaf = leaf[0]
+    if isinstance(value, (list, tuple)) and isinstance(leaf, (int, float)):
+        with contextlib.suppress(ValueError, TypeError, RuntimeError, OverflowError):
+            return torch.tensor(value)
+    return value
 
 
 def _named(inputs: Inputs, where: str) -> dict[str, Tensor]:
@@ -160,7 +222,12 @@ def _targets(targets: Any, what: str, where: str) -> Tensor:
 
 
 def _itself(named: Mapping[str, Tensor], where: str) -> Tensor:
-    """Return the only tensor of the inputs, which is its own target."""
+    """Return the only tensor of the inputs, which is its own target; or the tokens, of which padding does not count.
+
+    Whether tokens can be labels at all is for the model to say: those of a causal language model are.
+    """
+    if TOKENS in named and not named[TOKENS].is_floating_point():
+        return _tokens(named[TOKENS], named.get(MASK))
     if len(named) != 1:
         entries = ", ".join(named)
         raise InputError(
@@ -168,6 +235,12 @@ def _itself(named: Mapping[str, Tensor], where: str) -> Tensor:
             f"{_EXPECTED}"
         )
     return next(iter(named.values()))
+
+
+def _tokens(tokens: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None or mask.shape != tokens.shape:
+        return tokens
+    return tokens.long().masked_fill(mask == 0, IGNORED)
 
 
 def _require_rows(named: Mapping[str, Tensor], targets: Tensor, where: str) -> None:

@@ -13,7 +13,8 @@ from connectivity_hooks.errors import InputError
 Pick: TypeAlias = "str | int | None"
 """Name or index of an entry of what a model returns, dotted for one inside; None takes what can only be meant."""
 
-LOGITS = "logits"
+LOGITS, OF_PAIRS = "logits", "logits_per_image"
+"""What Transformers' models call their outputs; those of images and texts answer for both ways."""
 
 _DEEPEST = 4  # outputs of a model with several heads; deeper are caches, which no loss reads
 _MOST = 20  # names in a message; hidden states of all layers are dozens
@@ -23,7 +24,7 @@ def picked(returned: Any, pick: Pick = None) -> Tensor:
     """Return the outputs among what a model returned: a tensor, or an entry of a tuple, a mapping or a dataclass.
 
     An entry of an entry is picked by its dotted name, ``heads.logits``. Without a pick that is the tensor itself, the
-    entry ``logits``, or the only tensor of floating numbers.
+    entry ``logits`` or ``logits_per_image``, or the only tensor of floating numbers.
 
     Args:
         returned: What the model returned.
@@ -104,8 +105,9 @@ def _key(entries: Mapping[str, Tensor], top: set[str]) -> str:
 
     Tensors inside of other entries (hidden states, a cache) are meant only where there are none beside them.
     """
-    if LOGITS in entries:
-        return LOGITS
+    for known in (LOGITS, OF_PAIRS):
+        if known in entries:
+            return known
     floating = [name for name, value in entries.items() if value.is_floating_point()]
     outer = [name for name in floating if name in top]
     chosen = outer or floating

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from connectivity_hooks.model.inputs import Inputs
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.model.inputs import Inputs, rows_of
 from connectivity_hooks.model.outputs import Pick, picked
 from connectivity_hooks.strangers import Pass, no_exit
 
@@ -20,9 +21,11 @@ class Forward:
 
     Attributes:
         pick: Name or index of the entry that a loss reads, see `picked`.
+        scalar: Whether that entry is one number for a batch; the outputs are then that number for each sample.
     """
 
     pick: Pick = None
+    scalar: bool = False
 
     def __call__(self, model: nn.Module, inputs: Inputs) -> Tensor:
         """Return the outputs (N, …) of a model on a batch's inputs.
@@ -30,7 +33,20 @@ class Forward:
         Raises:
             InputError: It would end the program, or no output can be picked.
         """
-        return picked(forward(model, inputs), self.pick)
+        return self.outputs(forward(model, inputs), inputs)
+
+    def outputs(self, returned: Any, inputs: Inputs) -> Tensor:
+        """Return the outputs (N, …) among what a model returned for a batch's inputs.
+
+        Raises:
+            InputError: No output can be picked, or it is not one number where it is to be.
+        """
+        found = picked(returned, self.pick)
+        if not self.scalar:
+            return found
+        if found.numel() != 1:
+            raise InputError(f"the model's {self.pick} has shape {tuple(found.shape)}; expected one number for a batch")
+        return found.reshape(1).expand(rows_of(inputs))
 
     def under(
         self, model: nn.Module, weights: Mapping[str, Tensor], inputs: Inputs, *, all_names: bool = False
@@ -46,7 +62,7 @@ class Forward:
         arguments, named = _arguments(inputs)
         with no_exit(Pass(model, inputs)):
             found = functional_call(model, dict(weights), arguments, named, tie_weights=not all_names)
-            return picked(found, self.pick)
+            return self.outputs(found, inputs)
 
 
 PLAIN = Forward()

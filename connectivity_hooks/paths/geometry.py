@@ -32,7 +32,7 @@ def arc_lengths(path: Path, ts: Sequence[float], parameters: Collection[str]) ->
     """
     names = sorted(parameters)  # sets have another order in every process, and sums another last digit
     if path.shape.straight:
-        steps = [math.sqrt(_inner((a, b), (a, b), names)) for a, b in itertools.pairwise(path.points())]
+        steps = [math.sqrt(_inner(step, step, names)) for step in itertools.pairwise(path.points())]
         knots = np.concatenate([[0.0], np.cumsum(steps)])
         return np.asarray(np.interp(ts, path.positions, knots), dtype=np.float64)
     grid = np.linspace(0, 1, _NODES)
@@ -58,7 +58,10 @@ def _inner(left: Step, right: Step, parameters: Collection[str]) -> float:
         (a, b), (c, d) = ((before[name], after[name]) for before, after in (left, right))
         if a is b or c is d:
             continue
-        for chunk in zip(*(tensor.reshape(-1).split(_CHUNK) for tensor in (a, b, c, d)), strict=True):
-            p, q, r, s = (part.double() for part in chunk)
-            total += torch.dot(q - p, s - r).item()
+        once = left is right  # a straight step: half of the work
+        operands = (a, b) if once else (a, b, c, d)
+        for chunk in zip(*(tensor.reshape(-1).split(_CHUNK) for tensor in operands), strict=True):
+            p, q, *others = (part.double() for part in chunk)
+            step = q - p
+            total += torch.dot(step, step if once else others[1] - others[0]).item()
     return total

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.model.inputs import Inputs, mapped
+from connectivity_hooks.model.pristine import apart
 from connectivity_hooks.model.running import Forward
 
 _CONTAINERS = (dict, OrderedDict, list, set)
@@ -73,17 +73,21 @@ def _refill(container: Any, content: Any) -> None:
 
 
 @torch.no_grad()
-def require_forgetful(model: nn.Module, fresh: nn.Module | None, inputs: Inputs, run: Forward) -> None:
+def require_forgetful(
+    model: nn.Module, fresh: nn.Module | None, weights: Mapping[str, Tensor] | None, inputs: Inputs, run: Forward
+) -> None:
     """Refuse a module that gives other outputs than its pristine copy with tensors of its own, of the same values.
 
     They are other tensors, since code may look up what it kept by their identity, in a place that is not the module's.
     A module whose outputs differ from its own is none of these, see `require_repeatable`.
 
-    Memory: the module once more; where there is none for it, the pristine copy itself is asked.
+    Memory: the module once more without `weights`, else its buffers; where there is none for it, the pristine copy
+    itself is asked.
 
     Args:
         model: A module that ran under other weights before.
         fresh: See `model.pristine`.
+        weights: The weights that are written into both, in tensors of their own; None where these are not known.
         inputs: Of a batch.
         run: How the module is run.
 
@@ -93,7 +97,9 @@ def require_forgetful(model: nn.Module, fresh: nn.Module | None, inputs: Inputs,
     if fresh is None:
         return
     with torch.random.fork_rng(devices=[]):
-        expected, found, again = (run(each, mapped(torch.clone, inputs)) for each in (_apart(fresh), model, model))
+        expected, found, again = (
+            run(each, mapped(torch.clone, inputs)) for each in (apart(fresh, weights), model, model)
+        )
     near = {"rtol": 1e-3, "atol": 1e-5, "equal_nan": True}
     alike = torch.allclose(found, expected, **near)  # type: ignore[arg-type]
     if not alike and torch.allclose(found, again, **near):  # type: ignore[arg-type]
@@ -101,14 +107,6 @@ def require_forgetful(model: nn.Module, fresh: nn.Module | None, inputs: Inputs,
             "the model keeps what it computed under other weights, so that its outputs are not those of its weights; "
             "compute it anew in every forward pass, or register it as a buffer"
         )
-
-
-def _apart(fresh: nn.Module) -> nn.Module:
-    """Return a copy with tensors of its own; the module itself where it cannot be copied, or there is no memory."""
-    try:
-        return copy.deepcopy(fresh)
-    except Exception:  # a stranger's module may refuse to be copied in any way
-        return fresh
 
 
 @contextmanager

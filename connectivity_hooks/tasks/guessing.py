@@ -37,7 +37,8 @@ _MOST = 2**24
 
 def guess(loss: Loss, split: Split) -> Guess | None:
     """Return what guessing scores on a split; None where no best answer is known: for a loss of the user's own."""
-    found = _score(loss, split.targets())
+    targets = split.targets()
+    found = _score(loss, targets if loss.reading is None else loss.reading.labels(targets))
     return found if found is not None and math.isfinite(found.loss) else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,19 +14,21 @@ from torch import Tensor, nn
 
 from connectivity_hooks.checkpoints import Checkpoint
 from connectivity_hooks.errors import InputError, UsageError, near_matches, one_line
-from connectivity_hooks.model.batches import ITS_OWN, LABELS
+from connectivity_hooks.model.batches import ITS_OWN, LABELS, TOKENS
 from connectivity_hooks.model.inputs import Inputs, named_tensors, placed, shapes_of
 from connectivity_hooks.model.outputs import choice, picked
 from connectivity_hooks.model.running import Forward, forward
 from connectivity_hooks.strangers import guarded_call
-from connectivity_hooks.tasks.arguments import misfit
+from connectivity_hooks.tasks.arguments import misfit, names_argument, unnamed
+from connectivity_hooks.tasks.asked import OWN
 from connectivity_hooks.tasks.augmenting import check_augment, resolve_augment
 from connectivity_hooks.tasks.data.layout import AUTO
 from connectivity_hooks.tasks.data.loading import Placement, load_data, note_of_own_targets
-from connectivity_hooks.tasks.loss import read_targets, resolve_loss
+from connectivity_hooks.tasks.loss import AUTO as AUTO_LOSS
+from connectivity_hooks.tasks.loss import CONTRASTIVE, MODELS_OWN, Loss, is_models_own, resolve_loss
 from connectivity_hooks.tasks.models import model_factory
 from connectivity_hooks.tasks.needed_labels import needs_labels
-from connectivity_hooks.tasks.own_loss import compare_own_loss
+from connectivity_hooks.tasks.own_loss import settle_loss
 from connectivity_hooks.tasks.skeleton import check_size
 from connectivity_hooks.tasks.split import CachedSplit
 from connectivity_hooks.tasks.task import ModelFactory, Task
@@ -42,7 +44,7 @@ def make_task(
     *,
     model: str | ModelFactory,
     data: object,
-    loss: str = "cross-entropy",
+    loss: str = AUTO_LOSS,
     loss_is_convex: bool | None = None,
     normalize: str | None = None,
     image_size: int | None = None,
@@ -59,11 +61,14 @@ def make_task(
     Args:
         model: ``timm:NAME?arg=value``, ``FILE.py:callable`` or ``package.module:callable``; or a function or a class
             that makes a new module each time.
-        data: ``digits``, a ``.npz`` or ``.safetensors`` file, an image folder, or ``FILE.py:callable``; or what such a
-            callable returns: a pair of a training and a test loader, data set or split, a dict of both, one alone, or a
-            function that returns them. Held in memory, on the device, where each split takes at most a quarter of what
-            is free there; else gone through at every pass.
-        loss: ``cross-entropy``, ``bce``, ``mse``, ``l1``, ``huber``, or ``FILE.py:callable``.
+        data: ``digits``, a ``.npz`` or ``.safetensors`` file, a folder of images or of ``datasets``,
+            ``TEXT.txt?block=N``, or ``FILE.py:callable``, each with ``?train=N&test=N``; or what such a callable
+            returns: a pair of a training and a test loader, data set or split, a dict of both, one alone, or a function
+            that returns them. Held in memory, on the device, where each split takes at most a quarter of what is free
+            there; else gone through at every pass.
+        loss: ``cross-entropy``, ``bce``, ``mse``, ``l1``, ``huber``, ``contrastive`` (of pairs, over the samples of a
+            batch), ``own`` (what the model itself returns for labels), or ``FILE.py:callable``; ``auto`` takes of these
+            what the model is seen to compute itself, and cross-entropy where it computes none.
         loss_is_convex: Declares a loss of your own convex in the outputs, or not.
         normalize: ``mean,std`` after scaling to [0, 1], or per channel.
         image_size: Size of a folder's images.
@@ -76,7 +81,7 @@ def make_task(
         device: ``auto``, ``cpu``, ``cuda`` …
         dtype: ``float32``, ``float64`` or ``bfloat16``.
         checkpoints: What the model is for: names and shapes of a library's model are compared with theirs before it is
-            made and before any data is read.
+            made and before any data is read; texts are read with the tokenizer in their folders.
 
     Raises:
         InputError: Model, data and loss do not fit together, or one of them cannot be used; or the model is not that of
@@ -91,7 +96,8 @@ def make_task(
     named = model if isinstance(model, str) else ""
     if named:
         check_size(named, checkpoints)
-    task = Task(factory, _NO_DATA, None, criterion, where, DTYPES[dtype], batch_size, augmentation, Forward(output))
+    run = _forward(criterion, output)
+    task = Task(factory, _NO_DATA, None, criterion, where, DTYPES[dtype], batch_size, augmentation, run)
     task = replace(task, model_name=named, data_name=_typed(data), augment_name=augment or "")
     said: list[str] = []
     splits = load_data(
@@ -102,6 +108,8 @@ def make_task(
         loss=criterion.name,
         layout=layout,
         takes=partial(_takes, task),
+        model=task.structure,
+        tokenizers=[each.file if each.file.is_dir() else each.file.parent for each in checkpoints],
         say=said.append,
     )
     task = with_needed_labels(task.on(*splits, said))
@@ -132,10 +140,36 @@ def with_needed_labels(task: Task) -> Task:
     See `needs_labels`; where the model fails with them too, what it lacks without is said when the task is checked.
     """
     few = next(iter(task.train.head(2).batches(2)))
+    if is_models_own(task.loss):
+        _require_names(task, few[0])
+        return task.on(task.train.labelled(), None if task.test is None else task.test.labelled(), task.notes)
     if not needs_labels(task.structure(), few, partial(_takes, task)):
         return task
     train, test = task.train.labelled(), None if task.test is None else task.test.labelled()
     return task.on(train, test, [*task.notes, f"the model needs {LABELS!r}: it is given the targets too"])
+
+
+def _forward(loss: Loss, output: str | int | None) -> Forward:
+    if not is_models_own(loss):
+        return Forward(output)
+    if output is not None:
+        raise UsageError(f"loss {MODELS_OWN} is an output of the model itself; leave output= (--output) out")
+    return Forward(OWN, scalar=True)
+
+
+def _require_names(task: Task, inputs: Inputs) -> None:
+    """Refuse a loss of the model's own where the model cannot be given labels."""
+    model, name = task.structure(), task.model_name or type(task.structure()).__name__
+    if not names_argument(model, LABELS):
+        raise InputError(
+            f"loss {MODELS_OWN}: {name} takes no {LABELS!r}, for which it could return a loss; name another loss= "
+            "(--loss)"
+        )
+    if not isinstance(inputs, Mapping):
+        raise InputError(
+            f"loss {MODELS_OWN}: {LABELS!r} are given to the model by name, so the inputs need names too; let the "
+            "loader give a dict"
+        )
 
 
 def check_task(task: Task, model: nn.Module) -> Task:
@@ -145,34 +179,76 @@ def check_task(task: Task, model: nn.Module) -> Task:
         The task with a loss that reads all targets as it reads these, and with notes on how that is.
 
     Raises:
-        InputError: Inputs do not fit the model, outputs do not fit the loss, labels are out of range, or they are those
-            of a language model that moves them by one position itself.
+        InputError: Inputs do not fit the model, outputs do not fit the loss, or labels are out of range.
     """
-    notes = dict.fromkeys(task.notes)
+    notes, own = dict.fromkeys(task.notes), note_of_own_targets(task.data_name or "data")
     for split in task.splits():
         inputs, targets = next(iter(split.head(2).batches(2)))
         returned = _returned(model, inputs, task)
-        outputs = picked(returned, task.forward.pick)
+        outputs = task.forward.outputs(returned, inputs)
         where = f"{task.data_name or 'data'}: {split.name}"
-        where += f" ({ITS_OWN})" if note_of_own_targets(task.data_name or "data") in notes else ""
-        loss, note = read_targets(task.loss, outputs, targets, split.targets(), where)
+        where += f" ({ITS_OWN})" if own in notes else ""
+        loss, more = settle_loss(
+            model, task.loss, (inputs, targets), outputs, split.targets(), where, forward=task.forward
+        )
         task = task.read_as(loss)
         with guarded_call(f"loss {task.loss.name}: fails on two samples"):
             terms = task.loss.terms(outputs, targets)
         if bool(outputs.isfinite().all()) and bool(terms.sums.isnan().any()):
             raise InputError(f"loss {task.loss.name}: is NaN for finite outputs of two samples; mend it")
-        other = compare_own_loss(model, task.loss, inputs, outputs, targets, where)
-        notes |= dict.fromkeys(filter(None, [choice(returned, task.forward.pick), note, other]))
-    return task.read_as(task.loss, tuple(notes))
+        notes |= dict.fromkeys(filter(None, [choice(returned, task.forward.pick), *more]))
+    return task.read_as(task.loss, tuple(_said(task, model, inputs, notes, own)))
+
+
+def _said(task: Task, model: nn.Module, inputs: Inputs, notes: Iterable[str], own: str) -> Iterator[str]:
+    """Yield the notes, with what a batch's tokens are taken for where no labels are given, and how batches are fixed.
+
+    Raises:
+        InputError: No labels are given, and the model is no language model whose labels are the tokens.
+    """
+    tokens = isinstance(inputs, Mapping) and TOKENS in inputs
+    for note in notes:
+        if note == own and tokens:
+            yield from _of_tokens(task, model, inputs)
+        else:
+            yield note
+    if task.loss.coupled:
+        yield (
+            f"loss {task.loss.name} is of whole batches: they are those of the data's order, of {task.batch_size} "
+            "samples at most, and figures of other batches (--batch-size) are others; trainings draw their own"
+        )
+
+
+def _of_tokens(task: Task, model: nn.Module, inputs: Inputs) -> Iterator[str]:
+    where, reading = task.data_name or "data", task.loss.reading
+    if reading is not None and reading.shifted:
+        yield f"{where}: no {LABELS!r} are given, so they are the tokens, of which padding does not count"
+    elif task.loss.coupled and task.loss.name == CONTRASTIVE.name:
+        yield f"{where}: no {LABELS!r} are given, and none are needed"
+    elif names_argument(model, LABELS) or len(dict(named_tensors(inputs))) > 1:
+        raise InputError(
+            f"{where}: batches have no {LABELS!r}, and {task.model_name or type(model).__name__} is not seen to predict"
+            f" the next token, for which the tokens themselves would do; give batches with {LABELS!r}, or (inputs, "
+            "targets)"
+        )
+    else:
+        yield note_of_own_targets(where)
 
 
 def _returned(model: nn.Module, inputs: Inputs, task: Task) -> Any:
     name = task.model_name or type(model).__name__
     unfit = f"{task.data_name or 'data'}: inputs of shape {shapes_of(inputs)} do not fit the model {name}"
-    if task.data_name.endswith((".npz", ".safetensors")) and isinstance(inputs, Tensor) and inputs.ndim > 2:
+    if (
+        task.data_name.partition("?")[0].endswith((".npz", ".safetensors"))
+        and isinstance(inputs, Tensor)
+        and inputs.ndim > 2
+    ):
         unfit += "; layout= (--layout) says where an array has its channels"
     whole = {str(t.dtype).removeprefix("torch.") for _, t in named_tensors(inputs) if not t.is_floating_point()}
-    if whole:
+    strange = unnamed(model, inputs)
+    if strange:
+        unfit += f" ({strange})"
+    elif whole:
         unfit += f" (they are of type {' and '.join(sorted(whole))}: store as float32 what the model computes with)"
     words = misfit(model, inputs)
     if words:

@@ -1,29 +1,27 @@
-"""The loss a model computes itself when it is given labels, against ours of the same samples.
+"""The loss a model computes itself when it is given labels: ours reads targets as it does, where both agree.
 
-Transformers' causal language models take labels that are the tokens themselves, and move them by one position inside.
-Our losses compare outputs and targets position by position, as PyTorch's do: of such labels they would measure how well
-each token is repeated, which nobody trained for, and say nothing.
+Transformers' causal language models take labels that are the tokens themselves and move them by one position inside,
+segmentation models bring their outputs to the size of the labels, regressors compute squared errors. A loss that
+compares position by position would measure how well each token is repeated, which nobody trained for, and say nothing.
+So the model is asked for its own loss of two samples, and what gives the same figure is what it computes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.model.batches import LABELS, with_labels
+from connectivity_hooks.model.batches import LABELS, TOKENS, Batch
 from connectivity_hooks.model.inputs import Inputs, named_tensors
-from connectivity_hooks.model.outputs import entries_of
-from connectivity_hooks.model.running import forward
-from connectivity_hooks.strangers import guarded_call
-from connectivity_hooks.tasks.arguments import names_argument
-from connectivity_hooks.tasks.loss import IGNORED, LOSSES, Loss
-
-_OWN = "loss"
-"""The entry of what a model returns that Transformers' models hold their own loss in."""
+from connectivity_hooks.model.running import PLAIN, Forward
+from connectivity_hooks.tasks.asked import Asked, Own
+from connectivity_hooks.tasks.loss import IGNORED, MODELS_OWN, Loss, is_models_own, models_own, read_targets
+from connectivity_hooks.tasks.loss.alike import Alike, alike
 
 _ROUNDING = 1e-5
 """Of a mean of thousands of values in float32, where an untrained model's losses at two places differ by 1e-3 or so."""
@@ -32,47 +30,74 @@ _COARSE = 4
 """Units in the last place for losses computed in bfloat16 or float16, whose logits are rounded too."""
 
 
-def compare_own_loss(
-    model: nn.Module, loss: Loss, inputs: Inputs, outputs: Tensor, targets: Tensor, where: str
-) -> str | None:
-    """Compare the loss that a model returns when it is given labels with ours, where it returns one.
+def settle_loss(
+    model: nn.Module,
+    loss: Loss,
+    few: Batch,
+    outputs: Tensor,
+    targets: Tensor,
+    where: str,
+    forward: Forward = PLAIN,
+) -> tuple[Loss, tuple[str, ...]]:
+    """Check all targets of a split against a loss, which is read as the model's own, where the model computes one.
 
     A loss of the user's own is what the user says: it is only refused where labels must be moved.
 
     Args:
         model: In evaluation mode.
-        loss: Ours, settled on how targets are read.
-        inputs: Of a few samples.
+        loss: Ours.
+        few: Inputs and targets of a few samples.
         outputs: (N, …), the model's on them.
-        targets: (N, …), theirs.
+        targets: All targets of the split.
         where: The first words of a message.
+        forward: How the model is run.
 
     Returns:
-        A note with both losses where they differ; None where they agree or cannot be compared.
+        The loss, settled on how targets are read, and what there is to say: how they are read, and both losses where
+        the model's own is another.
 
     Raises:
-        InputError: The model compares its outputs with labels moved by one position, and these were not moved.
+        InputError: Targets cannot be what the loss expects; or the model compares its outputs with labels moved by one
+            position, and these were not moved for a loss of the user's own.
     """
-    own = _own_loss(model, inputs, targets)
-    if own is None:
-        return None
-    ours = _mean(loss, outputs, targets)
-    if not math.isfinite(ours) or _near(ours, own):
-        return None
-    if _moves(loss, outputs, targets, own):
-        if _moved_already(inputs, targets):
-            return None
+    inputs, wanted = few
+    asked = Asked(model, inputs, wanted, forward)
+    loss, words = _as_the_model(asked, loss, few, outputs, targets)
+    try:
+        loss, note = read_targets(loss, outputs, wanted, targets, where)
+    except InputError as error:
+        if loss.shape is not None or not _returns_one(asked, wanted):
+            raise
+        raise InputError(f"{error}; or take the loss that {asked.kind} itself returns, --loss {MODELS_OWN}") from None
+    other = None if is_models_own(loss) else _difference(asked, loss, few, outputs, where)
+    return loss, tuple(filter(None, (*words, note, other)))
+
+
+def _returns_one(asked: Asked, targets: Tensor) -> bool:
+    own = asked.own(targets) if asked.by_labels else None
+    return own is not None and own.finite
+
+
+def require_no_copying(model: nn.Module, loss: Loss, few: Batch) -> None:
+    """Refuse to measure how well each token is repeated, of a probe without labels whose tokens stand in for them.
+
+    Args:
+        model: Its class is named.
+        loss: Settled on how targets are read.
+        few: Inputs and targets of a few samples.
+
+    Raises:
+        InputError: All labels that count are the tokens of their own position, and the loss is not of the next.
+    """
+    inputs, targets = few
+    tokens = inputs.get(TOKENS) if isinstance(inputs, Mapping) else None
+    if loss.reading is None or loss.reading.shifted or not isinstance(tokens, Tensor) or tokens.shape != targets.shape:
+        return
+    if bool(((targets == tokens) | (targets == IGNORED)).all()):
         raise InputError(
-            f"{where}: {type(model).__name__} moves {LABELS!r} by one position itself, what is measured does not (on "
-            f"two samples {ours:.4g}, its own loss {float(own):.4g}); move them in the loader: "
-            f"torch.nn.functional.pad(labels[..., 1:], (0, 1), value={IGNORED})"
+            f"{LABELS} are the tokens of their own position, and {type(model).__name__} is not seen to predict the next"
+            f" one; give {LABELS!r}"
         )
-    if loss.name not in LOSSES:
-        return None
-    return (
-        f"{where}: what is measured is {loss.name}, which is not the loss that {type(model).__name__} itself returns: "
-        f"on two samples {ours:.4g} and {float(own):.4g}"
-    )
 
 
 def said_before(note: str, notes: Sequence[str]) -> bool:
@@ -81,17 +106,86 @@ def said_before(note: str, notes: Sequence[str]) -> bool:
     return any(each.startswith(subject) for each in notes)
 
 
-def _own_loss(model: nn.Module, inputs: Inputs, targets: Tensor) -> Tensor | None:
-    """Return the loss of a model that takes labels by name, a finite scalar; None where it gives none."""
-    if not isinstance(inputs, Mapping) or not names_argument(model, LABELS):
+def _as_the_model(
+    asked: Asked, loss: Loss, few: Batch, outputs: Tensor, targets: Tensor
+) -> tuple[Loss, tuple[str, ...]]:
+    """Return the loss as the model's own was seen to read outputs and targets, and that in words where it is news."""
+    closed = replace(loss, open=False)
+    if is_models_own(loss):
+        summed = asked.sums()
+        note = f"loss {loss.name}: {asked.kind} sums over samples, so it is divided by the labels that count"
+        return models_own(asked.counted(), summed=summed), (note,) if summed else ()
+    if not asked.answers or not (loss.open or (loss.reading is not None and not loss.reading.settled)):
+        return closed, ()
+    inputs, wanted = few
+    found = _seen(asked, loss, outputs, wanted)
+    if found is None:
+        return closed, ()
+    reading, kind = found.loss.reading, asked.kind
+    if reading is not None and reading.shifted and _moved_already(inputs, wanted):
+        return closed, (f"{LABELS} are the next tokens already, so they are not moved again, as {kind} would do",)
+    words = found.words(kind)
+    if reading is not None and reading.ignored != IGNORED and bool((targets == reading.ignored).any()):
+        words += (f"labels of {reading.ignored} are left out, as {kind} itself leaves them",)
+    return found.loss, words
+
+
+def _seen(asked: Asked, loss: Loss, outputs: Tensor, wanted: Tensor) -> Alike | None:
+    """Return what gives the model's own figure, or moves labels as it does; None where nothing does."""
+    near: list[Alike] = []
+    for labels, ignored in asked.trials(outputs):
+        own = asked.own(labels)
+        if own is None or not own.finite:
+            continue
+        near = [each for each in alike(loss, outputs, wanted, ignored) if _agrees(each.loss, own, labels)]
+        if len(near) == 1:
+            return near[0]
+        if near and not any(each.shifted for each in near):
+            return near[0]
+    # Beside an auxiliary loss, as of a mixture of experts, no figure is the model's; labels are moved all the same.
+    left = near or [each for each in alike(loss, outputs, wanted, IGNORED) if each.shifted]
+    if not any(each.shifted for each in left):
         return None
-    given = inputs if LABELS in inputs else with_labels((inputs, targets))[0]
+    moved = asked.moves()
+    return next((each for each in left if each.shifted == moved), None)
+
+
+def _difference(asked: Asked, loss: Loss, few: Batch, outputs: Tensor, where: str) -> str | None:
+    """Return both losses in words where they differ; None where they agree or cannot be compared.
+
+    Raises:
+        InputError: The labels are moved by the model, and were not for a loss of the user's own.
+    """
+    inputs, targets = few
+    own = asked.own(targets) if asked.answers else None
+    if own is None or not own.finite:
+        return None
+    ours = _mean(loss, outputs, targets)
+    if not math.isfinite(ours) or _near(ours, own.loss):
+        return None
+    moves = _moves(loss, outputs, targets, own.loss)
+    if moves and _moved_already(inputs, targets):
+        return None
+    if moves and loss.shape is not None:
+        raise InputError(
+            f"{where}: {asked.kind} moves {LABELS!r} by one position itself, loss {loss.name} does not (on two samples "
+            f"{ours:.4g}, its own loss {float(own.loss):.4g}); move them in the loader: "
+            f"torch.nn.functional.pad(labels[..., 1:], (0, 1), value={IGNORED})"
+        )
+    if loss.shape is not None:
+        return None
+    return (
+        f"{where}: what is measured is {loss.name}, which is not the loss that {asked.kind} itself returns: "
+        f"on two samples {ours:.4g} and {float(own.loss):.4g}"
+    )
+
+
+def _agrees(loss: Loss, own: Own, labels: Tensor) -> bool:
+    """Say whether a loss of the outputs that the model returned beside its own is that."""
     try:
-        with torch.no_grad(), torch.random.fork_rng(), guarded_call("its own loss"):
-            own = entries_of(forward(model, given)).get(_OWN)
-    except InputError:  # labels of another kind than it takes; nothing of ours needs this pass
-        return None
-    return own if own is not None and own.numel() == 1 and bool(own.isfinite().all()) else None
+        return _near(_mean(loss, own.outputs, labels), own.loss)
+    except InputError:
+        return False
 
 
 def _moves(loss: Loss, outputs: Tensor, targets: Tensor, own: Tensor) -> bool:
@@ -104,12 +198,13 @@ def _moves(loss: Loss, outputs: Tensor, targets: Tensor, own: Tensor) -> bool:
         return False
 
 
-def _moved_already(inputs: Mapping[str, Inputs], targets: Tensor) -> bool:
+def _moved_already(inputs: Inputs, targets: Tensor) -> bool:
     """Say whether labels (N, T) are the tokens of the next position, rather than those of their own.
 
     The tokens are the inputs of the labels' shape that are more often equal to them at either place.
     """
-    tokens = [each for _, each in named_tensors({k: v for k, v in inputs.items() if k != LABELS})]
+    given = {name: each for name, each in inputs.items() if name != LABELS} if isinstance(inputs, Mapping) else inputs
+    tokens = [each for _, each in named_tensors(given)]
     fitting = [each for each in tokens if each.shape == targets.shape and not each.is_floating_point()]
     counted = targets != IGNORED
     pairs = [

@@ -51,13 +51,18 @@ def parse(spec: str) -> Reference:
         raise UsageError(f"{_shown(spec)}: has control characters, which no name has")
     if not separator or not home or not name:
         raise UsageError(f"{spec!r}: expected PREFIX:NAME, FILE.py:callable or package.module:callable")
+    return Reference(home, name, read_arguments(spec, query))
+
+
+def read_arguments(spec: str, query: str) -> dict[str, Any]:
+    """Return the arguments after the question mark of what was typed; raise `UsageError` where they are none."""
     arguments = {}
     for part in filter(None, query.split("&")):
         key, equals, value = part.partition("=")
         if not equals or not key.isidentifier():
             raise UsageError(f"{spec!r}: expected ?argument=value&argument=value, found {part!r}")
         arguments[key] = _literal(key, value)
-    return Reference(home, name, arguments)
+    return arguments
 
 
 def resolve(reference: Reference) -> Callable[..., Any]:

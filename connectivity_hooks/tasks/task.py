@@ -129,6 +129,7 @@ class Task:
             "loss": self.loss.name,
             "loss_is_convex": self.loss.convex,
             "batch_size": self.batch_size,
+            "batches_count": self.batch_size if self.loss.coupled else None,
             "samples": {split.name: len(split) for split in self.splits()},
             "device": str(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),

@@ -18,6 +18,7 @@ _COMPARED = {
     "loss": "another loss",
     "output": "other outputs",
     "samples": "another number of samples",
+    "batches_count": "a loss of batches of another size",
 }
 """What a bound is about. Device, type and augmentation change no figure beyond rounding."""
 

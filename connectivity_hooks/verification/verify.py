@@ -23,7 +23,8 @@ from connectivity_hooks.paths.second_end import second_end_in_words
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.structure import Program, task_program
 from connectivity_hooks.structure.untouched import Attributes, require_forgetful
-from connectivity_hooks.tasks.loss import joined, read_targets
+from connectivity_hooks.tasks.loss import joined
+from connectivity_hooks.tasks.own_loss import settle_loss
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.verification.convexity import between, rounding_of_mean
@@ -153,9 +154,13 @@ class _Verifier:
         """Let the first samples say how the loss reads targets, so that every batch is read in the same way."""
         self._write(self.path.start)
         for split in self.task.splits():
-            outputs, targets = next(iter(self.side_by_side.outputs(split.head(2).batches(2))))
+            few = split.head(2)
+            outputs, targets = next(iter(self.side_by_side.outputs(few.batches(2))))
+            inputs, _ = next(iter(few.batches(2)))
             where = f"{self.task.data_name or 'data'}: {split.name}"
-            loss, _ = read_targets(self.task.loss, outputs, targets, split.targets(), where)
+            loss, _ = settle_loss(
+                self.model, self.task.loss, (inputs, targets), outputs, split.targets(), where, self.task.forward
+            )
             self.task = self.task.read_as(loss, self.task.notes)
 
     def _say(self, kind: Kind, where: str, reason: str) -> None:
@@ -206,7 +211,7 @@ class _Verifier:
         require_repeated(self.model, self.task, self.probed)
         if last:
             inputs, _ = next(iter(self.probed.batches(self.task.batch_size)))
-            require_forgetful(self.model, self.fresh, inputs, self.task.forward)
+            require_forgetful(self.model, self.fresh, point, inputs, self.task.forward)
 
     def _write(self, weights: Weights) -> None:
         self.attributes.put_back()  # tables that a module made of the weights before

@@ -24,6 +24,7 @@ class Faults:
     def __init__(self, *, strict: bool) -> None:
         self.strict = strict
         self.lines: list[str] = []
+        self._remarks: list[str] = []
 
     def say(self, line: str, when: str = "") -> None:
         """Warn of a fault unless it was said before; `when` is no part of what makes it the same.
@@ -36,6 +37,12 @@ class Faults:
         if line not in self.lines:
             self.lines.append(line)
             warn_unraised(f"watch: {line}{when}; the training goes on")
+
+    def remark(self, line: str) -> None:
+        """Warn of what is no fault, once, also where faults are raised."""
+        if line not in self._remarks:
+            self._remarks.append(line)
+            warn_unraised(f"watch: {line}")
 
     def say_invalid(self, verdicts: Sequence[Verdict], step: int) -> None:
         """Say what could not be measured."""

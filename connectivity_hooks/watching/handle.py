@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from connectivity_hooks.contracts.condition import Condition, Verdict
+from connectivity_hooks.features.observation import Observation
 from connectivity_hooks.watching.conditions import answers
 from connectivity_hooks.watching.faults import Faults
 from connectivity_hooks.watching.history import Row, row_of
@@ -274,8 +275,16 @@ class Watch:
 
     def _answers(self, look: Look) -> tuple[Verdict, ...]:
         found: tuple[Verdict, ...] = ()
+        seen: list[Observation] = []
+
+        def observe() -> Observation:
+            seen.append(look.observation())
+            return seen[0]
+
         with self._faults.caught("a check"), undisturbed(look.model):
-            found = answers(self._conditions, look.observation, self._clock.step, strict=self._faults.strict)
+            found = answers(self._conditions, observe, self._clock.step, strict=self._faults.strict)
+        for remark in seen[0].remarks() if seen else ():
+            self._faults.remark(remark)
         look.checked()
         return found
 

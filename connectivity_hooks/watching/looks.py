@@ -20,6 +20,7 @@ from connectivity_hooks.features.hooks import prepare
 from connectivity_hooks.features.layout import NamedLayouts
 from connectivity_hooks.features.left_out import LeftOut
 from connectivity_hooks.features.observation import Observation
+from connectivity_hooks.features.pooling import Pools
 from connectivity_hooks.features.window import TARGETS, Window
 from connectivity_hooks.model.batches import with_labels
 from connectivity_hooks.model.inputs import Inputs, mapped, named_tensors
@@ -89,7 +90,7 @@ class ProbeLook(Look):
         loss: The task's loss.
         layers: Names, globs, or None for the default.
         batch_size: Samples of one forward pass.
-        spatial: How feature maps become neurons.
+        pool: How positions become neurons.
         forward: How the model is run, and which of what it returns are its outputs.
         axes: Which axis is what, where it cannot be told, see `observe`.
     """
@@ -102,7 +103,7 @@ class ProbeLook(Look):
         layers: str | Sequence[str] | None,
         *,
         batch_size: int,
-        spatial: str,
+        pool: Pools,
         forward: Forward = PLAIN,
         axes: NamedLayouts = None,
     ) -> None:
@@ -112,7 +113,7 @@ class ProbeLook(Look):
         self._split = split
         self._loss = loss
         self._batch_size = batch_size
-        self._spatial = spatial
+        self._pool = pool
         self._forward, self._axes = forward, axes
 
     def observation(self) -> Observation:
@@ -127,7 +128,7 @@ class ProbeLook(Look):
             self._loss,
             self.layers,
             self._batch_size,
-            self._spatial,
+            self._pool,
             forward=self._forward,
             axes=self._axes,
         )
@@ -175,14 +176,14 @@ class Kept:
     Attributes:
         every: Optimizer steps from one that is listened to until the next.
         samples: Rows kept from one check to the next.
-        spatial: How feature maps become neurons.
+        pool: How positions become neurons.
         seed: Seed of the rows' draw.
         strict: Raise what goes wrong in a hook.
     """
 
     every: int
     samples: int
-    spatial: str
+    pool: Pools
     seed: int
     strict: bool
 
@@ -204,7 +205,7 @@ class TrainingLook(Look):
         self._kept = kept
         self._listened = 0
         left_out = LeftOut("raise" if kept.strict else "warn")
-        self._window = Window(self.model, samples=kept.samples, spatial=kept.spatial, seed=kept.seed, left_out=left_out)
+        self._window = Window(self.model, samples=kept.samples, pool=kept.pool, seed=kept.seed, left_out=left_out)
         self._capture = Capture(model, self.layers, self._window)
 
     @property
@@ -225,7 +226,8 @@ class TrainingLook(Look):
             raise InputError(_UNPAIRABLE if self._window.heard else _NOTHING)
         rows = min(self._window.rows, self._kept.samples) if targets is None else len(targets)
         split = PassedSplit(rows, self._why_unpaired() if targets is None else targets)
-        return PassedObservation(self.model, features, split, self._loss, called(self.layers, features), problems)
+        layers, taken = called(self.layers, features), self._window.words()
+        return PassedObservation(self.model, features, split, self._loss, layers, problems, taken)
 
     def _why_unpaired(self) -> str:
         if self._window.unpairable:

@@ -9,9 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.features.calls import modules_of
 from connectivity_hooks.features.observation import Observation
+from connectivity_hooks.features.padding import AVERAGED_IN
 from connectivity_hooks.tasks.loss import Loss
 from connectivity_hooks.tasks.split import Drawn, Split
+
+_OTHER_POSITIONS = "the mask is of other positions than its own, and nothing tells which of these are padding"
 
 
 class PassedSplit(Split):
@@ -75,6 +79,7 @@ class PassedObservation(Observation):
         loss: The task's loss.
         layers: The layers looked at; one that has neither features nor a problem never fired.
         problems: Why layers were left out.
+        taken: In words how positions were taken, by layer (`Pooled.words`).
     """
 
     def __init__(
@@ -85,11 +90,14 @@ class PassedObservation(Observation):
         loss: Loss,
         layers: Sequence[str],
         problems: Mapping[str, str],
+        taken: Mapping[str, Mapping[str, str]],
     ) -> None:
         super().__init__(model, split, loss, layers)
         self.problems = dict(problems)
         self._passed = split
         self._features = dict(features)
+        self._taken = taken
+        self.padded = {layer: _OTHER_POSITIONS for layer, words in taken.items() if words.get("padding") == AVERAGED_IN}
 
     def batches(self, layers: Sequence[str] | None = None) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         """Yield the features and targets of all samples at once."""
@@ -101,6 +109,10 @@ class PassedObservation(Observation):
         if layer not in self._features:
             raise KeyError(f"{layer}: {self.why_not(layer)}")
         return self._features[layer]
+
+    def pooled(self, layer: str) -> dict[str, float | int | str | None]:
+        """Return in words how a layer's positions became neurons; nothing where it has none."""
+        return dict(self._taken.get(modules_of([layer])[0], {}))
 
     def why_not(self, layer: str) -> str:
         """Return why a layer has no features."""

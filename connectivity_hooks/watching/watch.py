@@ -12,12 +12,12 @@ from torch import nn
 
 from connectivity_hooks.errors import UsageError
 from connectivity_hooks.features.layout import NamedLayouts, check_layers
-from connectivity_hooks.features.view import Spatial
+from connectivity_hooks.features.pooling import Pooling, Pools
 from connectivity_hooks.model.outputs import Pick
 from connectivity_hooks.model.running import Forward
 from connectivity_hooks.model.wrappers import unwrapped
 from connectivity_hooks.processes import is_main_process
-from connectivity_hooks.tasks.loss import LOSSES, Loss, resolve_loss
+from connectivity_hooks.tasks.loss import AUTO, Loss, resolve_loss
 from connectivity_hooks.tasks.task import Task
 from connectivity_hooks.watching.conditions import Conditions, make_conditions
 from connectivity_hooks.watching.faults import Faults
@@ -49,7 +49,7 @@ def watch(
     loss: str | Loss | None = None,
     samples: int = 1024,
     batch_size: int = 256,
-    spatial: Spatial = "pool",
+    pool: Pools = "mean",
     axes: NamedLayouts = None,
     output: Pick = None,
     seed: int = 0,
@@ -83,12 +83,14 @@ def watch(
             ``add_scalar``, or a list of them (`connectivity_hooks.watching.loggers.loggers`).
         mode: ``probe`` or ``training``.
         layers: Names, globs or ``NAME:input``; None for what `connectivity_hooks.check` takes.
-        loss: The training's loss, by name or as a `Loss`; None for the task's, else cross-entropy.
+        loss: The training's loss, by name or as a `Loss`; None for the task's, else what
+            the model itself computes of labels, see `settle_loss`, else cross-entropy.
         samples: N. Of a probe, as many are drawn; of 1024 a share is known within 3 % (95 %). In mode ``training`` as
             many are kept from one check to the next, which bounds the memory, and a check that is due waits for them.
         batch_size: Samples of one probe forward at most; it takes its memory beside the training's.
-        spatial: How feature maps become neurons: ``pool`` (mean over space), ``flatten``, or of tokens the
-            ``first`` or the ``last``.
+        pool: How positions (pixels, tokens) become neurons: ``mean``, ``flatten``, or one token, ``first``, ``last`` or
+            ``class``; for all layers or by layer, ``{"encoder.*": "last"}``. What the batch's mask says is padding is
+            left out.
         axes: Of a probe: which axis of a layer is what, where it cannot be told, see `check`.
         output: Of a probe: name or index of the outputs among what the model returns; a `Task` says it itself.
         seed: Seed of every random choice, the same at every check.
@@ -123,6 +125,7 @@ def watch(
     looked_at = model if ema is None else _averaged(ema)
     modules = unwrapped(looked_at)
     check_layers(axes, [name for name, _ in modules.named_modules() if name], type(modules).__name__)
+    Pooling(modules, pool)  # a misspelt name is said now, not at the first check
     weights = "model" if ema is None else "ema"
     look: Look | None = None
     if is_main_process() and probe is not None:
@@ -130,10 +133,10 @@ def watch(
             split = read_probe(probe, samples, seed)
         forward = probe.forward if isinstance(probe, Task) else Forward(output)
         look = ProbeLook(
-            looked_at, split, criterion, layers, batch_size=batch_size, spatial=spatial, forward=forward, axes=axes
+            looked_at, split, criterion, layers, batch_size=batch_size, pool=pool, forward=forward, axes=axes
         )
     elif is_main_process():
-        kept = Kept(every=capture_every, samples=samples, spatial=spatial, seed=seed, strict=strict)
+        kept = Kept(every=capture_every, samples=samples, pool=pool, seed=seed, strict=strict)
         look = TrainingLook(model, criterion, layers, kept)
     saver = None
     if save is not None:
@@ -180,7 +183,7 @@ def _loss(loss: str | Loss | None, probe: object) -> Loss:
         return loss
     if loss is not None:
         return resolve_loss(loss)
-    return probe.loss if isinstance(probe, Task) else LOSSES["cross-entropy"]
+    return probe.loss if isinstance(probe, Task) else resolve_loss(AUTO)
 
 
 def _averaged(ema: nn.Module) -> nn.Module:

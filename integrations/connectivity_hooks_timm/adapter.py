@@ -13,6 +13,7 @@ from connectivity_hooks.contracts import Adapter
 from connectivity_hooks.errors import InputError, UsageError, near_matches
 from connectivity_hooks_timm.folder import model_of_folder
 from connectivity_hooks_timm.input_size import input_size
+from connectivity_hooks_timm.output_format import output_formats
 
 _DOWNLOADS = ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 
@@ -47,6 +48,10 @@ class TimmAdapter(Adapter):
         """Say whether timm made `model`."""
         made_by_timm = type(model).__module__.partition(".")[0] == "timm"
         return made_by_timm and (hasattr(model, "pretrained_cfg") or hasattr(model, "default_cfg"))
+
+    def axes(self, model: nn.Module) -> Mapping[str, str]:
+        """Return the axes of what timm says them of: stages by ``output_fmt``, patch embeddings by theirs."""
+        return output_formats(model)
 
     def layers(self, model: nn.Module) -> tuple[str, ...]:
         """Return the stages that timm's feature_info names, then what enters the classifier.

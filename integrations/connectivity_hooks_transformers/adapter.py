@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from connectivity_hooks.contracts import Adapter
+from connectivity_hooks.contracts import Adapter, Tokenizer
 from connectivity_hooks.model import Inputs
-from connectivity_hooks_transformers import example, folder, names
+from connectivity_hooks_transformers import example, folder, masks, names
 from connectivity_hooks_transformers.layers import block_layers
+from connectivity_hooks_transformers.tokenizing import tokenizer_of
 
 
 class TransformersAdapter(Adapter):
@@ -64,3 +65,11 @@ class TransformersAdapter(Adapter):
     def loaded(self, model: nn.Module, stored: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return what a folder stores under the names of the module's own state."""
         return names.loaded(model, stored)
+
+    def tokenizer(self, folder_: pathlib.Path) -> Tokenizer | None:
+        """Return the tokenizer whose files lie in a folder; None where there are none."""
+        return tokenizer_of(folder_)
+
+    def positions(self, model: nn.Module, mask: Tensor, lengths: tuple[int, ...]) -> Tensor | None:
+        """Return which frames are no padding, of sounds that convolutions make shorter."""
+        return masks.positions(model, mask, lengths)

@@ -11,6 +11,7 @@ from torch import nn
 
 from connectivity_hooks.errors import InputError, UsageError, near_matches, one_line
 from connectivity_hooks.untrusted import guarded, read_json
+from connectivity_hooks_transformers.entries import harmless, require_possible
 from connectivity_hooks_transformers.quiet import quiet
 
 CONFIG = "config.json"
@@ -116,8 +117,10 @@ def _configuration(folder: pathlib.Path, raw: Mapping[str, Any], changes: Mappin
         raise InputError(
             f"{folder / CONFIG}: the weights are quantized, and have no line between them; save them as floats"
         )
+    require_possible(folder / CONFIG, raw)
+    require_possible(f"transformers:{folder}", changes)
     with quiet(), guarded(folder / CONFIG, "a model's configuration", "save the model again"):
-        config = hf.CONFIG_MAPPING[kind].from_dict(dict(raw))
+        config = hf.CONFIG_MAPPING[kind].from_dict(harmless(raw))
     for name, value in changes.items():
         if not hasattr(config, name):
             raise UsageError(
@@ -139,8 +142,9 @@ def _class_of(folder: pathlib.Path, raw: Mapping[str, Any]) -> Any:
     named = raw.get("architectures")
     name = named[0] if isinstance(named, list) and named else None
     hf = _transformers()
-    found = getattr(hf, name, None) if isinstance(name, str) and name.isidentifier() else None
-    if not (isinstance(found, type) and issubclass(found, hf.PreTrainedModel)):
+    found: Any = getattr(hf, name, None) if isinstance(name, str) and name.isidentifier() else None
+    is_model = isinstance(found, type) and issubclass(found, hf.PreTrainedModel)
+    if not is_model or not found.config_class:
         remote = " It asks for code of its own (auto_map), which is not run." if raw.get("auto_map") else ""
         raise InputError(
             f"{folder / CONFIG}: architectures names {_shown(name)}, expected a model of Transformers {hf.__version__};"

@@ -33,6 +33,7 @@ def loaded(model: nn.Module, given: Mapping[str, Tensor]) -> Mapping[str, Tensor
     """
     own = {name: tensor.detach().to("meta") for name, tensor in _state(model).items()}
     as_stored = stored(model, own)
+    given = _as_today(model, as_stored, given)
     sources = {id(tensor): name for name, tensor in own.items()}
     renamed = {name: sources[id(tensor)] for name, tensor in as_stored.items() if id(tensor) in sources}
     if all(name in renamed for name in given):
@@ -42,6 +43,26 @@ def loaded(model: nn.Module, given: Mapping[str, Tensor]) -> Mapping[str, Tensor
     if any(tensor.is_meta for tensor in given.values()):
         return _outline(own, renamed, given)
     return _converted(model, given)
+
+
+_FORMER = {".gamma": ".weight", ".beta": ".bias"}
+"""What the first releases called the weights of normalisations."""
+
+
+def _as_today(model: nn.Module, known: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return a file's tensors with the prefix of the model inside the head, or without it, as this class stores it.
+
+    A name is changed only where the file's is unknown and the new one is known and free.
+    """
+    prefix = f"{getattr(model, 'base_model_prefix', '')}."
+    changed = dict(given)
+    for name in [name for name in given if name not in known]:
+        today = next((name.removesuffix(old) + new for old, new in _FORMER.items() if name.endswith(old)), name)
+        for new in (today, f"{prefix}{today}", today.removeprefix(prefix)):
+            if new in known and new not in changed:
+                changed[new] = changed.pop(name)
+                break
+    return changed
 
 
 def _outline(

@@ -53,7 +53,7 @@ def test_layouts_and_tokens_may_be_named(run, words):
     words += ["--condition", "feature-rank", "--layers", "encoder.layers.0", "--json"]
     answers = [
         json.loads(run(*words, *more)[1])["conditions"][0]
-        for more in ([], ["--axes", "TNC"], ["--axes", "CNT"], ["--spatial", "last"], ["--spatial", "flatten"])
+        for more in ([], ["--axes", "TNC"], ["--axes", "CNT"], ["--pool", "last"], ["--pool", "flatten"])
     ]
     assert [answer["details"]["neurons"] for answer in answers] == [16, 16, 10, 16, 160]
     assert answers[0] == answers[1]

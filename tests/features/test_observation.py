@@ -128,7 +128,7 @@ def test_a_width_that_changes_between_batches_is_a_reason():
 
     split = vectors()
     split.inputs[:, 0] = torch.where(torch.arange(N) < 20, 1.0, -1.0)
-    seen = observation(Trimmed(), split, ["body", "head"], batch_size=10, spatial="flatten")
+    seen = observation(Trimmed(), split, ["body", "head"], batch_size=10, pool="flatten")
     with pytest.raises(KeyError, match="18 neurons in one batch and 12 in another"):
         seen.features("body")
     assert seen.features("head").shape == (N, 3)

@@ -48,33 +48,33 @@ def padded(length, *, named=True, left=False, inverted=False):
     return read_probe([(inputs, torch.arange(N) % 3)], N, seed=0)
 
 
-def observation(split, spatial="pool", kind=Reader, layers=("embed", "attention", "body", "act", "head:input")):
+def observation(split, pool="mean", kind=Reader, layers=("embed", "attention", "body", "act", "head:input")):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = kind().eval()
-    return Observation(model, split, LOSSES["cross-entropy"], layers, batch_size=8, spatial=spatial)
+    return Observation(model, split, LOSSES["cross-entropy"], layers, batch_size=8, pool=pool)
 
 
-@pytest.mark.parametrize("spatial", ["pool", "first", "last"])
+@pytest.mark.parametrize("pool", ["mean", "first", "last"])
 @pytest.mark.parametrize("named", [True, False])
-def test_features_do_not_depend_on_how_far_the_batch_is_padded(spatial, named):
-    short, long = (observation(padded(length, named=named), spatial) for length in (LONGEST, 64))
+def test_features_do_not_depend_on_how_far_the_batch_is_padded(pool, named):
+    short, long = (observation(padded(length, named=named), pool) for length in (LONGEST, 64))
     for layer in short.layers:
         torch.testing.assert_close(short.features(layer), long.features(layer), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("spatial", ["pool", "first", "last"])
-def test_padding_on_the_left_is_padding_too(spatial):
-    seen = observation(padded(LONGEST + 3, left=True), spatial, layers=["embed"])
+@pytest.mark.parametrize("pool", ["mean", "first", "last"])
+def test_padding_on_the_left_is_padding_too(pool):
+    seen = observation(padded(LONGEST + 3, left=True), pool, layers=["embed"])
     inputs, _ = next(iter(seen.split.batches(N)))
     values, mask = seen.model.embed(inputs["input_ids"]), inputs["attention_mask"].bool()
     rows = [value[kept] for value, kept in zip(values, mask, strict=True)]
     wanted = {
-        "pool": [row.mean(0) for row in rows],
+        "mean": [row.mean(0) for row in rows],
         "first": [row[0] for row in rows],
         "last": [row[-1] for row in rows],
     }
-    torch.testing.assert_close(seen.features("embed"), torch.stack(wanted[spatial]).detach())
+    torch.testing.assert_close(seen.features("embed"), torch.stack(wanted[pool]).detach())
 
 
 def test_a_mask_of_padding_says_the_contrary():

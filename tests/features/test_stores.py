@@ -32,8 +32,8 @@ class Told(Listener):
         self.active = True
         self.told = []
 
-    def begin(self, inputs):
-        self.told.append(("begin", len(inputs)))
+    def begin(self, given, named):
+        self.told.append(("begin", len(given) + len(named)))
 
     def caught(self, layer, module, value):
         self.told.append((layer, type(module).__name__))

@@ -15,7 +15,7 @@ def test_flat_features_stay():
 def test_feature_maps_are_pooled_or_flattened():
     x = torch.randn(3, 4, 5, 6)
     torch.testing.assert_close(neurons_last(x), x.mean((2, 3)))
-    assert torch.equal(neurons_last(x, spatial="flatten"), x.reshape(3, 120))
+    assert torch.equal(neurons_last(x, pool="flatten"), x.reshape(3, 120))
 
 
 def test_tokens_have_their_neurons_last():
@@ -23,13 +23,13 @@ def test_tokens_have_their_neurons_last():
     torch.testing.assert_close(neurons_last(x), x.mean(1))
 
 
-@pytest.mark.parametrize("spatial", ["pool", "first", "last"])
+@pytest.mark.parametrize("pool", ["mean", "first", "last"])
 @pytest.mark.parametrize("layout", [Layout(0, (1,)), Layout(1, (2,)), Layout(2, (0,)), Layout(1, (0,))])
-def test_a_layout_says_where_samples_and_neurons_are(layout, spatial):
+def test_a_layout_says_where_samples_and_neurons_are(layout, pool):
     plain = torch.randn(3, 7, 4)  # (N, T, C)
     position = next(axis for axis in range(3) if axis not in (layout.samples, layout.neurons[0]))
     moved = plain.movedim((0, 1, 2), (layout.samples, position, layout.neurons[0]))
-    torch.testing.assert_close(neurons_last(moved, layout, spatial=spatial), neurons_last(plain, spatial=spatial))
+    torch.testing.assert_close(neurons_last(moved, layout, pool=pool), neurons_last(plain, pool=pool))
 
 
 def test_maps_with_channels_last_and_heads():
@@ -41,7 +41,7 @@ def test_maps_with_channels_last_and_heads():
 
 def test_sequence_first_is_flattened_sample_by_sample():
     x = torch.randn(7, 3, 4)
-    assert torch.equal(neurons_last(x, Layout(1, (2,)), spatial="flatten"), x.transpose(0, 1).reshape(3, 28))
+    assert torch.equal(neurons_last(x, Layout(1, (2,)), pool="flatten"), x.transpose(0, 1).reshape(3, 28))
 
 
 @pytest.mark.parametrize("layout", [Layout(0, (2,)), Layout(1, (2,)), Layout(0, (1,)), Layout(2, (0,))])
@@ -52,10 +52,10 @@ def test_padding_is_no_feature(layout):
     x = x.clone()
     x.movedim((layout.samples, position), (0, 1))[~tokens] = torch.nan  # whatever is there
 
-    def taken(spatial):
-        return neurons_last(x, layout, spatial=spatial, tokens=tokens)
+    def taken(pool):
+        return neurons_last(x, layout, pool=pool, tokens=tokens)
 
-    torch.testing.assert_close(taken("pool"), torch.stack([plain[0, :2].mean(0), plain[1, 1:4].mean(0)]))
+    torch.testing.assert_close(taken("mean"), torch.stack([plain[0, :2].mean(0), plain[1, 1:4].mean(0)]))
     torch.testing.assert_close(taken("first"), torch.stack([plain[0, 0], plain[1, 1]]))
     torch.testing.assert_close(taken("last"), torch.stack([plain[0, 1], plain[1, 3]]))
     zeroed = plain * tokens[..., None]
@@ -81,8 +81,8 @@ def test_what_has_no_neurons_is_refused(shape):
 
 
 def test_an_unknown_way_of_taking_positions_is_refused():
-    with pytest.raises(UsageError, match="expected one of pool, flatten, first, last, found 'middle'"):
-        neurons_last(torch.zeros(2, 3), spatial="middle")
+    with pytest.raises(UsageError, match="expected one of mean, flatten, first, last, found 'middle'"):
+        neurons_last(torch.zeros(2, 3), pool="middle")
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.uint8])

@@ -5,7 +5,9 @@ import json
 import pytest
 import torch
 
-hf = pytest.importorskip("transformers")
+pytest.importorskip("transformers")
+
+import transformers as hf
 
 SIZE = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 20}
 LOADERS = """

@@ -18,6 +18,7 @@ from connectivity_hooks_curves.bezier import Bezier, Polychain
 from connectivity_hooks_curves.layerwise.builder import Layerwise
 from connectivity_hooks_curves.linear import Linear
 from connectivity_hooks_curves.simplex.builder import Simplex
+from connectivity_hooks_peft.adapter import PeftAdapter
 from connectivity_hooks_theorem.certified.builder import Certified
 from connectivity_hooks_theorem.conditions.dropout_stability import DropoutStability
 from connectivity_hooks_theorem.conditions.feature_rank import FeatureRank
@@ -25,6 +26,7 @@ from connectivity_hooks_theorem.conditions.memorization import Memorization
 from connectivity_hooks_theorem.conditions.separability import Separability
 from connectivity_hooks_theorem.conditions.subnetwork import SubnetworkCondition
 from connectivity_hooks_timm.adapter import TimmAdapter
+from connectivity_hooks_transformers.adapter import TransformersAdapter
 
 
 class TestLinear(BuilderSuite):
@@ -75,6 +77,7 @@ def test_every_built_in_method_is_in_a_suite():
     aligners = {WeightMatching, ActivationMatching, LearnedMatching, Best}  # their suites are in alignment/
     tried = {*aligners, Certified, TestLinear.builder, TestTimm.adapter, *(suite.condition for suite in conditions)}
     tried |= {Bezier, Polychain, AutoNEB, Layerwise, Simplex}  # their suites are in curves/
+    tried |= {TransformersAdapter, PeftAdapter}  # their suites are in tests/integrations/
     known = registry()
     ours = [e for kind in ("builders", "conditions", "aligners", "adapters") for e in getattr(known, kind).values()]
     assert {entry.cls for entry in ours if entry.origin.distribution == "connectivity-hooks"} == tried
@@ -168,3 +171,15 @@ def test_the_suite_catches_a_correction_that_goes_by_t_and_says_by_the_weights()
 def test_the_core_keeps_the_ends_of_a_correction_that_says_so():
     suite = suite_of(lambda model, t: model.head.bias.data.add_(1), everywhere=False)
     suite.test_ends_are_kept_or_it_is_said()
+
+
+def test_the_suite_catches_an_adapter_that_does_not_read_what_it_stores():
+    class Forgetful(TimmAdapter):
+        """Stores a bias less."""
+
+        def stored(self, model, weights):
+            return {name: tensor for name, tensor in weights.items() if name != "fc.bias"}
+
+    suite = type("Suite", (TestTimm,), {"adapter": Forgetful})()
+    with pytest.raises(AssertionError, match=r"fc\.bias is not read back"):
+        suite.test_what_it_stores_is_read_back()

@@ -7,12 +7,14 @@ import pathlib
 import pickle
 import zipfile
 import zlib
+from importlib.util import find_spec
 
 import numpy as np
 import torch
 from mutations import bytes_mutated, json_mutated, text_mutated
 from PIL import Image
 from small_networks import mlp, vector_task
+from word_tokenizers import TEXT, save_tokenizer
 
 import connectivity_hooks as ch
 from connectivity_hooks.checkpoints import convert, read
@@ -21,10 +23,12 @@ from connectivity_hooks.connecting.state_file import StateFile
 from connectivity_hooks.connecting.work import PairWork
 from connectivity_hooks.contracts import option
 from connectivity_hooks.contracts.options import make_options
+from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation import evaluate
 from connectivity_hooks.evaluation.barriers import barriers
 from connectivity_hooks.evaluation.journal import Journal
 from connectivity_hooks.paths import EndPoint, Path
+from connectivity_hooks.registry import registry
 from connectivity_hooks.reports.html import render_html, write_pages
 from connectivity_hooks.reports.report import Report, load_saved
 from connectivity_hooks.stability.finished_pairs import FinishedPairs
@@ -35,10 +39,14 @@ from connectivity_hooks.stability.result import Connection, Stability
 from connectivity_hooks.tasks.data.loading import Placement, load_data
 from connectivity_hooks.tasks.loss import resolve_loss
 from connectivity_hooks.tasks.models import model_factory
+from connectivity_hooks.tasks.skeleton import check_size
 from connectivity_hooks.watching.handle import HistoryFile
 from connectivity_hooks.watching.history import Row, read_history
+from connectivity_hooks_timm.adapter import TimmAdapter
 from connectivity_hooks_timm.folder import model_of_folder
 from connectivity_hooks_timm.resuming import EpochStates
+from connectivity_hooks_transformers.folder import model_of as folder_of_transformers
+from connectivity_hooks_transformers.tokenizing import tokenizer_of
 
 # Drawing takes half a second and reading a millisecond: of what is accepted, one in so many is drawn.
 _DRAWN = 100
@@ -200,6 +208,25 @@ class Configuration(Json):
         spec = model_of_folder(self.folder)
         if spec is not None:
             model_factory(spec)
+
+
+class LibraryConfiguration(Json):
+    """config.json of a folder that Transformers wrote, beside its weights."""
+
+    file = "config.json"
+
+    def prepare(self):
+        import transformers as hf
+
+        size = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 12}
+        network = hf.BertForSequenceClassification(hf.BertConfig(**size, vocab_size=11, max_position_embeddings=6))
+        network.save_pretrained(self.folder)
+
+    def use(self, rng):
+        spec = folder_of_transformers(self.folder)
+        if spec is not None:
+            check_size(spec, [read(self.folder)])
+            model_factory(spec)()
 
 
 class PlainReport(Json):
@@ -384,6 +411,86 @@ class Arrays(Archive):
         next(iter(train.head(2).batches(2)))
 
 
+class Text(Reader):
+    """A text, or the tokenizer it is read with."""
+
+    file = "run/tokenizer.json"
+
+    def __init__(self, folder):
+        self.corpus = folder / "corpus.txt"
+        super().__init__(folder)
+
+    def prepare(self):
+        save_tokenizer(self.target.parent)
+        self.corpus.write_text(TEXT)
+
+    def once(self, rng):
+        if rng.random() < 0.3:
+            self.target.write_bytes(self.valid)
+            self.corpus.write_bytes(bytes_mutated(rng, TEXT.encode()))
+        else:
+            self.corpus.write_text(TEXT)
+            spoiled = json_mutated(rng, json.loads(self.valid)).encode("utf-8", "surrogatepass")
+            self.target.write_bytes(spoiled if rng.random() < 0.7 else bytes_mutated(rng, self.valid))
+        self.use(rng)
+
+    def use(self, rng):
+        tokenizer = tokenizer_of(self.target.parent)
+        if tokenizer is None:
+            raise InputError("no tokenizer")
+        adapter = type("Reading", (TimmAdapter,), {"tokenizer": lambda self, folder: tokenizer})
+        kept = registry().adapters["timm"]
+        registry().adapters["timm"] = dataclasses.replace(kept, cls=adapter)
+        try:
+            train, _ = load_data(
+                f"{self.corpus}?block=4&mask=0.5",
+                Placement(torch.device("cpu"), torch.float32, 1 << 28),
+                tokenizers=[self.target.parent],
+            )
+        finally:
+            registry().adapters["timm"] = kept
+        next(iter(train.head(2).batches(2)))
+
+
+class Datasets(Reader):
+    """A folder of the library datasets, of which one file is spoiled."""
+
+    file = "data/train/data-00000-of-00001.arrow"
+    spoilt = ("data/dataset_dict.json", "data/train/state.json", "data/train/dataset_info.json")
+
+    def prepare(self):
+        import datasets
+
+        image = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
+        columns = {"input_ids": [[1, 2], [3]], "x": [[0.5, 1.0]] * 2, "image": [image] * 2, "label": [0, 1]}
+        features = datasets.Features(
+            input_ids=datasets.Sequence(datasets.Value("int32")),
+            x=datasets.Sequence(datasets.Value("float32")),
+            image=datasets.Image(),
+            label=datasets.Value("int64"),
+        )
+        datasets.disable_progress_bars()
+        data = datasets.Dataset.from_dict(columns, features=features)
+        datasets.DatasetDict(train=data).save_to_disk(self.folder / "data")
+        self.described = {name: (self.folder / name).read_bytes() for name in self.spoilt}
+
+    def once(self, rng):
+        for name, content in self.described.items():
+            (self.folder / name).write_bytes(content)
+        if rng.random() < 0.7:
+            self.target.write_bytes(bytes_mutated(rng, self.valid))
+        else:
+            self.target.write_bytes(self.valid)
+            name = rng.choice(self.spoilt)
+            text = json_mutated(rng, json.loads(self.described[name]))
+            (self.folder / name).write_bytes(text.encode("utf-8", "surrogatepass"))
+        self.use(rng)
+
+    def use(self, rng):
+        train, _ = load_data(str(self.folder / "data"), Placement(torch.device("cpu"), torch.float32, 1 << 28))
+        next(iter(train.head(2).batches(2)))
+
+
 class Pickle(Archive):
     file = "model.pt"
 
@@ -463,6 +570,7 @@ READERS = {
     "shard index": Index,
     "path": PathFile,
     "config.json": Configuration,
+    **({"config.json of Transformers": LibraryConfiguration} if find_spec("transformers") else {}),
     "report.json": PlainReport,
     "evaluation.csv": Measurements,
     "stability.json": StabilityReport,
@@ -472,6 +580,8 @@ READERS = {
     "unfinished state": Unfinished,
     "measured pair": Pair,
     "npz": Arrays,
+    "text": Text,
+    "datasets": Datasets,
     "pickle": Pickle,
     "image": Picture,
     "typed": Typed,

@@ -9,7 +9,16 @@ from torch.nn import functional as F
 
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.tasks import LOSSES, CachedSplit, Task, custom_loss
-from connectivity_hooks.tasks.loss import IGNORED, Terms, joined, read_targets, resolve_loss, settled
+from connectivity_hooks.tasks.loss import (
+    IGNORED,
+    Reading,
+    Terms,
+    cross_entropy,
+    joined,
+    read_targets,
+    resolve_loss,
+    settled,
+)
 from connectivity_hooks.tasks.making import check_task
 
 N, C = 9, 4
@@ -385,3 +394,42 @@ def test_a_loss_of_ones_own_may_give_as_many_values_as_there_are_samples(functio
     outputs, labels = 100 * torch.randn(9, 3), torch.arange(9) % 3
     own = custom_loss("own", function, convex=False)
     read_targets(own, outputs[:count], labels[:count], labels, "data: train")
+
+
+def test_a_contrastive_loss_is_that_of_its_rows_and_columns():
+    logits = values(5, 5)
+    terms = resolve_loss("contrastive").measure(logits, labels(5))
+    for place in range(5):
+        row = -logits[place].log_softmax(0)[place]
+        column = -logits[:, place].log_softmax(0)[place]
+        assert float(terms.sums[place]) == pytest.approx(float(row + column) / 2, rel=1e-12)
+    assert terms.weights.tolist() == [1] * 5
+
+
+def test_a_loss_of_batches_is_not_declared_convex():
+    for name in ("contrastive", "own"):
+        loss = resolve_loss(name)
+        assert (loss.convex, loss.rowwise, loss.coupled) == (False, False, True)
+        with pytest.raises(UsageError, match=r"\(--loss-is-convex\) out"):
+            resolve_loss(name, convex=True)
+
+
+READINGS = {
+    "shifted": (Reading(shifted=True), (N, 6, C), (N, 6)),
+    "upsampled": (Reading(upsampled=True), (N, C, 2, 3), (N, 5, 7)),
+    "ignoring": (Reading(ignored=2), (N, C), (N,)),
+}
+
+
+@pytest.mark.parametrize("name", READINGS)
+def test_however_it_is_read_a_cross_entropy_is_convex_sample_by_sample(name):
+    reading, shape, wanted = READINGS[name]
+    loss, targets = cross_entropy(reading), labels(*wanted)
+    a, b = values(*shape), values(*shape)
+    first, last = (loss.measure(each, targets).sums for each in (a, b))
+    for share in (0.2, 0.5, 0.9):
+        between = loss.measure(torch.lerp(a, b, share), targets).sums
+        assert bool((between <= torch.lerp(first, last, share) + 1e-12).all())
+    assert loss.convex
+    size = divided(a, targets, 2, loss.measure)
+    torch.testing.assert_close(size.sums, first, rtol=1e-13, atol=1e-13)

@@ -13,6 +13,7 @@ import connectivity_hooks as ch
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.paths.path import Path
 from connectivity_hooks.tasks import CachedSplit, Task, custom_loss
+from connectivity_hooks.tasks.guessing import guess
 from connectivity_hooks.tasks.making import check_task
 
 TOKENS = torch.randint(1, 7, (12, 6), generator=torch.Generator().manual_seed(0))
@@ -62,20 +63,120 @@ def notes_of(task: Task) -> list[str]:
 MOVE = r"moves 'labels' by one position itself.*pad\(labels\[\.\.\., 1:\], \(0, 1\), value=-100\)"
 
 
-def test_labels_that_the_model_moves_are_refused_with_the_line_that_moves_them() -> None:
-    with pytest.raises(InputError, match=MOVE) as caught:
-        notes_of(task_of(TOKENS))
-    assert "\n" not in str(caught.value)
+def next_token(model: nn.Module, labels: Tensor, rows: int = len(TOKENS)) -> float:
+    """Return the loss of the next token in float64, written out token by token."""
+    with torch.no_grad():
+        logits = model(TOKENS[:rows], MASK[:rows])["logits"].double()
+    each = [
+        -float(logits[row, place].log_softmax(0)[labels[row, place + 1]])
+        for row in range(rows)
+        for place in range(labels.shape[1] - 1)
+        if labels[row, place + 1] != -100
+    ]
+    return sum(each) / len(each)
+
+
+def measured(task: Task, model: nn.Module) -> float:
+    (batch,) = task.train.batches(100)
+    with torch.no_grad():
+        return float(task.loss.measure(task.forward(model, batch[0]), batch[1]).mean())
+
+
+def test_labels_that_the_model_moves_are_moved_and_said() -> None:
     prompts = TOKENS.clone()
     prompts[:, :3] = -100  # of an instruction only the answer counts
-    with pytest.raises(InputError, match=MOVE):
-        notes_of(task_of(prompts))
+    beginning = TOKENS.clone()
+    beginning[:2] = -100  # the two samples that are looked at say nothing
+    for labels in (TOKENS, prompts, beginning):
+        task, model = check_task(task_of(labels), made()), made()
+        assert any("of the next token" in note for note in task.notes)
+        assert measured(task, model) == pytest.approx(next_token(model, labels), rel=1e-6)
+        assert task.loss.convex
+        assert task.loss.errors is not None
+        count = int((labels[:, 1:] != -100).sum())
+        (batch,) = task.train.batches(100)
+        assert int(task.loss.errors(task.forward(model, batch[0]), batch[1]).weights.sum()) == count
 
 
-def test_labels_moved_as_the_message_says_are_taken() -> None:
-    assert not notes_of(task_of(NEXT))
+def test_what_a_model_moves_is_told_where_both_ways_give_the_same() -> None:
+    """Of outputs that are all 0 every label has the same loss, and so have tokens that are all the same."""
+
+    def silent(**kind: Any) -> Language:
+        model = made(**kind)
+        nn.init.zeros_(model.head.weight)
+        nn.init.zeros_(model.head.bias)
+        return model
+
+    for moves in (True, False):
+        task = check_task(task_of(TOKENS, moves=moves), silent(moves=moves))
+        assert any("of the next token" in note for note in task.notes) == moves
+        same = check_task(task_of(torch.full_like(TOKENS, 3), moves=moves), made(moves=moves))
+        assert any("of the next token" in note for note in same.notes) == moves
+
+
+def test_labels_are_moved_where_the_model_adds_another_loss_to_that_of_the_next_token() -> None:
+    task, model = check_task(task_of(TOKENS, factor=3.0), made(factor=3.0)), made(factor=3.0)
+    assert measured(task, model) == pytest.approx(next_token(model, TOKENS), rel=1e-6)
+    assert any("of the next token" in note for note in task.notes)
+    assert len([note for note in task.notes if "itself returns" in note]) == 1
+
+
+def test_inputs_in_order_are_asked_about_as_well() -> None:
+    task = Task(made, CachedSplit("train", (TOKENS, MASK), TOKENS))
+    checked = check_task(task, made())
+    assert measured(checked, made()) == pytest.approx(next_token(made(), TOKENS), rel=1e-6)
+
+
+def test_training_descends_the_loss_of_the_next_token() -> None:
+    task, model = check_task(task_of(TOKENS), made()), made()
+    ours = task.loss(model(TOKENS, MASK)["logits"], TOKENS)
+    assert ours.item() == pytest.approx(model(TOKENS, MASK, TOKENS)["loss"].item(), rel=1e-6)
+    assert torch.equal(
+        *(
+            torch.autograd.grad(each, model.head.bias)[0].round(decimals=6)
+            for each in (ours, model(TOKENS, MASK, TOKENS)["loss"])
+        )
+    )
+
+
+def test_what_guessing_scores_is_of_the_tokens_that_count() -> None:
+    labels = TOKENS.clone()
+    labels[:, 0] = 0  # never predicted
+    found = guess(check_task(task_of(labels), made()).loss, CachedSplit("train", TOKENS, labels))
+    counts = torch.bincount(TOKENS[:, 1:].flatten()).double()
+    shares = counts[counts > 0] / counts.sum()
+    assert found is not None
+    assert found.loss == pytest.approx(-float((shares * shares.log()).sum()), rel=1e-12)
+
+
+def test_labels_that_are_all_ignored_are_refused() -> None:
+    only_first = torch.full_like(TOKENS, -100)
+    only_first[:, 0] = 1  # nothing comes before it
+    for labels in (torch.full_like(TOKENS, -100), only_first):
+        with pytest.raises(InputError, match=r"labels are all -100.*nothing is left to measure"):
+            check_task(task_of(labels), made())
+
+
+def test_a_loss_of_the_users_own_is_refused_where_labels_were_not_moved() -> None:
+    def each(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        counted = (targets != -100).to(outputs.dtype)
+        return F.cross_entropy(outputs.transpose(1, 2), targets, reduction="none"), counted
+
+    with pytest.raises(InputError, match=MOVE) as caught:
+        check_task(task_of(TOKENS, custom_loss("each", each, convex=True)), made())
+    assert "\n" not in str(caught.value)
+    check_task(task_of(NEXT, custom_loss("each", each, convex=True)), made())
+
+
+def test_labels_moved_in_the_loader_are_not_moved_again() -> None:
     blocks = torch.cat([TOKENS[:, 1:], TOKENS[:, :1]], 1)  # a corpus cut into blocks: the last token has a next one too
-    assert not notes_of(task_of(blocks))
+    for labels in (NEXT, blocks):
+        task = check_task(task_of(labels), made())
+        assert any("are the next tokens already" in note for note in task.notes)
+        assert not notes_of(task_of(labels))
+        with torch.no_grad():
+            expected = F.cross_entropy(made()(TOKENS, MASK)["logits"].double().transpose(1, 2), labels)
+        assert measured(task, made()) == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_a_model_that_moves_nothing_is_left_alone() -> None:
@@ -129,12 +230,15 @@ def test_random_numbers_are_not_drawn() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_task_made_by_hand_gets_no_verdict_on_labels_that_were_not_moved() -> None:
+def test_a_task_made_by_hand_is_read_as_the_model_reads_it() -> None:
     a, b = (dict(made().state_dict()) for _ in "ab")
     b["head.bias"] = b["head.bias"] + 1
     path = Path.from_points([a, b])
-    with pytest.raises(InputError, match=MOVE):
-        ch.evaluate(path, task_of(TOKENS), points=2, refine=0)
+    found = ch.evaluate(path, task_of(TOKENS), points=2, refine=0)
+    assert found.curves["train"][0].loss == pytest.approx(next_token(made(), TOKENS), rel=1e-6)
+    assert any("of the next token" in note for note in found.notes)
+    said = check_task(task_of(TOKENS), made())
+    assert not any("of the next token" in note for note in ch.evaluate(path, said, points=2, refine=0).notes)
     assert ch.evaluate(path, task_of(NEXT), points=2, refine=0).curves["train"][0].loss > 0
     differing = task_of(TOKENS, moves=False, factor=3.0)
     said = check_task(differing, made(moves=False, factor=3.0))
@@ -142,9 +246,9 @@ def test_a_task_made_by_hand_gets_no_verdict_on_labels_that_were_not_moved() -> 
     assert not any("itself returns" in note for note in ch.evaluate(path, said, points=2, refine=0).notes)
 
 
-def test_conditions_that_compute_the_loss_say_so() -> None:
-    (verdict,) = ch.check(made().eval(), task_of(TOKENS), "dropout-stability", layers="head:input")
-    assert verdict.holds is None
-    assert "move them in the loader" in verdict.reason
-    (verdict,) = ch.check(made().eval(), task_of(NEXT), "dropout-stability", layers="head:input")
-    assert verdict.holds is not None
+def test_conditions_measure_the_loss_of_the_next_token() -> None:
+    for task in (task_of(TOKENS), check_task(task_of(TOKENS), made())):
+        (verdict,) = ch.check(made().eval(), task, "dropout-stability", layers="head:input")
+        assert verdict.holds is not None
+        own = verdict.details["loss"] - verdict.measured
+        assert own == pytest.approx(next_token(made(), TOKENS), rel=1e-5)

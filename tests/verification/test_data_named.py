@@ -12,6 +12,7 @@ import connectivity_hooks as ch
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.paths import EndPoint, Path
 from connectivity_hooks.tasks import CachedSplit, Task
+from connectivity_hooks.tasks.loss import resolve_loss
 from connectivity_hooks.verification.outputs import outputs_of
 from connectivity_hooks.verification.recorded_task import differences
 
@@ -90,6 +91,16 @@ def test_a_report_that_is_of_other_checkpoints_or_damaged_says_nothing(tmp_path)
     for text in ("", "[]", "{}", '{"checkpoints": 3}', '{"checkpoints": {"a": [], "b": 1}, "task": []}', "[" * 10_000):
         (tmp_path / "report.json").write_text(text)
         assert noted(tmp_path) == ()
+
+
+def test_batches_of_another_size_are_said_where_the_loss_is_of_batches(tmp_path):
+    report(tmp_path, batches_count=32)
+    assert noted(tmp_path) == ()
+    coupled = replace(task(), loss=resolve_loss("contrastive"), batch_size=64)
+    assert task().describe()["batches_count"] is None
+    path = replace(Path.from_points(points(2)), end_points=ENDS)
+    (note,) = differences(tmp_path / "p.path.safetensors", path, {"batches_count": coupled.describe()["batches_count"]})
+    assert note == "the report beside the file is of a loss of batches of another size: 32 there, 64 here"
 
 
 def test_the_notes_come_with_the_verification(tmp_path):

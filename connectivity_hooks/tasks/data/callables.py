@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler, Subset
 
-from connectivity_hooks.errors import InputError
+from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.memory import require_memory
 from connectivity_hooks.model.batches import Batch, BatchReader
 from connectivity_hooks.model.inputs import concatenated, mapped, named_tensors
 from connectivity_hooks.strangers import guarded_batches, guarded_call
 from connectivity_hooks.tasks.batched import alike
+from connectivity_hooks.tasks.data.caps import Cap, Caps, Chosen, caps_of
+from connectivity_hooks.tasks.data.dataset_folder import is_dataset, of_datasets
+from connectivity_hooks.tasks.data.left_out import NOTHING, LeftOut
 from connectivity_hooks.tasks.data.raw import RawData, Source
+from connectivity_hooks.tasks.data.spec import DataSpec, parted_for
 from connectivity_hooks.tasks.references import call, parse, resolve
 from connectivity_hooks.tasks.split import Split
 
@@ -26,7 +31,7 @@ _BATCH = 256
 _MOST_SAMPLES = 10**8
 
 
-def load(spec: str, cache_limit: int) -> RawData:
+def load(spec: DataSpec, cache_limit: int, say: Callable[[str], object], unused: LeftOut = NOTHING) -> RawData:
     """Call the function and return its splits, in memory where they fit.
 
     It returns a pair (train, test), a dict with ``train`` and ``test``, or one loader. A loader gives batches each time
@@ -34,22 +39,30 @@ def load(spec: str, cache_limit: int) -> RawData:
     gone through in order instead. Batches that are padded each to a length of its own stay batches.
 
     Args:
-        spec: ``FILE.py:callable?arg=value``.
+        spec: ``FILE.py:callable?arg=value``; caps that the callable does not take are ours.
         cache_limit: Bytes of each split that may be held in memory.
+        say: Told in a line what was drawn.
+        unused: Says which of a batch's named inputs are left out.
 
     Raises:
         InputError: The function fails, or returns something else; or the batches' entries or targets are unequal.
     """
-    reference = parse(spec)
-    return of_loaders(call(reference, resolve(reference)), f"{reference.home}:{reference.name}", cache_limit)
+    reference = parse(spec.typed)
+    function = resolve(reference)
+    theirs, ours = parted_for(function, spec)
+    caps = caps_of(ours, say)
+    returned = call(replace(reference, arguments=theirs), function)
+    return of_loaders(returned, f"{reference.home}:{reference.name}", cache_limit, caps, unused)
 
 
-def of_objects(given: Any, where: str, cache_limit: int) -> RawData:
+def of_objects(given: Any, where: str, cache_limit: int, unused: LeftOut = NOTHING) -> RawData:
     """Return the splits of what was given in code: a function as `load` calls it, or what such a function returns.
 
     Args:
         given: The function or the loaders; a `Split` is a loader too.
         where: The first words of a message.
+        cache_limit: See `load`.
+        unused: See `load`.
         cache_limit: See `load`.
 
     Raises:
@@ -58,17 +71,24 @@ def of_objects(given: Any, where: str, cache_limit: int) -> RawData:
     if callable(given) and not isinstance(given, (Iterable, Dataset, Split)):
         with guarded_call(f"{where}: its function fails"):
             given = given()
-    return of_loaders(given, where, cache_limit)
+    return of_loaders(given, where, cache_limit, unused=unused)
 
 
-def of_loaders(returned: Any, where: str, cache_limit: int) -> RawData:
+def of_loaders(
+    returned: Any, where: str, cache_limit: int, caps: Caps | None = None, unused: LeftOut = NOTHING
+) -> RawData:
     """Return the splits of a pair (train, test), a dict with both, or one loader."""
     train, test = _pair(returned, where)
     if train is None:
         raise InputError(f"{where}: gives no training loader; expected (train, test)")
-    readers = BatchReader(where), BatchReader(where)
-    held = _held(train, where, cache_limit, readers[0])
-    tested = None if test is None else _held(test, where, cache_limit, readers[1])
+    caps = caps or Caps()
+    if test is None and caps.test.most is not None:
+        raise UsageError(f"{where}: test is given, and there is no test split; leave it out")
+    if is_dataset(train) and (test is None or is_dataset(test)):
+        return unused.from_columns(*of_datasets(train, test, where, caps, unused))
+    readers = BatchReader(where, unused), BatchReader(where, unused)
+    held = _held(train, where, cache_limit, readers[0], caps.train)
+    tested = None if test is None else _held(test, where, cache_limit, readers[1], caps.test)
     if tested is not None and readers[0].its_own != readers[1].its_own:
         with_none, with_some = ("training", "test") if readers[0].its_own else ("test", "training")
         raise InputError(
@@ -101,9 +121,12 @@ def _is_batch(batch: Sequence[Any]) -> bool:
     return any(isinstance(part, Tensor) for part in batch)
 
 
-def _held(loader: Any, where: str, cache_limit: int, reader: BatchReader) -> Source:
+def _held(loader: Any, where: str, cache_limit: int, reader: BatchReader, cap: Cap) -> Source:
     """Return a loader's samples as one batch; as batches where these cannot be joined; else the loader."""
-    batches = _Batches(_ordered(loader), where, reader)
+    ordered, left = _ordered(loader, cap, where)
+    batches: Iterable[Batch] = _Batches(ordered, where, reader)
+    if left.most is not None:
+        batches = Chosen(batches, left)
     held: list[Batch] = []
     size = 0
     for inputs, targets in batches:
@@ -119,21 +142,35 @@ def _held(loader: Any, where: str, cache_limit: int, reader: BatchReader) -> Sou
         return concatenated([inputs for inputs, _ in held]), torch.cat([targets for _, targets in held])
 
 
-def _ordered(loader: Any) -> Any:
+def _ordered(loader: Any, cap: Cap, where: str) -> tuple[Any, Cap]:
+    """Return a loader in its order, and the cap that is left to do: what has numbered samples reads no others."""
     if isinstance(loader, Split):
-        return _OfSplit(loader)
+        rows = cap.rows(len(loader))
+        return _OfSplit(loader if rows is None else loader.sample(len(rows), cap.seed)), Cap()
+    if hasattr(loader, "set_transform"):  # of the library datasets, with code of its own to be run on each sample
+        loader = DataLoader(loader, batch_size=_BATCH)
     if isinstance(loader, Dataset) and not isinstance(loader, IterableDataset):
-        return DataLoader(loader, batch_size=_BATCH)
+        chosen, left = _chosen(loader, cap, where)
+        return DataLoader(chosen, batch_size=_BATCH), left
     if (
         not isinstance(loader, DataLoader)
         or isinstance(loader.dataset, IterableDataset)
         or loader.batch_sampler is None
     ):
-        return loader
-    sampler = BatchSampler(SequentialSampler(loader.dataset), loader.batch_size or _BATCH, drop_last=False)  # type: ignore[arg-type]
-    return DataLoader(
-        loader.dataset, batch_sampler=sampler, num_workers=loader.num_workers, collate_fn=loader.collate_fn
-    )
+        return loader, cap
+    chosen, left = _chosen(loader.dataset, cap, where)
+    sampler = BatchSampler(SequentialSampler(chosen), loader.batch_size or _BATCH, drop_last=False)  # type: ignore[arg-type]
+    return DataLoader(chosen, batch_sampler=sampler, num_workers=loader.num_workers, collate_fn=loader.collate_fn), left
+
+
+def _chosen(dataset: Dataset[Any], cap: Cap, where: str) -> tuple[Dataset[Any], Cap]:
+    """Return the samples of a data set that are taken; all, and the cap, where it has no length."""
+    if cap.most is None:
+        return dataset, cap
+    with guarded_call(f"{where}: has no length"):
+        size = len(dataset)  # type: ignore[arg-type]
+    rows = cap.rows(size)
+    return dataset if rows is None else Subset(dataset, rows.tolist()), Cap()
 
 
 class _OfSplit:

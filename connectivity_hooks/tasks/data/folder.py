@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import pathlib
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,7 @@ from torch import Tensor
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.memory import require_memory
 from connectivity_hooks.model.batches import Batch
+from connectivity_hooks.tasks.data.caps import Cap, Caps
 from connectivity_hooks.tasks.data.raw import RawData
 from connectivity_hooks.untrusted import guarded, open_regular
 
@@ -29,12 +32,13 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", "
 TESTS = ("test", "val", "valid")
 
 
-def load(folder: pathlib.Path, image_size: int | None) -> RawData:
+def load(folder: pathlib.Path, image_size: int | None, caps: Caps) -> RawData:
     """Return uint8 images (N, C, H, W) and the positions of their classes in order of name.
 
     Args:
         folder: Holds ``train`` and perhaps one of ``test``, ``val``, ``valid``, each with a folder for each class.
         image_size: Resize the shorter side to it and cut out the centre; None needs images of one size.
+        caps: How many images are taken; the others are not opened.
 
     Raises:
         InputError: A folder is missing or empty, the splits have other classes, an image is unreadable, or sizes
@@ -46,8 +50,8 @@ def load(folder: pathlib.Path, image_size: int | None) -> RawData:
     classes = _classes(folder / "train")
     if tests and _classes(tests[0]) != classes:
         raise InputError(f"{folder}: train and {tests[0].name} have different class folders")
-    train = _split(folder / "train", classes, image_size)
-    return RawData(train, _split(tests[0], classes, image_size) if tests else None)
+    train = _split(folder / "train", classes, image_size, caps.train)
+    return RawData(train, _split(tests[0], classes, image_size, caps.test) if tests else None)
 
 
 def _classes(folder: pathlib.Path) -> list[str]:
@@ -57,27 +61,49 @@ def _classes(folder: pathlib.Path) -> list[str]:
     return classes
 
 
-def _split(folder: pathlib.Path, classes: list[str], size: int | None) -> Batch:
-    files, labels = [], []
+def _split(folder: pathlib.Path, classes: list[str], size: int | None, cap: Cap) -> Batch:
+    files: list[pathlib.Path] = []
+    labels: list[int] = []
     for label, name in enumerate(classes):
         images = sorted(file for file in (folder / name).rglob("*") if file.suffix.lower() in SUFFIXES)
         files += images
         labels += [label] * len(images)
     if not files:
         raise InputError(f"{folder}: holds no images")
+    rows = cap.rows(len(files))
+    if rows is not None:
+        files, labels = [files[row] for row in rows], [labels[row] for row in rows]
     _require_memory(folder, files, size)
     with ThreadPoolExecutor() as pool:
         arrays = list(pool.map(lambda file: _image(file, size), files))
+    return stacked(arrays), torch.tensor(labels)
+
+
+def stacked(arrays: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
+    """Return images of one size, each (H, W) or (H, W, 3), as (N, C, H, W)."""
     gray = all(array.ndim == 2 for array in arrays)
-    stacked = np.stack([array if gray else _colour(array) for array in arrays])
-    return _channels_first(torch.from_numpy(stacked)), torch.tensor(labels)
+    return _channels_first(torch.from_numpy(np.stack([array if gray else _colour(array) for array in arrays])))
+
+
+def decoded(content: bytes, what: str, size: int | None) -> npt.NDArray[np.uint8]:
+    """Return the image (H, W) or (H, W, 3) that some bytes are.
+
+    Raises:
+        InputError: They are none, or it needs more memory than there is; it begins with `what`.
+    """
+    with _read(io.BytesIO(content), what) as image:
+        return _pixels(image, what, size)
 
 
 def _image(file: pathlib.Path, size: int | None) -> npt.NDArray[np.uint8]:
     with _opened(file) as image:
-        require_memory(_bytes(image.size), file, _REMEDY)
-        plain = image.convert("L" if image.mode in ("1", "L") else "RGB")
-        return np.asarray(plain if size is None else _centre(plain, size))
+        return _pixels(image, file, size)
+
+
+def _pixels(image: Image.Image, what: object, size: int | None) -> npt.NDArray[np.uint8]:
+    require_memory(_bytes(image.size), what, _REMEDY)
+    plain = image.convert("L" if image.mode in ("1", "L") else "RGB")
+    return np.asarray(plain if size is None else _centre(plain, size))
 
 
 def _require_memory(folder: pathlib.Path, files: Sequence[pathlib.Path], size: int | None) -> None:
@@ -98,7 +124,13 @@ def _shape(file: pathlib.Path) -> tuple[int, int]:
 @contextlib.contextmanager
 def _opened(file: pathlib.Path) -> Iterator[Image.Image]:
     """Yield an image of which no more than the header has been read; what goes wrong with it is one line."""
-    with open_regular(file) as stream, guarded(file, "an image", _REMEDY):
+    with open_regular(file) as stream, _read(stream, file) as image:
+        yield image
+
+
+@contextlib.contextmanager
+def _read(stream: BinaryIO, what: object) -> Iterator[Image.Image]:
+    with guarded(what, "an image", _REMEDY):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow's remark on large images: the size is checked below

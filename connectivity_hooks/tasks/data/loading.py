@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import pathlib
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.model.batches import ITS_OWN
 from connectivity_hooks.model.inputs import shapes_of
 from connectivity_hooks.progress import SILENT
 from connectivity_hooks.tasks.batched import joined
-from connectivity_hooks.tasks.data import arrays, callables, digits, folder
+from connectivity_hooks.tasks.data import arrays, callables, dataset_folder, dataset_tables, digits, folder, text
+from connectivity_hooks.tasks.data.caps import capped, caps_of
 from connectivity_hooks.tasks.data.layout import (
     AUTO,
     FIRST,
@@ -28,10 +29,14 @@ from connectivity_hooks.tasks.data.layout import (
     other,
     settled,
 )
+from connectivity_hooks.tasks.data.left_out import LeftOut
 from connectivity_hooks.tasks.data.preparing import Prepared, Treatment, moves, parse_normalize, prepare, say_scaling
 from connectivity_hooks.tasks.data.raw import RawData, Source
+from connectivity_hooks.tasks.data.spec import DataSpec, parse_data
 from connectivity_hooks.tasks.split import CachedSplit, Split, moved
 from connectivity_hooks.tasks.streamed import StreamedSplit
+
+_FORMS = "digits, X.npz, X.safetensors, a folder of images or of datasets, X.txt?block=N, or FILE.py:callable"
 
 
 @dataclass(frozen=True)
@@ -52,13 +57,16 @@ def load_data(
     loss: str | None = None,
     layout: str = AUTO,
     takes: Takes | None = None,
+    model: Callable[[], nn.Module] | None = None,
+    tokenizers: Sequence[pathlib.Path] = (),
     say: Callable[[str], object] = SILENT.say,
 ) -> tuple[Split, Split | None]:
     """Return the training split and, if there is one, the test split.
 
     Args:
-        data: ``digits``, a ``.npz`` or ``.safetensors`` file, an image folder, or ``FILE.py:callable``; from code what
-            such a callable returns, or itself.
+        data: ``digits``, a ``.npz`` or ``.safetensors`` file, a folder of images or of ``datasets``,
+            ``TEXT.txt?block=N``, or ``FILE.py:callable``, each with caps; from code what such a callable returns, or
+            itself.
         placement: Where they go.
         normalize: ``mean,std``, or the means and then the standard deviations of every channel; applied after uint8 was
             scaled to [0, 1].
@@ -67,6 +75,8 @@ def load_data(
         layout: Where the channels of a file's arrays are, see `layout.LAYOUTS`; what a loader gives is left alone
             unless another than ``auto`` is asked for.
         takes: Tries the model on some inputs, for ``auto``.
+        model: Returns the model, whose forward says which named inputs it takes; the others are left out.
+        tokenizers: Folders of the checkpoints, where the tokenizer that texts are read with is looked for.
         say: Told in a line what was done to the values, where anything was.
 
     Raises:
@@ -77,7 +87,8 @@ def load_data(
     numbers = parse_normalize(normalize)
     data = str(data) if isinstance(data, pathlib.PurePath) else data
     spec = name_of(data)
-    raw = _raw(data, spec, placement.cache_limit, image_size)
+    unused = LeftOut(spec, model, say)
+    raw = _raw(data, spec, placement.cache_limit, image_size, tokenizers, unused, say)
     treatment = Treatment(numbers, loss, _layout(raw, spec, layout, takes, say))
     if layout in (LAST, GRAY) and not moves(raw.train, layout):
         say(f"{spec}: --layout {layout} does nothing to these inputs: {LAYOUTS[layout]}")
@@ -125,27 +136,52 @@ def name_of(data: object) -> str:
     return str(data) if isinstance(data, (str, pathlib.PurePath)) else "data"
 
 
-def _raw(data: object, spec: str, cache_limit: int, image_size: int | None) -> RawData:
-    own = not isinstance(data, str)
-    path = pathlib.Path(spec)
-    mode = 0 if own else _mode(path)
+def _raw(
+    data: object,
+    typed: str,
+    cache_limit: int,
+    image_size: int | None,
+    tokenizers: Sequence[pathlib.Path],
+    unused: LeftOut,
+    say: Callable[[str], object],
+) -> RawData:
+    if not isinstance(data, str):
+        _require_no_size(image_size)
+        return callables.of_objects(data, typed, cache_limit, unused)
+    spec = parse_data(typed)
+    path = pathlib.Path(spec.body)
+    mode = _mode(path)
+    if stat.S_ISDIR(mode) and dataset_tables.is_one(path):
+        return unused.from_columns(*dataset_folder.load(spec, image_size, tokenizers, unused, say))
     if stat.S_ISDIR(mode):
-        return folder.load(path, image_size)
+        spec.require_known()
+        return _with_tests(folder.load(path, image_size, caps_of(spec, say)), spec)
+    _require_no_size(image_size)
+    if spec.body == "digits":
+        spec.require_known()
+        return capped(digits.load(), caps_of(spec, say))
+    if path.suffix in (".npz", ".safetensors"):
+        spec.require_known()
+        return _with_tests(capped(unused.from_all(arrays.load(path)), caps_of(spec, say)), spec)
+    if ":" in spec.body:
+        return callables.load(spec, cache_limit, say, unused)
+    if path.suffix in text.SUFFIXES or (stat.S_ISREG(mode) and "block" in spec.options):
+        return unused.from_columns(text.load(spec, tokenizers, unused.most_tokens(), say), text.TOKENS)
+    if mode or "/" in spec.body:
+        raise InputError(f"{spec.body}: expected {_FORMS}")
+    raise UsageError(f"unknown data {spec.body!r}; expected {_FORMS}")
+
+
+def _require_no_size(image_size: int | None) -> None:
     if image_size is not None:
         raise UsageError("--image-size goes with an image folder only")
-    if own:
-        return callables.of_objects(data, spec, cache_limit)
-    if spec == "digits":
-        return digits.load()
-    if path.suffix in (".npz", ".safetensors"):
-        return arrays.load(path)
-    if ":" in spec:
-        return callables.load(spec, cache_limit)
-    if mode or "/" in spec:
-        raise InputError(f"{spec}: expected digits, X.npz, X.safetensors, an image folder or FILE.py:callable")
-    raise UsageError(
-        f"unknown data {spec!r}; expected digits, X.npz, X.safetensors, an image folder or FILE.py:callable"
-    )
+
+
+def _with_tests(raw: RawData, spec: DataSpec) -> RawData:
+    """Refuse a number of test samples where there are none."""
+    if raw.test is None and "test" in spec.options:
+        raise UsageError(f"--data {spec.typed}: test is given, and there is no test split; leave it out")
+    return raw
 
 
 def _mode(path: pathlib.Path) -> int:

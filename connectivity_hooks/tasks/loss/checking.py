@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.model.batches import IGNORED
 from connectivity_hooks.tasks.loss.loss import Loss
-from connectivity_hooks.tasks.loss.named import IGNORED, LOSSES, cross_entropy, out_of_range
+from connectivity_hooks.tasks.loss.named import cross_entropy, out_of_range
 from connectivity_hooks.tasks.loss.shapes import axes
 from connectivity_hooks.tasks.loss.terms import Terms
 
@@ -51,13 +53,15 @@ def read_targets(loss: Loss, outputs: Tensor, few: Tensor, targets: Tensor, wher
 
 
 def _check(loss: Loss, outputs: Tensor, few: Tensor, targets: Tensor, where: str) -> None:
-    if loss.name == "cross-entropy" and loss.fit is not None and not targets.is_floating_point():
-        logits, _ = loss.fit(outputs, few)
-        _check_labels(targets, logits.shape[1], where)
+    if loss.reading is not None and not targets.is_floating_point():
+        labels = loss.reading.labels(targets)
+        _require_some(labels, where)
+        if loss.fit is not None:
+            _check_labels(labels, loss.fit(outputs, few)[0].shape[1], where)
     check_probabilities(loss.name, targets, where)
     if loss.name == "cross-entropy" and few.is_floating_point():
         _check_axis(few, where)
-    if loss.name not in LOSSES:
+    if loss.shape is not None:  # a function of the user's own
         with torch.random.fork_rng():  # it may draw, which is refused, or move a training's state
             _check_weights(loss, outputs, few)
             _check_each(loss, outputs, few)
@@ -84,15 +88,25 @@ def settled(loss: Loss, outputs: Tensor, targets: Tensor) -> Loss:
 
     Sequences of other lengths may be as long as there are classes, and their labels fit both ways of reading.
     """
-    if loss.name != "cross-entropy" or targets.is_floating_point() or outputs.ndim < 3:
+    reading = loss.reading
+    if (
+        reading is None
+        or loss.fit is None
+        or reading.shifted
+        or reading.upsampled
+        or targets.is_floating_point()
+        or outputs.ndim < 3
+    ):
         return loss
     ways = axes(outputs, targets)
-    return cross_entropy(ways[0]) if len(ways) == 1 else loss
+    return replace(cross_entropy(replace(reading, axis=ways[0])), open=loss.open) if len(ways) == 1 else loss
 
 
 def _note(loss: Loss, outputs: Tensor, targets: Tensor) -> str | None:
     if loss.fit is None:
         return None
+    if loss.reading is not None and (loss.reading.shifted or loss.reading.upsampled):
+        return None  # as the model's own loss was seen to do, which is said
     found, wanted = loss.fit(outputs, targets)
     notes = []
     if found.shape != outputs.shape:
@@ -121,11 +135,14 @@ def _note_of_weights(loss: Loss, targets: Tensor) -> str | None:
     )
 
 
+def _require_some(labels: Tensor, where: str) -> None:
+    if not bool((labels != IGNORED).any()):
+        raise InputError(f"{where} labels are all {IGNORED}, which is ignored; nothing is left to measure")
+
+
 def _check_labels(targets: Tensor, count: int, where: str) -> None:
     labels = targets.long()
     labels = labels[labels != IGNORED]
-    if not labels.numel():
-        raise InputError(f"{where} labels are all {IGNORED}, which is ignored; nothing is left to measure")
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= count:
         raise InputError(f"{where} {out_of_range(low, high, count)}")

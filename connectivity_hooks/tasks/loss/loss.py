@@ -10,6 +10,7 @@ from torch import Tensor
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.strangers import guarded_call, unlike_floats
+from connectivity_hooks.tasks.loss.reading import Reading
 from connectivity_hooks.tasks.loss.terms import Terms
 
 TermsOf = Callable[[Tensor, Tensor], Terms]
@@ -32,6 +33,12 @@ class Loss:
         shape: Returns the shape of what a user's own function makes of them, before it is averaged over the rest.
         rowwise: Whether a sample's terms are the same to the bit whatever samples are beside it, and any thread may ask
             for them: of PyTorch's own losses, and not to be known of a user's.
+        reading: Of a cross-entropy, what it compares with what, and of the model's own which labels count; None of any
+            other loss.
+        open: Whether nobody asked for this loss: where a model itself computes another of the built-in ones, that is
+            taken (``auto``).
+        coupled: Whether a sample's terms depend on the samples beside it, so that a split has to be measured in the
+            same batches at every pass.
     """
 
     name: str
@@ -42,6 +49,9 @@ class Loss:
     fit: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
     shape: Callable[[Tensor, Tensor], tuple[int, ...]] | None = None
     rowwise: bool = False
+    reading: Reading | None = None
+    open: bool = False
+    coupled: bool = False
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss, a scalar that can be differentiated."""

@@ -10,25 +10,27 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.model.batches import IGNORED
 from connectivity_hooks.tasks.loss.loss import Loss
-from connectivity_hooks.tasks.loss.shapes import classes, elements
-from connectivity_hooks.tasks.loss.terms import Terms, mean_over_rest, of_positions
-
-IGNORED = -100
-"""The label that PyTorch's cross-entropy leaves out unless told otherwise."""
+from connectivity_hooks.tasks.loss.reading import PLAIN, Reading
+from connectivity_hooks.tasks.loss.shapes import elements
+from connectivity_hooks.tasks.loss.terms import Terms, joined, mean_over_rest, of_positions
 
 
-def cross_entropy(axis: int | None = None) -> Loss:
+def cross_entropy(reading: Reading = PLAIN) -> Loss:
     """Return the cross-entropy of labels or of probabilities.
 
     Args:
-        axis: On which axis of the outputs the classes are, see `shapes.classes`.
+        reading: What is compared with what.
     """
-    fit = partial(classes, axis=axis)
+    fit = reading.pair
 
-    def terms(outputs: Tensor, targets: Tensor) -> Terms:
+    def of_part(outputs: Tensor, targets: Tensor) -> Terms:
         logits, wanted = fit(outputs, targets)
         return of_positions(_cross_entropy(logits, wanted), _counted(wanted))
+
+    def terms(outputs: Tensor, targets: Tensor) -> Terms:
+        return joined([of_part(*part) for part in reading.parts(outputs, targets)])
 
     def scalar(outputs: Tensor, targets: Tensor) -> Tensor:
         logits, wanted = fit(outputs, targets)
@@ -36,13 +38,16 @@ def cross_entropy(axis: int | None = None) -> Loss:
             return mean_over_rest(_cross_entropy(logits, wanted)).mean()
         return _cross_entropy(logits, wanted, "mean")  # of a batch without a label NaN, whose gradient is 0
 
-    def errors(outputs: Tensor, targets: Tensor) -> Terms:
+    def errors_of_part(outputs: Tensor, targets: Tensor) -> Terms:
         logits, wanted = fit(outputs, targets)
         counted = _counted(wanted)
         wrong = logits.argmax(1) != (wanted.argmax(1) if counted is None else wanted)
         return of_positions((wrong if counted is None else wrong & counted).to(torch.float32), counted)
 
-    return Loss("cross-entropy", terms, errors, convex=True, scalar=scalar, fit=fit, rowwise=True)
+    def errors(outputs: Tensor, targets: Tensor) -> Terms:
+        return joined([errors_of_part(*part) for part in reading.parts(outputs, targets)])
+
+    return Loss("cross-entropy", terms, errors, convex=True, scalar=scalar, fit=fit, rowwise=True, reading=reading)
 
 
 def out_of_range(low: int, high: int, count: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,29 +12,48 @@ from torch import Tensor
 
 from connectivity_hooks.errors import InputError, UsageError, near_matches
 from connectivity_hooks.strangers import guarded_call, unlike_floats, unlike_plain
+from connectivity_hooks.tasks.loss.contrastive import CONTRASTIVE
 from connectivity_hooks.tasks.loss.loss import Failing, Loss
+from connectivity_hooks.tasks.loss.models_own import NAME as MODELS_OWN
+from connectivity_hooks.tasks.loss.models_own import models_own
 from connectivity_hooks.tasks.loss.named import LOSSES
 from connectivity_hooks.tasks.loss.terms import Terms, mean_over_rest, sum_over_rest
 from connectivity_hooks.tasks.references import parse, resolve
 
+AUTO = "auto"
+"""The name of the loss nobody chose."""
+
+_NAMED = {
+    AUTO: replace(LOSSES["cross-entropy"], open=True),
+    **LOSSES,
+    CONTRASTIVE.name: CONTRASTIVE,
+    MODELS_OWN: models_own(),
+}
+
 
 def resolve_loss(spec: str, convex: bool | None = None) -> Loss:
-    """Return the loss a user names: one of `LOSSES`, or ``FILE.py:callable``.
+    """Return the loss a user names: one of `LOSSES`, ``contrastive``, ``own``, ``auto``, or ``FILE.py:callable``.
 
     Args:
-        spec: The name.
+        spec: The name; ``own`` is what the model itself returns, ``auto`` is cross-entropy until the model is seen to
+            compute another of the built-in ones.
         convex: Declares whether a loss of the user's own is convex in the outputs; None says nothing, which counts as
             no.
 
     Raises:
-        UsageError: The name is unknown, or a built-in loss is declared to be what it is not.
+        UsageError: The name is unknown, or a built-in loss is declared convex or not.
     """
-    if spec in LOSSES:
-        if convex is False:
-            raise UsageError(f"loss {spec} is convex; leave loss_is_convex=False (--loss-is-not-convex) out")
-        return LOSSES[spec]
+    if spec in _NAMED:
+        loss = _NAMED[spec]
+        if convex is not None and convex is not loss.convex:
+            raise UsageError(
+                f"loss {spec} is convex; leave loss_is_convex=False (--loss-is-not-convex) out"
+                if loss.convex
+                else f"loss {spec} is not convex for each sample; leave loss_is_convex=True (--loss-is-convex) out"
+            )
+        return loss
     if ":" not in spec:
-        raise UsageError(f"unknown loss {spec!r}; {near_matches(spec, LOSSES)}; or FILE.py:callable")
+        raise UsageError(f"unknown loss {spec!r}; {near_matches(spec, _NAMED)}; or FILE.py:callable")
     return custom_loss(spec, resolve(parse(spec)), convex=bool(convex))
 
 

@@ -44,6 +44,8 @@ class Terms:
 
 def joined(parts: Sequence[Terms]) -> Terms:
     """Return the terms of all samples of several batches."""
+    if len(parts) == 1:
+        return parts[0]
     return Terms(torch.cat([part.sums for part in parts]), torch.cat([part.weights for part in parts]))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -52,9 +52,9 @@ class FeatureRank(Condition):
             elif layer in spoilt:
                 yield Verdict.invalid(self.name, layer, "its features hold NaN or Inf")
             else:
-                yield self._verdict(layer, gathered[layer])
+                yield self._verdict(layer, gathered[layer], observation.pooled(layer))
 
-    def _verdict(self, layer: str, covariance: Covariance) -> Verdict:
+    def _verdict(self, layer: str, covariance: Covariance, pooled: Mapping[str, float | int | str | None]) -> Verdict:
         if not covariance.neurons:
             return Verdict.invalid(self.name, layer, "it has no neurons")
         possible = min(covariance.neurons, covariance.count - 1)
@@ -69,5 +69,6 @@ class FeatureRank(Condition):
             "neurons": found.neurons,
             "constant": found.constant,
             "samples": covariance.count,
+            **pooled,
         }
         return Verdict(self.name, layer, share >= self.options.least, share, self.options.least, UNIT, details=details)

@@ -13,8 +13,9 @@ from connectivity_hooks.contracts import Condition, Verdict, option
 from connectivity_hooks.features import Observation
 from connectivity_hooks_theorem.conditions.genericity import closest, collisions
 from connectivity_hooks_theorem.conditions.outputs import not_one_answer, own_outputs, samples_that_count
+from connectivity_hooks_theorem.conditions.positions import Answers, answers_at_positions
 from connectivity_hooks_theorem.conditions.rank import Covariance, ranks
-from connectivity_hooks_theorem.conditions.usable import usable_features
+from connectivity_hooks_theorem.conditions.usable import Labelled, labelled
 
 UNIT = "samples that fit, as a share of all"
 
@@ -43,8 +44,9 @@ class Memorization(Condition):
       3.1).
 
     These are sufficient, not necessary, and blind to the structure of the labels, which separability and sub-networks
-    use. The details give ``parameters``, (m + 1)·m' for the two best layers, which must be of order N. They count one
-    answer for each sample: of outputs at positions (segmentation, tokens) nothing is said.
+    use. The details give ``parameters``, (m + 1)·m' for the two best layers, which must be of order N. Of a model that
+    labels positions (tokens, pixels) each position is a sample: the figure is divided by their number, and rank and
+    collisions are those of as many as there are samples, 1024 at least where there are so many.
 
     Time: N·n² a layer for the rank, N·log N for collisions; memory: the layer's features.
     """
@@ -53,26 +55,24 @@ class Memorization(Condition):
     Options = Options
 
     def check(self, observation: Observation) -> Iterator[Verdict]:
-        """Yield a verdict for every layer, or one for the network where it has no outputs (N,) or (N, C)."""
-        outputs = own_outputs(observation)
-        reason = outputs if isinstance(outputs, str) else not_one_answer(outputs)
-        if isinstance(outputs, str) or reason is not None:
-            yield Verdict.invalid(self.name, None, str(reason))
+        """Yield a verdict for every layer, or one for the network where its outputs have no labels."""
+        answers = answers_at_positions(observation, self.seed)
+        outputs = own_outputs(observation) if answers is None else None
+        reason = not_one_answer(outputs) if isinstance(outputs, Tensor) else outputs
+        if isinstance(answers, str) or isinstance(outputs, str) or reason is not None:
+            yield Verdict.invalid(self.name, None, str(answers or reason))
             return
-        counted = samples_that_count(observation, outputs)
-        classes, targets = outputs[0].numel(), observation.targets()[counted]
+        targets, classes, counted = _asked(observation, outputs, answers)
         layers, widths = list(observation.layers), observation.widths()
         generator = torch.Generator().manual_seed(self.seed)
         for layer in self.progress.track(layers, "looking at features", len(layers)):
-            features = usable_features(observation, layer)
-            if isinstance(features, str):
-                yield Verdict.invalid(self.name, layer, features)
+            found = labelled(observation, layer, targets, counted, answers)
+            if isinstance(found, str):
+                yield Verdict.invalid(self.name, layer, found)
                 continue
-            if len(targets) < len(features):
-                features = features[counted.to(features.device)]
             later = [widths[name] for name in layers[layers.index(layer) + 1 :] if name in widths]
             free = [width - self._kept(width) for width in later]
-            yield self._verdict(layer, features, targets.to(features.device), free, classes, generator)
+            yield self._verdict(layer, found, free, classes, generator)
 
     def _kept(self, width: int) -> int:
         return max(1, round(width * float(self.options.fraction)))
@@ -80,12 +80,12 @@ class Memorization(Condition):
     def _verdict(
         self,
         layer: str,
-        features: Tensor,
-        targets: Tensor,
+        found: Labelled,
         free: Sequence[int],
         classes: int,
         generator: torch.Generator,
     ) -> Verdict:
+        features, targets = found.features, found.targets
         kept, count = self._kept(features.shape[1]), len(features)
         order = torch.rand(self.options.draws, features.shape[1], generator=generator).argsort(1)[:, :kept]
         subsets = [features[:, each.to(features.device)] for each in order]
@@ -94,7 +94,7 @@ class Memorization(Condition):
         covariance = Covariance()
         covariance.add(subsets[best])
         rank = ranks(covariance).numerical
-        share = fitting_samples(rank, free, classes) / count
+        share = fitting_samples(rank, free, classes) / found.total
         details: dict[str, float | int | str | None] = {
             "colliding": colliding[best],
             "closest": closest(subsets[best], targets, generator),
@@ -103,9 +103,18 @@ class Memorization(Condition):
             "free": " ".join(str(width) for width in free),
             "parameters": max(((one + 1) * two for one, two in itertools.pairwise(free)), default=0),
             "samples": count,
+            **found.details,
         }
         holds = share >= 1 and colliding[best] == 0
         return Verdict(self.name, layer, holds, share, 1.0, UNIT, details=details)
+
+
+def _asked(observation: Observation, outputs: Tensor | None, answers: Answers | None) -> tuple[Tensor, int, Tensor]:
+    """Return targets, how many outputs answer each, and which of them count."""
+    if answers is not None or outputs is None:
+        assert answers is not None
+        return answers.targets, answers.classes, torch.ones(len(answers.targets), dtype=torch.bool)
+    return observation.targets(), outputs[0].numel(), samples_that_count(observation, outputs)
 
 
 def fitting_samples(rank: int, free: Sequence[int], outputs: int) -> int:

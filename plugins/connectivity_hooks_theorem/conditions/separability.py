@@ -13,7 +13,8 @@ from connectivity_hooks.contracts import Condition, Verdict, option
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.features import Observation
 from connectivity_hooks.tasks import IGNORED
-from connectivity_hooks_theorem.conditions.usable import usable_features
+from connectivity_hooks_theorem.conditions.positions import Answers, answers_at_positions
+from connectivity_hooks_theorem.conditions.usable import Labelled, labelled
 from connectivity_hooks_theorem.probes.logistic import LogisticFit, fit_logistic
 
 UNIT = "misclassified samples"
@@ -47,8 +48,9 @@ class Separability(Condition):
 
     The measured figure is the number of misclassified samples of the best draw; the details give loss, errors and
     margin (distance of the closest sample to a boundary, on standardised features). With more neurons than samples
-    nearly any labels are separable: use more samples. Feature maps are averaged over space unless ``--spatial
-    flatten``.
+    nearly any labels are separable: use more samples. Positions are pooled, see ``--pool``; of a
+    model that labels positions (tokens, pixels) each is a sample: as many are drawn as there are samples, 1024 at least
+    where there are so many.
 
     Time: draws × iterations × 4·N·n·C operations a layer; memory: 2·N·n + 5·N·C·draws floats.
     """
@@ -59,19 +61,20 @@ class Separability(Condition):
 
     def check(self, observation: Observation) -> Iterator[Verdict]:
         """Yield a verdict for every layer."""
-        labels = _labels(observation)
+        answers = _at_positions(observation, self.seed)
+        if isinstance(answers, str):
+            yield Verdict.invalid(self.name, None, answers)
+            return
+        labels = _labels(observation) if answers is None else answers.targets
         generator = torch.Generator().manual_seed(self.seed)
         layers = list(observation.layers)
         for layer in self.progress.track(layers, "fitting probes", len(layers)):
-            yield self._layer(observation, layer, labels, generator)
+            yield self._layer(labelled(observation, layer, labels, labels != IGNORED, answers), layer, generator)
 
-    def _layer(self, observation: Observation, layer: str, labels: Tensor, generator: torch.Generator) -> Verdict:
-        features = usable_features(observation, layer)
-        if isinstance(features, str):
-            return Verdict.invalid(self.name, layer, features)
-        counted = labels != IGNORED
-        if not bool(counted.all()):
-            features, labels = features[counted.to(features.device)], labels[counted]
+    def _layer(self, found: Labelled | str, layer: str, generator: torch.Generator) -> Verdict:
+        if isinstance(found, str):
+            return Verdict.invalid(self.name, layer, found)
+        features, labels = found.features, found.targets
         if len(labels.unique()) < 2:
             return Verdict.invalid(self.name, layer, "the samples are of one class")
         width = features.shape[1]
@@ -90,14 +93,15 @@ class Separability(Condition):
             loss_target=math.log(2) / len(labels) if target is None else target,
             max_iterations=self.options.iterations,
         )
-        return self._verdict(layer, fit, kept, features)
+        return self._verdict(layer, fit, kept, found)
 
     def _kept(self, width: int) -> int:
         if self.options.drop is not None:
             return width - int(self.options.drop)
         return max(1, round(width * float(self.options.fraction)))
 
-    def _verdict(self, layer: str, fit: LogisticFit, kept: int, features: Tensor) -> Verdict:
+    def _verdict(self, layer: str, fit: LogisticFit, kept: int, found: Labelled) -> Verdict:
+        features = found.features
         best = min(range(len(fit.errors)), key=lambda draw: (int(fit.errors[draw]), float(fit.loss[draw])))
         errors = int(fit.errors[best])
         details: dict[str, float | int | str | None] = {
@@ -110,9 +114,17 @@ class Separability(Condition):
             "dead": int((features == 0).all(0).sum()),
             "samples": len(features),
             "iterations": fit.iterations,
+            **found.details,
         }
         allowed = self.options.errors
         return Verdict(self.name, layer, errors <= allowed, errors, allowed, UNIT, details=details)
+
+
+def _at_positions(observation: Observation, seed: int) -> Answers | str | None:
+    try:
+        return answers_at_positions(observation, seed)
+    except InputError as error:
+        raise InputError(f"separability needs class labels: {error}") from None
 
 
 def _labels(observation: Observation) -> Tensor:

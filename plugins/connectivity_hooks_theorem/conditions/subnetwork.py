@@ -11,9 +11,11 @@ from torch import Tensor
 
 from connectivity_hooks.contracts import Condition, Verdict, option
 from connectivity_hooks.features import Observation
+from connectivity_hooks.tasks import LOSSES, Loss
 from connectivity_hooks_theorem.conditions.outputs import not_one_answer, own_loss, own_outputs
+from connectivity_hooks_theorem.conditions.positions import Answers, answers_at_positions, own_loss_at
 from connectivity_hooks_theorem.conditions.scaling import mean_losses, wrong
-from connectivity_hooks_theorem.conditions.usable import usable_features
+from connectivity_hooks_theorem.conditions.usable import Labelled, labelled
 from connectivity_hooks_theorem.probes.networks import NetworkFit, fit_networks
 
 UNIT = "increase of the loss"
@@ -39,8 +41,10 @@ class SubnetworkCondition(Condition):
     most, is trained on each. The measured figure is the loss of the best minus the network's own; the layer holds when
     that is at most ``epsilon``. In fully connected networks dropout stability is the case in which the sub-network is
     the network's own remainder, so this condition is never stronger. What training did not find may exist all the same.
-    Feature maps are averaged over space unless ``--spatial flatten``, and the sub-network is fully connected: for
-    convolutions the builder ``certified`` trains convolutions.
+    Positions are pooled, see ``--pool``, and the sub-network is fully connected: for convolutions the builder
+    ``certified`` trains convolutions. Of a model that labels positions (tokens, pixels) each position is a sample, as
+    many drawn as there are samples, 1024 at least where there are so many; the sub-network then reads one position, and
+    no other by attention.
 
     Time: draws·epochs·6·N·parameters operations a layer; memory: the layer's features and draws outputs (N, C).
     """
@@ -50,58 +54,43 @@ class SubnetworkCondition(Condition):
 
     def check(self, observation: Observation) -> Iterator[Verdict]:
         """Yield a verdict for every layer, or one for the network where it has no outputs (N, C) with a loss."""
-        outputs = own_outputs(observation)
-        own = outputs if isinstance(outputs, str) else own_loss(observation, outputs)
-        if isinstance(outputs, str) or isinstance(own, str):
-            yield Verdict.invalid(self.name, None, str(own))
-            return
-        if outputs.ndim != 2:
-            reason = not_one_answer(outputs) or f"outputs (N, C) are needed, found {tuple(outputs.shape)}"
-            yield Verdict.invalid(self.name, None, reason)
+        asked = _asked(observation, self.seed)
+        if isinstance(asked, str):
+            yield Verdict.invalid(self.name, None, asked)
             return
         layers, widths = list(observation.layers), observation.widths()
         generator = torch.Generator().manual_seed(self.seed)
         for layer in self.progress.track(layers, "training sub-networks", len(layers)):
-            features = usable_features(observation, layer)
-            if isinstance(features, str):
-                yield Verdict.invalid(self.name, layer, features)
+            found = labelled(observation, layer, asked.targets, torch.ones(len(asked.targets)).bool(), asked.answers)
+            if isinstance(found, str):
+                yield Verdict.invalid(self.name, layer, found)
                 continue
             later = [widths[name] for name in layers[layers.index(layer) + 1 :] if name in widths]
             hidden = [width - self._kept(width) for width in later[: self.options.hidden]]
-            fit = self._fit(observation, features, hidden, outputs.shape[1], own, generator)
-            yield self._verdict(observation, layer, fit, features, hidden, own)
+            fit = self._fit(asked, found, hidden, generator)
+            yield self._verdict(asked, layer, fit, found, hidden)
 
     def _kept(self, width: int) -> int:
         return max(1, round(width * float(self.options.fraction)))
 
-    def _fit(
-        self,
-        observation: Observation,
-        features: Tensor,
-        hidden: list[int],
-        outputs: int,
-        own: float,
-        generator: torch.Generator,
-    ) -> NetworkFit:
-        width = features.shape[1]
+    def _fit(self, asked: _Asked, found: Labelled, hidden: list[int], generator: torch.Generator) -> NetworkFit:
+        width = found.features.shape[1]
         order = torch.rand(self.options.draws, width, generator=generator).argsort(1)
         return fit_networks(
-            features,
-            observation.targets().to(features.device),
+            found.features,
+            found.targets,
             order[:, : self._kept(width)].sort(1).values,
             [width for width in hidden if width > 0],
-            outputs,
-            observation.loss,
+            asked.outputs,
+            asked.loss,
             epochs=self.options.epochs,
-            loss_target=own,
+            loss_target=asked.own,
             generator=generator,
         )
 
-    def _verdict(
-        self, observation: Observation, layer: str, fit: NetworkFit, features: Tensor, hidden: list[int], own: float
-    ) -> Verdict:
-        targets = observation.targets().to(features.device)
-        losses = mean_losses(fit.outputs, targets, observation.loss)
+    def _verdict(self, asked: _Asked, layer: str, fit: NetworkFit, found: Labelled, hidden: list[int]) -> Verdict:
+        features, targets, own = found.features, found.targets, asked.own
+        losses = mean_losses(fit.outputs, targets, asked.loss)
         best = int(losses.argmin())
         increase, allowed = float(losses[best]) - own, self.options.epsilon
         if not math.isfinite(increase):
@@ -110,11 +99,50 @@ class SubnetworkCondition(Condition):
             "loss": float(losses[best]),
             "loss_own": own,
             "loss_worst": float(losses.max()),
-            "errors": wrong(fit.outputs[best], targets, observation.loss),
+            "errors": wrong(fit.outputs[best], targets, asked.loss),
             "kept": self._kept(features.shape[1]),
             "neurons": features.shape[1],
             "hidden": " ".join(str(width) for width in hidden),
             "epochs": fit.epochs,
             "samples": len(features),
+            **found.details,
         }
         return Verdict(self.name, layer, increase <= allowed, increase, allowed, UNIT, details=details)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a sub-network is asked for.
+
+    Attributes:
+        targets: (M, …).
+        outputs: C.
+        loss: The loss of outputs (M, C).
+        own: The network's own.
+        answers: Answers at positions; None where there is one a sample.
+    """
+
+    targets: Tensor
+    outputs: int
+    loss: Loss
+    own: float
+    answers: Answers | None
+
+
+def _asked(observation: Observation, seed: int) -> _Asked | str:
+    """Return what a sub-network is asked for, or the reason of an invalid verdict."""
+    answers = answers_at_positions(observation, seed)
+    if isinstance(answers, str):
+        return answers
+    if answers is not None:
+        own, loss = own_loss_at(observation, answers), LOSSES["cross-entropy"]
+        return own if isinstance(own, str) else _Asked(answers.targets, answers.classes, loss, own, answers)
+    outputs = own_outputs(observation)
+    if isinstance(outputs, str):
+        return outputs
+    own = own_loss(observation, outputs)
+    if isinstance(own, str):
+        return own
+    if outputs.ndim != 2:
+        return not_one_answer(outputs) or f"outputs (N, C) are needed, found {tuple(outputs.shape)}"
+    return _Asked(observation.targets(), outputs.shape[1], observation.loss, own, None)

@@ -1,0 +1,147 @@
+"""Asking a model for its own loss of a few samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.model.batches import LABELS
+from connectivity_hooks.model.inputs import Inputs, mapped
+from connectivity_hooks.model.outputs import entries_of, picked
+from connectivity_hooks.model.running import Forward, forward
+from connectivity_hooks.strangers import guarded_call
+from connectivity_hooks.tasks.arguments import by_name, names_argument
+from connectivity_hooks.tasks.loss import IGNORED, Reading
+
+OWN = "loss"
+"""The entry of what a model returns that Transformers' models hold their own loss in."""
+
+RETURN_LOSS = "return_loss"
+"""The argument by which models that need no labels are asked for it, such as CLIP."""
+
+_IGNORES = "semantic_loss_ignore_index"
+"""Where a segmentation model's configuration says which label it ignores."""
+
+
+_SAME = 1e-3
+"""Of a loss that is summed over samples, against one that is averaged: a factor of 2 is far from it."""
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a model returned for labels.
+
+    Attributes:
+        loss: Its own loss, a scalar.
+        outputs: Its outputs in the same pass; a decoder may read the labels.
+    """
+
+    loss: Tensor
+    outputs: Tensor
+
+    @property
+    def finite(self) -> bool:
+        """Whether the loss is a finite number."""
+        return bool(self.loss.isfinite())
+
+
+class Asked:
+    """Asks a model for its own loss of a few samples under some labels; each answer costs a pass of them.
+
+    Args:
+        model: In evaluation mode.
+        inputs: Of a few samples.
+        targets: Theirs.
+        run: How the model is run.
+
+    Attributes:
+        kind: Name of the model's class.
+        by_labels: Whether it takes labels.
+        answers: Whether it does, or may be asked without.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Inputs, targets: Tensor, run: Forward) -> None:
+        self._model, self._targets, self._run = model, targets, run
+        self.kind = type(model).__name__
+        self.by_labels = names_argument(model, LABELS)
+        named = by_name(model, inputs) if self.by_labels or names_argument(model, RETURN_LOSS) else None
+        self._inputs: Mapping[str, Any] = named or {}
+        self.answers = named is not None
+        index = getattr(getattr(model, "config", None), _IGNORES, None)
+        self._ignores = index if isinstance(index, int) and index != IGNORED else None
+        self._known: list[tuple[Tensor, Own | None]] = []
+
+    def own(self, labels: Tensor) -> Own | None:
+        """Return the model's own loss under labels; None where it gives none, a number or not."""
+        for before, answer in self._known:
+            if before.shape == labels.shape and torch.equal(before, labels):
+                return answer
+        answer = self._answer(labels)
+        self._known.append((labels.clone(), answer))
+        return answer
+
+    def trials(self, outputs: Tensor) -> Iterator[tuple[Tensor, int]]:
+        """Yield labels to ask with, and which of them is thought to be ignored beside `IGNORED`.
+
+        Where the configuration names a label that is ignored, one of every sample is made that; then the targets
+        themselves; then labels that all count and differ from position to position, for samples of which none does.
+        """
+        whole = not self._targets.is_floating_point()
+        if whole and self.by_labels and self._ignores is not None and self._targets.ndim > 1:
+            with_some = self._targets.masked_fill(self._targets == IGNORED, self._ignores)
+            with_some.flatten(1)[:, 0] = self._ignores
+            yield with_some, self._ignores
+        yield self._targets, IGNORED
+        if whole and self.by_labels and outputs.ndim == 3 and self._targets.shape == outputs.shape[:2]:
+            yield self._spread(outputs.shape[2]), IGNORED
+
+    def counted(self) -> Reading:
+        """Return which labels count in the model's own loss."""
+        if self._targets.is_floating_point() or not self.by_labels:
+            return Reading()
+        positions = self._targets.ndim == 2 and self._targets.shape[1] > 1
+        return Reading(shifted=positions and self.moves(), ignored=IGNORED if self._ignores is None else self._ignores)
+
+    def moves(self) -> bool:
+        """Say whether the model moves labels (N, T) by one position: then it answers to one at the second alone."""
+        first, second = (self._only(place) for place in (0, 1))
+        return second is not None and second.finite and first is not None and not first.finite
+
+    def _only(self, place: int) -> Own | None:
+        labels = torch.full_like(self._targets, IGNORED)
+        labels[:, place] = self._targets[:, place].clamp(min=1)
+        return self.own(labels)
+
+    def sums(self) -> bool:
+        """Say whether the model sums over samples: of the same ones twice its own loss is then twice as large."""
+        once = self.own(self._targets)
+        count = len(self._targets)
+        twice = self._answer(
+            torch.cat([self._targets] * 2),
+            mapped(lambda one: torch.cat([one, one]) if one.ndim and len(one) == count else one, self._inputs),
+        )
+        if once is None or twice is None or not (once.finite and twice.finite):
+            return False
+        return math.isclose(float(twice.loss), 2 * float(once.loss), rel_tol=_SAME)
+
+    def _spread(self, classes: int) -> Tensor:
+        positions = torch.arange(self._targets.numel(), device=self._targets.device)
+        return (positions * 7 % classes).view(self._targets.shape).to(self._targets.dtype)
+
+    def _answer(self, labels: Tensor, inputs: Inputs = None) -> Own | None:
+        more = {LABELS: labels.clone()} if self.by_labels else {RETURN_LOSS: True}
+        try:
+            with torch.no_grad(), torch.random.fork_rng(), guarded_call("its own loss"):
+                returned = forward(self._model, {**(self._inputs if inputs is None else inputs), **more})
+                loss = entries_of(returned).get(OWN)
+                if loss is None or loss.numel() != 1:
+                    return None
+                return Own(loss.reshape(()), picked(returned, self._run.pick))
+        except InputError:  # labels of another kind than it takes; nothing of ours needs this pass
+            return None

@@ -1,0 +1,58 @@
+"""Transformers' adapter: what every adapter must do, heads on request, changes of the configuration, ties."""
+
+import pytest
+
+pytest.importorskip("transformers")
+
+import transformers as hf
+from transformers_pairs import PAIRS
+from transformers_tiny import IMAGE, NETWORKS
+
+from connectivity_hooks.testing import AdapterSuite
+from connectivity_hooks_transformers.adapter import TransformersAdapter
+
+adapter = TransformersAdapter()
+
+
+class Suite(AdapterSuite):
+    adapter = TransformersAdapter
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path):
+        self.network().save_pretrained(tmp_path / "model")
+        type(self).name = str(tmp_path / "model")
+
+    def network(self):
+        raise NotImplementedError
+
+
+class TestViT(Suite):
+    """Stored under other names than the module has."""
+
+    shape = (3, 16, 16)
+
+    def network(self):
+        return hf.ViTForImageClassification(hf.ViTConfig(**IMAGE))
+
+
+class TestSwin(Suite):
+    shape = (3, 32, 32)
+
+    def network(self):
+        return NETWORKS["Swin"].make()
+
+
+class TestMixtral(Suite):
+    """Stored in other shapes than the module has: experts one by one."""
+
+    shape = None  # its inputs are tokens
+
+    def network(self):
+        return PAIRS["Mixtral"][0]()
+
+
+class TestTiedBert(Suite):
+    shape = None
+
+    def network(self):
+        return NETWORKS["BERT, masked words"].make()
