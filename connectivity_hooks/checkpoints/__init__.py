@@ -1,6 +1,6 @@
 """Checkpoints: safetensors files of weights, read with suspicion and written so that a crash harms nothing."""
 
-from connectivity_hooks.checkpoints.atomic import atomic_text, make_folder, require_target
+from connectivity_hooks.checkpoints.atomic import atomic_text, atomic_write, make_folder, require_target
 from connectivity_hooks.checkpoints.fitting import fit, fit_pair, require_outlines
 from connectivity_hooks.checkpoints.like import require_new, write_like
 from connectivity_hooks.checkpoints.pickles import convert
@@ -10,6 +10,7 @@ from connectivity_hooks.checkpoints.writing import save, write_tensors
 __all__ = [
     "Checkpoint",
     "atomic_text",
+    "atomic_write",
     "convert",
     "fit",
     "fit_pair",

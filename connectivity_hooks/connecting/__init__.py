@@ -14,7 +14,7 @@ from connectivity_hooks.connecting.evaluate import evaluate
 from connectivity_hooks.connecting.measured import connected_pair, measured_pair, told
 from connectivity_hooks.connecting.methods import Connecting
 from connectivity_hooks.connecting.pair import Pair, in_one_type, load_pair
-from connectivity_hooks.connecting.subject import data_digest
+from connectivity_hooks.connecting.subject import code_of, data_digest, method_of
 from connectivity_hooks.connecting.work import PairWork, path_at, path_file
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Pair",
     "PairWork",
     "built_with",
+    "code_of",
     "connect",
     "connected_pair",
     "data_digest",
@@ -31,6 +32,7 @@ __all__ = [
     "in_one_type",
     "load_pair",
     "measured_pair",
+    "method_of",
     "path_at",
     "path_file",
     "still_connects",

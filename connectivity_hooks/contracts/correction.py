@@ -45,9 +45,12 @@ class Correction(Method):
         everywhere: Whether it is applied at every t, the ends among them; then every guarantee of the path is void.
             Otherwise it is applied at neither end, and nowhere that a guarantee reaches, so that guarantees stay true.
             The core sees to it.
+        by_weights_alone: Whether what it does follows from the weights it finds, whatever t is. It can then be applied
+            to weights that lie on no path, as on a plane.
     """
 
     everywhere: ClassVar[bool] = True
+    by_weights_alone: ClassVar[bool] = False
 
     @abstractmethod
     def prepare(self, moving: ModelOnPath) -> Prepared:

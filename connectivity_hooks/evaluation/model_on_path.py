@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from connectivity_hooks.contracts.correction import Correction, Prepared
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation.left_behind import Surroundings
@@ -39,6 +41,16 @@ class ModelOnPath:
         self._attributes.put_back()  # tables that the module made of the weights before
         self._walk.write(t, self.weights)
         recompute(norms_inside(self.path, t, self._spectral), self.weights)
+
+    def visit(self, place: Callable[[Weights], None]) -> None:
+        """Give the module weights that lie on no path, and what has to be computed from them.
+
+        Args:
+            place: Writes them into the module's own tensors by name.
+        """
+        self._attributes.put_back()
+        place(self.weights)
+        recompute(self._spectral, self.weights)
 
     def require_own(self, doing: str) -> None:
         """Refuse a module whose tensors were replaced: what is written at the next t would not reach it.
@@ -89,14 +101,24 @@ class Corrected:
     def go(self, t: float) -> None:
         """Give the module the corrected weights at `t`."""
         self._moving.go(t)
-        if self._correction is not None and self._prepared is not None and self.corrects(t):
-            doing = f"correction {self._correction.name} at t = {t:g}"
-            with guarded_call(doing):
-                self._prepared.apply(t)
-            self._moving.require_own(doing)
-            # Data and path are compared once: what changes them does so at any t.
-            _require(doing, self._surroundings.change_of_module() if self._applied else self._surroundings.change())
-            self._applied = True
+        if self.corrects(t):
+            self._apply(t, f"at t = {t:g}")
+
+    def visit(self, place: Callable[[Weights], None]) -> None:
+        """Give the module weights that lie on no path, corrected; see `Correction.by_weights_alone`."""
+        self._moving.visit(place)
+        self._apply(0.0, "at a place on no path")
+
+    def _apply(self, t: float, where: str) -> None:
+        if self._correction is None or self._prepared is None:
+            return
+        doing = f"correction {self._correction.name} {where}"
+        with guarded_call(doing):
+            self._prepared.apply(t)
+        self._moving.require_own(doing)
+        # Data and path are compared once: what changes them does so at any t.
+        _require(doing, self._surroundings.change_of_module() if self._applied else self._surroundings.change())
+        self._applied = True
 
     def corrects(self, t: float) -> bool:
         """Say whether the weights at `t` are corrected, see `Correction.everywhere`."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -24,6 +25,9 @@ from connectivity_hooks.structure.untouched import require_forgetful
 from connectivity_hooks.tasks.loss import Loss
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
+
+Point: TypeAlias = float | Weights | Callable[[Weights], None]
+"""A t of a path, weights of no t, or what writes weights of no t into a module's own tensors by name."""
 
 _FEW = 32
 """Samples on which a model is tried: chance that strikes one value in a hundred shows, and it costs next to nothing."""
@@ -83,19 +87,19 @@ class Passes:
         self._go(t)
         yield from self._side_by_side.outputs(split.batches(self._task.batch_size))
 
-    def scores(self, points: Sequence[float | Weights], split: Split, loss: Loss) -> Iterator[SampleScores]:
+    def scores(self, points: Sequence[Point], split: Split, loss: Loss) -> Iterator[SampleScores]:
         """Yield the scores of a split's samples at each of many points, in order; see `Together`.
 
         Args:
-            points: Each is a t of the path, or weights of no t.
+            points: Each is a t of the path, weights of no t, or writes weights of no t that are corrected then.
             split: The split.
             loss: The loss.
         """
         yield from self._together.scores([partial(self._place, point) for point in points], split, loss)
 
-    def group(self, ts: Sequence[float]) -> int:
-        """Return how many of some t are scored together on every split, 1 where each has passes of its own."""
-        places = [partial(self._place, t) for t in ts]
+    def group(self, points: Sequence[Point]) -> int:
+        """Return how many of some points are scored together on every split, 1 where each has passes of its own."""
+        places = [partial(self._place, point) for point in points]
         return min(self._together.group(places, split) for split in self._task.splits())
 
     def require_faithful(self, ends: tuple[Weights, Weights]) -> None:
@@ -136,9 +140,12 @@ class Passes:
         """Return the outputs (N, …) with the weights at t."""
         return torch.cat([outputs for outputs, _ in self.scored(t, split)])
 
-    def _place(self, point: float | Weights) -> None:
+    def _place(self, point: Point) -> None:
         if isinstance(point, Mapping):
             self.write(point)
+        elif callable(point):
+            self._t = None
+            self._corrected.visit(point)
         else:
             self._go(point)
 

@@ -82,6 +82,19 @@ class CorrectionSuite(MethodSuite):
         for name, tensor in moved.weights.items():
             assert same(now[name], tensor), f"{name} is not the path's own once it is asked for again"
 
+    def test_what_goes_by_the_weights_alone_asks_for_no_t(self) -> None:
+        """A correction that says `by_weights_alone` does the same to the same weights, whatever t it is told."""
+        if not self.correction.by_weights_alone:
+            return
+        moving, found = self._moving(), []
+        prepared = self.make().prepare(moving)
+        for t in (0.31, 1.0):
+            moving.go(0.31)
+            prepared.apply(t)
+            found.append({name: tensor.detach().clone() for name, tensor in moving.weights.items()})
+        for name, tensor in found[0].items():
+            assert same(tensor, found[1][name]), f"{name} depends on t; say by_weights_alone = False"
+
     def _at_every_t(self, ts: tuple[float, ...] = TS) -> dict[float, Weights]:
         moving = self._moving()
         corrected, found = Corrected(moving, self.make()), {}

@@ -7,7 +7,8 @@ from connectivity_hooks.contracts import Command, hookimpl
 
 @hookimpl
 def register_commands() -> list[type[Command]]:
-    """Offer averages and graphs of checkpoints."""
+    """Offer averages, graphs and planes of checkpoints."""
     from connectivity_hooks_averaging.commands import AverageCommand, GraphCommand
+    from connectivity_hooks_averaging.commands.planes import PlaneCommand, SliceCommand
 
-    return [AverageCommand, GraphCommand]
+    return [AverageCommand, GraphCommand, PlaneCommand, SliceCommand]

@@ -38,6 +38,7 @@ class BatchNorm(Correction):
 
     name = "batch-norm"
     Options = Options
+    by_weights_alone = True
 
     def prepare(self, moving: ModelOnPath) -> Prepared:
         """Draw the samples, and find the norms that can be measured."""

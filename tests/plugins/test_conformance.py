@@ -159,6 +159,15 @@ def test_the_suite_catches_a_correction_that_counts():
         suite.test_names_shapes_and_types_are_kept()
 
 
+def test_the_suite_catches_a_correction_that_goes_by_t_and_says_by_the_weights():
+    suite = suite_of(lambda model, t: model.head.bias.data.add_(t), by_weights_alone=True)
+    with pytest.raises(AssertionError, match="depends on t"):
+        suite.test_what_goes_by_the_weights_alone_asks_for_no_t()
+    suite_of(
+        lambda model, t: model.head.bias.data.add_(1), by_weights_alone=True
+    ).test_what_goes_by_the_weights_alone_asks_for_no_t()
+
+
 def test_the_core_keeps_the_ends_of_a_correction_that_says_so():
     suite = suite_of(lambda model, t: model.head.bias.data.add_(1), everywhere=False)
     suite.test_ends_are_kept_or_it_is_said()

@@ -1,0 +1,47 @@
+"""The commands that draw the loss around checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from connectivity_hooks.contracts import Command
+
+if TYPE_CHECKING:
+    import click
+
+
+class PlaneCommand(Command):
+    """Draw the loss on the plane through three checkpoints, and what of a path lies on it."""
+
+    name = "plane"
+
+    def command(self) -> click.Command:
+        """Return the command."""
+        from connectivity_hooks_averaging.commands.plane import command
+
+        return command
+
+    def function(self) -> Callable[..., Any]:
+        """Return `ch.plane`."""
+        from connectivity_hooks_averaging.planes.functions import plane
+
+        return plane
+
+
+class SliceCommand(Command):
+    """Draw the loss around one checkpoint along random directions, filters normalised."""
+
+    name = "slice"
+
+    def command(self) -> click.Command:
+        """Return the command."""
+        from connectivity_hooks_averaging.commands.slice import command
+
+        return command
+
+    def function(self) -> Callable[..., Any]:
+        """Return `ch.slice`."""
+        from connectivity_hooks_averaging.planes.functions import slice_around
+
+        return slice_around

@@ -1,0 +1,106 @@
+"""Random directions around one checkpoint, with filter normalisation (Li et al. 2018, arXiv 1712.09913, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.model import Weights
+from connectivity_hooks.paths import Path
+from connectivity_hooks_averaging.planes.frame import Corner, Frame, Place, mixed
+
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+class Slice(Frame):
+    """The line or the plane through one checkpoint along random directions: θ + x·d_1 (+ y·d_2).
+
+    Args:
+        name: Of the checkpoint.
+        weights: Of it.
+        directions: One or two, see `random_directions`.
+        subject: What tells this slice from others, as JSON-ready values.
+    """
+
+    def __init__(
+        self, name: str, weights: Weights, directions: Sequence[Weights], subject: Mapping[str, object]
+    ) -> None:
+        self._weights, self._directions = weights, directions
+        self.path = Path.from_points([weights, weights])
+        self.corners = (Corner(name, 0.0, (0.0,) * len(directions)),)
+        numbers = ("first", "second")[: len(directions)]
+        self.labels = tuple(f"{number} direction (1: the length of each filter)" for number in numbers)
+        self.subject = subject
+
+    def place(self, *at: float) -> Place:
+        """Return what writes the weights at some coordinates."""
+
+        def write(into: Weights) -> None:
+            for key, target in into.items():
+                parts = [(share, each[key]) for share, each in zip(at, self._directions, strict=True) if key in each]
+                if parts:
+                    mixed([(1.0, self._weights[key]), *parts], target)
+                else:
+                    target.copy_(self._weights[key])
+
+        return write
+
+
+def random_directions(model: nn.Module, weights: Weights, count: int, seed: int) -> list[Weights]:
+    """Draw directions, each filter of which is as long as that filter of the weights.
+
+    d_ij ← d_ij / ‖d_ij‖ · ‖θ_ij‖ for the j-th filter of the i-th layer, from d ~ N(0, 1): of a convolution the weights
+    that make one output channel, of a linear layer those that make one neuron. Biases and the parameters of norms, all
+    with fewer than two axes, have no filters and do not move, and neither do buffers. Tied parameters move as one. What
+    is drawn does not depend on device or type.
+
+    Args:
+        model: Says which parameters there are.
+        weights: The weights.
+        count: How many directions.
+        seed: Seeds the drawing.
+
+    Raises:
+        InputError: No parameter has filters.
+    """
+    axes, ties = filter_axes(model), _ties(model)
+    if not axes:
+        raise InputError("slice: the model has no parameter with two axes or more, and so no filters to move")
+    generator, directions = torch.Generator().manual_seed(seed), list[Weights]()
+    for _ in range(count):
+        direction = Weights()
+        for name, axis in axes.items():
+            weight = weights[name]
+            drawn = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
+            found = _scaled(drawn, weight.detach().cpu().double(), axis).to(weight.device, weight.dtype)
+            direction |= dict.fromkeys(ties[name], found)
+        directions.append(direction)
+    return directions
+
+
+def filter_axes(model: nn.Module) -> dict[str, int]:
+    """Return the axis that counts filters, for each parameter that has some: the first, or that of the outputs."""
+    transposed = {f"{name}.weight".lstrip(".") for name, each in model.named_modules() if isinstance(each, _TRANSPOSED)}
+    return {
+        name: int(name in transposed)
+        for name, each in model.named_parameters()
+        if each.is_floating_point() and each.ndim > 1
+    }
+
+
+def _scaled(drawn: Tensor, weight: Tensor, axis: int) -> Tensor:
+    others = [each for each in range(weight.ndim) if each != axis]
+    lengths = [torch.linalg.vector_norm(each, dim=others, keepdim=True) for each in (weight, drawn)]
+    scaled: Tensor = drawn * (lengths[0] / lengths[1].clamp_min(1e-300))
+    return scaled
+
+
+def _ties(model: nn.Module) -> dict[str, list[str]]:
+    """Return all names of each parameter by the first of them."""
+    first, found = dict[int, str](), dict[str, list[str]]()
+    for name, each in model.named_parameters(remove_duplicate=False):
+        found.setdefault(first.setdefault(id(each), name), []).append(name)
+    return found

@@ -1,0 +1,118 @@
+"""Places that are measured, one line each in one file, so that a run that was killed goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import pathlib
+import time
+import zlib
+from collections.abc import Mapping
+
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.progress import SILENT, Progress
+from connectivity_hooks.records import typed
+from connectivity_hooks.untrusted import guarded, parse_json, read_text
+from connectivity_hooks_averaging.scores import Score, Scores
+
+FILE = "places.jsonl"
+_UNSYNCED = 1.0  # seconds of measuring that a power cut may cost; a kill costs nothing that was written
+
+
+@dataclasses.dataclass(frozen=True)
+class _Figures:
+    loss: float | None  # None: not finite
+    error: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Line:
+    key: str
+    scores: Mapping[str, _Figures]
+
+
+class Kept:
+    """Appends the scores of places to a file; lines of other runs in it stay, and are found again by theirs.
+
+    Each line has its checksum; one that a kill cut short, or that is damaged, is measured again, which is said.
+
+    Args:
+        file: The file.
+        subject: Everything that the scores of a place depend on, as JSON-ready values.
+        progress: Says what is damaged.
+
+    Raises:
+        InputError: It cannot be read or written.
+    """
+
+    def __init__(self, file: pathlib.Path, subject: Mapping[str, object], progress: Progress = SILENT) -> None:
+        self._subject = json.dumps(subject, sort_keys=True, default=str)
+        self._known: dict[str, Scores] = {}
+        if file.exists():
+            self._read(file, progress)
+        try:
+            self._handle = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        except OSError as error:
+            raise InputError(f"{file}: cannot be written: {error.strerror}; choose another --out") from None
+        size = os.fstat(self._handle).st_size
+        if size and os.pread(self._handle, 1, size - 1) != b"\n":
+            os.write(self._handle, b"\n")
+        self._synced = time.monotonic()
+
+    def __enter__(self) -> Kept:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        os.fsync(self._handle)
+        os.close(self._handle)
+
+    def known(self, place: str) -> Scores | None:
+        """Return the scores of a place; None if it was not measured."""
+        return self._known.get(self._key(place))
+
+    def add(self, place: str, scores: Scores) -> None:
+        """Keep the scores of a place."""
+        figures = {
+            split: _Figures(each.loss if math.isfinite(each.loss) else None, each.error)
+            for split, each in scores.items()
+        }
+        line = _Line(self._key(place), figures)
+        self._known[line.key] = scores
+        text = json.dumps(dataclasses.asdict(line), allow_nan=False)  # splits stay in their order
+        rest = f"{zlib.crc32(text.encode()):08x} {text}\n".encode()
+        while rest:
+            rest = rest[os.write(self._handle, rest) :]
+        if time.monotonic() - self._synced >= _UNSYNCED:
+            os.fsync(self._handle)
+            self._synced = time.monotonic()
+
+    def _key(self, place: str) -> str:
+        return hashlib.sha256(f"{self._subject} {place}".encode()).hexdigest()
+
+    def _read(self, file: pathlib.Path, progress: Progress) -> None:
+        damaged = 0
+        for text in read_text(file, "a list of measured places", "remove it").split("\n"):
+            try:
+                with guarded(file, "a list of measured places"):
+                    line = _read_line(text) if text else None
+            except InputError:
+                damaged += 1
+                continue
+            if line is not None:
+                self._known[line.key] = {
+                    split: Score(math.inf if each.loss is None else each.loss, each.error)
+                    for split, each in line.scores.items()
+                }
+        if damaged:
+            progress.say(f"{file}: {damaged} of its lines cannot be read; what they held is measured again")
+
+
+def _read_line(text: str) -> _Line:
+    checksum, _, content = text.partition(" ")
+    if checksum != f"{zlib.crc32(content.encode()):08x}":
+        raise ValueError("a line does not have its checksum")
+    line: _Line = typed(_Line, parse_json(content))
+    return line
