@@ -6,6 +6,7 @@ from connectivity_hooks.evaluation.evaluation import Evaluation
 from connectivity_hooks.evaluation.measurement import Measurement, score, summarise
 from connectivity_hooks.evaluation.measuring import Measuring
 from connectivity_hooks.evaluation.model_on_path import ModelOnPath
+from connectivity_hooks.evaluation.perplexity import Perplexity
 from connectivity_hooks.evaluation.running_statistics import statistics_of, tracked_norms
 from connectivity_hooks.evaluation.sampling import computing_type, corrected_sample, sampled
 
@@ -15,6 +16,7 @@ __all__ = [
     "Measurement",
     "Measuring",
     "ModelOnPath",
+    "Perplexity",
     "computing_type",
     "corrected_sample",
     "evaluate",

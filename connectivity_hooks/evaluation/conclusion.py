@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from connectivity_hooks.evaluation import sentences
 from connectivity_hooks.evaluation.finding import Finding, Verdict, find, same_weights
-from connectivity_hooks.evaluation.phrases import rises, stays, unclear, with_interval
+from connectivity_hooks.evaluation.phrases import in_perplexity, rises, stays, unclear, with_interval
+from connectivity_hooks.evaluation.units import error_in, samples_in
 
 if TYPE_CHECKING:
     from connectivity_hooks.evaluation.evaluation import Evaluation
@@ -65,8 +66,9 @@ def _headline(evaluation: Evaluation, split: str, found: Finding) -> str:
     doubt = _doubt(evaluation, split)
     if found.verdict == "proven":
         unknown = found.error is not None and found.error.state == "undecided"
-        rest = "; too few samples to tell whether the error rises" if unknown else ""
-        return f"Connected, and proven{doubt}: along {path} the {split} loss {_bound(evaluation, split)}{rest}."
+        rest = f"; too few samples to tell whether the {error_in(found.unit)} rises" if unknown else ""
+        bound = _bound(evaluation, split) + in_perplexity(found)
+        return f"Connected, and proven{doubt}: along {path} the {split} loss {bound}{rest}."
     return f"Connected as far as measured{doubt}: along {path} {stays(split, found)}{_bend(evaluation, split, found)}."
 
 
@@ -75,7 +77,7 @@ def _undecided(evaluation: Evaluation, split: str, found: Finding, path: str) ->
         return f"Undecided: nothing was measured between the ends of {path}; measure more points."
     counts = evaluation.task.get("samples")
     count = evaluation.curves[split][0].samples or (counts.get(split) if isinstance(counts, Mapping) else None)
-    samples = f"{split} samples" if count is None else f"{count} {split} sample{'s' if count != 1 else ''}"
+    samples = " ".join(filter(None, ("" if count is None else str(count), split, samples_in(found.unit, count))))
     return f"Too few samples to tell {unclear(found, path, samples)}"
 
 

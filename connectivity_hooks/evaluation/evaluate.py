@@ -22,6 +22,7 @@ from connectivity_hooks.evaluation.measuring import Measuring, make_correction, 
 from connectivity_hooks.evaluation.passes import Passes
 from connectivity_hooks.evaluation.reliance import Reliance, reliance
 from connectivity_hooks.evaluation.scorer import Scorer
+from connectivity_hooks.evaluation.units import unit_of
 from connectivity_hooks.paths.geometry import arc_lengths
 from connectivity_hooks.paths.path import MEASURED, Path
 from connectivity_hooks.progress import SILENT, Progress
@@ -107,7 +108,7 @@ def evaluate(
     started = time.perf_counter()
     with Passes(path, task, correction) as passes:
         passes.require_faithful((path.start, path.end))
-        task, readings, loss_dtype = _read(passes, task)
+        task, readings, loss_dtype, unit = _read(passes, task)
         relied = _nothing(path) if passes.voided else reliance(path, task, passes)
         trusted = replace(path, guarantees=relied.guarantees)
         measured = _Curve(trusted, task, passes, record).measure(points, refine, progress)
@@ -116,7 +117,7 @@ def evaluate(
     curves = {split.name: tuple(measured[t][index] for t in ts) for index, split in enumerate(task.splits())}
     return Evaluation(
         path=path,
-        task=task.describe(),
+        task={**task.describe(), "unit": unit},
         correction=name_of(correction),
         correction_options=options_of(correction),
         curves=curves,
@@ -162,7 +163,7 @@ def measure_part(
     """
     with Passes(path, task, how.correct) as passes:
         passes.require_faithful((path.start, path.end))
-        task, _, _ = _read(passes, task)
+        task, *_ = _read(passes, task)
         relied = _nothing(path) if passes.voided else reliance(path, task, passes)
         trusted = replace(path, guarantees=relied.guarantees)
         ts = list(dict.fromkeys(grid.even(trusted, how.points)))[part - 1 :: parts]
@@ -174,14 +175,15 @@ def _nothing(path: Path) -> Reliance:
     return Reliance((MEASURED,) * len(path.guarantees), (), ())
 
 
-def _read(passes: Passes, task: Task) -> tuple[Task, list[str], torch.dtype]:
+def _read(passes: Passes, task: Task) -> tuple[Task, list[str], torch.dtype, str | None]:
     """Check all targets against the outputs of a few samples.
 
     Returns:
-        The task with a loss that reads all targets as it reads these, how that is, where there is more to say, and the
-        type that the loss comes back in.
+        The task with a loss that reads all targets as it reads these, how that is, where there is more to say, the
+        type that the loss comes back in, and the unit of both, see `unit_of`.
     """
     notes: dict[str, None] = {}
+    unit = None
     for split in task.splits():
         few = split.head(2)
         outputs, targets = next(iter(passes.scored(0.0, few)))
@@ -189,9 +191,10 @@ def _read(passes: Passes, task: Task) -> tuple[Task, list[str], torch.dtype]:
         where = f"{task.data_name or 'data'}: {split.name}"
         loss, note = read_targets(task.loss, outputs, targets, split.targets(), where)
         task = task.read_as(loss, task.notes)
+        unit = unit or unit_of(loss, outputs, targets, split.targets())
         other = compare_own_loss(passes.model, loss, inputs, outputs, targets, where)
         notes |= {new: None for new in (note, other) if new is not None and not said_before(new, task.notes)}
-    return task, list(notes), task.loss.measure(outputs, targets).sums.dtype
+    return task, list(notes), task.loss.measure(outputs, targets).sums.dtype, unit
 
 
 def _seen(path: Path, curves: Mapping[str, Sequence[Measurement]]) -> list[Seen]:

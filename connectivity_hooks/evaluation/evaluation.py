@@ -14,6 +14,8 @@ from connectivity_hooks.evaluation.barriers import Barriers
 from connectivity_hooks.evaluation.conclusion import Conclusion, conclude
 from connectivity_hooks.evaluation.deviations import Deviation
 from connectivity_hooks.evaluation.measurement import Measurement
+from connectivity_hooks.evaluation.perplexity import Perplexity, perplexity_along
+from connectivity_hooks.evaluation.units import TOKEN, unit_in
 from connectivity_hooks.paths.path import Guarantee, Path
 from connectivity_hooks.tasks.guessing import Guess
 from connectivity_hooks.verification.proof import Proof
@@ -28,7 +30,7 @@ class Evaluation:
 
     Attributes:
         path: The path.
-        task: The task in words, see `Task.describe`.
+        task: The task in words, see `Task.describe`, and the `unit`.
         curves: For each split the measurements in order of t.
         barriers: For each split the barriers.
         length: Euclidean length of the path over the parameters.
@@ -61,6 +63,18 @@ class Evaluation:
     notes: Sequence[str] = ()
     correction: str = NONE
     correction_options: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def unit(self) -> str | None:
+        """What counts once in loss and error: ``token``, ``pixel``, or None for what has no other name than sample."""
+        return unit_in(self.task)
+
+    @property
+    def perplexity(self) -> dict[str, Perplexity]:
+        """For each split the perplexity along the path; empty where the loss is not that of tokens."""
+        if self.unit != TOKEN:
+            return {}
+        return {split: perplexity_along(curve) for split, curve in self.curves.items()}
 
     @property
     def bound(self) -> dict[str, float | None]:

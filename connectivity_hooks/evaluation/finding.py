@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from connectivity_hooks.evaluation.climb import Climb, climb_of_error, climb_of_loss
+from connectivity_hooks.evaluation.perplexity import perplexity
+from connectivity_hooks.evaluation.units import TOKEN
 from connectivity_hooks.model.weights import same
 
 if TYPE_CHECKING:
@@ -26,12 +28,17 @@ class Finding:
         loss: How far the loss climbs above the worse end.
         error: The same of the error; None where the loss has no errors.
         loss_is_low: Whether the proven bound is no barrier; then the loss that was measured decides nothing.
+        unit: What counts once in both, see `Evaluation.unit`.
+        perplexity: At the worse end, and at `loss.t`, the highest point between the ends; None where the loss is not
+            that of tokens, or is not a finite number.
     """
 
     verdict: Verdict
     loss: Climb
     error: Climb | None
     loss_is_low: bool
+    unit: str | None = None
+    perplexity: tuple[float, float] | None = None
 
 
 def find(evaluation: Evaluation, split: str) -> Finding:
@@ -46,7 +53,13 @@ def find(evaluation: Evaluation, split: str) -> Finding:
         verdict = "connected"
     if "rises" in states or not all(map(math.isfinite, ends)):
         verdict = "barrier"
-    return Finding(verdict, loss, error, loss_is_low)
+    return Finding(verdict, loss, error, loss_is_low, evaluation.unit, _perplexity(evaluation, max(ends), loss))
+
+
+def _perplexity(evaluation: Evaluation, worse: float, loss: Climb) -> tuple[float, float] | None:
+    if evaluation.unit != TOKEN or loss.t is None or not math.isfinite(worse + loss.height):
+        return None
+    return perplexity(worse), perplexity(worse + loss.height)
 
 
 def same_weights(evaluation: Evaluation) -> bool:

@@ -7,6 +7,8 @@ from typing import Literal
 
 from connectivity_hooks.evaluation.climb import Climb
 from connectivity_hooks.evaluation.finding import Finding
+from connectivity_hooks.evaluation.perplexity import shown
+from connectivity_hooks.evaluation.units import error_in
 
 Figure = Literal["loss", "error"]
 
@@ -60,31 +62,33 @@ def at_most(climb: Climb, of: Figure) -> str:
 
 def rises(split: str, found: Finding) -> str:
     """Say what rises and by how much, and what does not; `found` is a barrier between finite ends."""
-    loss, error = found.loss, found.error
+    loss, error, wrong = found.loss, found.error, error_in(found.unit)
     if loss.state == "rises" and not math.isfinite(loss.height):
         return f"the {split} loss is not a finite number at t = {loss.t:.3f}"
     lost = loss.state == "rises" and not found.loss_is_low
+    above, beside = "above the worse end's", in_perplexity(found)
     if error is None:
-        return f"the {split} loss rises {rise(loss, 'loss')} above the worse end's"
+        return f"the {split} loss rises {rise(loss, 'loss')} {above}{beside}"
     if lost and error.state == "rises":
-        amounts = f"{rise(loss, 'loss')} and the error {rise(error, 'error')}"
-        return f"the {split} loss rises {amounts} above the worse end's"
+        amounts = f"{rise(loss, 'loss')} and the {wrong} {rise(error, 'error')}"
+        return f"the {split} loss rises {amounts} {above}{beside}"
     if lost:
-        return f"the {split} loss rises {rise(loss, 'loss')} above the worse end's{_but(error, 'error')}"
-    but = "" if found.loss_is_low else _but(loss, "loss")
-    return f"the {split} error rises {rise(error, 'error')} above the worse end's{but}"
+        return f"the {split} loss rises {rise(loss, 'loss')} {above}{_but(error, 'error', wrong)}{beside}"
+    but = "" if found.loss_is_low else _but(loss, "loss", "loss")
+    return f"the {split} {wrong} rises {rise(error, 'error')} {above}{but}{beside}"
 
 
 def stays(split: str, found: Finding) -> str:
     """Say that neither rises, or by no more than what does not count; `found` is ``connected`` or ``proven``."""
-    loss, error = found.loss, found.error
+    loss, error, wrong = found.loss, found.error, error_in(found.unit)
+    above, beside = "above the worse end's", in_perplexity(found)
     if error is None:
-        return f"the {split} loss {_little(loss, 'loss')} above the worse end's"
+        return f"the {split} loss {_little(loss, 'loss')} {above}{beside}"
     if loss.is_flat and error.is_flat:
-        return f"neither the {split} loss nor the error rises above the worse end's"
+        return f"neither the {split} loss nor the {wrong} rises {above}{beside}"
     if error.is_flat:
-        return f"the {split} loss {_little(loss, 'loss')} above the worse end's, and the error does not"
-    return f"the {split} loss {_little(loss, 'loss')} and the error {_little(error, 'error')} above the worse end's"
+        return f"the {split} loss {_little(loss, 'loss')} {above}, and the {wrong} does not{beside}"
+    return f"the {split} loss {_little(loss, 'loss')} and the {wrong} {_little(error, 'error')} {above}{beside}"
 
 
 def unclear(found: Finding, path: str, samples: str) -> str:
@@ -92,18 +96,25 @@ def unclear(found: Finding, path: str, samples: str) -> str:
     climbs: dict[Figure, Climb] = {"loss": found.loss}
     if found.error is not None:
         climbs["error"] = found.error
+    names: dict[Figure, str] = {"loss": "loss", "error": error_in(found.unit)}
+    beside = in_perplexity(found)
     unknown: list[Figure] = [of for of, climb in climbs.items() if climb.state == "undecided"]
     if len(unknown) == 2:
         neither = all(climb.is_flat for climb in climbs.values())
-        seen = (
-            "neither rises"
-            if neither
-            else f"the loss {_seen(climbs['loss'], 'loss')} and the error {_seen(climbs['error'], 'error')}"
-        )
-        return f"whether loss and error rise along {path}: on {samples} {seen}."
+        each = [f"the {names[of]} {_seen(climb, of)}" for of, climb in climbs.items()]
+        seen = "neither rises" if neither else " and ".join(each)
+        return f"whether loss and {names['error']} rise along {path}: on {samples} {seen}{beside}."
     (of,) = unknown
-    rest = "".join(f" The {other} {_little(climbs[other], other)}." for other in climbs if other != of)
-    return f"whether the {of} rises along {path}: on {samples} it {_seen(climbs[of], of)}.{rest}"
+    rest = "".join(f" The {names[other]} {_little(climbs[other], other)}." for other in climbs if other != of)
+    return f"whether the {names[of]} rises along {path}: on {samples} it {_seen(climbs[of], of)}{beside}.{rest}"
+
+
+def in_perplexity(found: Finding) -> str:
+    """Say what the perplexity is at the worse end and at the highest point between; nothing where there is none."""
+    if found.perplexity is None:
+        return ""
+    worse, between = map(shown, found.perplexity)
+    return f" (perplexity {worse} at the worse end, {between} at t = {found.loss.t:.3f})"
 
 
 def _little(climb: Climb, of: Figure) -> str:
@@ -114,8 +125,8 @@ def _seen(climb: Climb, of: Figure) -> str:
     return "does not rise" if climb.is_flat else f"rises {rise(climb, of)} above the worse end's"
 
 
-def _but(climb: Climb, of: Figure) -> str:
-    """Say what the other figure does, where one rises."""
+def _but(climb: Climb, of: Figure, name: str) -> str:
+    """Say what the other figure, which goes by a name, does where one rises."""
     if climb.state == "undecided":
-        return f"; too few samples to tell whether the {of} does"
-    return f", the {of} does not" if climb.is_flat else f", the {of} no more than {at_most(climb, of)}"
+        return f"; too few samples to tell whether the {name} does"
+    return f", the {name} does not" if climb.is_flat else f", the {name} no more than {at_most(climb, of)}"

@@ -10,7 +10,9 @@ from connectivity_hooks.contracts.correction import NONE
 from connectivity_hooks.evaluation.climb import GUESS_THRESHOLD, LOSS_THRESHOLD, Climb
 from connectivity_hooks.evaluation.finding import Finding
 from connectivity_hooks.evaluation.measurement import Measurement
+from connectivity_hooks.evaluation.perplexity import in_words, limits, shown
 from connectivity_hooks.evaluation.phrases import Figure, at_most, rise, threshold, with_interval
+from connectivity_hooks.evaluation.units import error_in, loss_in
 from connectivity_hooks.paths.path import MEASURED
 from connectivity_hooks.paths.second_end import second_end_in_words
 from connectivity_hooks.tasks.guessing import Guess
@@ -30,17 +32,19 @@ def of_split(evaluation: Evaluation, split: str, found: Finding) -> list[str]:
     """Say what loss and error do on one split."""
     figures = evaluation.barriers[split]
     losses = " and ".join(f"{_number(loss)} at {end}" for loss, end in zip(figures.loss_ends, "AB", strict=True))
+    loss = loss_in(evaluation.unit)
     if not all(map(math.isfinite, figures.loss_ends)):
-        return [f"On {split} the loss is {losses}."]
+        return [f"On {split} the {loss} is {losses}."]
     between = _between(
         found.loss, f"{figures.loss_max:.4g}", "loss", _reason(found.loss, evaluation.guessing.get(split))
     )
-    text = " ".join(filter(None, (f"On {split} the loss is {losses}{between}.", _above_the_line(figures))))
+    texts = [" ".join(filter(None, (f"On {split} the {loss} is {losses}{between}.", _above_the_line(figures))))]
+    texts += _of_perplexity(evaluation, split)
     if figures.error_max is None or figures.error_ends is None or found.error is None:
-        return [text]
+        return texts
     left, right = (f"{100 * error:.2f} %" for error in figures.error_ends)
     between = _between(found.error, f"{100 * figures.error_max:.2f} %", "error", "")
-    return [text, f"On {split} the error is {left} at A and {right} at B{between}."]
+    return [*texts, f"On {split} the {error_in(evaluation.unit)} is {left} at A and {right} at B{between}."]
 
 
 def of_guessing(evaluation: Evaluation, split: str) -> list[str]:
@@ -50,8 +54,9 @@ def of_guessing(evaluation: Evaluation, split: str) -> list[str]:
         return []
     if guess.is_perfect:
         return [f"The targets of {split} are all the same: a constant answer is never wrong, and little can be learnt."]
-    error = "" if guess.error is None else f" and an error of {100 * guess.error:.2f} %"
-    scores = f"Guessing, the best answer that reads no input, has a loss of {guess.loss:.4g}{error} on {split}"
+    error = "" if guess.error is None else f" and {_a(error_in(evaluation.unit))} of {100 * guess.error:.2f} %"
+    loss = f"{guess.loss:.4g}{f' (perplexity {in_words(guess.loss)})' if split in evaluation.perplexity else ''}"
+    scores = f"Guessing, the best answer that reads no input, has a loss of {loss}{error} on {split}"
     useless = worthless(guess, curve)
     return [f"{scores}; {' and '.join(useless)} {'are' if len(useless) > 1 else 'is'} not shown to be better."
             if useless else f"{scores}."]  # fmt: skip
@@ -98,6 +103,24 @@ def of_correction(evaluation: Evaluation) -> list[str]:
         return []
     where = "at every t, the ends among them," if evaluation.proof.voided else "between the ends"
     return [f"The weights were corrected {where} by {evaluation.correction} before they were measured."]
+
+
+def _of_perplexity(evaluation: Evaluation, split: str) -> list[str]:
+    """Say what the loss of a language model is in the unit in which they are compared."""
+    found = evaluation.perplexity.get(split)
+    if found is None:
+        return []
+    left, right = map(shown, found.ends)
+    text = f"On {split} the perplexity is {left} at A and {right} at B"
+    if not math.isfinite(evaluation.barriers[split].loss_max):
+        return [f"{text}."]
+    interval = limits(*found.max_interval)
+    known = f" (95 % interval {interval})" if interval else ""
+    return [f"{text}, and highest at t = {found.max_t:.3f}: {shown(found.max)}{known}."]
+
+
+def _a(name: str) -> str:
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def _number(loss: float) -> str:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from connectivity_hooks.cost import FLOOR, Cost, memory_in_words
-from connectivity_hooks.memory import in_words
+from connectivity_hooks.evaluation.perplexity import in_words
+from connectivity_hooks.evaluation.units import error_in
+from connectivity_hooks.memory import in_words as bytes_in_words
 from connectivity_hooks.reports.rows import write_csv
 from connectivity_hooks.reports.tables import printable
 
@@ -22,7 +24,7 @@ FILE = "builders.csv"
 _LEAST, _EXACT, _MINUTE, _HOUR = 0.01, 9.95, 60, 3600
 _GAP = "  "
 _ENDS = "worse end"
-_CAVEAT = f"memory: of the process, as the system sees it; below {in_words(FLOOR)} nothing can be told"
+_CAVEAT = f"memory: of the process, as the system sees it; below {bytes_in_words(FLOOR)} nothing can be told"
 _NARROWEST = 30  # columns: a reason is not broken into single words where a terminal has fewer
 
 
@@ -80,13 +82,16 @@ def write_comparison(
     """Write builders.csv: the same figures, exact, a row for each way; of one that refused, its reason alone."""
     splits = list(next(iter(evaluations.values())).barriers)
     measured = ("loss_max", "error_max", "barrier_entezari", "barrier_frankle", "error_barrier")
-    columns = ["builder", "kept", "verdict", *(f"{split}.{name}" for split in splits for name in (*measured, "bound"))]
+    perplexed = any(found.perplexity for found in evaluations.values())
+    names = (*measured, "bound", *(("perplexity_max",) if perplexed else ()))
+    columns = ["builder", "kept", "verdict", *(f"{split}.{name}" for split in splits for name in names)]
     costs = ["length", "build_seconds", "alignment_seconds", "evaluation_seconds", "peak_memory", "peak_memory_of"]
     rows: list[list[object]] = []
     for name, found in evaluations.items():
         row: list[object] = [name, "yes" if name == kept else "", found.conclusion.verdict]
         for split in splits:
             row += [getattr(found.barriers[split], figure) for figure in measured] + [found.bound[split]]
+            row += [found.perplexity[split].max] if found.perplexity else []
         build, alignment = found.build, found.alignment
         row += [found.length, build and build.seconds, alignment and alignment.seconds, found.seconds]
         rows.append([*row, build and build.memory, build and build.device, ""])
@@ -136,10 +141,15 @@ def _figures(evaluations: Sequence[Evaluation]) -> list[Column]:
         cells = [_number(max(ends.loss_ends)), *(_number(found.barriers[split].loss_max) for found in evaluations)]
         columns.append(Column("largest loss", split, cells))
     for split, ends in some.items():
+        if any(found.perplexity for found in evaluations):
+            losses = [max(ends.loss_ends), *(found.barriers[split].loss_max for found in evaluations)]
+            cells = [in_words(loss) for loss in losses]
+            columns.append(Column("largest perplexity", split, cells))
+    for split, ends in some.items():
         if any(found.barriers[split].error_max is not None for found in evaluations):
             worse = None if ends.error_ends is None else max(ends.error_ends)
             cells = [_percent(worse), *(_percent(found.barriers[split].error_max) for found in evaluations)]
-            columns.append(Column("largest error", split, cells))
+            columns.append(Column(f"largest {error_in(evaluations[0].unit)}", split, cells))
     for split in some:
         cells = ["", *(_number(found.barriers[split].barrier_entezari) for found in evaluations)]
         columns.append(Column("barrier", split, cells))

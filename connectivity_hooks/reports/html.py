@@ -14,7 +14,10 @@ from markupsafe import Markup
 from connectivity_hooks.checkpoints.atomic import atomic_text
 from connectivity_hooks.cost import memory_in_words
 from connectivity_hooks.errors import ConnectivityError, InputError
+from connectivity_hooks.evaluation.perplexity import in_words
+from connectivity_hooks.evaluation.perplexity import limits as of_perplexity
 from connectivity_hooks.evaluation.phrases import Figure, has_interval, limits
+from connectivity_hooks.evaluation.units import TOKEN, error_in, samples_in, unit_in
 from connectivity_hooks.reports.comparison import seconds_in_words
 from connectivity_hooks.reports.order import ordered_saved
 from connectivity_hooks.reports.plots import as_svg, figure_of, inline, notes_on_ends
@@ -59,7 +62,8 @@ def draw(saved: Saved) -> str:
     """Return the picture, loss and error along all paths, as an SVG file's text; empty where no path was measured."""
     bounds = {name: builder.get("bound") or {} for name, builder in saved.content["builders"].items()}
     ends = {name: (of.get("alignment") or {}).get("in_words") for name, of in saved.content["builders"].items()}
-    return as_svg(figure_of(saved.rows, bounds, notes_on_ends(ends))) if saved.rows else ""
+    unit = unit_in(saved.content.get("task") or {})
+    return as_svg(figure_of(saved.rows, bounds, notes_on_ends(ends), unit)) if saved.rows else ""
 
 
 def render_html(saved: Saved, picture: str) -> str:
@@ -68,8 +72,10 @@ def render_html(saved: Saved, picture: str) -> str:
     splits = list(dict.fromkeys(row.split for row in saved.rows))
     kept = (saved.content.get("kept") or {}).get("builder")
     builders = ordered_saved(saved.content["builders"], splits[0] if splits else None, kept)
+    unit = unit_in(saved.content.get("task") or {})
     facts = {"report": saved.content, "builders": builders, "words": WORDS, "splits": splits, "has_errors": errors}
-    return page("report.html.j2", picture, **facts)
+    named = {"unit": unit, "has_perplexity": unit == TOKEN, "error_name": error_in(unit), "samples": samples_in(unit)}
+    return page("report.html.j2", picture, **facts, **named)
 
 
 def page(template: str, picture: str, **content: Any) -> str:
@@ -155,6 +161,18 @@ def _bytes(value: Any, device: Any) -> str:
     return memory_in_words(value, device) if isinstance(value, int) and isinstance(device, str) else _figure(value)
 
 
+def _of_loss(value: Any) -> str:
+    """Return the perplexity of a mean loss in nats."""
+    return in_words(value) if isinstance(value, (int, float)) else _figure(value)
+
+
+def _limits_of_perplexity(found: Any) -> str:
+    """Return the interval of the largest perplexity, to stand behind it; nothing of one sequence."""
+    found = found.get("max_interval") if isinstance(found, Mapping) else None
+    interval = of_perplexity(*found) if found else ""
+    return f" ({interval})" if interval else ""
+
+
 _FILTERS: dict[str, Callable[..., Any]] = {
     "bytes": _bytes,
     "duration": _duration,
@@ -163,6 +181,8 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "half": _half("{:.2g}"),
     "half_points": _half("{:.2f}", 100),
     "percent": _shown("{:.2f} %", 100),
+    "perplexity": _of_loss,
+    "perplexity_limits": _limits_of_perplexity,
     "points": _shown("{:.2f}", 100),
     "position": _shown("{:.3f}"),
     "rise": _rise("loss"),

@@ -19,7 +19,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from connectivity_hooks.evaluation.climb import ERROR_THRESHOLD
+from connectivity_hooks.evaluation.units import TOKEN, error_in
 from connectivity_hooks.paths.second_end import second_end_in_words
+from connectivity_hooks.reports.perplexity_axis import name_perplexities
 from connectivity_hooks.reports.rows import Row, rows_of
 from connectivity_hooks.reports.tables import printable
 
@@ -65,7 +67,7 @@ def curves_figure(evaluations: Sequence[Evaluation]) -> Figure:
     bounds = {name: evaluation.bound for name, evaluation in named.items()}
     ends = {name: evaluation.path.alignment for name, evaluation in named.items()}
     words = {name: None if alignment is None else second_end_in_words(alignment) for name, alignment in ends.items()}
-    return figure_of(rows_of(named), bounds, notes_on_ends(words))
+    return figure_of(rows_of(named), bounds, notes_on_ends(words), evaluations[0].unit)
 
 
 def notes_on_ends(words: Mapping[str, str | None]) -> list[str]:
@@ -83,9 +85,19 @@ def notes_on_ends(words: Mapping[str, str | None]) -> list[str]:
 
 
 def figure_of(
-    rows: Sequence[Row], bounds: Mapping[str, Mapping[str, float | None]], notes: Sequence[str] = ()
+    rows: Sequence[Row],
+    bounds: Mapping[str, Mapping[str, float | None]],
+    notes: Sequence[str] = (),
+    unit: str | None = None,
 ) -> Figure:
-    """Draw rows of evaluation.csv: a column of panels for each split, a colour for each builder; notes below."""
+    """Draw rows of evaluation.csv: a column of panels for each split, a colour for each builder; notes below.
+
+    Args:
+        rows: The measurements.
+        bounds: Of each builder what is proven of each split, if anything is.
+        notes: Sentences.
+        unit: What counts once, see `Evaluation.unit`; beside the loss of tokens stands their perplexity.
+    """
     splits = list(dict.fromkeys(row.split for row in rows))
     builders = list(dict.fromkeys(row.builder for row in rows))
     has_error = any(row.error is not None for row in rows)
@@ -103,12 +115,17 @@ def figure_of(
         losses = [[row.loss for row in rows if row.split == split and math.isfinite(row.loss)] for split in splits]
         spans = _DECADES if len(builders) == 1 else _COMPARED
         logarithmic = any(_spans(some, spans) for some in losses) and all(any(x > 0 for x in some) for some in losses)
-        grid[0][0].set_ylabel("loss (log)" if logarithmic else "loss")
+        loss = "loss" if unit is None else f"loss in nats a {unit}"
+        grid[0][0].set_ylabel(f"{loss} (log)" if logarithmic else loss)
         for axes, split, some in zip(grid[0], splits, losses, strict=True):
             _draw_bounds(axes, builders, {b: bounds.get(b, {}).get(split) for b in builders}, logarithmic)
             _scale_losses(axes, some, logarithmic)
         if has_error:
-            grid[1][0].set_ylabel("error in %")
+            grid[1][0].set_ylabel(f"{error_in(unit)} in %")
+        if unit == TOKEN:
+            for axes in grid[0]:
+                name_perplexities(axes)
+            grid[0][-1].child_axes[-1].set_ylabel("perplexity")
         _name_curves(figure, grid[0])
         _write_below(figure, notes)
     return figure

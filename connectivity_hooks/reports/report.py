@@ -226,7 +226,7 @@ def _builder(evaluation: Evaluation) -> dict[str, Any]:
     for deviation in evaluation.deviations:
         worst[deviation.guarantee] = max(worst.get(deviation.guarantee, 0.0), deviation.relative)
     return {
-        **{split: dataclasses.asdict(figures) for split, figures in evaluation.barriers.items()},
+        **{split: _figures(evaluation, split) for split in evaluation.barriers},
         "bound": evaluation.bound,
         "unproven": list(evaluation.proof.gaps),
         "conclusion": finite(dataclasses.asdict(evaluation.conclusion)),  # what is lost in it is noted elsewhere
@@ -248,6 +248,16 @@ def _builder(evaluation: Evaluation) -> dict[str, Any]:
         "alignment": None if path.alignment is None else _alignment(path.alignment),
         "options": dict(path.options),
         "remarks": dict(path.remarks),
+    }
+
+
+def _figures(evaluation: Evaluation, split: str) -> dict[str, Any]:
+    """Return the figures of one split; what e to a finite loss is beyond floats is None and no loss of a figure."""
+    perplexity = evaluation.perplexity.get(split)
+    return {
+        **dataclasses.asdict(evaluation.barriers[split]),
+        "loss_middle": next((point.loss for point in evaluation.curves[split] if point.t == 1 / 2), None),
+        "perplexity": perplexity and finite(dataclasses.asdict(perplexity)),
     }
 
 

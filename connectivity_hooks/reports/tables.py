@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from connectivity_hooks.contracts.condition import Verdict
 from connectivity_hooks.evaluation.climb import Climb
+from connectivity_hooks.evaluation.perplexity import in_words
 from connectivity_hooks.evaluation.phrases import Figure, has_interval, limits
+from connectivity_hooks.evaluation.units import error_in
 
 if TYPE_CHECKING:
     from connectivity_hooks.evaluation.evaluation import Evaluation
@@ -20,12 +22,16 @@ _NO_ERRORS = "errors are counted under the losses cross-entropy and bce only"
 def figures_table(evaluations: Sequence[Evaluation], width: int | None = None) -> str:
     """Return a line for each builder and split: loss at the ends and at most, its climb above them, error likewise.
 
+    Beside the loss of tokens stands their perplexity.
+
     Args:
         evaluations: One of each builder.
         width: Columns of the terminal; None where lines may have any length.
     """
+    unit, tokens = evaluations[0].unit, any(evaluation.perplexity for evaluation in evaluations)
     head = ["builder", "split", "loss A", "loss B", "loss max", "rise", "95 % interval", "barrier", "bound"]
-    head += ["error max", "rise", "95 % interval"]
+    head += ["perplexity A", "perplexity B", "perplexity max"] if tokens else []
+    head += [f"{error_in(unit)} max", "rise", "95 % interval"]
     lines = []
     for evaluation in evaluations:
         findings = evaluation.conclusion.findings
@@ -39,6 +45,7 @@ def figures_table(evaluations: Sequence[Evaluation], width: int | None = None) -
                     _interval(findings[split].loss, "loss"),
                     f"{figures.barrier_entezari:.4g}",
                     "not proven" if bound is None else f"{bound:.4g}",
+                    *(in_words(loss) for loss in (*figures.loss_ends, figures.loss_max) if tokens),
                     *(_percent(error) for error in (figures.error_max, figures.error_climb)),
                     _interval(findings[split].error, "error"),
                 ]
