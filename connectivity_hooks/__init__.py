@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from connectivity_hooks.version import __version__ as __version__
 
@@ -90,11 +90,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Import a public name on first use, so that ``import connectivity_hooks`` stays as quick as its user needs."""
-    if name not in _HOMES:
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use, so that ``import connectivity_hooks`` stays as quick as its user needs.
+
+    What is not ours may be a function of a plugin's command, such as ``connectivity_hooks.average``.
+    """
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    function = None if name.startswith("_") else importlib.import_module(f"{__name__}.registry").function_of(name)
+    if function is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return function
 
 
 def __dir__() -> list[str]:

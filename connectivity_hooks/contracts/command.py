@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     import click
@@ -26,3 +27,10 @@ class Command(ABC):
 
         What it returns when called is the exit status; `InputError` and `UsageError` end it as they end every command.
         """
+
+    def function(self) -> Callable[..., Any] | None:
+        """Return what ``connectivity_hooks.NAME`` is in Python, where the command has such a function.
+
+        It is asked for when it is used. Names of our own come first.
+        """
+        return None

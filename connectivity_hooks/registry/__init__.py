@@ -1,5 +1,5 @@
 """Finding plugins, and finding a method by the name a user typed."""
 
-from connectivity_hooks.registry.registry import Registry, registry
+from connectivity_hooks.registry.registry import Registry, function_of, registry
 
-__all__ = ["Registry", "registry"]
+__all__ = ["Registry", "function_of", "registry"]

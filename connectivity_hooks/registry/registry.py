@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -146,6 +146,15 @@ def registry() -> Registry:
     found = sorted({entry.name for entry in entries} & blocked)
     words = f"{', '.join(found)} {'is' if len(found) == 1 else 'are'} blocked (--block, or {BLOCKED})" if found else ""
     return Registry(load(entries, blocked), words)
+
+
+def function_of(name: str) -> Callable[..., Any] | None:
+    """Return the function that a plugin's command of that name is in Python; None where there is none."""
+    entry = registry().commands.get(name)
+    if entry is None:
+        return None
+    with guarded_call(f"command {name}"):
+        return entry.cls().function()
 
 
 def _claims(adapter: Adapter, model: nn.Module) -> bool:

@@ -25,6 +25,8 @@ from connectivity_hooks.reports.plots import as_svg, figure_of, inline, notes_on
 if TYPE_CHECKING:
     from connectivity_hooks.reports.report import Saved
 
+_OURS = "connectivity_hooks.reports"
+
 WORDS = {
     "proven": "proven",
     "connected": "connected as far as measured",
@@ -73,22 +75,29 @@ def render_html(saved: Saved, picture: str) -> str:
     kept = (saved.content.get("kept") or {}).get("builder")
     builders = ordered_saved(saved.content["builders"], splits[0] if splits else None, kept)
     unit = unit_in(saved.content.get("task") or {})
-    facts = {"report": saved.content, "builders": builders, "words": WORDS, "splits": splits, "has_errors": errors}
-    named = {"unit": unit, "has_perplexity": unit == TOKEN, "error_name": error_in(unit), "samples": samples_in(unit)}
+    facts: dict[str, Any] = {"report": saved.content, "builders": builders, "words": WORDS, "splits": splits}
+    named = {
+        "has_errors": errors,
+        "unit": unit,
+        "has_perplexity": unit == TOKEN,
+        "error_name": error_in(unit),
+        "samples": samples_in(unit),
+    }
     return page("report.html.j2", picture, **facts, **named)
 
 
-def page(template: str, picture: str, **content: Any) -> str:
-    """Return a page made of one of the templates beside this file, everything escaped.
+def page(template: str, picture: str, *, package: str = _OURS, **content: Any) -> str:
+    """Return a page made of a template, everything escaped.
 
     Args:
         template: Its name.
+        package: In whose folder ``templates`` it is; it may extend ``page.html.j2``, and include what is beside it.
         picture: Text of an SVG file or nothing. matplotlib drew it from data and escaped the text in it: it is the one
             thing not escaped again.
         **content: What the template shows.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("connectivity_hooks.reports"),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(each) for each in dict.fromkeys((package, _OURS))]),
         autoescape=True,
         undefined=jinja2.ChainableUndefined,
         trim_blocks=True,

@@ -1,6 +1,7 @@
 """What checkpoints were trained for: model, data and loss."""
 
 from connectivity_hooks.tasks.augmenting import Augment
+from connectivity_hooks.tasks.guessing import Guess, guess
 from connectivity_hooks.tasks.loss import IGNORED, LOSSES, Loss, Terms, custom_loss
 from connectivity_hooks.tasks.making import make_task
 from connectivity_hooks.tasks.split import CachedSplit, Drawn, Split
@@ -12,10 +13,12 @@ __all__ = [
     "Augment",
     "CachedSplit",
     "Drawn",
+    "Guess",
     "Loss",
     "Split",
     "Task",
     "Terms",
     "custom_loss",
+    "guess",
     "make_task",
 ]

@@ -1,0 +1,13 @@
+"""Many checkpoints at once: what may be averaged, how all of them are connected, and what is left out and why."""
+
+from __future__ import annotations
+
+from connectivity_hooks.contracts import Command, hookimpl
+
+
+@hookimpl
+def register_commands() -> list[type[Command]]:
+    """Offer averages and graphs of checkpoints."""
+    from connectivity_hooks_averaging.commands import AverageCommand
+
+    return [AverageCommand]

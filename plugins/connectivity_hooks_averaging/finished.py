@@ -1,0 +1,131 @@
+"""Pairs that are finished, one line each in one file, so that a run that was killed measures none of them again."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import zlib
+from collections.abc import Mapping
+
+from connectivity_hooks.errors import InputError
+from connectivity_hooks.evaluation import Barriers
+from connectivity_hooks.progress import SILENT, Progress
+from connectivity_hooks.records import typed
+from connectivity_hooks.untrusted import guarded, parse_json, read_text
+
+FILE = "pairs"
+SUFFIX = ".jsonl"
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasuredPair:
+    """What was measured between two checkpoints.
+
+    Attributes:
+        a: Name of the first.
+        b: Name of the second.
+        builder: What made the path.
+        barriers: Of each split.
+        length: Of the path.
+    """
+
+    a: str
+    b: str
+    builder: str
+    barriers: Mapping[str, Barriers]
+    length: float
+
+    @property
+    def barrier(self) -> float:
+        """That of the training loss above the straight line between both ends' losses (Entezari et al. 2022)."""
+        return next(iter(self.barriers.values())).barrier_entezari
+
+
+@dataclasses.dataclass(frozen=True)
+class _Line:
+    key: str
+    pair: MeasuredPair
+
+
+class FinishedPairs:
+    """Appends pairs to ``pairs.jsonl``, or to a shard's own file beside it; all of them are read.
+
+    Each line has its checksum; one that a kill cut short is measured again, one that is damaged too, which is said.
+
+    Args:
+        folder: Where the files are.
+        shard: Of which this run is, as a part of the file's name; empty without shards.
+        progress: Says what is damaged.
+
+    Raises:
+        InputError: A file cannot be read or written.
+    """
+
+    def __init__(self, folder: pathlib.Path, shard: str = "", progress: Progress = SILENT) -> None:
+        self._known: dict[str, MeasuredPair] = {}
+        for file in sorted([*folder.glob(f"{FILE}{SUFFIX}"), *folder.glob(f"{FILE}.*{SUFFIX}")]):
+            self._read(file, progress)
+        self._file = folder / f"{FILE}{shard and '.'}{shard}{SUFFIX}"
+        try:
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+            self._handle = os.open(self._file, flags, 0o666)
+        except OSError as error:
+            raise InputError(f"{self._file}: cannot be written: {error.strerror}; choose another --out") from None
+        self._begin_a_line()
+
+    def __enter__(self) -> FinishedPairs:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        os.close(self._handle)
+
+    def known(self, subject: Mapping[str, object]) -> MeasuredPair | None:
+        """Return what was measured of a subject; None if it was not."""
+        return self._known.get(_key(subject))
+
+    def add(self, subject: Mapping[str, object], pair: MeasuredPair) -> None:
+        """Keep what was measured; a kill after this loses nothing of it."""
+        line = _Line(_key(subject), pair)
+        self._known[line.key] = pair
+        text = json.dumps(dataclasses.asdict(line), sort_keys=True)
+        rest = f"{zlib.crc32(text.encode()):08x} {text}\n".encode()
+        while rest:
+            rest = rest[os.write(self._handle, rest) :]
+        os.fsync(self._handle)
+
+    def _begin_a_line(self) -> None:
+        """End a line that a kill cut short."""
+        size = os.fstat(self._handle).st_size
+        if size and os.pread(self._handle, 1, size - 1) != b"\n":
+            os.write(self._handle, b"\n")
+
+    def _read(self, file: pathlib.Path, progress: Progress) -> None:
+        damaged = 0
+        for text in read_text(file, "a list of measured pairs", "remove it").split("\n"):
+            try:
+                with guarded(file, "a list of measured pairs"):
+                    line = _read_line(text) if text else None
+            except InputError:
+                damaged += 1
+                continue
+            if line is not None:
+                self._known[line.key] = line.pair
+        if damaged:
+            progress.say(f"{file}: {damaged} of its lines cannot be read; what they held is measured again")
+
+
+def _read_line(text: str) -> _Line:
+    checksum, _, content = text.partition(" ")
+    if checksum != f"{zlib.crc32(content.encode()):08x}":
+        raise ValueError("a line does not have its checksum")
+    line: _Line = typed(_Line, parse_json(content))
+    if not line.pair.barriers:
+        raise ValueError("a line has no barriers")
+    return line
+
+
+def _key(subject: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(subject, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,122 @@
+"""The barrier of every pair of a set: one pair in memory at a time, and no pair measured twice."""
+
+from __future__ import annotations
+
+import itertools
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from connectivity_hooks.checkpoints import Checkpoint, read
+from connectivity_hooks.connecting import Connecting, Pair, PairWork, data_digest, load_pair, measured_pair
+from connectivity_hooks.progress import SILENT, Progress
+from connectivity_hooks.tasks import Task
+from connectivity_hooks_averaging.finished import FinishedPairs, MeasuredPair
+from connectivity_hooks_averaging.set import Entry, changed
+
+Numbers = tuple[int, int]
+"""A pair, by the numbers of its checkpoints in the set."""
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Where pairs are kept.
+
+    Attributes:
+        folder: Of the pair in work, and of the paths.
+        finished: The pairs that are done.
+        paths: Keep every path.
+    """
+
+    folder: pathlib.Path
+    finished: FinishedPairs
+    paths: bool = False
+
+
+def all_pairs(count: int) -> list[Numbers]:
+    """Return every two of so many checkpoints."""
+    return list(itertools.combinations(range(count), 2))
+
+
+def measure_pairs(
+    entries: Sequence[Entry],
+    pairs: Iterable[Numbers],
+    task: Task,
+    how: Connecting,
+    keeping: Keeping | None = None,
+    progress: Progress = SILENT,
+) -> Iterator[tuple[Numbers, MeasuredPair]]:
+    """Yield each pair with its barriers, connected and measured as `how` says.
+
+    Memory: what measuring one pair takes. The first checkpoint of a pair is kept for the next where it is the same.
+
+    Args:
+        entries: The checkpoints.
+        pairs: Which pairs.
+        task: Model, data and loss; barriers are measured on its splits.
+        how: Builder, aligner and measuring.
+        keeping: What is kept of finished pairs and of the one in work; None keeps nothing.
+        progress: Shows the work on a pair.
+
+    Raises:
+        InputError: A file changed since the set was read, or what `measured_pair` raises.
+    """
+    subjects = _Subjects(task, how, needed=keeping is not None)
+    first: tuple[int, Checkpoint] | None = None
+    for a, b in pairs:
+        ends = entries[a], entries[b]
+        found = keeping.finished.known(subjects.of(ends)) if keeping else None
+        if found is not None:
+            yield (a, b), replace(found, a=ends[0].name, b=ends[1].name)
+            continue
+        if first is None or first[0] != a:
+            first = None  # let go of its tensors before others are read
+            first = (a, read(ends[0].file))
+        pair = _loaded(first[1], ends, task)
+        yield (a, b), _measured(pair, ends, task, how, keeping, subjects, progress)
+
+
+def _measured(
+    pair: Pair,
+    ends: tuple[Entry, Entry],
+    task: Task,
+    how: Connecting,
+    keeping: Keeping | None,
+    subjects: _Subjects,
+    progress: Progress,
+) -> MeasuredPair:
+    work = None
+    if keeping:
+        name = f"{ends[0].name}-{ends[1].name}"
+        work = PairWork(keeping.folder, name, subjects.of_path(ends), progress, passing=not keeping.paths)
+    evaluation = measured_pair(pair, task, how, work, progress)
+    found = MeasuredPair(ends[0].name, ends[1].name, how.builder.name, evaluation.barriers, evaluation.length)
+    if keeping and work:
+        keeping.finished.add(subjects.of(ends), found)
+        work.finish()
+    return found
+
+
+def _loaded(first: Checkpoint, ends: tuple[Entry, Entry], task: Task) -> Pair:
+    pair = load_pair(first, read(ends[1].file), task)
+    for entry, end in zip(ends, pair.end_points, strict=True):
+        if entry.sha256 != end.sha256:
+            raise changed(entry)
+    return pair
+
+
+class _Subjects:
+    """What each pair's figures depend on: the same for all of them but for the ends."""
+
+    def __init__(self, task: Task, how: Connecting, *, needed: bool) -> None:
+        self._how = how
+        self._shared = how.subject(_NO_PAIR, task, data_digest(task)) if needed else {}
+
+    def of_path(self, ends: tuple[Entry, Entry]) -> dict[str, object]:
+        return {**self._shared, "ends": [entry.sha256 for entry in ends]}
+
+    def of(self, ends: tuple[Entry, Entry]) -> dict[str, object]:
+        return {**self.of_path(ends), "measuring": self._how.measuring.describe()}
+
+
+_NO_PAIR = Pair({}, {}, (), ())  # type: ignore[arg-type]

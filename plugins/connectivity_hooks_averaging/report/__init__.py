@@ -1,0 +1,1 @@
+"""What is written of an average and of a graph: plain data, tables, pictures and pages."""

@@ -1,0 +1,135 @@
+"""What came of averaging: the mean, its members, what was left out, and the verdict."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from connectivity_hooks.checkpoints import Checkpoint, write_like
+from connectivity_hooks.errors import ConnectivityError
+from connectivity_hooks.model import Weights
+from connectivity_hooks.tasks import Task
+from connectivity_hooks_averaging.choice import Joining, LeftOut
+from connectivity_hooks_averaging.scores import Scores
+from connectivity_hooks_averaging.words import verdict_of
+
+_ROUNDING = 1e-6
+"""By this share of the worst member's loss the mean may be above it: sums in another order."""
+
+
+@dataclass(frozen=True)
+class Average:
+    """The mean of checkpoints that are connected.
+
+    Attributes:
+        weights: The mean, in the types of the first checkpoint.
+        names: Of all checkpoints, of equal ones the first.
+        members: Of what is averaged.
+        left_out: What is not, and why.
+        equal: Name of each that was not looked at to the name of the one with the same weights.
+        barriers: The barrier of every two, in the order of `names`.
+        threshold: The largest barrier that connects.
+        joinings: The lines from the running mean.
+        scores: Loss and error of each checkpoint by split.
+        soup_scores: Those of the mean.
+        held_out: Loss of each checkpoint on the held-out part; None where none is held out.
+        soup_held_out: That of the mean.
+        shares: Weight of each.
+        records: What an aligner did, by name.
+        has_batch_norm: Whether the model tracks running statistics.
+        kept_counters: Names of counters that differ, and are those of the first member.
+        method: ``uniform`` or ``greedy``.
+        measuring: How lines were measured.
+        aligner: Name of the aligner, if any.
+        task: Model, data and loss.
+        like: The first checkpoint, whose form the mean is written in.
+        files: File name and digest of each.
+        notes: What was done to fit the checkpoints.
+    """
+
+    weights: Weights
+    names: tuple[str, ...]
+    members: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+    equal: Mapping[str, str]
+    barriers: Sequence[Sequence[float]]
+    threshold: float
+    joinings: tuple[Joining, ...]
+    scores: Mapping[str, Scores]
+    soup_scores: Scores
+    held_out: Mapping[str, float] | None
+    soup_held_out: float | None
+    shares: Mapping[str, float]
+    records: Mapping[str, Mapping[str, object]]
+    has_batch_norm: bool
+    kept_counters: tuple[str, ...]
+    method: str
+    measuring: Mapping[str, object]
+    aligner: str | None
+    task: Task
+    like: Checkpoint
+    files: Mapping[str, tuple[str, str]]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether two or more are averaged."""
+        return len(self.members) > 1
+
+    @property
+    def losses(self) -> Mapping[str, float]:
+        """Loss of each checkpoint on what the members were chosen by: the held-out part, or the training split."""
+        split = self.task.train.name
+        return {name: of[split].loss for name, of in self.scores.items()} if self.held_out is None else self.held_out
+
+    @property
+    def deciding(self) -> tuple[float, str, float]:
+        """Loss of the mean, the member with the largest loss, and that loss: on what the members were chosen by."""
+        losses = self.losses
+        own = self.soup_scores[self.task.train.name].loss if self.soup_held_out is None else self.soup_held_out
+        worst = max(self.members, key=lambda name: losses[name])
+        return own, worst, losses[worst]
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the mean is worse than its worst member."""
+        own, _, worst = self.deciding
+        return not own <= worst + _ROUNDING * abs(worst)
+
+    @property
+    def refused(self) -> bool:
+        """Whether nothing should be written: nothing is connected, or the mean is worse than its worst member."""
+        return not self.is_mean or self.is_worse
+
+    @property
+    def verdict(self) -> str:
+        """In words what is averaged, what is not, and what came of it."""
+        return " ".join(verdict_of(self))
+
+    def save(self, out: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write the mean as the first checkpoint is written: a file, or a folder with configuration and tokenizer.
+
+        Args:
+            out: A file ``*.safetensors``, or a folder that is new or empty.
+            force: Write a mean that is worse than its worst member.
+
+        Raises:
+            ConnectivityError: No two are connected, or the mean is worse than its worst member.
+            InputError: It cannot be written.
+            UsageError: The folder is not empty.
+        """
+        if not self.is_mean or (self.is_worse and not force):
+            raise ConnectivityError(f"{out}: is not written: {self.verdict}")
+        origin = {
+            "members": [{"file": self.files[name][0], "sha256": self.files[name][1]} for name in self.members],
+            "shares": [self.shares[name] for name in self.members],
+            "method": self.method,
+            "aligner": self.aligner,
+            "correction": self.measuring["correction"],
+        }
+        kept = {key: text for key, text in self.like.metadata.items() if key == "connectivity_hooks.task"}
+        metadata = {**kept, "format": "pt", "connectivity_hooks.average": json.dumps(origin)}
+        write_like(pathlib.Path(out), self.weights, self.like, self.task.structure(), metadata)

@@ -1,0 +1,66 @@
+"""The verdict on an average, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from connectivity_hooks_averaging.result import Average
+
+
+def verdict_of(found: Average) -> list[str]:
+    """Return the verdict, a sentence each."""
+    sentences = [_headline(found)]
+    sentences += [f"{name} has the weights of {other} and counts once." for name, other in found.equal.items()]
+    sentences += [f"Left out: {out.name}, since {out.why}." for out in found.left_out]
+    if found.is_mean:
+        sentences += _on_better_ones(found)
+        sentences += _on_batch_norm(found)
+        sentences += _on_counters(found)
+    return sentences
+
+
+def _headline(found: Average) -> str:
+    count = len(found.names)
+    if not found.is_mean:
+        return f"Nothing is averaged: of {count} checkpoints none can be averaged with {found.members[0]}."
+    own, worst, loss = found.deciding
+    part = "loss on the held-out part" if found.held_out is not None else f"{found.task.train.name} loss"
+    members = ", ".join(found.members)
+    if found.is_worse:
+        return (
+            f"Not to be used: the mean of {members} is worse than the worst of them, {part} {own:.4g} and {loss:.4g} "
+            f"({worst})."
+        )
+    return (
+        f"Averaged {len(found.members)} of {count} checkpoints ({members}): no line between them, or from their "
+        f"running mean, has a barrier above {found.threshold:.4g}; {part} of the mean {own:.4g}, of the worst of them "
+        f"{loss:.4g}."
+    )
+
+
+def _on_better_ones(found: Average) -> list[str]:
+    losses, (own, _, _) = found.losses, found.deciding
+    better = [out.name for out in found.left_out if losses[out.name] < own]
+    if not better:
+        return []
+    best = min(better, key=lambda name: losses[name])
+    return [f"By itself {best}, which is left out, has a lower loss than the mean: {losses[best]:.4g}."]
+
+
+def _on_batch_norm(found: Average) -> list[str]:
+    if not found.has_batch_norm or found.measuring["correction"] != "none":
+        return []
+    return [
+        "The networks have batch norm, and the mean of their running statistics need not fit the mean of their "
+        "weights: --correct batch-norm measures them anew."
+    ]
+
+
+def _on_counters(found: Average) -> list[str]:
+    if not found.kept_counters:
+        return []
+    return [
+        f"{', '.join(found.kept_counters[:3])}{' …' if len(found.kept_counters) > 3 else ''} count batches, differ, "
+        f"and are those of {found.members[0]}; no output depends on them."
+    ]
