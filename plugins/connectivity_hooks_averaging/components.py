@@ -1,52 +1,25 @@
-"""Which checkpoints belong together, from what was measured between every two."""
+"""Connected components: what can be reached from one another over edges without a barrier."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 
 def components(count: int, edges: Iterable[tuple[int, int]]) -> list[list[int]]:
     """Return the connected components of a graph of `count` nodes, the largest first, then by their first node."""
     root = list(range(count))
-
-    def of(node: int) -> int:
-        while root[node] != node:
-            root[node] = root[root[node]]
-            node = root[node]
-        return node
-
     for a, b in edges:
-        low, high = sorted((of(a), of(b)))
+        low, high = sorted((root_of(root, a), root_of(root, b)))
         root[high] = low
     groups: dict[int, list[int]] = {}
     for node in range(count):
-        groups.setdefault(of(node), []).append(node)
+        groups.setdefault(root_of(root, node), []).append(node)
     return sorted(groups.values(), key=lambda group: (-len(group), group[0]))
 
 
-def mutually_connected(barriers: Sequence[Sequence[float]], threshold: float) -> list[int]:
-    """Return the largest set of nodes found in which no two have a barrier above the threshold, in order.
-
-    One set is grown from each node, by whichever node fits all that are in it, in order; the largest of them is
-    returned, of equally large ones that with the lowest largest barrier, then the one that was found first. To find the
-    largest of all possible sets takes time that grows exponentially.
-
-    Args:
-        barriers: Of every two nodes, symmetric; what is not a number connects nothing.
-        threshold: The largest barrier that connects.
-    """
-    count = len(barriers)
-    grown = [_grown(start, barriers, threshold) for start in range(count)]
-    return min(grown, key=lambda group: (-len(group), _largest(group, barriers)))
-
-
-def _grown(start: int, barriers: Sequence[Sequence[float]], threshold: float) -> list[int]:
-    group = [start]
-    for node in range(len(barriers)):
-        if node != start and all(barriers[node][member] <= threshold for member in group):
-            group.append(node)
-    return sorted(group)
-
-
-def _largest(group: Sequence[int], barriers: Sequence[Sequence[float]]) -> float:
-    return max((barriers[a][b] for a in group for b in group if a != b), default=0.0)
+def root_of(root: list[int], node: int) -> int:
+    """Return the first node of the component of a node, in a list of nodes that lead there."""
+    while root[node] != node:
+        root[node] = root[root[node]]  # half of the way, for the next time
+        node = root[node]
+    return node

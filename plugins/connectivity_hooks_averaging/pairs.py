@@ -120,3 +120,15 @@ class _Subjects:
 
 
 _NO_PAIR = Pair({}, {}, (), ())  # type: ignore[arg-type]
+
+
+def known_pairs(
+    entries: Sequence[Entry], pairs: Iterable[Numbers], task: Task, how: Connecting, keeping: Keeping
+) -> dict[Numbers, MeasuredPair]:
+    """Return those pairs that are done already."""
+    subjects, found = _Subjects(task, how, needed=True), dict[Numbers, MeasuredPair]()
+    for a, b in pairs:
+        known = keeping.finished.known(subjects.of((entries[a], entries[b])))
+        if known is not None:
+            found[a, b] = replace(known, a=entries[a].name, b=entries[b].name)
+    return found

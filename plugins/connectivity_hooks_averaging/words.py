@@ -8,6 +8,15 @@ if TYPE_CHECKING:
     from connectivity_hooks_averaging.result import Average
 
 
+def answer_of(found: Average) -> str:
+    """Return the verdict in a few words."""
+    if not found.is_mean:
+        return "not connected"
+    if found.is_worse:
+        return "worse than its worst member"
+    return "connected as far as measured" if not found.left_out else "connected but for those left out"
+
+
 def verdict_of(found: Average) -> list[str]:
     """Return the verdict, a sentence each."""
     sentences = [_headline(found)]

@@ -27,3 +27,15 @@ class AverageCommand(Command):
         from connectivity_hooks_averaging.average import average
 
         return average
+
+
+class GraphCommand(Command):
+    """Say which of many checkpoints are connected, every two or along a tree."""
+
+    name = "graph"
+
+    def command(self) -> click.Command:
+        """Return the command."""
+        from connectivity_hooks_averaging.commands.graph import command
+
+        return command

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
+import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +15,7 @@ from connectivity_hooks.cli.toolkit import (
     NOT_MET,
     Display,
     Number,
+    OutputFolder,
     Seed,
     json_option,
     make_method,
@@ -32,6 +35,7 @@ from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.registry import registry
 from connectivity_hooks_averaging.average import GREEDY, UNIFORM, Averaging, averaged
 from connectivity_hooks_averaging.report.content import content_of
+from connectivity_hooks_averaging.report.pages import write_average
 from connectivity_hooks_averaging.report.table import table_of
 
 EXAMPLES = """
@@ -98,16 +102,32 @@ def command(checkpoints: Sequence[str], out: pathlib.Path, report: pathlib.Path 
     _require_place(out, checkpoints)
     ends = [read(file) for file in checkpoints]
     task = task_of(task_flags(given), ends, list(checkpoints))
-    result = averaged(checkpoints, task, how, None, display)
-    written = result.is_mean and (given["force"] or not result.is_worse)
-    if written:
-        result.save(out, force=given["force"])
-    content = content_of(result, out if written else None)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(OutputFolder(report)).path if report else None
+        result = averaged(checkpoints, task, how, folder and folder / KEPT, display)
+        written = result.is_mean and (given["force"] or not result.is_worse)
+        if written:
+            result.save(out, force=given["force"])
+        content = content_of(result, out if written else None)
+        _report(content, out, folder, written)
     if given["as_json"]:
         print_json(content)
     else:
         click.echo("\n".join([*map(plain, content["verdict"]), table_of(content)]))
     return 0 if written else NOT_MET
+
+
+KEPT = ".measured"
+"""Folder of what an interrupted run measured, inside of the report's; removed when all is there."""
+
+
+def _report(content: Mapping[str, Any], out: pathlib.Path, folder: pathlib.Path | None, written: bool) -> None:
+    if folder is not None:
+        write_average(content, folder)
+        shutil.rmtree(folder / KEPT)
+    elif written:
+        with OutputFolder(out.with_name(f"{out.name.removesuffix('.safetensors')}.report")) as beside:
+            write_average(content, beside.path)
 
 
 def _averaging(given: Mapping[str, Any], display: Display) -> Averaging:

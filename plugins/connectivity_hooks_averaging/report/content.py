@@ -10,7 +10,7 @@ from connectivity_hooks.json_values import finite
 from connectivity_hooks.reports import environment
 from connectivity_hooks_averaging.result import Average
 from connectivity_hooks_averaging.scores import Scores
-from connectivity_hooks_averaging.words import verdict_of
+from connectivity_hooks_averaging.words import answer_of, verdict_of
 
 FORMAT = "connectivity_hooks.average/1"
 
@@ -20,13 +20,15 @@ def content_of(found: Average, out: pathlib.Path | None) -> dict[str, Any]:
     lost: list[str] = []
     content = {
         "format": FORMAT,
+        "answer": answer_of(found),
+        "tone": "barrier" if found.refused else "connected",
         "verdict": verdict_of(found),
         "written": None if out is None else out.name,
-        "members": list(found.members),
+        "members": list(found.members) if found.is_mean else [],
         "left_out": [asdict(out) for out in found.left_out],
         "equal": dict(found.equal),
         "checkpoints": [_checkpoint(found, name) for name in found.names],
-        "soup": {**_scores(found.soup_scores), "held_out_loss": found.soup_held_out},
+        "soup": {**_scores(found.soup_scores), "held_out_loss": found.soup_held_out} if found.is_mean else None,
         "threshold": found.threshold,
         "barriers": found.barriers,
         "running": [asdict(joining) for joining in found.joinings],
@@ -49,7 +51,7 @@ def _checkpoint(found: Average, name: str) -> dict[str, Any]:
         "file": file,
         "sha256": digest,
         "weight": found.shares[name],
-        "averaged": name in found.members,
+        "averaged": found.is_mean and name in found.members,
         "alignment": found.records.get(name),
         "held_out_loss": None if found.held_out is None else found.held_out[name],
         **_scores(found.scores[name]),

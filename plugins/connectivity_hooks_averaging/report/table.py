@@ -13,7 +13,7 @@ def table_of(content: Mapping[str, Any]) -> str:
     splits = list(content["task"]["samples"])
     head = ["checkpoint", "averaged", *(f"{split} {what}" for split in splits for what in ("loss", "error"))]
     rows = [(each, each["name"], "yes" if each["averaged"] else "no") for each in content["checkpoints"]]
-    rows.append((content["soup"], "mean", ""))
+    rows += [(content["soup"], "mean", "")] if content["soup"] else []
     return aligned(head, [[name, taken, *_figures(of, splits)] for of, name, taken in rows])
 
 
@@ -23,3 +23,17 @@ def _figures(of: Mapping[str, Any], splits: Sequence[str]) -> list[str]:
         loss, error = of[split]["loss"], of[split]["error"]
         found += ["not finite" if loss is None else f"{loss:.4g}", "–" if error is None else f"{100 * error:.2f} %"]
     return found
+
+
+def edges_table(content: Mapping[str, Any]) -> str:
+    """Return a line for each edge, lowest barrier first: barrier, largest loss and largest error on each split."""
+    splits = list(content["task"]["samples"])
+    columns = (f"{split} {what}" for split in splits for what in ("barrier", "loss max"))
+    edges = sorted(content["edges"], key=lambda edge: (edge["barrier"] is None, edge["barrier"]))
+    return aligned(["a", "b", "connected", *columns], [_edge(edge, splits) for edge in edges])
+
+
+def _edge(edge: Mapping[str, Any], splits: Sequence[str]) -> list[str]:
+    figures = [edge[split][name] for split in splits for name in ("barrier_entezari", "loss_max")]
+    shown = ["not finite" if figure is None else f"{figure:.4g}" for figure in figures]
+    return [edge["a"], edge["b"], "yes" if edge["connected"] else "no", *shown]
