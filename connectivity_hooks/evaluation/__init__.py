@@ -1,11 +1,13 @@
 """The loss along a path: measured where it must be, in closed form where the path's guarantees allow it."""
 
 from connectivity_hooks.evaluation.barriers import Barriers
-from connectivity_hooks.evaluation.evaluate import evaluate
+from connectivity_hooks.evaluation.calibration import TemperatureFit, fit_temperature, slopes
+from connectivity_hooks.evaluation.evaluate import evaluate, read_task
 from connectivity_hooks.evaluation.evaluation import Evaluation
 from connectivity_hooks.evaluation.measurement import Measurement, score, summarise
 from connectivity_hooks.evaluation.measuring import Measuring
 from connectivity_hooks.evaluation.model_on_path import ModelOnPath
+from connectivity_hooks.evaluation.passes import Passes
 from connectivity_hooks.evaluation.perplexity import Perplexity
 from connectivity_hooks.evaluation.running_statistics import statistics_of, tracked_norms
 from connectivity_hooks.evaluation.sampling import computing_type, corrected_sample, sampled
@@ -16,12 +18,17 @@ __all__ = [
     "Measurement",
     "Measuring",
     "ModelOnPath",
+    "Passes",
     "Perplexity",
+    "TemperatureFit",
     "computing_type",
     "corrected_sample",
     "evaluate",
+    "fit_temperature",
+    "read_task",
     "sampled",
     "score",
+    "slopes",
     "statistics_of",
     "summarise",
     "tracked_norms",

@@ -108,7 +108,7 @@ def evaluate(
     started = time.perf_counter()
     with Passes(path, task, correction) as passes:
         passes.require_faithful((path.start, path.end))
-        task, readings, loss_dtype, unit = _read(passes, task)
+        task, readings, loss_dtype, unit = read_task(passes, task)
         relied = _nothing(path) if passes.voided else reliance(path, task, passes)
         trusted = replace(path, guarantees=relied.guarantees)
         measured = _Curve(trusted, task, passes, record).measure(points, refine, progress)
@@ -163,7 +163,7 @@ def measure_part(
     """
     with Passes(path, task, how.correct) as passes:
         passes.require_faithful((path.start, path.end))
-        task, *_ = _read(passes, task)
+        task, *_ = read_task(passes, task)
         relied = _nothing(path) if passes.voided else reliance(path, task, passes)
         trusted = replace(path, guarantees=relied.guarantees)
         ts = list(dict.fromkeys(grid.even(trusted, how.points)))[part - 1 :: parts]
@@ -175,7 +175,7 @@ def _nothing(path: Path) -> Reliance:
     return Reliance((MEASURED,) * len(path.guarantees), (), ())
 
 
-def _read(passes: Passes, task: Task) -> tuple[Task, list[str], torch.dtype, str | None]:
+def read_task(passes: Passes, task: Task) -> tuple[Task, list[str], torch.dtype, str | None]:
     """Check all targets against the outputs of a few samples.
 
     Returns:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -82,6 +82,13 @@ class Passes:
         """Yield (outputs, targets) batch by batch with the weights at t."""
         self._go(t)
         yield from self._side_by_side.outputs(split.batches(self._task.batch_size))
+
+    def under(
+        self, point: float | Weights, batches: Iterable[tuple[Inputs, Tensor]]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (outputs, targets) for batches of (inputs, targets), with the weights at t or with weights of no t."""
+        self._place(point)
+        yield from self._side_by_side.outputs(batches)
 
     def scores(self, points: Sequence[float | Weights], split: Split, loss: Loss) -> Iterator[SampleScores]:
         """Yield the scores of a split's samples at each of many points, in order; see `Together`.

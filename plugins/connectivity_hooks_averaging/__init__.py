@@ -8,6 +8,6 @@ from connectivity_hooks.contracts import Command, hookimpl
 @hookimpl
 def register_commands() -> list[type[Command]]:
     """Offer averages and graphs of checkpoints."""
-    from connectivity_hooks_averaging.commands import AverageCommand, GraphCommand
+    from connectivity_hooks_averaging.commands import AverageCommand, EnsembleCommand, GraphCommand
 
-    return [AverageCommand, GraphCommand]
+    return [AverageCommand, GraphCommand, EnsembleCommand]
