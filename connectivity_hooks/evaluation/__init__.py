@@ -1,6 +1,7 @@
 """The loss along a path: measured where it must be, in closed form where the path's guarantees allow it."""
 
 from connectivity_hooks.evaluation.barriers import Barriers
+from connectivity_hooks.evaluation.calibrated import Calibrated, Calibrating
 from connectivity_hooks.evaluation.calibration import TemperatureFit, fit_temperature, slopes
 from connectivity_hooks.evaluation.evaluate import evaluate, read_task
 from connectivity_hooks.evaluation.evaluation import Evaluation
@@ -14,6 +15,8 @@ from connectivity_hooks.evaluation.sampling import computing_type, corrected_sam
 
 __all__ = [
     "Barriers",
+    "Calibrated",
+    "Calibrating",
     "Evaluation",
     "Measurement",
     "Measuring",

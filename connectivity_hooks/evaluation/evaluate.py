@@ -15,6 +15,9 @@ from connectivity_hooks.errors import UsageError
 from connectivity_hooks.evaluation import grid
 from connectivity_hooks.evaluation.anchors import Anchors
 from connectivity_hooks.evaluation.barriers import barriers
+from connectivity_hooks.evaluation.calibrated import Calibrating
+from connectivity_hooks.evaluation.calibrated import calibrate as calibrated_along
+from connectivity_hooks.evaluation.calibration import require_logits
 from connectivity_hooks.evaluation.divided import divided
 from connectivity_hooks.evaluation.evaluation import Evaluation
 from connectivity_hooks.evaluation.measurement import Measurement, SampleScores, summarise
@@ -70,6 +73,7 @@ def evaluate(
     refine: int = 4,
     correct: str | Correction | None = None,
     correct_options: Mapping[str, object] | None = None,
+    calibrate: Calibrating | None = None,
     record: Record | None = None,
     progress: Progress = SILENT,
 ) -> Evaluation:
@@ -94,6 +98,7 @@ def evaluate(
         correct: Name of a correction of the weights at each t, or one that is made; None leaves the path's own. One
             that is applied everywhere voids every guarantee, see `Correction`.
         correct_options: The correction's options by name.
+        calibrate: Measure again with a temperature fitted at each t, see `calibrated`; a record keeps none of it.
         record: Remembers finished points.
         progress: Shows how far it is.
 
@@ -109,11 +114,14 @@ def evaluate(
     with Passes(path, task, correction) as passes:
         passes.require_faithful((path.start, path.end))
         task, readings, loss_dtype, unit = read_task(passes, task)
+        if calibrate is not None:
+            require_logits(task.loss, "calibrate")
         relied = _nothing(path) if passes.voided else reliance(path, task, passes)
         trusted = replace(path, guarantees=relied.guarantees)
         measured = _Curve(trusted, task, passes, record).measure(points, refine, progress)
         ts = sorted(measured)
         arc = arc_lengths(path, ts, _coordinates(passes, path))
+        tempered = None if calibrate is None else calibrated_along(passes, task, ts, arc, calibrate, progress)
     curves = {split.name: tuple(measured[t][index] for t in ts) for index, split in enumerate(task.splits())}
     return Evaluation(
         path=path,
@@ -138,6 +146,7 @@ def evaluate(
         guessing={split.name: guess(task.loss, split) for split in task.splits()},
         threads=passes.threads,
         notes=(*passes.notes, *readings),
+        calibrated=tempered,
     )
 
 

@@ -76,7 +76,7 @@ def render_html(saved: Saved, picture: str) -> str:
     builders = ordered_saved(saved.content["builders"], splits[0] if splits else None, kept)
     unit = unit_in(saved.content.get("task") or {})
     facts: dict[str, Any] = {"report": saved.content, "builders": builders, "words": WORDS, "splits": splits}
-    named = {
+    named: dict[str, Any] = {
         "has_errors": errors,
         "unit": unit,
         "has_perplexity": unit == TOKEN,

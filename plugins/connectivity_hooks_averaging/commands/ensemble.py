@@ -34,7 +34,7 @@ EXAMPLES = """
 \b
 Examples:
   connectivity-hooks ensemble report/bezier.path.safetensors --points 10 --model net.py:make --data mnist.npz
-  connectivity-hooks ensemble p.path.safetensors --beside c/ --beside d/ --correct batch-norm --data photos/ --out report
+  connectivity-hooks ensemble p.path.safetensors --beside c/ --beside d/ --data photos/ --out report
 """
 
 

@@ -15,6 +15,7 @@ class Pool:
     def __init__(self) -> None:
         self._count = 0
         self._chosen: list[Tensor] = []
+        self._total = self._logs = self._inner = torch.empty(0)
 
     def add(self, rows: Tensor) -> None:
         """Take the log-probabilities (M, C) of one more network."""
@@ -60,6 +61,7 @@ class MeanPool:
 
     def __init__(self) -> None:
         self._count = 0
+        self._mean = self._squares = torch.empty(0)
 
     def add(self, rows: Tensor) -> None:
         """Take the outputs (M, 1) of one more network."""

@@ -1,4 +1,4 @@
-"""The picture of an ensemble: every row's figure as a dot, and how sure the predictions are of what they are right in."""
+"""The picture of an ensemble: every row's figure, and how often predictions are right over how sure they are."""
 
 from __future__ import annotations
 

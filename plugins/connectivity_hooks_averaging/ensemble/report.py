@@ -50,8 +50,8 @@ def verdict_of(found: Ensemble) -> str:
         )
     accuracy, likelihood = (max(end.plain[key] for end in ends) for key in ("accuracy", "log_likelihood"))
     return (
-        f"The ensemble of {len(found.ts)} points is right in {_percent(whole.plain['accuracy'])} of {found.split}, with "
-        f"a log-likelihood of {whole.plain['log_likelihood']:.4f}; the better end in {_percent(accuracy)}, with "
+        f"The ensemble of {len(found.ts)} points is right in {_percent(whole.plain['accuracy'])} of {found.split}, "
+        f"with a log-likelihood of {whole.plain['log_likelihood']:.4f}; the better end in {_percent(accuracy)}, with "
         f"{likelihood:.4f}."
     )
 

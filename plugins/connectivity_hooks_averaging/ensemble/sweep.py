@@ -66,7 +66,7 @@ class Sweep:
 
     @torch.no_grad()
     def temperatures(self, split: Split) -> dict[str, float | None]:
-        """Return the temperature of every member and ensemble: T at which a split's loss is least, see `TemperatureFit`.
+        """Return T of every member and ensemble, at which a split's loss is least, see `TemperatureFit`.
 
         That of an ensemble divides the logarithms of the mean probabilities. A split that fits into one part is passed
         once, another one as often as Newton's method takes steps, about ten times.
