@@ -55,7 +55,7 @@ class Calibrated:
 
     Attributes:
         ts: Where.
-        temperatures: T at each of them; None where outputs are not finite, which stay as they are.
+        temperatures: T at each of them; None where there is none, see `TemperatureFit`: outputs stay as they are.
         curves: For each split what was measured at T.
         barriers: For each split the barriers, above ends that are calibrated too.
         samples: How many temperatures were fitted on.

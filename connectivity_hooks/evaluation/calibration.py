@@ -15,9 +15,10 @@ OF_LOGITS = ("cross-entropy", "bce")
 """Losses whose outputs are logits, which a temperature divides."""
 
 LEAST, MOST = 1e-3, 1e6
-"""Temperatures looked at: predictions that are all right are made surer for ever, those of no use ever less sure."""
+"""Temperatures looked at; predictions of no use are made ever less sure."""
 
 _STEPS = 100
+_WRONG = math.log(2)  # a wrong prediction costs as much at every temperature
 _NEAR = 1e-10  # relative, of the temperature: Newton's steps halve no more
 
 
@@ -56,7 +57,11 @@ class TemperatureFit:
 
     @property
     def temperature(self) -> float | None:
-        """T; None where a loss is not a finite number. At `LEAST` or `MOST`, the best lies beyond."""
+        """T; None where there is none. At `LEAST` or `MOST`, the best lies beyond.
+
+        There is none where a loss is not a finite number, and where all predictions are right, which are the better the
+        surer they are made.
+        """
         return None if self._lost else 1 / self.inverse
 
     def update(self, slopes: Tensor) -> None:
@@ -65,8 +70,8 @@ class TemperatureFit:
         Args:
             slopes: Sums of `slopes` over all held-out data, at `inverse`.
         """
-        _, slope, bend, _ = (float(value) for value in slopes)
-        if not (math.isfinite(slope) and math.isfinite(bend)):
+        total, slope, bend, _ = (float(value) for value in slopes)
+        if not (math.isfinite(slope) and math.isfinite(bend)) or total < _WRONG:
             self._lost = self.done = True
             return
         if slope > 0:
@@ -101,7 +106,7 @@ def slopes(outputs: Tensor, targets: Tensor, loss: Loss, inverse: float) -> Tens
 
 
 def fit_temperature(batches: Callable[[], Iterable[tuple[Tensor, Tensor]]], loss: Loss) -> float | None:
-    """Return the T in [1e-3, 1e6] at which the mean loss of outputs/T is least; None where it is not finite.
+    """Return the T in [1e-3, 1e6] at which the mean loss of outputs/T is least; None where there is none.
 
     Time: about ten times what it takes to go through the batches, with two derivatives in float64.
 

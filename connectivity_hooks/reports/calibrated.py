@@ -39,7 +39,13 @@ def calibrated_lines(evaluation: Evaluation) -> list[str]:
             f"T {ends}{inner}"
         )
     bound = " The proven bound is not about it." if evaluation.proven else ""
-    lines.append(f"calibrated: each t by its own T, fitted on {found.samples} training samples held out.{bound}")
+    without = sum(temperature is None for temperature in found.temperatures)
+    right = (
+        f" At {without} of {len(found.ts)} t there is none, as where all of these are right: taken as it is."
+        if without
+        else ""
+    )
+    lines.append(f"calibrated: each t by its own T, fitted on {found.samples} training samples held out.{right}{bound}")
     return lines
 
 
@@ -55,4 +61,4 @@ def _figures(found: Calibrated, split: str) -> dict[str, Any]:
 
 
 def _shown(temperature: float | None) -> str:
-    return "not known" if temperature is None else f"{temperature:.3g}"
+    return "none" if temperature is None else f"{temperature:.3g}"

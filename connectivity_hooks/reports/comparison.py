@@ -155,8 +155,8 @@ def _figures(evaluations: Sequence[Evaluation]) -> list[Column]:
         columns.append(Column("barrier", split, cells))
     for split in some:
         if any(found.calibrated for found in evaluations):
-            tempered = [found.calibrated and found.calibrated.barriers[split] for found in evaluations]
-            cells = ["", *(_number(of and of.barrier_entezari) for of in tempered)]
+            tempered = [found.calibrated.barriers[split] if found.calibrated else None for found in evaluations]
+            cells = ["", *(_number(None if of is None else of.barrier_entezari) for of in tempered)]
             columns.append(Column("calibrated barrier", split, cells))
     return columns
 

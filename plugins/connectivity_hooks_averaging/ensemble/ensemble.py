@@ -117,7 +117,7 @@ def ensembled(
         split = task.train if task.test is None else task.test
         temperatures = _temperatures(sweep, held_out, progress)
         scored = _scored(sweep, split, temperatures, progress)
-        notes = [*passes.notes, *readings, *(others.notes if others else ()), *_notes(task, how)]
+        notes = [*passes.notes, *readings, *(others.notes if others else ()), *_notes(task, how, temperatures)]
     return Ensemble(
         rows=tuple(scored),
         groups=groups,
@@ -135,7 +135,7 @@ def ensembled(
 
 
 def _groups(points: Sequence[str], beside: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    groups = {"ensemble of A and B": (points[0], points[-1])}
+    groups: dict[str, tuple[str, ...]] = {"ensemble of A and B": (points[0], points[-1])}
     if len(points) > 2:
         groups[f"ensemble of {len(points)} points"] = tuple(points)
     if len(beside) > 1:
@@ -185,8 +185,13 @@ def _row(name: str, found: _Counted, t: float | None, temperature: float | None,
     return Scored(name, t, round(count), found.plain.figures(), temperature, tempered, diversity)
 
 
-def _notes(task: Task, how: Ensembling) -> list[str]:
+def _notes(task: Task, how: Ensembling, temperatures: Mapping[str, float | None]) -> list[str]:
     notes = []
+    if none := [name for name, temperature in temperatures.items() if temperature is None]:
+        notes.append(
+            f"no temperature fits {', '.join(none)}: all held-out samples are predicted right, so that the surer the "
+            "better, or outputs are not finite numbers"
+        )
     if Kind.of(task.loss).has_classes:
         notes.append(
             "temperatures are fitted on training samples; where the checkpoints were trained on these, they are surer "
