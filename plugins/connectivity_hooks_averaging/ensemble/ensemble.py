@@ -110,8 +110,10 @@ def ensembled(
         ts = of.evenly(path, how.points, of.coordinates(passes.model, path))
         on_path = of.on_path(path, ts, task, how.correction)
         mean = of.weight_mean(path, ts, task, how.correction)
-        alone = of.beside(others, task) if others else []
-        groups = _groups([member.name for member in on_path], [member.name for member in alone])
+        names = [member.name for member in on_path]
+        taken = [*names, mean.name, *_groups(names, beside)]
+        alone = of.beside(others, task, taken) if others else []
+        groups = _groups(names, [member.name for member in alone])
         sweep = Sweep(passes, Kind.of(task.loss), [*on_path, mean, *alone], groups, task.batch_size)
         held_out = task.train.sample(max(1, round(how.hold_out * len(task.train))), how.seed)
         split = task.train if task.test is None else task.test
@@ -134,12 +136,12 @@ def ensembled(
     )
 
 
-def _groups(points: Sequence[str], beside: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def _groups(points: Sequence[str], beside: Sequence[File]) -> dict[str, tuple[str, ...]]:
     groups: dict[str, tuple[str, ...]] = {"ensemble of A and B": (points[0], points[-1])}
     if len(points) > 2:
         groups[f"ensemble of {len(points)} points"] = tuple(points)
     if len(beside) > 1:
-        groups[f"ensemble of {len(beside)} beside"] = tuple(beside)
+        groups[f"ensemble of {len(beside)} beside"] = tuple(map(str, beside))
     return groups
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -54,10 +55,11 @@ def evenly(path: Path, count: int, parameters: set[str]) -> list[float]:
 def on_path(path: Path, ts: Sequence[float], task: Task, correction: Correction | None) -> list[Member]:
     """Return the points of a path at some t; of corrected ones, those tensors that the correction changes are kept."""
     if correction is None:
-        return [Member(point_name(t), t, _constant(t)) for t in ts]
+        return [Member(name, t, _constant(t)) for name, t in zip(point_names(ts), ts, strict=True)]
     with Passes(path, task, correction) as passes:
         changed = [_changed(path, t, passes) for t in ts]
-    return [Member(point_name(t), t, _edited(path, t, edits)) for t, edits in zip(ts, changed, strict=True)]
+    named = zip(point_names(ts), ts, changed, strict=True)
+    return [Member(name, t, _edited(path, t, edits)) for name, t, edits in named]
 
 
 def weight_mean(path: Path, ts: Sequence[float], task: Task, correction: Correction | None) -> Member:
@@ -78,17 +80,27 @@ def weight_mean(path: Path, ts: Sequence[float], task: Task, correction: Correct
     return Member("mean of weights", None, lambda: weights)
 
 
-def beside(checkpoints: CheckpointSet, task: Task) -> list[Member]:
-    """Return checkpoints that are not on the path; each is read whenever it is run."""
-    return [
-        Member(entry.name, None, lambda entry=entry: weights_of_entry(entry, task, checkpoints.dtype))  # type: ignore[misc]
-        for entry in checkpoints.entries
-    ]
+def beside(checkpoints: CheckpointSet, task: Task, taken: Collection[str]) -> list[Member]:
+    """Return checkpoints that are not on the path; each is read whenever it is run.
+
+    Args:
+        checkpoints: The checkpoints.
+        task: Has the model.
+        taken: Names that other rows have.
+    """
+    found = []
+    for entry in checkpoints.entries:
+        name = f"{entry.name} (beside)" if entry.name in taken else entry.name
+        found.append(Member(name, None, partial(weights_of_entry, entry, task, checkpoints.dtype)))
+    return found
 
 
-def point_name(t: float) -> str:
-    """Return what a point is called: A and B are the ends."""
-    return {0.0: "A", 1.0: "B"}.get(t, f"t = {t:.3f}")
+def point_names(ts: Sequence[float]) -> list[str]:
+    """Return what points are called, no two alike: A and B are the ends."""
+    inner = [f"t = {t:.3f}" for t in ts[1:-1]]
+    if len(set(inner)) < len(inner):
+        inner = [f"t = {t!r}" for t in ts[1:-1]]
+    return ["A", *inner, "B"]
 
 
 def _constant(t: float) -> Callable[[], float]:

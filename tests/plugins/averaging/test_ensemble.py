@@ -280,3 +280,21 @@ def test_another_loss_is_refused_in_a_line(path):
     task = Task(net, *data("numbers"), loss=LOSSES["l1"])
     with pytest.raises(ch.InputError, match="the loss is l1"):
         ensemble(path, task)
+
+
+def test_a_checkpoint_beside_may_be_called_like_an_end(path, tmp_path):
+    model = net()
+    model.load_state_dict(weights(5))
+    ch.save(model, tmp_path / "A.safetensors")
+    found = ensemble(path, task_of(), points=3, beside=[tmp_path / "A.safetensors"])
+    p, y = softmax(outputs(weights(5), task_of().test)[0]), outputs(weights(5), task_of().test)[1]
+    assert found["A (beside)"].plain["log_likelihood"] == pytest.approx(by_hand(p, y)[1], abs=1e-5)
+    assert found["A"].t == 0
+    assert len({row.name for row in found.rows}) == len(found.rows)
+
+
+def test_many_points_have_names_of_their_own():
+    from connectivity_hooks_averaging.ensemble.members import point_names
+
+    ts = np.linspace(0, 1, 3000).tolist()
+    assert len(set(point_names(ts))) == 3000
