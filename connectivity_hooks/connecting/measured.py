@@ -16,6 +16,7 @@ from connectivity_hooks.connecting.pair import Pair
 from connectivity_hooks.connecting.work import Costs, PairWork
 from connectivity_hooks.evaluation.evaluate import Record, evaluate
 from connectivity_hooks.evaluation.evaluation import Evaluation
+from connectivity_hooks.evaluation.measurement import SampleScores
 from connectivity_hooks.evaluation.measuring import Measuring
 from connectivity_hooks.paths.path import Path
 from connectivity_hooks.processes import is_main_process
@@ -26,7 +27,13 @@ from connectivity_hooks.team import current
 
 
 def measured_pair(
-    pair: Pair, task: Task, how: Connecting, work: PairWork | None = None, progress: Progress = SILENT
+    pair: Pair,
+    task: Task,
+    how: Connecting,
+    work: PairWork | None = None,
+    progress: Progress = SILENT,
+    *,
+    start: dict[str, SampleScores] | None = None,
 ) -> Evaluation:
     """Connect a pair and measure the path, going on from what an interrupted run left.
 
@@ -36,6 +43,7 @@ def measured_pair(
         how: Builder, aligner and measuring.
         work: Where path and measurements are kept; `PairWork.finish` is the caller's, once its own output is safe.
         progress: Shows how far it is.
+        start: Scores of the first checkpoint, for several pairs that have it in common, see `evaluation.evaluate`.
 
     Returns:
         The evaluation, with what the path cost; interrupted runs count.
@@ -46,7 +54,7 @@ def measured_pair(
     """
     path, costs = connected_pair(pair, task, how, work)
     with work.journal() if work else contextlib.nullcontext() as journal:
-        return measured_path(path, task, how.measuring, journal, costs=costs, progress=progress)
+        return measured_path(path, task, how.measuring, journal, costs=costs, start=start, progress=progress)
 
 
 def connected_pair(pair: Pair, task: Task, how: Connecting, work: PairWork | None = None) -> Built:
@@ -80,11 +88,12 @@ def measured_path(
     record: Record | None = None,
     *,
     costs: Costs | None = None,
+    start: dict[str, SampleScores] | None = None,
     progress: Progress = SILENT,
 ) -> Evaluation:
     """Evaluate a path, and tell the plugins, unless all was measured before."""
     before = 0 if record is None else len(record)
-    evaluation = evaluate(path, task, **vars(how), record=record, progress=progress)
+    evaluation = evaluate(path, task, **vars(how), record=record, start=start, progress=progress)
     earlier = 0.0 if record is None else record.earlier
     costs = costs or Costs()
     evaluation = replace(evaluation, seconds=evaluation.seconds + earlier, build=costs.build, alignment=costs.alignment)

@@ -5,7 +5,7 @@ from connectivity_hooks.evaluation.calibrated import Calibrated, Calibrating
 from connectivity_hooks.evaluation.calibration import TemperatureFit, fit_temperature, slopes
 from connectivity_hooks.evaluation.evaluate import evaluate, read_task
 from connectivity_hooks.evaluation.evaluation import Evaluation
-from connectivity_hooks.evaluation.measurement import Measurement, score, summarise
+from connectivity_hooks.evaluation.measurement import Measurement, SampleScores, score, summarise
 from connectivity_hooks.evaluation.measuring import Measuring
 from connectivity_hooks.evaluation.model_on_path import ModelOnPath
 from connectivity_hooks.evaluation.passes import Passes
@@ -23,6 +23,7 @@ __all__ = [
     "ModelOnPath",
     "Passes",
     "Perplexity",
+    "SampleScores",
     "TemperatureFit",
     "computing_type",
     "corrected_sample",

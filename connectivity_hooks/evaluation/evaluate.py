@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,6 +76,7 @@ def evaluate(
     correct_options: Mapping[str, object] | None = None,
     calibrate: Calibrating | None = None,
     record: Record | None = None,
+    start: dict[str, SampleScores] | None = None,
     progress: Progress = SILENT,
 ) -> Evaluation:
     """Measure loss and error along `path` on every split, at the same samples for every t; plugins are not told.
@@ -100,6 +102,8 @@ def evaluate(
         correct_options: The correction's options by name.
         calibrate: Measure again with a temperature fitted at each t, see `calibrated`; a record keeps none of it.
         record: Remembers finished points.
+        start: Scores at t = 0 by split, from the evaluation of another path from the same weights for the same task;
+            filled in where it is empty. Not with a correction, which may change them.
         progress: Shows how far it is.
 
     Raises:
@@ -118,7 +122,9 @@ def evaluate(
             require_logits(task.loss, "calibrate")
         relied = _nothing(path) if passes.voided else reliance(path, task, passes)
         trusted = replace(path, guarantees=relied.guarantees)
-        measured = _Curve(trusted, task, passes, record).measure(points, refine, progress)
+        curve = _Curve(trusted, task, passes, record)
+        with curve.sharing({} if start is None or correction is not None else start):
+            measured = curve.measure(points, refine, progress)
         ts = sorted(measured)
         arc = arc_lengths(path, ts, _coordinates(passes, path))
         tempered = None if calibrate is None else calibrated_along(passes, task, ts, arc, calibrate, progress)
@@ -232,6 +238,15 @@ class _Curve:
         self._scorers = {split.name: Scorer(passes, anchors, task, split) for split in task.splits()}
         self._measured: dict[float, list[Measurement]] = {}
         self._each: float | None = None  # seconds that a point of a group takes
+
+    @contextlib.contextmanager
+    def sharing(self, start: dict[str, SampleScores]) -> Iterator[None]:
+        """Use the scores at t = 0 that are there, and leave those that are measured in the block."""
+        for name, scorer in self._scorers.items():
+            scorer.starting_with(start.get(name))
+        yield
+        measured = {name: scorer.start for name, scorer in self._scorers.items()}
+        start |= {name: scores for name, scores in measured.items() if scores is not None}
 
     def measure(self, points: int, refine: int, progress: Progress) -> dict[float, list[Measurement]]:
         ts = list(dict.fromkeys(grid.even(self._path, points)))

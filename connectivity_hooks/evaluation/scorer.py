@@ -43,6 +43,16 @@ class Scorer:
         self._ready: dict[float, SampleScores] = {}
         self._ends = {*anchors(0.0).anchors, *anchors(1.0).anchors}
 
+    def starting_with(self, scores: SampleScores | None) -> None:
+        """Take the scores at t = 0 as known, where they are and where no other t stands for it."""
+        if scores is not None and self._anchors(0.0).anchors == (0.0,):
+            self._scores[0.0] = scores
+
+    @property
+    def start(self) -> SampleScores | None:
+        """The scores at t = 0, where they were measured."""
+        return self._scores.get(0.0)
+
     def __call__(self, t: float) -> tuple[SampleScores, Source]:
         """Return the scores at `t` and how they came about."""
         here = self._anchors(t)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from connectivity_hooks.checkpoints import Checkpoint, read
 from connectivity_hooks.connecting import Connecting, Pair, PairWork, data_digest, load_pair, measured_pair
+from connectivity_hooks.evaluation import SampleScores
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.tasks import Task
 from connectivity_hooks_averaging.finished import FinishedPairs, MeasuredPair
@@ -48,7 +49,8 @@ def measure_pairs(
 ) -> Iterator[tuple[Numbers, MeasuredPair]]:
     """Yield each pair with its barriers, connected and measured as `how` says.
 
-    Memory: what measuring one pair takes. The first checkpoint of a pair is kept for the next where it is the same.
+    Memory: what measuring one pair takes. The first checkpoint of a pair, and the
+    scores of its samples, are kept for the next pair where it is the same.
 
     Args:
         entries: The checkpoints.
@@ -63,6 +65,7 @@ def measure_pairs(
     """
     subjects = _Subjects(task, how, needed=keeping is not None)
     first: tuple[int, Checkpoint] | None = None
+    scores: dict[str, SampleScores] = {}
     for a, b in pairs:
         ends = entries[a], entries[b]
         found = keeping.finished.known(subjects.of(ends)) if keeping else None
@@ -70,10 +73,10 @@ def measure_pairs(
             yield (a, b), replace(found, a=ends[0].name, b=ends[1].name)
             continue
         if first is None or first[0] != a:
-            first = None  # let go of its tensors before others are read
+            first, scores = None, {}  # let go of its tensors before others are read
             first = (a, read(ends[0].file))
         pair = _loaded(first[1], ends, task)
-        yield (a, b), _measured(pair, ends, task, how, keeping, subjects, progress)
+        yield (a, b), _measured(pair, ends, task, how, keeping, subjects, scores, progress)
 
 
 def _measured(
@@ -83,13 +86,14 @@ def _measured(
     how: Connecting,
     keeping: Keeping | None,
     subjects: _Subjects,
+    scores: dict[str, SampleScores],
     progress: Progress,
 ) -> MeasuredPair:
     work = None
     if keeping:
         name = f"{ends[0].name}-{ends[1].name}"
         work = PairWork(keeping.folder, name, subjects.of_path(ends), progress, passing=not keeping.paths)
-    evaluation = measured_pair(pair, task, how, work, progress)
+    evaluation = measured_pair(pair, task, how, work, progress, start=scores)
     found = MeasuredPair(ends[0].name, ends[1].name, how.builder.name, evaluation.barriers, evaluation.length)
     if keeping and work:
         keeping.finished.add(subjects.of(ends), found)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def answer_of(found: Average) -> str:
     """Return the verdict in a few words."""
     if not found.is_mean:
-        return "not connected"
+        return "not connected" if all(out.barrier is not None for out in found.left_out) else "no mean is better"
     if found.is_worse:
         return "worse than its worst member"
     return "connected as far as measured" if not found.left_out else "connected but for those left out"
@@ -32,7 +32,10 @@ def verdict_of(found: Average) -> list[str]:
 def _headline(found: Average) -> str:
     count = len(found.names)
     if not found.is_mean:
-        return f"Nothing is averaged: of {count} checkpoints none can be averaged with {found.members[0]}."
+        one = found.members[0]
+        if any(out.barrier is None for out in found.left_out):
+            return f"Nothing is averaged: no mean of {one} and another is better than {one} by itself; use {one}."
+        return f"Nothing is averaged: of {count} checkpoints no two are connected."
     own, worst, loss = found.deciding
     part = "loss on the held-out part" if found.held_out is not None else f"{found.task.train.name} loss"
     members = ", ".join(found.members)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import connectivity_hooks as ch
+from connectivity_hooks_averaging.commands.ensemble import command
 
 NET = """
 from torch import nn
@@ -32,7 +33,7 @@ def words(tmp_path, monkeypatch):
     for name, model in zip("abc", nets, strict=True):
         ch.save(model, f"{name}.safetensors")
     ch.Path.from_points([model.state_dict() for model in nets[:2]]).save("p.path.safetensors")
-    return ["ensemble", "p.path.safetensors", "--model", "net.py:make", "--data", "d.npz"]
+    return [command, "p.path.safetensors", "--model", "net.py:make", "--data", "d.npz"]
 
 
 def test_it_tells_and_writes_what_it_found(run, words, tmp_path):
@@ -79,7 +80,7 @@ def test_a_checkpoint_is_no_path(run, words):
 
 
 def test_another_model_is_refused_in_a_line(run, words):
-    status, _, err = run(*[word.replace("net.py:make", "net.py:make?hidden=6") for word in words])
+    status, _, err = run(words[0], *[word.replace("net.py:make", "net.py:make?hidden=6") for word in words[1:]])
     assert status == 3
     assert "does not fit the model" in err
     assert len(err.strip().splitlines()) == 1
