@@ -17,7 +17,7 @@ from connectivity_hooks.cli.budget_option import budget_option
 from connectivity_hooks.cli.connect_methods import Methods, methods_of
 from connectivity_hooks.cli.folder import OutputFolder
 from connectivity_hooks.cli.json_option import json_option
-from connectivity_hooks.cli.measuring_options import measuring_options
+from connectivity_hooks.cli.measuring_options import calibrate_option, measuring_options
 from connectivity_hooks.cli.method_options import method_command
 from connectivity_hooks.cli.numbers import Number, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
@@ -72,6 +72,7 @@ Examples:
 )
 @budget_option
 @measuring_options
+@calibrate_option
 @click.option(
     "--fail-above",
     type=Number(),

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 import click
 
 from connectivity_hooks.cli.method_options import make_method
-from connectivity_hooks.cli.numbers import Count
+from connectivity_hooks.cli.numbers import Count, Number
 from connectivity_hooks.contracts.correction import NONE, Correction
+from connectivity_hooks.evaluation.calibrated import Calibrating
 from connectivity_hooks.evaluation.measuring import Measuring
 from connectivity_hooks.paths.basis import POLYLINE
 from connectivity_hooks.progress import Progress
@@ -27,6 +28,17 @@ def correct_option() -> Callable[[F], F]:
         metavar="NAME",
         help="Correct the weights at each t by this method first; `plugins` lists them.",
     )
+
+
+def calibrate_option(function: F) -> F:
+    """Declare ``--calibrate``."""
+    return click.option(
+        "--calibrate",
+        type=Number(),
+        metavar="SHARE",
+        help="Measure barriers a second time, with a temperature at each t that is fitted on so large a share of the "
+        "training samples, 0.1 say: what is left is no matter of confidence. Twice the passes.",
+    )(function)
 
 
 _FLAGS = (
@@ -59,7 +71,9 @@ def measuring_options(function: F) -> F:
 
 def measuring(given: Mapping[str, Any], progress: Progress) -> Measuring:
     """Return how to measure, from the flags that were given."""
-    return Measuring(given["points"], given["refine"], correction_of(given, progress))
+    share = given.get("calibrate")
+    calibrating = None if share is None else Calibrating(share, given["seed"])
+    return Measuring(given["points"], given["refine"], correction_of(given, progress), calibrating)
 
 
 def correction_of(given: Mapping[str, Any], progress: Progress) -> Correction | None:

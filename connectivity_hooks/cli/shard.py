@@ -44,6 +44,7 @@ _OF_THE_WHOLE = {
     "conditions": ("--condition", "`connectivity-hooks check` looks at each end"),
     "reporters": ("--reporter", "give it to `connectivity-hooks merge`"),
     "pairs": ("--pairs", "give it to the run without --shard"),
+    "calibrate": ("--calibrate", "run connect without --shard, or `ch.evaluate` on the merged path"),
     "fail_above": ("--fail-above", "give it to `connectivity-hooks merge`"),
 }
 """Flags about what only all shards together know, and where they belong."""

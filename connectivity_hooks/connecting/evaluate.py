@@ -13,6 +13,7 @@ from connectivity_hooks.connecting.path_digest import path_digest
 from connectivity_hooks.connecting.subject import code_of, data_digest, method_of
 from connectivity_hooks.connecting.work import digest_of
 from connectivity_hooks.contracts.correction import Correction
+from connectivity_hooks.evaluation.calibrated import Calibrating
 from connectivity_hooks.evaluation.evaluation import Evaluation
 from connectivity_hooks.evaluation.journal import Journal
 from connectivity_hooks.evaluation.measuring import Measuring, make_correction
@@ -30,6 +31,8 @@ def evaluate(
     refine: int = 4,
     correct: str | Correction | None = None,
     correct_options: Mapping[str, object] | None = None,
+    calibrate: float | None = None,
+    seed: int = 0,
     keep: str | os.PathLike[str] | None = None,
     progress: Progress = SILENT,
 ) -> Evaluation:
@@ -44,6 +47,9 @@ def evaluate(
         refine: Rounds of refinement around the worst point.
         correct: Name of a correction of the weights at each t, or one that is made; None leaves the path's own.
         correct_options: The correction's options by name.
+        calibrate: Share of the training samples that a temperature is fitted on at each t; barriers are then measured
+            with and without. Every t costs two passes instead of one; None: without alone.
+        seed: Draws these samples.
         keep: Folder where every measured t is kept and found again, see `ch.connect`; it may be the same one.
         progress: Shows how far it is.
 
@@ -51,7 +57,8 @@ def evaluate(
         InputError: The path does not fit the model, or `keep` cannot be written to.
         UsageError: Fewer than two points, a negative number of rounds, or an unknown correction or option.
     """
-    how = Measuring(points, refine, make_correction(correct, correct_options, progress=progress))
+    calibrating = None if calibrate is None else Calibrating(calibrate, seed)
+    how = Measuring(points, refine, make_correction(correct, correct_options, progress=progress), calibrating)
     with _journal(keep, path, task, how.correct, progress) as journal:
         return measured_path(path, task, how, journal, progress=progress)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from connectivity_hooks.contracts.correction import Correction
 from connectivity_hooks.errors import UsageError
-from connectivity_hooks.evaluation.evaluate import as_read
+from connectivity_hooks.evaluation.evaluate import read_task
 from connectivity_hooks.evaluation.measurement import SampleScores
 from connectivity_hooks.evaluation.passes import Passes, Point
 from connectivity_hooks.paths.path import Path
@@ -55,7 +55,7 @@ class Anywhere:
         self._passes.__enter__()
         try:
             self._passes.require_faithful((self._path.start, self._path.end))
-            self.task, readings, *_ = as_read(self._passes, self.task)
+            self.task, readings, *_ = read_task(self._passes, self.task)
         except BaseException:
             self._passes.__exit__()
             raise

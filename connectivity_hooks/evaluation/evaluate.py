@@ -16,6 +16,9 @@ from connectivity_hooks.errors import UsageError
 from connectivity_hooks.evaluation import grid
 from connectivity_hooks.evaluation.anchors import Anchors
 from connectivity_hooks.evaluation.barriers import barriers
+from connectivity_hooks.evaluation.calibrated import Calibrating
+from connectivity_hooks.evaluation.calibrated import calibrate as calibrated_along
+from connectivity_hooks.evaluation.calibration import require_logits
 from connectivity_hooks.evaluation.divided import divided
 from connectivity_hooks.evaluation.evaluation import Evaluation
 from connectivity_hooks.evaluation.measurement import Measurement, SampleScores, summarise
@@ -70,6 +73,7 @@ def evaluate(
     refine: int = 4,
     correct: str | Correction | None = None,
     correct_options: Mapping[str, object] | None = None,
+    calibrate: Calibrating | None = None,
     record: Record | None = None,
     start: dict[str, SampleScores] | None = None,
     progress: Progress = SILENT,
@@ -95,6 +99,7 @@ def evaluate(
         correct: Name of a correction of the weights at each t, or one that is made; None leaves the path's own. One
             that is applied everywhere voids every guarantee, see `Correction`.
         correct_options: The correction's options by name.
+        calibrate: Measure again with a temperature fitted at each t, see `calibrated`; a record keeps none of it.
         record: Remembers finished points.
         start: Scores at t = 0 by split, from the evaluation of another path from the same weights for the same task;
             filled in where it is empty. Not with a correction, which may change them.
@@ -111,7 +116,9 @@ def evaluate(
     started = time.perf_counter()
     with Passes(path, task, correction) as passes:
         passes.require_faithful((path.start, path.end))
-        task, readings, loss_dtype, unit = as_read(passes, task)
+        task, readings, loss_dtype, unit = read_task(passes, task)
+        if calibrate is not None:
+            require_logits(task.loss, "calibrate")
         relied = _nothing(path) if passes.voided else reliance(path, task, passes)
         trusted = replace(path, guarantees=relied.guarantees)
         curve = _Curve(trusted, task, passes, record)
@@ -119,6 +126,7 @@ def evaluate(
             measured = curve.measure(points, refine, progress)
         ts = sorted(measured)
         arc = arc_lengths(path, ts, _coordinates(passes, path))
+        tempered = None if calibrate is None else calibrated_along(passes, task, ts, arc, calibrate, progress)
     curves = {split.name: tuple(measured[t][index] for t in ts) for index, split in enumerate(task.splits())}
     return Evaluation(
         path=path,
@@ -143,6 +151,7 @@ def evaluate(
         guessing={split.name: guess(task.loss, split) for split in task.splits()},
         threads=passes.threads,
         notes=(*passes.notes, *readings),
+        calibrated=tempered,
     )
 
 
@@ -168,7 +177,7 @@ def measure_part(
     """
     with Passes(path, task, how.correct) as passes:
         passes.require_faithful((path.start, path.end))
-        task, *_ = as_read(passes, task)
+        task, *_ = read_task(passes, task)
         relied = _nothing(path) if passes.voided else reliance(path, task, passes)
         trusted = replace(path, guarantees=relied.guarantees)
         ts = list(dict.fromkeys(grid.even(trusted, how.points)))[part - 1 :: parts]
@@ -180,7 +189,7 @@ def _nothing(path: Path) -> Reliance:
     return Reliance((MEASURED,) * len(path.guarantees), (), ())
 
 
-def as_read(passes: Passes, task: Task) -> tuple[Task, list[str], torch.dtype, str | None]:
+def read_task(passes: Passes, task: Task) -> tuple[Task, list[str], torch.dtype, str | None]:
     """Check all targets against the outputs of a few samples.
 
     Returns:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from connectivity_hooks.contracts.correction import NONE
 from connectivity_hooks.cost import Cost
 from connectivity_hooks.evaluation.barriers import Barriers
+from connectivity_hooks.evaluation.calibrated import Calibrated
 from connectivity_hooks.evaluation.conclusion import Conclusion, conclude
 from connectivity_hooks.evaluation.deviations import Deviation
 from connectivity_hooks.evaluation.measurement import Measurement
@@ -45,6 +46,7 @@ class Evaluation:
         notes: What a person should know of the buffers along the path, and of the correction.
         correction: Name of the correction that was applied to the weights at each t; ``none`` where there was none.
         correction_options: Its options.
+        calibrated: The path measured again with a temperature at each t; None where it was not.
     """
 
     path: Path
@@ -63,6 +65,7 @@ class Evaluation:
     notes: Sequence[str] = ()
     correction: str = NONE
     correction_options: Mapping[str, object] = field(default_factory=dict)
+    calibrated: Calibrated | None = None
 
     @property
     def unit(self) -> str | None:

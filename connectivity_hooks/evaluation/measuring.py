@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from connectivity_hooks.contracts.correction import NONE, Correction
 from connectivity_hooks.contracts.options import make_options
 from connectivity_hooks.errors import UsageError
+from connectivity_hooks.evaluation.calibrated import Calibrating
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.registry import registry
 
@@ -19,11 +20,13 @@ class Measuring:
     points: int = 25
     refine: int = 4
     correct: Correction | None = None
+    calibrate: Calibrating | None = None
 
     def describe(self) -> dict[str, object]:
         """Return them as JSON-ready values."""
         correction = {"correction": name_of(self.correct), "correction_options": options_of(self.correct)}
-        return {"points": self.points, "refine": self.refine, **correction}
+        described = {"points": self.points, "refine": self.refine, **correction}
+        return described if self.calibrate is None else {**described, "calibrate": vars(self.calibrate)}
 
 
 def name_of(correction: Correction | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -86,6 +86,13 @@ class Passes:
         """Yield (outputs, targets) batch by batch with the weights at t."""
         self._go(t)
         yield from self._side_by_side.outputs(split.batches(self._task.batch_size))
+
+    def under(
+        self, point: float | Weights, batches: Iterable[tuple[Inputs, Tensor]]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (outputs, targets) for batches of (inputs, targets), with the weights at t or with weights of no t."""
+        self._place(point)
+        yield from self._side_by_side.outputs(batches)
 
     def scores(self, points: Sequence[Point], split: Split, loss: Loss) -> Iterator[SampleScores]:
         """Yield the scores of a split's samples at each of many points, in order; see `Together`.

@@ -153,6 +153,11 @@ def _figures(evaluations: Sequence[Evaluation]) -> list[Column]:
     for split in some:
         cells = ["", *(_number(found.barriers[split].barrier_entezari) for found in evaluations)]
         columns.append(Column("barrier", split, cells))
+    for split in some:
+        if any(found.calibrated for found in evaluations):
+            tempered = [found.calibrated.barriers[split] if found.calibrated else None for found in evaluations]
+            cells = ["", *(_number(None if of is None else of.barrier_entezari) for of in tempered)]
+            columns.append(Column("calibrated barrier", split, cells))
     return columns
 
 

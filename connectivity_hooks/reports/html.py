@@ -75,14 +75,9 @@ def render_html(saved: Saved, picture: str) -> str:
     kept = (saved.content.get("kept") or {}).get("builder")
     builders = ordered_saved(saved.content["builders"], splits[0] if splits else None, kept)
     unit = unit_in(saved.content.get("task") or {})
-    facts: dict[str, Any] = {
-        "report": saved.content,
-        "builders": builders,
-        "words": WORDS,
-        "splits": splits,
-        "has_errors": errors,
-    }
+    facts: dict[str, Any] = {"report": saved.content, "builders": builders, "words": WORDS, "splits": splits}
     named: dict[str, Any] = {
+        "has_errors": errors,
         "unit": unit,
         "has_perplexity": unit == TOKEN,
         "error_name": error_in(unit),

@@ -20,6 +20,7 @@ from connectivity_hooks.evaluation.evaluation import Evaluation
 from connectivity_hooks.json_values import finite
 from connectivity_hooks.paths.path import EndPoint
 from connectivity_hooks.paths.second_end import second_end_in_words
+from connectivity_hooks.reports.calibrated import calibrated_json, calibrated_lines
 from connectivity_hooks.reports.comparison import FILE as COMPARISON
 from connectivity_hooks.reports.comparison import comparison_table, cost_line, wrapped, write_comparison
 from connectivity_hooks.reports.order import ordered
@@ -129,7 +130,8 @@ class Report:
         evaluations = list(self.evaluations.values())
         if self.compares:
             return comparison_table(ordered(self.evaluations, self.kept), self.refused, self.kept, width)
-        costs = [line for each in evaluations for line in wrapped(cost_line(each), width)]
+        lines = [line for each in evaluations for line in (*calibrated_lines(each), cost_line(each))]
+        costs = [line for text in lines for line in wrapped(text, width)]
         return "\n".join([figures_table(evaluations, width), *costs])
 
     def save(self, folder: pathlib.Path) -> None:
@@ -228,6 +230,7 @@ def _builder(evaluation: Evaluation) -> dict[str, Any]:
     return {
         **{split: _figures(evaluation, split) for split in evaluation.barriers},
         "bound": evaluation.bound,
+        "calibrated": calibrated_json(evaluation.calibrated),
         "unproven": list(evaluation.proof.gaps),
         "conclusion": finite(dataclasses.asdict(evaluation.conclusion)),  # what is lost in it is noted elsewhere
         "length": evaluation.length,

@@ -29,7 +29,10 @@ def figures_table(evaluations: Sequence[Evaluation], width: int | None = None) -
         width: Columns of the terminal; None where lines may have any length.
     """
     unit, tokens = evaluations[0].unit, any(evaluation.perplexity for evaluation in evaluations)
-    head = ["builder", "split", "loss A", "loss B", "loss max", "rise", "95 % interval", "barrier", "bound"]
+    head = ["builder", "split", "loss A", "loss B", "loss max", "rise", "95 % interval", "barrier"]
+    tempered = any(evaluation.calibrated for evaluation in evaluations)
+    head += ["calibrated barrier"] if tempered else []
+    head += ["bound"]
     head += ["perplexity A", "perplexity B", "perplexity max"] if tokens else []
     head += [f"{error_in(unit)} max", "rise", "95 % interval"]
     lines = []
@@ -44,6 +47,7 @@ def figures_table(evaluations: Sequence[Evaluation], width: int | None = None) -
                     *(f"{loss:.4g}" for loss in (*figures.loss_ends, figures.loss_max, figures.climb)),
                     _interval(findings[split].loss, "loss"),
                     f"{figures.barrier_entezari:.4g}",
+                    *(_calibrated(evaluation, split) for _ in [0] if tempered),
                     "not proven" if bound is None else f"{bound:.4g}",
                     *(in_words(loss) for loss in (*figures.loss_ends, figures.loss_max) if tokens),
                     *(_percent(error) for error in (figures.error_max, figures.error_climb)),
@@ -52,6 +56,11 @@ def figures_table(evaluations: Sequence[Evaluation], width: int | None = None) -
             )
     counted = any(figures.error_max is not None for each in evaluations for figures in each.barriers.values())
     return _in_blocks(head, lines, 2, width) + ("" if counted else f"\n{_NO_ERRORS}")
+
+
+def _calibrated(evaluation: Evaluation, split: str) -> str:
+    found = evaluation.calibrated
+    return "–" if found is None else f"{found.barriers[split].barrier_entezari:.4g}"
 
 
 def _in_blocks(head: list[str], lines: list[list[str]], keys: int, width: int | None) -> str:

@@ -39,3 +39,21 @@ class GraphCommand(Command):
         from connectivity_hooks_averaging.commands.graph import command
 
         return command
+
+
+class EnsembleCommand(Command):
+    """Average the predictions of points along a path, and compare."""
+
+    name = "ensemble"
+
+    def command(self) -> click.Command:
+        """Return the command."""
+        from connectivity_hooks_averaging.commands.ensemble import command
+
+        return command
+
+    def function(self) -> Callable[..., Any]:
+        """Return `ch.ensemble`."""
+        from connectivity_hooks_averaging.ensemble.ensemble import ensemble
+
+        return ensemble
