@@ -79,7 +79,7 @@ def write_data(kind: str, folder: pathlib.Path) -> None:
     elif kind == "photos":
         generator = numpy.random.default_rng(0)
         for number in range(10):
-            place = folder / "photos" / ("test" if number > 6 else "train") / f"class{number % 5}"
+            place = folder / "photos" / ("test" if number > 4 else "train") / f"class{number % 5}"
             place.mkdir(parents=True, exist_ok=True)
             Image.fromarray(generator.integers(256, size=(32, 32, 3), dtype="uint8")).save(place / f"{number}.png")
     elif kind == "reviews":
@@ -102,7 +102,9 @@ def processor(kind: str) -> hf.BaseImageProcessor:
 def train(model: nn.Module, folder: pathlib.Path, run: str) -> None:
     """Let the Trainer write a checkpoint-500 of what two steps made."""
     words = hf.AutoTokenizer.from_pretrained(folder / run)
-    samples = [{**words(text), "label": label} for text, label in runpy.run_path(str(folder / "sentences.py"))["train_set"]]
+    samples = [
+        {**words(text), "label": label} for text, label in runpy.run_path(str(folder / "sentences.py"))["train_set"]
+    ]
     arguments = hf.TrainingArguments(str(folder / run), max_steps=2, use_cpu=True, report_to=[], disable_tqdm=True)
     trainer = hf.Trainer(model, arguments, train_dataset=samples, processing_class=words)
     trainer.train()

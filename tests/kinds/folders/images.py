@@ -1,7 +1,6 @@
 """Images and their classes."""
 
 import numpy
-import torch
 
 generator = numpy.random.default_rng(0)
 train_set = [(generator.integers(256, size=(16, 16, 3), dtype="uint8"), number % 5) for number in range(10)]
