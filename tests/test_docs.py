@@ -210,6 +210,7 @@ def test_the_lines_of_models_from_transformers_run(name, tmp_path, capfd):
     err = capfd.readouterr().err
     assert "Traceback" not in err
     assert "[transformers]" not in err
+    assert re.search(r"(?m)^(adapter_)?model\.safetensors: ", err) is None, "of which folder?"
 
 
 def test_every_kind_of_models_from_transformers_is_on_the_page():
