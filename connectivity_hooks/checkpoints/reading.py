@@ -42,7 +42,7 @@ class Checkpoint:
 
     @property
     def label(self) -> str:
-        """What notes call the file: its name, with its folder's where libraries give every folder a file of that name."""
+        """What notes call the file: its name, and its folder's where every folder has a file of that name."""
         alike = self.file.name.startswith(("model.safetensors", "adapter_model.safetensors"))
         return f"{self.file.parent.name}/{self.file.name}" if alike and self.file.parent.name else self.file.name
 
