@@ -137,35 +137,39 @@ def test_the_recipes_for_ignored_pixels_give_the_mean_over_the_others():
     assert float(LOSSES["cross-entropy"].measure(outputs, targets).mean()) == pytest.approx(float(wanted), rel=1e-12)
 
 
-MY_MODEL = (ROOT / "docs" / "my-model.md").read_text(encoding="utf-8")
-
-
-def sections_of_my_model():
-    """Return for each file that the shell lines of the page name the blocks of its sections, in the page's order.
+def sections_of_my_model(page="my-model.md"):
+    """Return for each file that the shell lines of a page name the blocks of its sections, in the page's order.
 
     A Python block says in its first line what file it is in. It belongs to the shell lines that follow it or, at the
-    end of a section, to those before.
+    end of a section, to those before; a section that names no file belongs to the one before.
     """
     found = {}
-    waiting = [("python", MY_MODEL.partition("```python\n")[2].partition("```")[0])]
-    for section in re.split(r"^##+ ", MY_MODEL, flags=re.MULTILINE)[1:]:
+    before, *sections = re.split(r"^##+ ", (ROOT / "docs" / page).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    waiting = re.findall(r"```(python)\n(.*?)```", before, re.DOTALL)
+    for section in sections:
         blocks = re.findall(r"```(python|sh)\n(.*?)```", section, re.DOTALL)
         name = ""
         for language, text in blocks:
             lines = text.replace("\\\n", " ").splitlines() if language == "sh" else [text]
             for line in lines:
-                data = re.search(r"--data (\w+)\.py:", line) if language == "sh" else None
+                data = re.search(r"--data '?(\w+)", line) if language == "sh" else None
                 name = data[1] if data else name
                 waiting.append((language, line))
                 if name:
+                    last = name
                     found.setdefault(name, []).extend(waiting)
                     waiting = []
-    assert not waiting
+        if waiting:
+            found[last].extend(waiting)
+            waiting = []
     return found
 
 
-def run_block(language, text, name):
-    """Run a line of shell, or put a block of Python where its first line says: behind a user's file, or in a script."""
+def run_block(language, text, given):
+    """Run a line of shell, or put a block of Python where its first line says: behind a user's file, or in a script.
+
+    ``given()`` are the names that a script finds.
+    """
     if language == "sh":
         words = shlex.split(text, comments=True)
         expected = re.search(r"# exit status (\d+)$", text)
@@ -175,17 +179,45 @@ def run_block(language, text, name):
     if file.exists():
         file.write_text(f"{file.read_text(encoding='utf-8')}\n\n{text}", encoding="utf-8")
         return
+    exec(text, given())
+
+
+def given_to_a_script(name):
+    """Return the names that the training of a kind of docs/my-model.md has."""
     users = runpy.run_path(f"{name}.py")
-    names = {**users, "model": users["make"](), "loader": torch.utils.data.DataLoader(users["train_set"], 10)}
-    exec(text, names)
+    return {**users, "model": users["make"](), "loader": torch.utils.data.DataLoader(users["train_set"], 10)}
 
 
 @pytest.mark.parametrize("name", sections_of_my_model())
 def test_the_lines_of_my_model_run(name, tmp_path, capfd):
     with inside(workspace(name, tmp_path)):
         for language, text in sections_of_my_model()[name]:
-            run_block(language, text, name)
+            run_block(language, text, lambda: given_to_a_script(name))
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", sections_of_my_model("my-model-transformers.md"))
+def test_the_lines_of_models_from_transformers_run(name, tmp_path, capfd):
+    for library in ("transformers", "tokenizers", *{"replies": ["peft"], "reviews": ["datasets"]}.get(name, [])):
+        pytest.importorskip(library)
+    import transformers_kinds
+
+    transformers_kinds.workspace(name, tmp_path)
+    with inside(tmp_path):
+        capfd.readouterr()
+        for language, text in sections_of_my_model("my-model-transformers.md")[name]:
+            run_block(language, text, lambda: transformers_kinds.given_to_a_script(name))
+    err = capfd.readouterr().err
+    assert "Traceback" not in err
+    assert "[transformers]" not in err
+    assert re.search(r"(?m)^(adapter_)?model\.safetensors: ", err) is None, "of which folder?"
+
+
+def test_every_kind_of_models_from_transformers_is_on_the_page():
+    pytest.importorskip("transformers")
+    import transformers_kinds
+
+    assert transformers_kinds.MODELS.keys() == sections_of_my_model("my-model-transformers.md").keys()
 
 
 def test_every_kind_that_is_tested_has_its_line_and_its_flags_on_the_page():

@@ -135,7 +135,7 @@ def _plan(checkpoint: Checkpoint, model: nn.Module) -> _Plan:
         filled.append(f"left out, since the model no longer stores it: {listed(tuple(unstored))}")
     if strictly:
         filled.append(f"{misfit}; filled in or renamed as a strict load of PyTorch does")
-    notes += [f"{checkpoint.file.name}: {note}" for note in filled]
+    notes += [f"{checkpoint.label}: {note}" for note in filled]
     return _Plan(checkpoint, expected, sources, ties, unstored, strictly, (*checkpoint.notes, *notes))
 
 
@@ -221,7 +221,7 @@ def _require_finite(plan: _Plan, model: nn.Module, weights: Mapping[str, Tensor]
     for name, count in bad.items():
         if not is_constant(constants, name, weights[name]):
             raise non_finite_fault(plan.checkpoint.file, name, count, weights[name].numel())
-    note = f"{plan.checkpoint.file.name}: infinities that the model itself has: {listed(tuple(bad))}"
+    note = f"{plan.checkpoint.label}: infinities that the model itself has: {listed(tuple(bad))}"
     return (note,) if bad else ()
 
 

@@ -33,7 +33,7 @@ def under_own_names(checkpoint: Checkpoint, model: nn.Module) -> Checkpoint:
     outline = _loaded(adapter, model, checkpoint.outline)
     if outline.keys() == checkpoint.outline.keys():
         return checkpoint
-    note = f"{checkpoint.file.name}: stored as {adapter.prefix} does, which is read under the module's own names"
+    note = f"{checkpoint.label}: stored as {adapter.prefix} does, which is read under the module's own names"
     return replace(
         checkpoint,
         outline=outline,

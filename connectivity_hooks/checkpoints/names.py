@@ -19,10 +19,10 @@ def sources_of(checkpoint: Checkpoint, known: Iterable[str]) -> tuple[dict[str, 
     inner = [name for name in names if name != _COUNTER]
     if len(inner) < len(names) and _COUNTER not in wanted and all(name.startswith("module.") for name in inner):
         names = inner
-        notes.append(f"{checkpoint.file.name}: is of an AveragedModel, whose counter {_COUNTER} was left out")
+        notes.append(f"{checkpoint.label}: is of an AveragedModel, whose counter {_COUNTER} was left out")
     renamed, prefix = without_prefix(names, wanted)
     if prefix:
-        notes.append(f"{checkpoint.file.name}: the prefix {shown(prefix)} was stripped")
+        notes.append(f"{checkpoint.label}: the prefix {shown(prefix)} was stripped")
     return {new: old for old, new in renamed.items()}, notes
 
 

@@ -40,6 +40,12 @@ class Checkpoint:
     notes: tuple[str, ...]
     _read: Callable[[], Contents] = field(repr=False)
 
+    @property
+    def label(self) -> str:
+        """What notes call the file: its name, and its folder's where every folder has a file of that name."""
+        alike = self.file.name.startswith(("model.safetensors", "adapter_model.safetensors"))
+        return f"{self.file.parent.name}/{self.file.name}" if alike and self.file.parent.name else self.file.name
+
     @cached_property
     def contents(self) -> Contents:
         """Tensors, digest, and where values are not finite; read in one pass.

@@ -74,7 +74,7 @@ def load_pair(a: File | Checkpoint, b: File | Checkpoint, task: Task) -> Pair:
         if dtype != wide:
             notes = (
                 *notes,
-                f"{checkpoint.file.name}: stored as {_name(dtype)}, the path is in {_name(wide)}",
+                f"{checkpoint.label}: stored as {_name(dtype)}, the path is in {_name(wide)}",
             )
     ends = tuple(
         EndPoint(checkpoint.file.name, checkpoint.sha256, _name(dtype))

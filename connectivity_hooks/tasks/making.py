@@ -248,6 +248,8 @@ def _returned(model: nn.Module, inputs: Inputs, task: Task) -> Any:
     strange = unnamed(model, inputs)
     if strange:
         unfit += f" ({strange})"
+    elif "block=" in task.data_name.partition("?")[2]:
+        unfit += "; where a block is longer than the model's positions, give a smaller ?block="
     elif whole:
         unfit += f" (they are of type {' and '.join(sorted(whole))}: store as float32 what the model computes with)"
     words = misfit(model, inputs)

@@ -65,6 +65,8 @@ def _loaded(folder: pathlib.Path, arguments: Mapping[str, object], heads: tuple[
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
+    if hasattr(outline, "loss_type"):
+        model.loss_type = outline.loss_type
     misfits = [name for name in found["missing_keys"] if not _in(name, heads)]
     if misfits:
         raise InputError(

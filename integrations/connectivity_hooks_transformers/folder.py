@@ -75,7 +75,10 @@ def create(folder: pathlib.Path, arguments: Mapping[str, object]) -> nn.Module:
         )
     config = _configuration(folder, raw, given)
     with quiet(), guarded(folder / CONFIG, "a configuration that a model can be made of", "save the model again"):
-        model: nn.Module = _made(folder, raw, config, task)
+        made = _made(folder, raw, config, task)
+    if getattr(made, "loss_type", "") is None:
+        made.loss_type = "ForCausalLM"  # the library takes it for None, with a remark about an entry nobody wrote
+    model: nn.Module = made
     return model
 
 

@@ -1,11 +1,14 @@
 """Transformers' adapter: what every adapter must do, heads on request, changes of the configuration, ties."""
 
+import logging.handlers
+
 import pytest
 
 pytest.importorskip("transformers")
 
+import torch
 import transformers as hf
-from transformers_pairs import PAIRS
+from transformers_pairs import PAIRS, loaders, write_pair
 from transformers_tiny import IMAGE, NETWORKS
 
 from connectivity_hooks.testing import AdapterSuite
@@ -56,3 +59,17 @@ class TestTiedBert(Suite):
 
     def network(self):
         return NETWORKS["BERT, masked words"].make()
+
+
+def test_the_loss_of_a_folder_of_gpt_2_is_computed_without_remarks(tmp_path):
+    write_pair("GPT-2", tmp_path)
+    hf.utils.logging.warning_once.cache_clear()
+    remarks = logging.handlers.BufferingHandler(100)
+    logging.getLogger("transformers").addHandler(remarks)
+    try:
+        model = TransformersAdapter().create(f"{tmp_path / 'a'}", {})
+        batch = loaders("GPT-2")[0][0]
+        assert torch.isfinite(model(**batch).loss)
+    finally:
+        logging.getLogger("transformers").removeHandler(remarks)
+    assert [record.getMessage() for record in remarks.buffer] == []

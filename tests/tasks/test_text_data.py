@@ -189,3 +189,15 @@ def test_a_tokenizer_without_a_mask_token_and_a_file_that_is_no_text(folder):
     (folder / "corpus.txt").write_bytes(b"the \xff cat" * 9)
     with pytest.raises(InputError, match="is not a text in UTF-8"):
         read(f"{folder}/corpus.txt?block=5", [folder / "run"])
+
+
+def test_blocks_that_do_not_fit_the_model_are_answered_with_the_option_that_makes_them_shorter(folder):
+    class Positions(LanguageModel):
+        def forward(self, input_ids, attention_mask=None):
+            torch.arange(3)[input_ids.shape[1] - 1]  # a table of three positions
+            return super().forward(input_ids)
+
+    spec = f"{folder}/corpus.txt?block=5&tokenizer={folder}/run"
+    with pytest.raises(InputError, match=r"do not fit the model .*give a smaller \?block="):
+        ch.make_task(model=Positions, data=spec)
+    ch.make_task(model=Positions, data=spec.replace("block=5", "block=3"))

@@ -48,8 +48,12 @@ def load(folder: pathlib.Path, image_size: int | None, caps: Caps) -> RawData:
         raise InputError(f"{folder}: has no folder train; expected train/CLASS/IMAGE and perhaps test/CLASS/IMAGE")
     tests = [folder / name for name in TESTS if (folder / name).is_dir()]
     classes = _classes(folder / "train")
-    if tests and _classes(tests[0]) != classes:
-        raise InputError(f"{folder}: train and {tests[0].name} have different class folders")
+    if tests and (unlike := sorted({*_classes(tests[0])} ^ {*classes})):
+        listed = ", ".join(f"{'train' if each in classes else tests[0].name}/{each}" for each in unlike[:5])
+        listed += f" and {len(unlike) - 5} more" if len(unlike) > 5 else ""
+        raise InputError(
+            f"{folder}: train and {tests[0].name} have different class folders; only on one side are {listed}"
+        )
     train = _split(folder / "train", classes, image_size, caps.train)
     return RawData(train, _split(tests[0], classes, image_size, caps.test) if tests else None)
 
