@@ -83,7 +83,8 @@ def watch(
         every: When to check: optimizer steps (``500``), ``"2 epochs"``, ``"30 s"``, ``"10 min"``, a list of steps, or
             ``"1 %"``: at the first step, and then as often as costs that share of the training's time.
         conditions: Name, names or `Condition` instances, or a mapping from name to options. None takes what installed
-            plugins propose for it (`Condition.watched`; ``connectivity-hooks plugins`` names them), which may be none.
+            plugins propose for it (`Condition.watched`; ``connectivity-hooks plugins`` names them), which may be none;
+            with `averages`, ``[]`` asks for nothing else.
         log: Where figures go: a function of (scalars, step), an object with ``log_dict``, ``log_metrics``, ``log`` or
             ``add_scalar``, or a list of them (`connectivity_hooks.watching.loggers.loggers`).
         mode: ``probe`` or ``training``.
@@ -128,13 +129,12 @@ def watch(
     _check_averages(mode, averages, correct)
     if mode == "training" and (axes is not None or output is not None):
         raise UsageError("watch: axes= and output= are for a probe; leave them out in mode 'training'")
-    asked, schedule, sinks = make_conditions(conditions, seed), parse_schedule(every), loggers(log)
-    line = (
-        None
-        if averages is None
-        else LineToAverages(model, named(averages), make_correction(correct, seed=seed), seed=seed)
-    )
-    asked = asked if line is None else (*asked, line)
+    line = None
+    if averages is not None:
+        line = LineToAverages(model, named(averages), make_correction(correct, seed=seed), seed=seed)
+    alone = line is not None and isinstance(conditions, (list, tuple)) and not conditions
+    asked = (*(() if alone else make_conditions(conditions, seed)), *([] if line is None else [line]))
+    schedule, sinks = parse_schedule(every), loggers(log)
     if not asked:
         warnings.warn(_NOTHING_ASKED, stacklevel=2)
     if line is not None and line.lacks_statistics and is_main_process():
@@ -191,9 +191,7 @@ def _check_arguments(mode: str, probe: object, ema: object, *, at_start: bool, n
 
 def _check_averages(mode: str, averages: object, correct: object) -> None:
     if averages is None and correct is not None:
-        raise UsageError(
-            "watch: correct= is for averages=, the line between them and the trained weights; leave it out"
-        )
+        raise UsageError("watch: correct= is for the line from the trained weights to averages=; leave it out")
     if averages is not None and mode == "training":
         raise UsageError("watch: averages= needs a probe; mode 'training' looks at the model's own passes")
 

@@ -63,10 +63,11 @@ def steps_found(folder):
         ({"accumulate": 3}, [2, 4]),
         ({"optimizer": "lookahead_sgd"}, [2, 4, 6, 8]),
         ({"ema": True, "watching": {"ema": True}}, [2, 4, 6, 8]),
+        ({"ema": True, "watching": {"averages": True, "correct": "batch-norm"}}, [2, 4, 6, 8]),
         ({"watching": LISTENING}, [2, 4, 6, 8]),
         ({"watching": LISTENING, "compiled": True}, [2, 4, 6, 8]),
     ],
-    ids=["plain", "accumulated", "lookahead", "ema", "training-mode", "training-mode-compiled"],
+    ids=["plain", "accumulated", "lookahead", "ema", "averages", "training-mode", "training-mode-compiled"],
 )
 def test_the_training_ends_at_the_same_weights_and_optimizer_steps_are_counted(run, options, found):
     plain, _ = run(**{**options, "watching": None})
