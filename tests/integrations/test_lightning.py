@@ -228,7 +228,7 @@ def test_checkpoints_of_lightning_and_of_the_watch_fit_the_plain_network(tmp_pat
 
 
 QUIET = pytest.mark.filterwarnings(
-    "ignore:watch. averages=. Sequential has running", "ignore:watch. average. .*too few samples"
+    "ignore:watch. averages=. (Sequential|Whole) has running", "ignore:watch. average. .*too few samples"
 )
 AVERAGING = pytest.mark.skipif(not hasattr(callbacks, "WeightAveraging"), reason="needs lightning 2.6")
 
