@@ -30,6 +30,8 @@ Averages: TypeAlias = "nn.Module | Mapping[str, nn.Module]"
 
 AVERAGE = "average"
 """Name of the condition, and of a single average that was given none."""
+AT_THE_ENDS = ("loss at t = 0", "loss at t = 1")
+"""Among the details of a verdict: the trained weights' loss, and the average's."""
 POINTS = 5
 """Points of the line, ends included: t = 0, 1/4, 1/2, 3/4 and 1. Each is a pass over the probe."""
 TOO_FEW = "too few samples to tell whether loss or error rise on the line to the trained weights; give more, samples="

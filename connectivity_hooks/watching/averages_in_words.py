@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from connectivity_hooks.watching.averages import AVERAGE
+from connectivity_hooks.watching.averages import AT_THE_ENDS, AVERAGE
 from connectivity_hooks.watching.history import Row
 
 
@@ -33,11 +33,20 @@ def _sentence(name: str, curve: Sequence[Row]) -> str:
     if since is not None:
         checks = sum(row.step >= since for row in curve)
         seen = f"{checks} check{'s' if checks > 1 else ''} on the straight line between them showed no rise that counts"
-        return f"{_capital(who)} is connected to the trained weights from step {since} on, as far as measured: {seen}."
+        since_then = f"{_capital(who)} is connected to the trained weights from step {since} on, as far as measured"
+        return f"{since_then}: {seen}.{_losses(last)}"
     at = f"at step {last.step}, the last check"
     if last.status == "fails":
         return f"{_capital(who)} is not connected to the trained weights {at}: {last.reason}."
     return f"Whether {who} is connected to the trained weights {at}, is not known: {last.reason}."
+
+
+def _losses(last: Row) -> str:
+    """Say what both ends are worth: a line may rise nowhere above an average that is no good yet."""
+    trained, average = (last.details.get(name) for name in AT_THE_ENDS)
+    if trained is None or average is None:
+        return ""
+    return f" At step {last.step} its loss is {average:.4g}, that of the trained weights {trained:.4g}."
 
 
 def _capital(text: str) -> str:

@@ -109,6 +109,9 @@ def test_a_barrier_and_a_near_average_are_told_apart_in_row_scalars_and_summary(
     assert (
         "The average far is not connected to the trained weights at step 1, the last check: the probe loss" in summary
     )
+    with torch.no_grad():
+        losses = [float(F.cross_entropy(model.double()(X.double()), Y)) for model in (near, trained)]
+    assert "At step 1 its loss is {:.4g}, that of the trained weights {:.4g}.".format(*losses) in summary
     assert (tmp_path / "history.csv").read_text().count("average,far,fails") == 1
     assert watch.faults == ()
 
