@@ -23,7 +23,8 @@ def choose(source: pathlib.Path, loaded: Any, key: str | None) -> tuple[Mapping[
     Args:
         source: The file, for messages.
         loaded: What it holds.
-        key: The entry that is meant; needed where several are sets of weights of one model.
+        key: The entry that is meant, ``ema.module`` one inside another; needed where several are sets of weights of one
+            model.
 
     Raises:
         InputError: There are no weights, none under `key`, or several sets.
@@ -32,13 +33,14 @@ def choose(source: pathlib.Path, loaded: Any, key: str | None) -> tuple[Mapping[
         raise InputError(f"{source}: holds a {type(loaded).__name__}, expected a state dict or a dict with one")
     sets = _sets(loaded)
     if key is not None:
-        if not _is_state(loaded.get(key)):
+        chosen = _entry(loaded, key)
+        if chosen is None:
             raise InputError(f"{source}: has no weights under {key!r}; {_offer(sets, loaded)}")
-        return loaded[key], [f"{source.name}: weights taken from {key!r}"]
+        return chosen, [f"{source.name}: weights taken from {key!r}"]
     if len(sets) > 1:
         raise InputError(f"{source}: {_offer(sets, loaded)}; say which with --key, the same for both ends of a path")
     if sets:
-        return loaded[sets[0]], [f"{source.name}: weights taken from {sets[0]!r}"]
+        return _states(loaded)[sets[0]], [f"{source.name}: weights taken from {sets[0]!r}"]
     if not _is_state(loaded):
         raise InputError(f"{source}: holds no weights that it names so; its entries are {entries(loaded)}; say --key")
     return loaded, []
@@ -51,12 +53,30 @@ def entries(names: Mapping[Any, Any]) -> str:
 
 def _sets(loaded: Mapping[Any, Any]) -> list[str]:
     """Return the entries that usually hold weights, and every other that has the same names in it."""
-    states = [name for name, value in loaded.items() if isinstance(name, str) and _is_state(value)]
+    states = _states(loaded)
     usual = [name for name in (*KEYS, *AVERAGED) if name in states]
-    names = {name: _names(loaded[name]) for name in states}
+    names = {name: _names(state) for name, state in states.items()}
     return usual + [
         name for name in states if name not in usual and any(_alike(names[name], names[other]) for other in usual)
     ]
+
+
+def _states(loaded: Mapping[Any, Any]) -> dict[str, Mapping[Any, Any]]:
+    """Return the entries that hold tensors by name, and those inside one more mapping by both names, ``ema.module``."""
+    found: dict[str, Mapping[Any, Any]] = {}
+    for name, value in loaded.items():
+        if not isinstance(name, str) or not isinstance(value, Mapping):
+            continue
+        if _is_state(value):
+            found[name] = value
+        elif not name.startswith("optim"):  # its moments have the names of the weights, and are none
+            inside = {key: state for key, state in value.items() if isinstance(key, str) and _is_state(state)}
+            found |= {f"{name}.{key}": state for key, state in inside.items()}
+    return found
+
+
+def _entry(loaded: Mapping[Any, Any], key: str) -> Mapping[Any, Any] | None:
+    return loaded[key] if _is_state(loaded.get(key)) else _states(loaded).get(key)
 
 
 def _is_state(value: Any) -> bool:
@@ -76,5 +96,15 @@ def _alike(a: set[str], b: set[str]) -> bool:
 def _offer(sets: list[str], loaded: Mapping[Any, Any]) -> str:
     if not sets:
         return f"its entries are {entries(loaded)}"
-    roles = {"state_dict": " (averaged)", CURRENT: " (trained)"} if CURRENT in sets else {}
+    roles = _roles(sets)
     return f"holds {len(sets)} sets of weights: {', '.join(shown(name) + roles.get(name, '') for name in sets)}"
+
+
+def _roles(sets: list[str]) -> dict[str, str]:
+    """Return which of several sets are averaged and which trained, where their names say it."""
+    if CURRENT in sets:
+        return {"state_dict": " (averaged)", CURRENT: " (trained)"}
+    averaged = [name for name in sets if name.partition(".")[0] in AVERAGED]
+    if not averaged or len(sets) < 2:
+        return {}
+    return {name: " (averaged)" if name in averaged else " (trained)" if name in KEYS else "" for name in sets}

@@ -14,7 +14,7 @@ from connectivity_hooks.cli.plugin_options import plugin_options
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("source", metavar="IN", type=click.Path(path_type=pathlib.Path))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=pathlib.Path))
-@click.option("--key", metavar="KEY", help="Which entry holds the weights, e.g. state_dict or state_dict_ema.")
+@click.option("--key", metavar="KEY", help="Which entry holds the weights, e.g. state_dict_ema or ema.module.")
 @click.option("--prefix", metavar="PREFIX", help="Keep only names under PREFIX, and strip it, e.g. net.")
 @click.option(
     "--dtype",

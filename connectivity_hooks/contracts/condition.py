@@ -25,7 +25,8 @@ class Verdict:
         measured: The measured figure, in `unit`.
         threshold: The figure `measured` is compared with, in the same unit.
         unit: Unit of both, e.g. ``nats`` or ``fraction of samples``.
-        reason: Why nothing could be measured (NaN features, a layer that never fired), else empty.
+        reason: Why nothing could be measured (NaN features, a layer that never fired), or what besides `measured` is
+            the reason of the answer; else empty.
         details: Further figures by name, for tables and for JSON.
     """
 

@@ -49,6 +49,9 @@ class Faults:
         for verdict in verdicts:
             if verdict.holds is None:
                 place = verdict.condition if verdict.layer is None else f"{verdict.condition}: {verdict.layer}"
+                if verdict.measured is not None:  # measured, and too little to tell: nothing went wrong
+                    self.remark(f"{place}: {verdict.reason}")
+                    continue
                 self.say(f"{place} cannot be measured: {verdict.reason}", f" (step {step})")
 
     @contextmanager

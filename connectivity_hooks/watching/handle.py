@@ -12,6 +12,7 @@ from torch import Tensor
 
 from connectivity_hooks.contracts.condition import Condition, Verdict
 from connectivity_hooks.features.observation import Observation
+from connectivity_hooks.watching.averages import AVERAGE
 from connectivity_hooks.watching.conditions import answers
 from connectivity_hooks.watching.faults import Faults
 from connectivity_hooks.watching.history import Row, row_of
@@ -291,7 +292,7 @@ class Watch:
     def _record(self, verdicts: Sequence[Verdict]) -> None:
         now = self._now()
         rows = [row_of(verdict, now, self._weights) for verdict in verdicts]
-        self._rows += [dataclasses.replace(row, details={}) for row in rows]
+        self._rows += [row if row.condition == AVERAGE else dataclasses.replace(row, details={}) for row in rows]
         self._statuses = {f"{row.condition}/{row.layer}": row.status for row in rows}
         self._write(rows)
         for sink in self._sinks:

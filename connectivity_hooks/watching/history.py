@@ -39,12 +39,12 @@ class Row:
         spent: Seconds of these that watching took.
         weights: Whose they were: ``model`` or ``ema``.
         condition: Name of the condition.
-        layer: Name of the layer; None for the whole network.
+        layer: Name of the layer, or of the average; None for the whole network.
         status: ``holds``, ``fails`` or ``invalid``.
         measured: The measured figure.
         threshold: What it is compared with.
         unit: Unit of both.
-        reason: Why nothing could be measured, else empty.
+        reason: As of the verdict.
         details: Further figures; in history.jsonl only.
     """
 

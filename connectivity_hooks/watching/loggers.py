@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -44,8 +45,9 @@ def scalars(verdicts: Sequence[Verdict], clock: Clock) -> dict[str, float]:
     values: dict[str, float] = {}
     for verdict in verdicts:
         name = f"{verdict.condition}/{verdict.layer or 'network'}"
-        if verdict.holds is not None and verdict.measured is not None:
+        if verdict.measured is not None and math.isfinite(verdict.measured):
             values[name] = float(verdict.measured)
+        if verdict.holds is not None:
             values[f"{name}/holds"] = float(verdict.holds)
     return {**values, "watch/seconds": clock.spent}
 

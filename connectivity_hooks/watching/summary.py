@@ -15,6 +15,8 @@ from matplotlib.ticker import FuncFormatter
 from connectivity_hooks.checkpoints.atomic import atomic_text, atomic_write
 from connectivity_hooks.reports.plots import COLOURS, STYLE
 from connectivity_hooks.reports.tables import aligned, short
+from connectivity_hooks.watching.averages import AVERAGE
+from connectivity_hooks.watching.averages_in_words import averages_in_words
 from connectivity_hooks.watching.history import Row
 from connectivity_hooks.watching.schedule import Clock
 
@@ -37,7 +39,7 @@ def summary_table(rows: Sequence[Row], clock: Clock) -> str:
     share = f" ({clock.spent / clock.elapsed:.2%})" if clock.elapsed > 0 else ""
     checks = len({row.step for row in rows})
     total = f"{checks} checks in {clock.step} steps; watching took {clock.spent:.2f} s of {clock.elapsed:.2f} s{share}"
-    reasons = "".join(f"{line}\n" for line in _reasons(rows))
+    reasons = "".join(f"{line}\n" for line in (*_reasons(rows), *averages_in_words(rows)))
     return f"{aligned(_HEAD, lines)}\n{reasons}\n{total}" if lines else total
 
 
@@ -88,10 +90,10 @@ def _line(curve: Sequence[Row]) -> list[str]:
 
 
 def _reasons(rows: Sequence[Row]) -> list[str]:
-    """Return a line for each reason of an invalid last verdict: in the table it would make every line as wide."""
+    """Return a line for each reason of a last verdict: in the table it would make every line as wide."""
     found: dict[tuple[str, str], list[str]] = {}
     for (condition, layer), curve in curves(rows).items():
-        if curve[-1].reason:
+        if curve[-1].reason and condition != AVERAGE:  # sentences of their own
             found.setdefault((condition, curve[-1].reason), []).append(layer)
     return [f"{condition}: {_first(layers)}: {reason}" for (condition, reason), layers in found.items()]
 

@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 from torch import nn
 
+from connectivity_hooks.contracts.correction import Correction
 from connectivity_hooks.errors import UsageError
+from connectivity_hooks.evaluation.measuring import make_correction
 from connectivity_hooks.features.layout import NamedLayouts, check_layers
 from connectivity_hooks.features.pooling import Pooling, Pools
 from connectivity_hooks.model.outputs import Pick
@@ -19,6 +21,7 @@ from connectivity_hooks.model.wrappers import unwrapped
 from connectivity_hooks.processes import is_main_process
 from connectivity_hooks.tasks.loss import AUTO, Loss, resolve_loss
 from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.watching.averages import BATCH_NORM, Averages, LineToAverages, inside, named
 from connectivity_hooks.watching.conditions import Conditions, make_conditions
 from connectivity_hooks.watching.faults import Faults
 from connectivity_hooks.watching.handle import Watch
@@ -54,6 +57,8 @@ def watch(
     output: Pick = None,
     seed: int = 0,
     ema: nn.Module | None = None,
+    averages: Averages | None = None,
+    correct: str | Correction | None = None,
     capture_every: int = 10,
     out: str | os.PathLike[str] | None = None,
     save: str | os.PathLike[str] | None = None,
@@ -78,7 +83,8 @@ def watch(
         every: When to check: optimizer steps (``500``), ``"2 epochs"``, ``"30 s"``, ``"10 min"``, a list of steps, or
             ``"1 %"``: at the first step, and then as often as costs that share of the training's time.
         conditions: Name, names or `Condition` instances, or a mapping from name to options. None takes what installed
-            plugins propose for it (`Condition.watched`; ``connectivity-hooks plugins`` names them), which may be none.
+            plugins propose for it (`Condition.watched`; ``connectivity-hooks plugins`` names them), which may be none;
+            with `averages`, ``[]`` asks for nothing else.
         log: Where figures go: a function of (scalars, step), an object with ``log_dict``, ``log_metrics``, ``log`` or
             ``add_scalar``, or a list of them (`connectivity_hooks.watching.loggers.loggers`).
         mode: ``probe`` or ``training``.
@@ -95,6 +101,10 @@ def watch(
         output: Of a probe: name or index of the outputs among what the model returns; a `Task` says it itself.
         seed: Seed of every random choice, the same at every check.
         ema: Look at, and save, this average of the weights instead of `model`.
+        averages: Averages of the weights (an `AveragedModel`, timm's `ModelEmaV3`, a module), one or several by name:
+            each check also tells whether the straight line from the trained weights to each is free of a barrier, for 5
+            passes over the probe each, and the summary from which step on (`LineToAverages`). `ema` may be one of them.
+        correct: Of `averages`: name of a correction of the weights at each t of the line, such as ``batch-norm``.
         capture_every: In mode ``training``: listen to the passes of one optimizer step in so many, which divides
             what the hooks cost.
         out: Folder for history.jsonl, history.csv and, at the end, summary.txt, watch.svg and watch.png.
@@ -116,13 +126,21 @@ def watch(
     """
     _check_arguments(mode, probe, ema, at_start=at_start, numbers=(samples, batch_size, capture_every))
     _check_saving(save, save_every, on_change)
+    _check_averages(mode, averages, correct)
     if mode == "training" and (axes is not None or output is not None):
         raise UsageError("watch: axes= and output= are for a probe; leave them out in mode 'training'")
-    asked, schedule, sinks = make_conditions(conditions, seed), parse_schedule(every), loggers(log)
+    line = None
+    if averages is not None:
+        line = LineToAverages(model, named(averages), make_correction(correct, seed=seed), seed=seed)
+    alone = line is not None and isinstance(conditions, (list, tuple)) and not conditions
+    asked = (*(() if alone else make_conditions(conditions, seed)), *([] if line is None else [line]))
+    schedule, sinks = parse_schedule(every), loggers(log)
     if not asked:
         warnings.warn(_NOTHING_ASKED, stacklevel=2)
+    if line is not None and line.lacks_statistics and is_main_process():
+        warnings.warn(BATCH_NORM.format(type(unwrapped(model)).__name__), stacklevel=2)
     criterion = _loss(loss, probe)
-    looked_at = model if ema is None else _averaged(ema)
+    looked_at = model if ema is None else inside(ema)
     modules = unwrapped(looked_at)
     check_layers(axes, [name for name, _ in modules.named_modules() if name], type(modules).__name__)
     Pooling(modules, pool)  # a misspelt name is said now, not at the first check
@@ -171,6 +189,13 @@ def _check_arguments(mode: str, probe: object, ema: object, *, at_start: bool, n
         raise UsageError(f"watch: expected samples, batch_size and capture_every ≥ 1, found {found}")
 
 
+def _check_averages(mode: str, averages: object, correct: object) -> None:
+    if averages is None and correct is not None:
+        raise UsageError("watch: correct= is for the line from the trained weights to averages=; leave it out")
+    if averages is not None and mode == "training":
+        raise UsageError("watch: averages= needs a probe; mode 'training' looks at the model's own passes")
+
+
 def _check_saving(save: object, save_every: object, on_change: object) -> None:
     if on_change not in (None, "save"):
         raise UsageError(f"watch: expected on_change 'save' or None, found {on_change!r}")
@@ -184,9 +209,3 @@ def _loss(loss: str | Loss | None, probe: object) -> Loss:
     if loss is not None:
         return resolve_loss(loss)
     return probe.loss if isinstance(probe, Task) else resolve_loss(AUTO)
-
-
-def _averaged(ema: nn.Module) -> nn.Module:
-    """Return the module inside a wrapper that averages weights, such as AveragedModel or timm's ModelEmaV3."""
-    children = dict(ema.named_children())
-    return children["module"] if set(children) == {"module"} else ema

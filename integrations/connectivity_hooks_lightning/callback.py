@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer, callbacks
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from torch import Tensor, nn
 
@@ -29,6 +29,9 @@ class WatchCallback(Callback):
         network: Dotted name of the module to look at inside the LightningModule, e.g. ``net``; None for the
             LightningModule itself, whose `forward` then takes the probe's inputs.
         ema: Dotted name of an average of its weights to look at instead.
+        averages: Averages of its weights that are compared with them, see `connectivity_hooks.watch`: True for those
+            that Lightning's `WeightAveraging` callbacks (2.6) keep, under their classes' names; or the dotted name of a
+            module; or several by name.
         log: Further places for figures, as for `connectivity_hooks.watch`.
         watching: Its other arguments: ``every``, ``conditions``, ``out``, ``save``, …
 
@@ -40,13 +43,21 @@ class WatchCallback(Callback):
     """
 
     def __init__(
-        self, probe: Any = None, *, network: str | None = None, ema: str | None = None, log: Any = None, **watching: Any
+        self,
+        probe: Any = None,
+        *,
+        network: str | None = None,
+        ema: str | None = None,
+        averages: Literal[True] | str | Mapping[str, str] | None = None,
+        log: Any = None,
+        **watching: Any,
     ) -> None:
         inspect.signature(ch.watch).bind(None, probe, **watching)  # a misspelt name is said now, not when a fit starts
         self.watch: ch.Watch | None = None
         self._probe = probe
         self._network = network
         self._ema = ema
+        self._averages = averages
         self._log = log
         self._watching = watching
         self._state: Mapping[str, Any] | None = None
@@ -57,9 +68,10 @@ class WatchCallback(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Come before the Trainer's other callbacks: at the end some exchange the weights for an average.
 
-        Where an average is looked at that others keep, they come first.
+        Where an average is looked at that others keep, they come first; not where it is compared with the trained
+        weights, which have to be there still.
         """
-        if stage == "fit" and self._ema is None:
+        if stage == "fit" and (self._ema is None or self._averages is not None):
             others = [callback for callback in trainer.callbacks if callback is not self]
             trainer.callbacks = [self, *others]
 
@@ -69,7 +81,8 @@ class WatchCallback(Callback):
         network = _named(pl_module, self._network)
         ema = None if self._ema is None else _named(pl_module, self._ema)
         log = [*loggers(trainer.loggers), lambda values, _: self._figures.update(values), *loggers(self._log)]
-        self.watch = ch.watch(network, self._probe, ema=ema, log=log, **self._watching)
+        averages = self._found_averages(trainer, pl_module)
+        self.watch = ch.watch(network, self._probe, ema=ema, averages=averages, log=log, **self._watching)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go on from the checkpoint or the fit before, if there is one; check before the first step if asked to."""
@@ -124,6 +137,14 @@ class WatchCallback(Callback):
         """Keep a checkpoint's counters until the training starts."""
         self._state = state_dict
 
+    def _found_averages(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, nn.Module] | None:
+        if self._averages is None:
+            return None
+        if self._averages is True:
+            return _kept_by_callbacks(trainer, self._network)
+        names = {"average": self._averages} if isinstance(self._averages, str) else self._averages
+        return {name: _named(pl_module, dotted) for name, dotted in names.items()}
+
     def _hand_over(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put new figures into `Trainer.callback_metrics`; the loggers have them, at every check's own step."""
         if self._figures:
@@ -134,6 +155,37 @@ class WatchCallback(Callback):
 def _exchanges_now(callback: Callback, trainer: Trainer) -> bool:
     """Say whether SWA will now put its average in place, to pass the data once more for the batch norms."""
     return isinstance(callback, StochasticWeightAveraging) and trainer.current_epoch > callback.swa_end >= 0
+
+
+def _kept_by_callbacks(trainer: Trainer, network: str | None) -> dict[str, nn.Module]:
+    """Return the averages that `WeightAveraging` callbacks keep, of the module of that dotted name, by their classes.
+
+    Raises:
+        UsageError: There are none.
+    """
+    kind: Any = getattr(callbacks, "WeightAveraging", ())  # Lightning 2.6
+    found: dict[str, nn.Module] = {}
+    for callback in trainer.callbacks:
+        average = callback._average_model if isinstance(callback, kind) else None
+        if average is not None:
+            name = type(callback).__name__
+            name = f"{name}-{1 + len(found)}" if name in found else name
+            found[name] = _Average(average, _named(average.module, network))
+    if not found:
+        raise UsageError(
+            "WatchCallback: averages=True takes what WeightAveraging callbacks (Lightning 2.6) keep, and the Trainer "
+            "has none; add one, or give the dotted name of a module"
+        )
+    return found
+
+
+class _Average(nn.Module):
+    """A part of an `AveragedModel`, with its count of how many weights it has taken in."""
+
+    def __init__(self, whole: nn.Module, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.n_averaged = whole.n_averaged
 
 
 def _named(module: nn.Module, name: str | None) -> nn.Module:

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 import connectivity_hooks as ch
 from connectivity_hooks.errors import UsageError
+from connectivity_hooks.watching import Averages
 from connectivity_hooks_timm.probe import held_by_cpu
 from connectivity_hooks_timm.resuming import EpochStates
 
@@ -22,6 +23,7 @@ def watched_epochs(
     probe: Any = None,
     *,
     ema: bool | nn.Module = False,
+    averages: bool | Averages = False,
     out: str | os.PathLike[str] | None = None,
     mode: Literal["probe", "training"] = "probe",
     samples: int = 1024,
@@ -40,6 +42,8 @@ def watched_epochs(
         optimizer: What steps.
         probe: A timm loader, such as ``loader_eval``, or whatever `connectivity_hooks.watch` takes.
         ema: Look at the average of the weights instead: True for the task's own, or the average itself.
+        averages: Compare the average with the trained weights as well: True for the task's own, or the average itself,
+            or several by name; see `connectivity_hooks.watch`.
         out: Folder of the history, e.g. ``output_dir``.
         mode: ``probe``, or ``training`` for the features of the training's own forward passes.
         samples: As for `connectivity_hooks.watch`.
@@ -52,9 +56,11 @@ def watched_epochs(
     """
     if not epochs:
         return
-    average = _average(task, ema)
+    average = _average(task, ema, "ema")
+    compared = None if averages is False else _average(task, True, "averages") if averages is True else averages
     data = held_by_cpu(probe, samples, seed)
-    watch = ch.watch(_network(task), data, ema=average, out=out, mode=mode, samples=samples, seed=seed, **watching)
+    asked: dict[str, Any] = {"ema": average, "averages": compared, "out": out, "mode": mode, **watching}
+    watch = ch.watch(_network(task), data, samples=samples, seed=seed, **asked)
     states = EpochStates(out)
     state = states.before(epochs[0])
     if state is not None:
@@ -91,7 +97,7 @@ def _network(task: nn.Module, *, ema: bool = False) -> nn.Module:
     return network
 
 
-def _average(task: nn.Module, ema: bool | nn.Module) -> nn.Module | None:
+def _average(task: nn.Module, ema: bool | nn.Module, argument: str) -> nn.Module | None:
     if ema is False:
         return None
     if isinstance(ema, nn.Module):
@@ -99,7 +105,7 @@ def _average(task: nn.Module, ema: bool | nn.Module) -> nn.Module | None:
     get = getattr(task, "get_trainable_module", None)
     if not callable(get) or get(ema=True) is None:
         raise UsageError(
-            f"watched_epochs: ema=True, and {type(task).__name__} holds no average of the weights; train with "
-            "--model-ema, give the average itself, or leave ema= out"
+            f"watched_epochs: {argument}=True, and {type(task).__name__} holds no average of the weights; train with "
+            f"--model-ema, give the average itself, or leave {argument}= out"
         )
     return _network(task, ema=True)

@@ -36,7 +36,7 @@ def test_the_state_dict_is_found(tmp_path, wrap):
 def test_trained_and_averaged_weights_must_be_told_apart(tmp_path):
     averaged = {name: tensor + 1 for name, tensor in WEIGHTS.items()}
     torch.save({"state_dict": WEIGHTS, "state_dict_ema": averaged}, tmp_path / "x.pt")
-    with pytest.raises(InputError, match="2 sets of weights: state_dict, state_dict_ema; say which with --key"):
+    with pytest.raises(InputError, match=r"state_dict \(trained\), state_dict_ema \(averaged\); say which with --key"):
         convert(tmp_path / "x.pt", tmp_path / "x.safetensors")
     convert(tmp_path / "x.pt", tmp_path / "x.safetensors", key="state_dict_ema")
     assert torch.equal(load_file(tmp_path / "x.safetensors")["w"], averaged["w"])
@@ -97,6 +97,27 @@ def test_lightnings_averaged_and_trained_weights_are_both_named(tmp_path):
         converted(tmp_path, content)
     assert torch.equal(converted(tmp_path, content, key="state_dict")["w"], averaged["w"])
     assert torch.equal(converted(tmp_path, content, key="current_model_state")["w"], WEIGHTS["w"])
+
+
+def test_an_average_beside_the_model_is_named_as_one(tmp_path):
+    """As timm and many scripts write it: torch.save({"model": …, "model_ema": …})."""
+    averaged = {name: tensor + 1 for name, tensor in WEIGHTS.items()}
+    content = {"model": WEIGHTS, "model_ema": averaged, "epoch": 3}
+    with pytest.raises(InputError, match=re.escape("model (trained), model_ema (averaged); say which with --key")):
+        converted(tmp_path, content)
+    assert not (tmp_path / "x.safetensors").exists()
+    assert torch.equal(converted(tmp_path, content, key="model_ema")["w"], averaged["w"])
+    assert torch.equal(converted(tmp_path, content, key="model")["w"], WEIGHTS["w"])
+
+
+def test_an_average_inside_another_entry_is_found_and_taken_by_both_names(tmp_path):
+    averaged = {name: tensor + 1 for name, tensor in WEIGHTS.items()}
+    content = {"model": WEIGHTS, "ema": {"module": averaged, "updates": 7}, "optimizer": {"exp_avg": WEIGHTS}}
+    with pytest.raises(InputError, match=re.escape("2 sets of weights: model (trained), ema.module (averaged); say")):
+        converted(tmp_path, content)
+    assert torch.equal(converted(tmp_path, content, key="ema.module")["w"], averaged["w"])
+    with pytest.raises(InputError, match="has no weights under 'ema'; holds 2 sets"):
+        converted(tmp_path, content, key="ema")
 
 
 def test_another_set_of_the_same_weights_under_any_name_must_be_told_apart(tmp_path):

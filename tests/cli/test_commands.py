@@ -208,3 +208,14 @@ def test_a_damaged_report_is_named_in_our_own_words(run, ends, tmp_path, field, 
     assert (status, err.count("\n")) == (3, 1)
     assert f"report.json: {words}" in err
     assert "has no attribute" not in err
+
+
+def test_convert_asks_which_of_two_sets_of_weights_is_meant(run, tmp_path):
+    trained, averaged = ({"w": torch.full((2,), value)} for value in (1.0, 2.0))
+    torch.save({"model": trained, "model_ema": averaged}, tmp_path / "x.pt")
+    status, _, err = run("convert", tmp_path / "x.pt", tmp_path / "x.safetensors")
+    assert status == 3
+    assert "model (trained), model_ema (averaged); say which with --key, the same for both ends of a path" in err
+    assert not (tmp_path / "x.safetensors").exists()
+    assert run("convert", tmp_path / "x.pt", tmp_path / "x.safetensors", "--key", "model_ema")[0] == 0
+    assert torch.equal(load_file(tmp_path / "x.safetensors")["w"], averaged["w"])

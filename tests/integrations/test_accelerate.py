@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, TensorDataset
 from watched_training import data, network
 
@@ -46,6 +47,28 @@ def train(folder, *, watched, precision="no", resume=None):
         watch.close()
         assert not watch.faults
     return accelerator.unwrap_model(model).state_dict()
+
+
+@pytest.mark.filterwarnings("ignore:watch. averages=. Sequential has running")
+@pytest.mark.filterwarnings("ignore:watch. average. .*too few samples")
+def test_an_average_is_compared_with_the_trained_weights(tmp_path):
+    torch.manual_seed(0)
+    accelerator = accelerate.Accelerator(cpu=True)
+    model = network()
+    average = AveragedModel(model)
+    optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
+    watch = ch.watch(model, data(), every=2, averages={"swa": average}, conditions=[], out=tmp_path)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    x, y = data(80)
+    with watch:
+        for _ in range(4):
+            optimizer.zero_grad()
+            accelerator.backward(F.cross_entropy(model(x), y))
+            optimizer.step()
+            average.update_parameters(accelerator.unwrap_model(model))
+            watch.step()
+    assert [(row.step, row.layer) for row in watch.history] == [(2, "swa"), (4, "swa")]
+    assert not watch.faults
 
 
 def history(folder):

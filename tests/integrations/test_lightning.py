@@ -1,6 +1,7 @@
 """The callback in a real Trainer of Lightning."""
 
 import csv
+import json
 import shutil
 
 import pytest
@@ -11,7 +12,7 @@ import connectivity_hooks as ch
 from connectivity_hooks.checkpoints import fit as fit_weights
 from connectivity_hooks.checkpoints import read
 from connectivity_hooks.checkpoints.pickles import convert
-from connectivity_hooks.errors import UsageError
+from connectivity_hooks.errors import InputError, UsageError
 
 pytest.importorskip("lightning.pytorch", reason="needs lightning: pip install 'connectivity-hooks[lightning]'")
 
@@ -224,3 +225,58 @@ def test_checkpoints_of_lightning_and_of_the_watch_fit_the_plain_network(tmp_pat
         assert any("the prefix net. was stripped" in note for note in fitted.notes), fitted.notes
         assert all(torch.equal(fitted.weights[name], tensor) for name, tensor in module.net.state_dict().items())
     shutil.rmtree(tmp_path / "saved")
+
+
+QUIET = pytest.mark.filterwarnings(
+    "ignore:watch. averages=. (Sequential|Whole) has running", "ignore:watch. average. .*too few samples"
+)
+AVERAGING = pytest.mark.skipif(not hasattr(callbacks, "WeightAveraging"), reason="needs lightning 2.6")
+
+
+@QUIET
+@AVERAGING
+@pytest.mark.parametrize("network", ["net", None], ids=["part", "whole"])
+def test_averages_that_lightnings_callbacks_keep_are_compared_with_the_trained_weights(tmp_path, network):
+    class Whole(Module):
+        def forward(self, x):
+            return self.net(x)
+
+    def averaging():
+        return [callbacks.EMAWeightAveraging(decay=0.5), callbacks.WeightAveraging()]
+
+    plain, _ = fit(tmp_path / "plain", *averaging(), kind=Whole)
+    remembered = Remembering()
+    callback = watching(tmp_path, network=network, averages=True, conditions=[Mean()])
+    watched, _ = fit(tmp_path / "watched", *averaging(), remembered, callback, kind=Whole)
+    assert_same(plain, watched)
+    assert not callback.watch.faults
+    rows = [row for row in callback.watch.history if row.condition == "average"]
+    assert {row.layer for row in rows} == {"EMAWeightAveraging", "WeightAveraging"}
+    assert sorted({row.step for row in rows}) == [2, 4, 6, 8, 10]
+    last = [json.loads(line)["details"] for line in (tmp_path / "watch" / "history.jsonl").read_text().splitlines()][-1]
+    norm = sum(float(remembered.weights[name].double().square().sum()) for name, _ in watched.net.named_parameters())
+    assert last["norm_trained"] == pytest.approx(norm**0.5)  # the trained weights, not the average put in their place
+    assert last["distance"] > 0
+
+
+def test_averages_are_refused_where_no_callback_keeps_one(tmp_path):
+    with pytest.raises(UsageError, match="averages=True takes what WeightAveraging callbacks"):
+        fit(tmp_path, watching(tmp_path, averages=True))
+
+
+@AVERAGING
+def test_a_checkpoint_with_an_average_holds_two_sets_and_key_takes_either(tmp_path):
+    module, _ = fit(tmp_path, callbacks.EMAWeightAveraging(decay=0.9))
+    source, target = tmp_path / "checkpoints" / "epoch=1.ckpt", tmp_path / "x.safetensors"
+    with pytest.raises(InputError, match=r"state_dict \(averaged\), current_model_state \(trained\).*--key.*both ends"):
+        convert(source, target)
+    assert not target.exists()
+    found = {}
+    for key in ("state_dict", "current_model_state"):
+        convert(source, target, key=key)
+        found[key] = fit_weights(read(target), network()).weights
+    # at its end the training puts the average in place of the trained weights
+    assert all(torch.equal(found["state_dict"][name], tensor) for name, tensor in module.net.state_dict().items())
+    assert any(
+        not torch.equal(found["state_dict"][name], found["current_model_state"][name]) for name in found["state_dict"]
+    )

@@ -46,25 +46,37 @@ def test_the_two_lines_for_timm(tmp_path):
     task, optimizer = parts.parts()
     names = {"start_epoch": 0, "num_epochs": 2, "task": task, "optimizer": optimizer, "output_dir": tmp_path / "out"}
     names["loader_eval"] = parts.loader(folder)
-    top, loop = blocks("timm")
+    top, loop, averaged = blocks("timm")
     assert loop.count("\n") == top.count("\n") == 1
     run(f"{top}{loop}    optimizer.step()\n", names)
     assert steps(tmp_path / "out") == [1, 2]
+    task.setup_ema(decay=0.5)
+    names["output_dir"] = tmp_path / "averaged"
+    run(f"{averaged}    optimizer.step(); task.update_ema()\n", names)
+    assert "average" in {row.condition for row in ch.watching.read_history(tmp_path / "averaged")}
 
 
 @pytest.mark.filterwarnings("ignore:.*(does not have many workers|logging interval|LeafSpec).*")
 def test_the_example_for_lightning(tmp_path):
     needed("sklearn", "lightning.pytorch")
-    (example,) = blocks("Lightning")
-    run(example, {})
+    example, averaged = blocks("Lightning")
+    names = {}
+    run(example, names)
     assert len(steps(tmp_path / "watched")) == 2
+    if hasattr(importlib.import_module("lightning.pytorch.callbacks"), "EMAWeightAveraging"):  # Lightning 2.6
+        run(averaged, names)
+        assert names["watching"].watch.history[-1].layer == "EMAWeightAveraging"
+        assert "The average EMAWeightAveraging" in names["watching"].watch.summary().replace("Whether the", "The")
 
 
 def test_the_example_for_transformers(tmp_path):
     needed("sklearn", "transformers", "accelerate")
-    (example,) = blocks("Transformers")
-    run(example, {})
+    example, averaged = blocks("Transformers")
+    names = {}
+    run(example, names)
     assert steps(tmp_path / "watched")[0] == 20
+    run(averaged, names)
+    assert {row.condition for row in names["watching"].watch.history} == {"average"}
 
 
 def test_the_recipe_for_accelerate(tmp_path):

@@ -6,11 +6,13 @@ import pytest
 import torch
 
 import connectivity_hooks as ch
+from connectivity_hooks.checkpoints import convert, fit, read
 from connectivity_hooks.errors import InputError, UsageError
 
 pytest.importorskip("timm.task", reason="needs a timm whose train.py has training tasks")
 
-from timm.utils import random_seed
+import timm
+from timm.utils import ModelEmaV3, random_seed
 from timm_training import images, loader, parts, train
 
 from connectivity_hooks_timm.training import watched_epochs
@@ -63,10 +65,11 @@ def steps_found(folder):
         ({"accumulate": 3}, [2, 4]),
         ({"optimizer": "lookahead_sgd"}, [2, 4, 6, 8]),
         ({"ema": True, "watching": {"ema": True}}, [2, 4, 6, 8]),
+        ({"ema": True, "watching": {"averages": True, "correct": "batch-norm"}}, [2, 4, 6, 8]),
         ({"watching": LISTENING}, [2, 4, 6, 8]),
         ({"watching": LISTENING, "compiled": True}, [2, 4, 6, 8]),
     ],
-    ids=["plain", "accumulated", "lookahead", "ema", "training-mode", "training-mode-compiled"],
+    ids=["plain", "accumulated", "lookahead", "ema", "averages", "training-mode", "training-mode-compiled"],
 )
 def test_the_training_ends_at_the_same_weights_and_optimizer_steps_are_counted(run, options, found):
     plain, _ = run(**{**options, "watching": None})
@@ -145,3 +148,18 @@ def test_a_strange_watch_json_is_refused(folder, tmp_path, text):
     task, optimizer = parts()
     with pytest.raises(InputError, match=r"watch\.json: expected the states of a watch by epoch.*remove it"):
         next(watched_epochs(range(1, 2), task, optimizer, loader(folder), out=tmp_path))
+
+
+def test_a_file_with_timms_average_names_both_sets_and_key_takes_either(tmp_path):
+    model = timm.create_model("resnet10t", num_classes=3)
+    average = ModelEmaV3(model, decay=0.5)
+    with torch.no_grad():
+        model.fc.weight.add_(1)
+    average.update(model)
+    torch.save({"model": model.state_dict(), "model_ema": average.state_dict()}, tmp_path / "x.pth")
+    with pytest.raises(InputError, match=r"model \(trained\), model_ema \(averaged\); say which with --key"):
+        convert(tmp_path / "x.pth", tmp_path / "x.safetensors")
+    for key, kept in (("model", model), ("model_ema", average.module)):
+        convert(tmp_path / "x.pth", tmp_path / "x.safetensors", key=key)
+        found = fit(read(tmp_path / "x.safetensors"), model).weights
+        assert all(torch.equal(found[name], tensor) for name, tensor in kept.state_dict().items())

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 from watched_training import Mean, data
 
 import connectivity_hooks as ch
@@ -57,6 +58,30 @@ def test_the_training_ends_at_the_same_weights_and_optimizer_steps_are_counted(t
     found = [(step, layer) for step, _, layer, _ in history(tmp_path)]
     assert found == [(step, layer) for step in (0, 2, 4, 6, 8) for layer in LAYERS]
     assert (callback.watch.steps, callback.watch.epochs, callback.watch.faults) == (8, 2, ())
+
+
+class Averaging(TrainerCallback):
+    """Keeps an average of the weights after every step."""
+
+    average = None
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        self.average.update_parameters(model)
+
+
+@pytest.mark.filterwarnings("ignore:watch. average. .*too few samples")
+def test_an_average_is_compared_with_the_trained_weights(tmp_path, plain):
+    keeping = Averaging()
+    training = trainer(tmp_path, keeping)
+    keeping.average = AveragedModel(training.model)
+    callback = watching(tmp_path, averages={"swa": keeping.average})
+    training.add_callback(callback)
+    training.train()
+    assert_same(plain, training.model)
+    found = [row for row in callback.watch.history if row.condition == "average"]
+    assert [(row.step, row.layer) for row in found] == [(2, "swa"), (4, "swa"), (6, "swa"), (8, "swa")]
+    assert all(row.measured is not None for row in found)
+    assert not callback.watch.faults
 
 
 def test_the_models_own_passes_are_heard_with_their_labels(tmp_path, plain):

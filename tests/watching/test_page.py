@@ -13,7 +13,7 @@ PAGE = pathlib.Path(__file__).parents[2] / "docs" / "watching.md"
 def test_the_examples_run_and_write_what_the_page_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     examples = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 3
     names = {}
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -22,5 +22,11 @@ def test_the_examples_run_and_write_what_the_page_says(tmp_path, monkeypatch):
     written = {file.name for file in (tmp_path / "watched").iterdir()}
     assert written == {"history.jsonl", "history.csv", "summary.txt", "watch.svg", "watch.png"}
     last = {row.layer: row for row in ch.watching.read_history("watched") if row.condition == "separability"}
+    averaged = ch.watching.read_history("averaged")
+    assert {(row.condition, row.layer) for row in averaged} == {("average", "ema"), ("average", "swa")}
+    assert [row.status for row in averaged][-2:] == ["holds", "holds"]
+    assert "The average ema is connected to the trained weights from step" in pathlib.Path(
+        "averaged", "summary.txt"
+    ).read_text(encoding="utf-8")
     assert last["6"].status == "holds"
     assert last["6"].step == 500
