@@ -92,7 +92,7 @@ def test_data_without_targets_is_its_own(probe):
         ([({"x": X[:3], "z": X[:4]}, Y[:3])], "3 targets and inputs of other rows .x: 3, z: 4."),
         ([({"x": X[:3], "z": X[:3]}, None)], "no targets, and its inputs are not one tensor .* .x, z."),
         ([{"x": X[:3], "label": Y[:3]}], "no targets, .* .x, label.; expected .* a dict with 'labels'"),
-        ([{"x": X[:3], "labels": [0, 1, 2]}], "'labels' is a list, expected a tensor"),
+        ([{"x": X[:3], "labels": ["a", "b", "c"]}], "'labels' is a list, expected a tensor"),
         ([], "has no samples"),
         ([(X[:0], Y[:0])], "has no samples"),
         (iter(()), "gone through before"),
