@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.model.batches import LABELS
 from connectivity_hooks.model.inputs import Inputs, mapped
-from connectivity_hooks.model.outputs import entries_of, picked
+from connectivity_hooks.model.outputs import LOSS, Pick, entries_of, picked
 from connectivity_hooks.model.running import Forward, forward
 from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks.arguments import by_name, names_argument
 from connectivity_hooks.tasks.loss import IGNORED, Reading
 
-OWN = "loss"
+OWN = LOSS
 """The entry of what a model returns that Transformers' models hold their own loss in."""
 
 RETURN_LOSS = "return_loss"
@@ -39,11 +39,12 @@ class Own:
 
     Attributes:
         loss: Its own loss, a scalar.
-        outputs: Its outputs in the same pass; a decoder may read the labels.
+        outputs: Its outputs in the same pass, since a decoder may read the labels; None where none can be picked of
+            what it returns beside a loss.
     """
 
     loss: Tensor
-    outputs: Tensor
+    outputs: Tensor | None
 
     @property
     def finite(self) -> bool:
@@ -139,9 +140,31 @@ class Asked:
         try:
             with torch.no_grad(), torch.random.fork_rng(), guarded_call("its own loss"):
                 returned = forward(self._model, {**(self._inputs if inputs is None else inputs), **more})
-                loss = entries_of(returned).get(OWN)
-                if loss is None or loss.numel() != 1:
-                    return None
-                return Own(loss.reshape(()), picked(returned, self._run.pick))
         except InputError:  # labels of another kind than it takes; nothing of ours needs this pass
             return None
+        loss, rest = _with_loss(returned)
+        return None if loss is None else Own(loss.reshape(()), _outputs(rest, self._run.pick))
+
+
+def _with_loss(returned: Any) -> tuple[Tensor | None, Any]:
+    """Return the loss, one number, among what a model returned for labels, and the rest as it is without them.
+
+    Models that return tuples, as Transformers' do with ``return_dict=False``, put it before the outputs, or in a place
+    behind them that is None without labels.
+    """
+    if type(returned) in (tuple, list):
+        scalars = [n for n, one in enumerate(returned) if isinstance(one, Tensor) and not one.ndim]
+        if len(scalars) != 1 or not returned[scalars[0]].is_floating_point():
+            return None, returned
+        place = scalars[0]
+        rest = list(returned[1:]) if place == 0 else [*returned[:place], None, *returned[place + 1 :]]
+        return returned[place], rest
+    loss = entries_of(returned).get(OWN)
+    return (loss, returned) if loss is not None and loss.numel() == 1 else (None, returned)
+
+
+def _outputs(returned: Any, pick: Pick) -> Tensor | None:
+    try:
+        return picked(returned, pick)
+    except InputError:
+        return None

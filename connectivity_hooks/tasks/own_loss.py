@@ -137,7 +137,7 @@ def _seen(asked: Asked, loss: Loss, outputs: Tensor, wanted: Tensor) -> Alike | 
         own = asked.own(labels)
         if own is None or not own.finite:
             continue
-        near = [each for each in alike(loss, outputs, wanted, ignored) if _agrees(each.loss, own, labels)]
+        near = [each for each in alike(loss, outputs, wanted, ignored) if _agrees(each.loss, own, outputs, labels)]
         if len(near) == 1:
             return near[0]
         if near and not any(each.shifted for each in near):
@@ -180,10 +180,10 @@ def _difference(asked: Asked, loss: Loss, few: Batch, outputs: Tensor, where: st
     )
 
 
-def _agrees(loss: Loss, own: Own, labels: Tensor) -> bool:
-    """Say whether a loss of the outputs that the model returned beside its own is that."""
+def _agrees(loss: Loss, own: Own, outputs: Tensor, labels: Tensor) -> bool:
+    """Say whether a loss of the outputs is the model's own; of those that it returned beside that, if any are known."""
     try:
-        return _near(_mean(loss, own.outputs, labels), own.loss)
+        return _near(_mean(loss, outputs if own.outputs is None else own.outputs, labels), own.loss)
     except InputError:
         return False
 
