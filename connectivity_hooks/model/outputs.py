@@ -48,7 +48,9 @@ def picked(returned: Any, pick: Pick = None) -> Tensor:
         wanted = "say which are the outputs" if pick is None else f"it has no entry {pick!r} that is a tensor"
         name = type(returned).__name__
         kind = f"an {name}" if name[0] in "AEIOaeio" else f"a {name}"
-        raise InputError(f"the model returns {kind}; {wanted}: output= (--output) takes one of {_listed(_beside_loss(entries))}")
+        raise InputError(
+            f"the model returns {kind}; {wanted}: output= (--output) takes one of {_listed(_beside_loss(entries))}"
+        )
     return entries[chosen]
 
 

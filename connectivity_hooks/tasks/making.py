@@ -32,6 +32,7 @@ from connectivity_hooks.tasks.own_loss import settle_loss
 from connectivity_hooks.tasks.skeleton import check_size
 from connectivity_hooks.tasks.split import CachedSplit
 from connectivity_hooks.tasks.task import ModelFactory, Task
+from connectivity_hooks.tasks.telling import telling
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
@@ -56,7 +57,7 @@ def make_task(
     dtype: str = "float32",
     checkpoints: Sequence[Checkpoint] = (),
 ) -> Task:
-    """Make a task and check it on two samples.
+    """Make a task and check it on a few samples.
 
     Args:
         model: ``timm:NAME?arg=value``, ``FILE.py:callable`` or ``package.module:callable``; or a function or a class
@@ -173,7 +174,7 @@ def _require_names(task: Task, inputs: Inputs) -> None:
 
 
 def check_task(task: Task, model: nn.Module) -> Task:
-    """Run two samples of every split and check what comes out against the loss.
+    """Run a few samples of every split, see `telling`, and check what comes out against the loss.
 
     Returns:
         The task with a loss that reads all targets as it reads these, and with notes on how that is.
@@ -183,7 +184,8 @@ def check_task(task: Task, model: nn.Module) -> Task:
     """
     notes, own = dict.fromkeys(task.notes), note_of_own_targets(task.data_name or "data")
     for split in task.splits():
-        inputs, targets = next(iter(split.head(2).batches(2)))
+        few = telling(split)
+        inputs, targets = next(iter(few.batches(len(few))))
         returned = _returned(model, inputs, task)
         outputs = task.forward.outputs(returned, inputs)
         where = f"{task.data_name or 'data'}: {split.name}"
@@ -192,10 +194,10 @@ def check_task(task: Task, model: nn.Module) -> Task:
             model, task.loss, (inputs, targets), outputs, split.targets(), where, forward=task.forward
         )
         task = task.read_as(loss)
-        with guarded_call(f"loss {task.loss.name}: fails on two samples"):
+        with guarded_call(f"loss {task.loss.name}: fails on a few samples"):
             terms = task.loss.terms(outputs, targets)
         if bool(outputs.isfinite().all()) and bool(terms.sums.isnan().any()):
-            raise InputError(f"loss {task.loss.name}: is NaN for finite outputs of two samples; mend it")
+            raise InputError(f"loss {task.loss.name}: is NaN for finite outputs of a few samples; mend it")
         notes |= dict.fromkeys(filter(None, [choice(returned, task.forward.pick), *more]))
     return task.read_as(task.loss, tuple(_said(task, model, inputs, notes, own)))
 
