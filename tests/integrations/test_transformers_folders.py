@@ -76,7 +76,8 @@ import torch
 def loaders():
     g = torch.Generator().manual_seed(0)
     def batch():
-        return {"input_ids": torch.randint(3, 30, (8, 6), generator=g), "labels": torch.randint(3, 30, (8, 5), generator=g)}
+        ids, labels = (torch.randint(3, 30, (8, length), generator=g) for length in (6, 5))
+        return {"input_ids": ids, "labels": labels}
     return [batch(), batch()], [batch()]
 """
 
