@@ -113,6 +113,26 @@ def test_constants_that_the_library_stores_nowhere_are_made_anew(folder, run):
         torch.testing.assert_close(weight, ((c[name].double() + d[name].double()) / 2).float(), rtol=1e-6, atol=1e-7)
 
 
+def test_a_decoder_that_begins_from_labels_is_aligned_and_what_was_put_in_order_is_stored(folder, run):
+    """Labels are moved by one position in place; the sinusoids of an aligned model are in another order of neurons."""
+    (folder / "texts.py").write_text(TEXTS)
+    for seed, name in enumerate("cd"):
+        torch.manual_seed(seed)
+        marian().save_pretrained(name)
+    options = ["--align", "weight-matching", "--points", 2, "--refine", 0, "--out", "o"]
+    status, out, err = run("connect", "c", "d", "--data", "texts.py:loaders", *options)
+    assert status in (0, 4), err
+    assert "an equal copy aligned to A by weight-matching" in out
+    status, _, err = run("sample", "o/linear.path.safetensors", "-t", 1, "--like", "c", "-o", "end")
+    assert status == 0, err
+    aligned, d = (hf.MarianMTModel.from_pretrained(name).eval() for name in ("end", "d"))
+    constant = "model.encoder.embed_positions.weight"
+    assert not torch.equal(aligned.state_dict()[constant], d.state_dict()[constant])
+    batch = {"input_ids": torch.arange(3, 15).view(2, 6), "labels": torch.arange(5, 15).view(2, 5)}
+    with torch.no_grad():
+        torch.testing.assert_close(aligned(**batch).logits, d(**batch).logits, rtol=1e-4, atol=1e-5)
+
+
 def test_weights_that_a_file_lacks_are_never_made_anew(folder, run):
     (folder / "texts.py").write_text(TEXTS)
     for name in "cd":
