@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.model.batches import LABELS
+from connectivity_hooks.model.batches import LABELS, RETURN_LOSS
 from connectivity_hooks.model.inputs import Inputs, mapped, taken
 from connectivity_hooks.model.outputs import LOSS, Pick, entries_of, picked
 from connectivity_hooks.model.running import Forward, forward
@@ -20,9 +20,6 @@ from connectivity_hooks.tasks.loss import IGNORED, Over, Reading, counted
 
 OWN = LOSS
 """The entry of what a model returns that Transformers' models hold their own loss in."""
-
-RETURN_LOSS = "return_loss"
-"""The argument by which models that need no labels are asked for it, such as CLIP."""
 
 _IGNORES = "semantic_loss_ignore_index"
 """Where a segmentation model's configuration says which label it ignores."""
@@ -142,7 +139,8 @@ class Asked:
         if together is None or not together.finite:
             return OVER
         alone = torch.stack([each[row].loss for row in rows]).double().cpu()
-        counts = torch.tensor([counted(reading.labels(self._targets[row : row + 1])) for row in rows]).double()
+        targets = self._targets if self.by_labels else self._targets.double()  # tokens are none, and samples count
+        counts = torch.tensor([counted(reading.labels(targets[row : row + 1])) for row in rows]).double()
         found: dict[Over, float] = {
             "labels": float((alone * counts).sum() / counts.sum()),
             "samples": float(alone.mean()),

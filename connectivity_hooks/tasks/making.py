@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from connectivity_hooks.checkpoints import Checkpoint
 from connectivity_hooks.errors import InputError, UsageError, near_matches, one_line
-from connectivity_hooks.model.batches import ITS_OWN, LABELS, TOKENS
+from connectivity_hooks.model.batches import ITS_OWN, LABELS, RETURN_LOSS, TOKENS
 from connectivity_hooks.model.inputs import Inputs, named_tensors, placed, shapes_of
 from connectivity_hooks.model.outputs import choice, picked
 from connectivity_hooks.model.running import Forward, forward
@@ -143,6 +143,8 @@ def with_needed_labels(task: Task) -> Task:
     few = next(iter(task.train.head(2).batches(2)))
     if is_models_own(task.loss):
         _require_names(task, few[0])
+        if not names_argument(task.structure(), LABELS):
+            return task
         return task.on(task.train.labelled(), None if task.test is None else task.test.labelled(), task.notes)
     if not needs_labels(task.structure(), few, partial(_takes, task)):
         return task
@@ -161,11 +163,14 @@ def _forward(loss: Loss, output: str | int | None) -> Forward:
 def _require_names(task: Task, inputs: Inputs) -> None:
     """Refuse a loss of the model's own where the model cannot be given labels."""
     model, name = task.structure(), task.model_name or type(task.structure()).__name__
-    if not names_argument(model, LABELS):
-        raise InputError(
-            f"loss {MODELS_OWN}: {name} takes no {LABELS!r}, for which it could return a loss; name another loss= "
-            "(--loss)"
+    asked = isinstance(inputs, Mapping) and inputs.get(RETURN_LOSS) is True
+    if not names_argument(model, LABELS) and not (asked and names_argument(model, RETURN_LOSS)):
+        way = (
+            f"put {RETURN_LOSS!r}: True into the batches"
+            if names_argument(model, RETURN_LOSS)
+            else f"name another loss= (--loss), or wrap it in a model that takes {LABELS!r}, see docs/data.md"
         )
+        raise InputError(f"loss {MODELS_OWN}: {name} takes no {LABELS!r}, for which it could return a loss; {way}")
     if not isinstance(inputs, Mapping):
         raise InputError(
             f"loss {MODELS_OWN}: {LABELS!r} are given to the model by name, so the inputs need names too; let the "
@@ -225,7 +230,7 @@ def _of_tokens(task: Task, model: nn.Module, inputs: Inputs) -> Iterator[str]:
     where, reading = task.data_name or "data", task.loss.reading
     if reading is not None and reading.shifted:
         yield f"{where}: no {LABELS!r} are given, so they are the tokens, of which padding does not count"
-    elif task.loss.coupled and task.loss.name == CONTRASTIVE.name:
+    elif task.loss.coupled and (task.loss.name == CONTRASTIVE.name or inputs.get(RETURN_LOSS) is True):
         yield f"{where}: no {LABELS!r} are given, and none are needed"
     elif names_argument(model, LABELS) or len(dict(named_tensors(inputs))) > 1:
         raise InputError(

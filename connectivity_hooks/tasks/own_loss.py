@@ -138,6 +138,8 @@ def _over_batches(asked: Asked, loss: Loss, samples: int) -> tuple[Loss, tuple[s
     reading = asked.counted()
     seen = asked.over(reading)
     over = loss.over if loss.over in seen or not seen else seen[0]
+    if over != "sum" and not asked.by_labels:
+        over = "samples"
     found = models_own(reading, over=over)
     if not seen:
         return found, (
@@ -147,7 +149,7 @@ def _over_batches(asked: Asked, loss: Loss, samples: int) -> tuple[Loss, tuple[s
         )
     if over == "sum":
         return found, (f"loss {loss.name}: {asked.kind} sums over samples, so it is divided by the labels that count",)
-    if over == "samples" and "labels" not in seen:
+    if over == "samples" and asked.by_labels and "labels" not in seen:
         return found, (f"loss {loss.name}: {asked.kind} averages over samples, so each batch weighs as many as it has",)
     return found, ()
 
