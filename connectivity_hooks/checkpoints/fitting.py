@@ -114,7 +114,7 @@ def _plan(checkpoint: Checkpoint, model: nn.Module) -> _Plan:
     expected = _state(model)
     unstored = {name: buffer for name, buffer in model.named_buffers() if name not in expected}
     sources, notes = sources_of(checkpoint, {*expected, *unstored})
-    if not sources.keys() <= {*expected, *unstored}:
+    if not sources.keys() <= {*expected, *unstored} or _lacks(model, sources, expected):
         checkpoint = under_own_names(checkpoint, model)
         sources, notes = sources_of(checkpoint, {*expected, *unstored})
     ties, filled = fill_in_tied(model, sources)
@@ -137,6 +137,13 @@ def _plan(checkpoint: Checkpoint, model: nn.Module) -> _Plan:
         filled.append(f"{misfit}; filled in or renamed as a strict load of PyTorch does")
     notes += [f"{checkpoint.label}: {note}" for note in filled]
     return _Plan(checkpoint, expected, sources, ties, unstored, strictly, (*checkpoint.notes, *notes))
+
+
+def _lacks(model: nn.Module, sources: Mapping[str, str], expected: Mapping[str, Tensor]) -> bool:
+    """Say whether a file lacks what no tied tensor of it stands for; its library may make that anew."""
+    found = dict(sources)
+    fill_in_tied(model, found)
+    return not expected.keys() <= found.keys()
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:

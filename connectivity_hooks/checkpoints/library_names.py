@@ -12,6 +12,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from connectivity_hooks.checkpoints.contents import Contents, count_non_finite
+from connectivity_hooks.checkpoints.difference import listed
 from connectivity_hooks.checkpoints.reading import Checkpoint
 from connectivity_hooks.contracts.adapter import Adapter
 from connectivity_hooks.errors import InputError
@@ -33,7 +34,10 @@ def under_own_names(checkpoint: Checkpoint, model: nn.Module) -> Checkpoint:
     outline = _loaded(adapter, model, checkpoint.outline)
     if outline.keys() == checkpoint.outline.keys():
         return checkpoint
+    made = [name for name in outline if name not in checkpoint.outline]
     note = f"{checkpoint.label}: stored as {adapter.prefix} does, which is read under the module's own names"
+    if outline.keys() > checkpoint.outline.keys():
+        note = f"{checkpoint.label}: in no file of {adapter.prefix}, which makes it anew: {listed(tuple(made))}"
     return replace(
         checkpoint,
         outline=outline,

@@ -64,7 +64,7 @@ def write_like(
         InputError: The library stores other tensors than `like` has, or something cannot be read or written.
         UsageError: The folder is not empty.
     """
-    stored = _in_its_form(weights, like, model)
+    stored = _with_constants(_in_its_form(weights, like, model), weights, model)
     _require_way_back(stored, weights, model)
     if narrow:
         stored = _in_its_types(stored, like)
@@ -114,19 +114,40 @@ def _converted(weights: Mapping[str, Tensor], like: Checkpoint, model: nn.Module
     return {name: stored[name] for name in like.outline}
 
 
-def _require_way_back(stored: Mapping[str, Tensor], weights: Mapping[str, Tensor], model: nn.Module) -> None:
-    """Read what is to be stored as a checkpoint is read, and compare all of it; raise `InputError`."""
+def _with_constants(stored: dict[str, Tensor], weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Return what is to be stored, with constants that the library would make anew where they are others by now.
+
+    Such are those of positions whose neurons were put in another order.
+    """
+    if not stored.keys() < weights.keys():
+        return stored
+    read = _read_back(stored, model)
+    others = [name for name in weights if name not in stored and not _is_read(read, name, weights[name])]
+    return {**stored, **{name: weights[name] for name in others}}
+
+
+def _read_back(stored: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
     outline = {name: tensor.to("meta") for name, tensor in stored.items()}
     kept = Checkpoint(outline, {}, pathlib.Path("the file to be written"), (), partial(Contents, stored, "", {}))
-    read = fit(kept, model).weights
+    return fit(kept, model).weights
+
+
+def _is_read(read: Mapping[str, Tensor], name: str, expected: Tensor) -> bool:
+    return name in read and equal_bits(read[name], expected)
+
+
+def _require_way_back(stored: Mapping[str, Tensor], weights: Mapping[str, Tensor], model: nn.Module) -> None:
+    """Read what is to be stored as a checkpoint is read, and compare all of it; raise `InputError`."""
+    read = _read_back(stored, model)
     for name, expected in weights.items():
-        if name not in read or not equal_bits(read[name], expected):
+        if not _is_read(read, name, expected):
             raise InputError(f"{shown(name)}: is not read as it would be stored; write a file without --like")
 
 
 def _in_its_types(stored: dict[str, Tensor], like: Checkpoint) -> dict[str, Tensor]:
     """Return tensors in the types of `like` if not one value changes, else as they are."""
-    found = {name: tensor.to(like.outline[name].dtype) for name, tensor in stored.items()}
+    kinds = {name: like.outline[name].dtype if name in like.outline else one.dtype for name, one in stored.items()}
+    found = {name: tensor.to(kinds[name]) for name, tensor in stored.items()}
     same = all(torch.equal(found[name].to(tensor.dtype), tensor) for name, tensor in stored.items())
     return found if same else stored
 

@@ -34,6 +34,7 @@ from connectivity_hooks.tasks.guessing import guess
 from connectivity_hooks.tasks.own_loss import said_before, settle_loss
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.tasks.telling import telling
 from connectivity_hooks.team import current
 from connectivity_hooks.verification.proof import Seen, prove
 
@@ -199,9 +200,9 @@ def read_task(passes: Passes, task: Task) -> tuple[Task, list[str], torch.dtype,
     notes: dict[str, None] = {}
     unit = None
     for split in task.splits():
-        few = split.head(2)
-        outputs, targets = next(iter(passes.scored(0.0, few)))
-        inputs = next(iter(few.batches(task.batch_size)))[0]
+        few = telling(split)
+        outputs, targets = next(iter(passes.under(0.0, few.batches(len(few)))))
+        inputs = next(iter(few.batches(len(few))))[0]
         where = f"{task.data_name or 'data'}: {split.name}"
         loss, more = settle_loss(
             passes.model, task.loss, (inputs, targets), outputs, split.targets(), where, forward=task.forward

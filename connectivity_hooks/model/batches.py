@@ -32,6 +32,9 @@ def none_unused(inputs: Mapping[str, Any]) -> Collection[str]:
 LABELS = "labels"
 """The entry of a mapping that holds targets, as Transformers names it."""
 
+RETURN_LOSS = "return_loss"
+"""The argument by which models that need no labels are asked for their loss, such as CLIP and SigLIP."""
+
 _DEEPEST_LIST = 8  # of numbers: beyond the axes of any model's inputs
 
 
@@ -232,7 +235,8 @@ def _itself(named: Mapping[str, Tensor], where: str) -> Tensor:
         entries = ", ".join(named)
         raise InputError(
             f"{where}: a batch has no targets, and its inputs are not one tensor that could be its own ({entries}); "
-            f"{_EXPECTED}"
+            f"{_EXPECTED}; a model that takes its targets under names of their own is wrapped in one that takes "
+            f"{LABELS!r}, see docs/data.md"
         )
     return next(iter(named.values()))
 

@@ -16,6 +16,9 @@ Pick: TypeAlias = "str | int | None"
 LOGITS, OF_PAIRS = "logits", "logits_per_image"
 """What Transformers' models call their outputs; those of images and texts answer for both ways."""
 
+LOSS = "loss"
+"""The entry that holds a model's own loss, which is no output of it: it is taken for one where it is named."""
+
 _DEEPEST = 4  # outputs of a model with several heads; deeper are caches, which no loss reads
 _MOST = 20  # names in a message; hidden states of all layers are dozens
 
@@ -24,7 +27,7 @@ def picked(returned: Any, pick: Pick = None) -> Tensor:
     """Return the outputs among what a model returned: a tensor, or an entry of a tuple, a mapping or a dataclass.
 
     An entry of an entry is picked by its dotted name, ``heads.logits``. Without a pick that is the tensor itself, the
-    entry ``logits`` or ``logits_per_image``, or the only tensor of floating numbers.
+    entry ``logits`` or ``logits_per_image``, or the only tensor of floating numbers beside ``loss``.
 
     Args:
         returned: What the model returned.
@@ -45,7 +48,9 @@ def picked(returned: Any, pick: Pick = None) -> Tensor:
         wanted = "say which are the outputs" if pick is None else f"it has no entry {pick!r} that is a tensor"
         name = type(returned).__name__
         kind = f"an {name}" if name[0] in "AEIOaeio" else f"a {name}"
-        raise InputError(f"the model returns {kind}; {wanted}: output= (--output) takes one of {_listed(entries)}")
+        raise InputError(
+            f"the model returns {kind}; {wanted}: output= (--output) takes one of {_listed(_beside_loss(entries))}"
+        )
     return entries[chosen]
 
 
@@ -53,7 +58,7 @@ def choice(returned: Any, pick: Pick = None) -> str | None:
     """Return in words which outputs `picked` takes where nobody said so and there were several to take, else None."""
     entries = {} if isinstance(returned, Tensor) else entries_of(returned)
     top = {str(name) for name in _parts(returned)}
-    floating = [name for name, value in entries.items() if name in top and value.is_floating_point()]
+    floating = [name for name, value in _beside_loss(entries).items() if name in top and value.is_floating_point()]
     if pick is not None or len(floating) < 2:
         return None
     taken = f"{_key(entries, top)!r} is taken for its outputs"
@@ -76,6 +81,11 @@ def entries_of(returned: Any) -> dict[str, Tensor]:
         found |= {name: value for name, value in within if isinstance(value, Tensor) and name not in found}
         level, depth = [(name, value) for name, value in within if not isinstance(value, Tensor)], depth + 1
     return found
+
+
+def _beside_loss(entries: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return the entries but the model's own loss; that alone where there is nothing else."""
+    return {name: value for name, value in entries.items() if name != LOSS} or entries
 
 
 def _parts(returned: Any) -> dict[Any, Any]:
@@ -108,7 +118,7 @@ def _key(entries: Mapping[str, Tensor], top: set[str]) -> str:
     for known in (LOGITS, OF_PAIRS):
         if known in entries:
             return known
-    floating = [name for name, value in entries.items() if value.is_floating_point()]
+    floating = [name for name, value in _beside_loss(entries).items() if value.is_floating_point()]
     outer = [name for name in floating if name in top]
     chosen = outer or floating
     return chosen[0] if len(chosen) == 1 else ""

@@ -69,6 +69,16 @@ def export(model: nn.Module, example: Inputs, run: Forward) -> ExportedProgram:
         raise InputError(f"{type(model).__name__}: its structure cannot be read: {place}{reason}") from None
 
 
+def without_writes(exported: ExportedProgram) -> ExportedProgram | None:
+    """Return the graph with copies for what it writes in place, nothing else decomposed; None where PyTorch fails."""
+    try:
+        with torch.no_grad(), _silenced():
+            copying: ExportedProgram = exported.run_decompositions({})
+            return copying
+    except Exception:  # torch.export raises whatever its own passes run into
+        return None
+
+
 @contextlib.contextmanager
 def _silenced() -> Iterator[None]:
     """Keep torch.export's advice, log and half-made graphs off the screen: one line says what there is to say."""

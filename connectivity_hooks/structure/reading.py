@@ -20,12 +20,12 @@ from connectivity_hooks.model.running import PLAIN, Forward
 from connectivity_hooks.model.weights import weights_of
 from connectivity_hooks.structure.checking import check
 from connectivity_hooks.structure.differences import random_step
-from connectivity_hooks.structure.exporting import export, leaves, own_name
+from connectivity_hooks.structure.exporting import export, leaves, own_name, without_writes
 from connectivity_hooks.structure.operations.call import Call, Sources
 from connectivity_hooks.structure.operations.table import step_of
 from connectivity_hooks.structure.program import Program, Step, input_name, input_values
 from connectivity_hooks.structure.untouched import untouched
-from connectivity_hooks.structure.writes import Redirects, redirects
+from connectivity_hooks.structure.writes import Redirects, WrittenInParts, redirects
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,15 @@ def read_program(model: nn.Module, example: Inputs, run: Forward = PLAIN) -> Pro
     """
     with evaluation_mode(model), untouched(model), _kept_buffers(model):
         exported = export(model, example, run)
-        placeholders = _placeholders(exported, example)
-        program = _program(exported, placeholders, weights_of(model), example)
+        try:
+            placeholders = _placeholders(exported, example)
+            program = _program(exported, placeholders, weights_of(model), example)
+        except WrittenInParts:  # such as labels that a decoder moves by one position
+            copying = without_writes(exported)
+            if copying is None:
+                raise
+            exported, placeholders = copying, _placeholders(copying, example)
+            program = _program(exported, placeholders, weights_of(model), example)
         held = {node: (given.name, given.value) for node, given in placeholders.items()}
         check(model, program, example, exported.graph_module, held, run)
     return program

@@ -22,6 +22,10 @@ Redirects = Mapping[tuple[fx.Node, fx.Node], fx.Node]
 """(Reader, node it names) to the node whose value it sees, where these are not the same."""
 
 
+class WrittenInParts(InputError):
+    """A value is read that was changed through a view, so that no step of the graph computes it."""
+
+
 Held = Mapping[fx.Node, Tensor]
 """Values that were written part by part and depend neither on inputs nor on weights, as they are read."""
 
@@ -34,7 +38,7 @@ def redirects(graph: fx.GraphModule, placeholders: Mapping[str, Any]) -> tuple[R
         placeholders: Value of every placeholder by name; those that are written into are copied first.
 
     Raises:
-        InputError: A read sees a value that was changed through a view, so that no step computes it.
+        WrittenInParts: A read sees a value that was changed through a view, so that no step computes it.
     """
     if not any(_writes(node) for node in graph.graph.nodes):
         return {}, {}
@@ -121,7 +125,7 @@ class _Watched(fx.Interpreter):
         writer = next((self._writers[key] for key in map(_storage, _tensors(value)) if key in self._writers), reader)
         if self._holds(source, reader, writer, value):
             return source
-        raise InputError(
+        raise WrittenInParts(
             f"the model's structure cannot be read: {place(writer)} writes in place into a part of a value that "
             f"{place(reader)} reads"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,26 +10,30 @@ import torch
 from torch import Tensor, nn
 
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.model.batches import LABELS
-from connectivity_hooks.model.inputs import Inputs, mapped
-from connectivity_hooks.model.outputs import entries_of, picked
+from connectivity_hooks.model.batches import LABELS, RETURN_LOSS
+from connectivity_hooks.model.inputs import Inputs, mapped, taken
+from connectivity_hooks.model.outputs import LOSS, Pick, entries_of, picked
 from connectivity_hooks.model.running import Forward, forward
 from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks.arguments import by_name, names_argument
-from connectivity_hooks.tasks.loss import IGNORED, Reading
+from connectivity_hooks.tasks.loss import IGNORED, Over, Reading, counted
 
-OWN = "loss"
+OWN = LOSS
 """The entry of what a model returns that Transformers' models hold their own loss in."""
-
-RETURN_LOSS = "return_loss"
-"""The argument by which models that need no labels are asked for it, such as CLIP."""
 
 _IGNORES = "semantic_loss_ignore_index"
 """Where a segmentation model's configuration says which label it ignores."""
 
 
-_SAME = 1e-3
-"""Of a loss that is summed over samples, against one that is averaged: a factor of 2 is far from it."""
+_SAME, _COARSE = 1e-4, 8
+"""Of a loss, against its mean or sum over samples: relative, and in units of its type; batches are computed apart."""
+
+_NEARER = 10
+"""Of two that are this near, the one that is so many times nearer is the one."""
+
+
+OVER: tuple[Over, ...] = ("labels", "samples", "sum")
+"""What a model may do over a batch, the most frequent first."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,12 @@ class Own:
 
     Attributes:
         loss: Its own loss, a scalar.
-        outputs: Its outputs in the same pass; a decoder may read the labels.
+        outputs: Its outputs in the same pass, since a decoder may read the labels; None where none can be picked of
+            what it returns beside a loss.
     """
 
     loss: Tensor
-    outputs: Tensor
+    outputs: Tensor | None
 
     @property
     def finite(self) -> bool:
@@ -118,17 +122,36 @@ class Asked:
         labels[:, place] = self._targets[:, place].clamp(min=1)
         return self.own(labels)
 
-    def sums(self) -> bool:
-        """Say whether the model sums over samples: of the same ones twice its own loss is then twice as large."""
-        once = self.own(self._targets)
+    def over(self, reading: Reading) -> tuple[Over, ...]:
+        """Return what the model may do over the samples of a batch, by its own loss of each one and of all together.
+
+        Args:
+            reading: Which labels count.
+
+        Returns:
+            All that agrees: averages over labels and over samples are the same of as many labels each. None is where
+            the model does something else; all are where it gives no loss.
+        """
+        each = [own for own in map(self._of_rows, torch.arange(len(self._targets)).split(1)) if own is not None]
+        rows = [row for row, own in enumerate(each) if own.finite]
+        rows = rows * 2 if len(rows) == 1 else rows
+        together = self._of_rows(torch.tensor(rows)) if rows else None
+        if together is None or not together.finite:
+            return OVER
+        alone = torch.stack([each[row].loss for row in rows]).double().cpu()
+        targets = self._targets if self.by_labels else self._targets.double()  # tokens are none, and samples count
+        counts = torch.tensor([counted(reading.labels(targets[row : row + 1])) for row in rows]).double()
+        found: dict[Over, float] = {
+            "labels": float((alone * counts).sum() / counts.sum()),
+            "samples": float(alone.mean()),
+            "sum": float(alone.sum()),
+        }
+        return _nearest(found, together.loss)
+
+    def _of_rows(self, rows: Tensor) -> Own | None:
         count = len(self._targets)
-        twice = self._answer(
-            torch.cat([self._targets] * 2),
-            mapped(lambda one: torch.cat([one, one]) if one.ndim and len(one) == count else one, self._inputs),
-        )
-        if once is None or twice is None or not (once.finite and twice.finite):
-            return False
-        return math.isclose(float(twice.loss), 2 * float(once.loss), rel_tol=_SAME)
+        inputs = mapped(lambda one: taken(one, rows) if one.ndim and len(one) == count else one, self._inputs)
+        return self._answer(taken(self._targets, rows), inputs)
 
     def _spread(self, classes: int) -> Tensor:
         positions = torch.arange(self._targets.numel(), device=self._targets.device)
@@ -139,9 +162,40 @@ class Asked:
         try:
             with torch.no_grad(), torch.random.fork_rng(), guarded_call("its own loss"):
                 returned = forward(self._model, {**(self._inputs if inputs is None else inputs), **more})
-                loss = entries_of(returned).get(OWN)
-                if loss is None or loss.numel() != 1:
-                    return None
-                return Own(loss.reshape(()), picked(returned, self._run.pick))
         except InputError:  # labels of another kind than it takes; nothing of ours needs this pass
             return None
+        loss, rest = _with_loss(returned)
+        return None if loss is None else Own(loss.reshape(()), _outputs(rest, self._run.pick))
+
+
+def _nearest(found: Mapping[Over, float], wanted: Tensor) -> tuple[Over, ...]:
+    """Return which figures are a loss; where some are much nearer than others, these."""
+    size = abs(float(wanted)) or 1.0
+    apart = {over: abs(value - float(wanted)) / size for over, value in found.items()}
+    within = max(_SAME, _COARSE * torch.finfo(wanted.dtype).eps)
+    least = min(within, _NEARER * max(min(apart.values()), torch.finfo(wanted.dtype).eps))
+    return tuple(over for over in OVER if apart[over] <= least)
+
+
+def _with_loss(returned: Any) -> tuple[Tensor | None, Any]:
+    """Return the loss, one number, among what a model returned for labels, and the rest as it is without them.
+
+    Models that return tuples, as Transformers' do with ``return_dict=False``, put it before the outputs, or in a place
+    behind them that is None without labels.
+    """
+    if type(returned) in (tuple, list):
+        scalars = [n for n, one in enumerate(returned) if isinstance(one, Tensor) and not one.ndim]
+        if len(scalars) != 1 or not returned[scalars[0]].is_floating_point():
+            return None, returned
+        place = scalars[0]
+        rest = list(returned[1:]) if place == 0 else [*returned[:place], None, *returned[place + 1 :]]
+        return returned[place], rest
+    loss = entries_of(returned).get(OWN)
+    return (loss, returned) if loss is not None and loss.numel() == 1 else (None, returned)
+
+
+def _outputs(returned: Any, pick: Pick) -> Tensor | None:
+    try:
+        return picked(returned, pick)
+    except InputError:
+        return None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from connectivity_hooks.errors import InputError
-from connectivity_hooks.model.batches import Batch, with_labels
+from connectivity_hooks.model.batches import LABELS, TOKENS, Batch, with_labels
 from connectivity_hooks.model.inputs import concatenated, mapped, named_tensors, taken
 from connectivity_hooks.tasks.split import CachedSplit, Drawn, Split, draw, generator_of
 
@@ -153,5 +153,6 @@ def _require_one_shape(where: str, targets: Sequence[Tensor]) -> None:
     if len(shapes) > 1:
         found = ", ".join(map(str, shapes[:4]))
         raise InputError(
-            f"{where}: the targets of its batches have the shapes {found}; expected one, so pad all to one length"
+            f"{where}: the targets of its batches have the shapes {found}; expected one, so pad all to one length "
+            f"(of batches with neither {LABELS!r} nor targets these are the {TOKENS!r} or the only input)"
         )

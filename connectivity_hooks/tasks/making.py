@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from connectivity_hooks.checkpoints import Checkpoint
 from connectivity_hooks.errors import InputError, UsageError, near_matches, one_line
-from connectivity_hooks.model.batches import ITS_OWN, LABELS, TOKENS
+from connectivity_hooks.model.batches import ITS_OWN, LABELS, RETURN_LOSS, TOKENS
 from connectivity_hooks.model.inputs import Inputs, named_tensors, placed, shapes_of
 from connectivity_hooks.model.outputs import choice, picked
 from connectivity_hooks.model.running import Forward, forward
@@ -32,6 +32,7 @@ from connectivity_hooks.tasks.own_loss import settle_loss
 from connectivity_hooks.tasks.skeleton import check_size
 from connectivity_hooks.tasks.split import CachedSplit
 from connectivity_hooks.tasks.task import ModelFactory, Task
+from connectivity_hooks.tasks.telling import telling
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
@@ -56,7 +57,7 @@ def make_task(
     dtype: str = "float32",
     checkpoints: Sequence[Checkpoint] = (),
 ) -> Task:
-    """Make a task and check it on two samples.
+    """Make a task and check it on a few samples.
 
     Args:
         model: ``timm:NAME?arg=value``, ``FILE.py:callable`` or ``package.module:callable``; or a function or a class
@@ -142,6 +143,8 @@ def with_needed_labels(task: Task) -> Task:
     few = next(iter(task.train.head(2).batches(2)))
     if is_models_own(task.loss):
         _require_names(task, few[0])
+        if not names_argument(task.structure(), LABELS):
+            return task
         return task.on(task.train.labelled(), None if task.test is None else task.test.labelled(), task.notes)
     if not needs_labels(task.structure(), few, partial(_takes, task)):
         return task
@@ -160,11 +163,14 @@ def _forward(loss: Loss, output: str | int | None) -> Forward:
 def _require_names(task: Task, inputs: Inputs) -> None:
     """Refuse a loss of the model's own where the model cannot be given labels."""
     model, name = task.structure(), task.model_name or type(task.structure()).__name__
-    if not names_argument(model, LABELS):
-        raise InputError(
-            f"loss {MODELS_OWN}: {name} takes no {LABELS!r}, for which it could return a loss; name another loss= "
-            "(--loss)"
+    asked = isinstance(inputs, Mapping) and inputs.get(RETURN_LOSS) is True
+    if not names_argument(model, LABELS) and not (asked and names_argument(model, RETURN_LOSS)):
+        way = (
+            f"put {RETURN_LOSS!r}: True into the batches"
+            if names_argument(model, RETURN_LOSS)
+            else f"name another loss= (--loss), or wrap it in a model that takes {LABELS!r}, see docs/data.md"
         )
+        raise InputError(f"loss {MODELS_OWN}: {name} takes no {LABELS!r}, for which it could return a loss; {way}")
     if not isinstance(inputs, Mapping):
         raise InputError(
             f"loss {MODELS_OWN}: {LABELS!r} are given to the model by name, so the inputs need names too; let the "
@@ -173,7 +179,7 @@ def _require_names(task: Task, inputs: Inputs) -> None:
 
 
 def check_task(task: Task, model: nn.Module) -> Task:
-    """Run two samples of every split and check what comes out against the loss.
+    """Run a few samples of every split, see `telling`, and check what comes out against the loss.
 
     Returns:
         The task with a loss that reads all targets as it reads these, and with notes on how that is.
@@ -183,7 +189,8 @@ def check_task(task: Task, model: nn.Module) -> Task:
     """
     notes, own = dict.fromkeys(task.notes), note_of_own_targets(task.data_name or "data")
     for split in task.splits():
-        inputs, targets = next(iter(split.head(2).batches(2)))
+        few = telling(split)
+        inputs, targets = next(iter(few.batches(len(few))))
         returned = _returned(model, inputs, task)
         outputs = task.forward.outputs(returned, inputs)
         where = f"{task.data_name or 'data'}: {split.name}"
@@ -192,10 +199,10 @@ def check_task(task: Task, model: nn.Module) -> Task:
             model, task.loss, (inputs, targets), outputs, split.targets(), where, forward=task.forward
         )
         task = task.read_as(loss)
-        with guarded_call(f"loss {task.loss.name}: fails on two samples"):
+        with guarded_call(f"loss {task.loss.name}: fails on a few samples"):
             terms = task.loss.terms(outputs, targets)
         if bool(outputs.isfinite().all()) and bool(terms.sums.isnan().any()):
-            raise InputError(f"loss {task.loss.name}: is NaN for finite outputs of two samples; mend it")
+            raise InputError(f"loss {task.loss.name}: is NaN for finite outputs of a few samples; mend it")
         notes |= dict.fromkeys(filter(None, [choice(returned, task.forward.pick), *more]))
     return task.read_as(task.loss, tuple(_said(task, model, inputs, notes, own)))
 
@@ -223,7 +230,7 @@ def _of_tokens(task: Task, model: nn.Module, inputs: Inputs) -> Iterator[str]:
     where, reading = task.data_name or "data", task.loss.reading
     if reading is not None and reading.shifted:
         yield f"{where}: no {LABELS!r} are given, so they are the tokens, of which padding does not count"
-    elif task.loss.coupled and task.loss.name == CONTRASTIVE.name:
+    elif task.loss.coupled and (task.loss.name == CONTRASTIVE.name or inputs.get(RETURN_LOSS) is True):
         yield f"{where}: no {LABELS!r} are given, and none are needed"
     elif names_argument(model, LABELS) or len(dict(named_tensors(inputs))) > 1:
         raise InputError(

@@ -3,7 +3,7 @@
 Transformers' causal language models take labels that are the tokens themselves and move them by one position inside,
 segmentation models bring their outputs to the size of the labels, regressors compute squared errors. A loss that
 compares position by position would measure how well each token is repeated, which nobody trained for, and say nothing.
-So the model is asked for its own loss of two samples, and what gives the same figure is what it computes.
+So the model is asked for its own loss of a few samples, and what gives the same figure is what it computes.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from connectivity_hooks.tasks.loss.alike import Alike, alike
 
 _ROUNDING = 1e-5
 """Of a mean of thousands of values in float32, where an untrained model's losses at two places differ by 1e-3 or so."""
+
+_NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
 
 _COARSE = 4
 """Units in the last place for losses computed in bfloat16 or float16, whose logits are rounded too."""
@@ -102,7 +104,7 @@ def require_no_copying(model: nn.Module, loss: Loss, few: Batch) -> None:
 
 def said_before(note: str, notes: Sequence[str]) -> bool:
     """Say whether a note is among others, whatever losses they give: those of other weights are other figures."""
-    subject = note.partition(": on two samples ")[0]
+    subject = note.partition(": on ")[0]
     return any(each.startswith(subject) for each in notes)
 
 
@@ -112,9 +114,7 @@ def _as_the_model(
     """Return the loss as the model's own was seen to read outputs and targets, and that in words where it is news."""
     closed = replace(loss, open=False)
     if is_models_own(loss):
-        summed = asked.sums()
-        note = f"loss {loss.name}: {asked.kind} sums over samples, so it is divided by the labels that count"
-        return models_own(asked.counted(), summed=summed), (note,) if summed else ()
+        return _over_batches(asked, loss, len(few[1]))
     if not asked.answers or not (loss.open or (loss.reading is not None and not loss.reading.settled)):
         return closed, ()
     inputs, wanted = few
@@ -130,6 +130,30 @@ def _as_the_model(
     return found.loss, words
 
 
+def _over_batches(asked: Asked, loss: Loss, samples: int) -> tuple[Loss, tuple[str, ...]]:
+    """Return the model's own loss as it was seen to treat a batch, and that in words where it is no average of labels.
+
+    What an earlier split told is kept where this one cannot tell.
+    """
+    reading = asked.counted()
+    seen = asked.over(reading)
+    over = loss.over if loss.over in seen or not seen else seen[0]
+    if over != "sum" and not asked.by_labels:
+        over = "samples"
+    found = models_own(reading, over=over)
+    if not seen:
+        return found, (
+            f"loss {loss.name}: {asked.kind} averages over neither the labels that count nor the samples, as seen "
+            f"{_on(samples)}, and its batches are weighted by what counts in them: only of one batch (--batch-size) is "
+            "it the loss of all the data",
+        )
+    if over == "sum":
+        return found, (f"loss {loss.name}: {asked.kind} sums over samples, so it is divided by the labels that count",)
+    if over == "samples" and asked.by_labels and "labels" not in seen:
+        return found, (f"loss {loss.name}: {asked.kind} averages over samples, so each batch weighs as many as it has",)
+    return found, ()
+
+
 def _seen(asked: Asked, loss: Loss, outputs: Tensor, wanted: Tensor) -> Alike | None:
     """Return what gives the model's own figure, or moves labels as it does; None where nothing does."""
     near: list[Alike] = []
@@ -137,7 +161,7 @@ def _seen(asked: Asked, loss: Loss, outputs: Tensor, wanted: Tensor) -> Alike | 
         own = asked.own(labels)
         if own is None or not own.finite:
             continue
-        near = [each for each in alike(loss, outputs, wanted, ignored) if _agrees(each.loss, own, labels)]
+        near = [each for each in alike(loss, outputs, wanted, ignored) if _agrees(each.loss, own, outputs, labels)]
         if len(near) == 1:
             return near[0]
         if near and not any(each.shifted for each in near):
@@ -168,22 +192,22 @@ def _difference(asked: Asked, loss: Loss, few: Batch, outputs: Tensor, where: st
         return None
     if moves and loss.shape is not None:
         raise InputError(
-            f"{where}: {asked.kind} moves {LABELS!r} by one position itself, loss {loss.name} does not (on two samples "
-            f"{ours:.4g}, its own loss {float(own.loss):.4g}); move them in the loader: "
+            f"{where}: {asked.kind} moves {LABELS!r} by one position itself, loss {loss.name} does not "
+            f"({_on(len(targets))} {ours:.4g}, its own loss {float(own.loss):.4g}); move them in the loader: "
             f"torch.nn.functional.pad(labels[..., 1:], (0, 1), value={IGNORED})"
         )
     if loss.shape is not None:
         return None
     return (
         f"{where}: what is measured is {loss.name}, which is not the loss that {asked.kind} itself returns: "
-        f"on two samples {ours:.4g} and {float(own.loss):.4g}"
+        f"{_on(len(targets))} {ours:.4g} and {float(own.loss):.4g}"
     )
 
 
-def _agrees(loss: Loss, own: Own, labels: Tensor) -> bool:
-    """Say whether a loss of the outputs that the model returned beside its own is that."""
+def _agrees(loss: Loss, own: Own, outputs: Tensor, labels: Tensor) -> bool:
+    """Say whether a loss of the outputs is the model's own; of those that it returned beside that, if any are known."""
     try:
-        return _near(_mean(loss, own.outputs, labels), own.loss)
+        return _near(_mean(loss, outputs if own.outputs is None else own.outputs, labels), own.loss)
     except InputError:
         return False
 
@@ -216,6 +240,10 @@ def _moved_already(inputs: Inputs, targets: Tensor) -> bool:
     ]
     here, next_one = max(pairs, key=max, default=(0, 0))
     return next_one > here
+
+
+def _on(samples: int) -> str:
+    return f"on {_NUMBERS.get(samples, samples)} sample{'s' * (samples != 1)}"
 
 
 def _mean(loss: Loss, outputs: Tensor, targets: Tensor) -> float:

@@ -27,6 +27,7 @@ from connectivity_hooks.tasks.loss import joined
 from connectivity_hooks.tasks.own_loss import settle_loss
 from connectivity_hooks.tasks.split import Split
 from connectivity_hooks.tasks.task import Task
+from connectivity_hooks.tasks.telling import telling
 from connectivity_hooks.verification.convexity import between, rounding_of_mean
 from connectivity_hooks.verification.ends import EndsFound, compare_ends
 from connectivity_hooks.verification.findings import Finding, Kind, Verification
@@ -154,9 +155,9 @@ class _Verifier:
         """Let the first samples say how the loss reads targets, so that every batch is read in the same way."""
         self._write(self.path.start)
         for split in self.task.splits():
-            few = split.head(2)
-            outputs, targets = next(iter(self.side_by_side.outputs(few.batches(2))))
-            inputs, _ = next(iter(few.batches(2)))
+            few = telling(split)
+            outputs, targets = next(iter(self.side_by_side.outputs(few.batches(len(few)))))
+            inputs, _ = next(iter(few.batches(len(few))))
             where = f"{self.task.data_name or 'data'}: {split.name}"
             loss, _ = settle_loss(
                 self.model, self.task.loss, (inputs, targets), outputs, split.targets(), where, self.task.forward

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from connectivity_hooks_transformers.constants import with_constants
 from connectivity_hooks_transformers.quiet import quiet
 
 
@@ -29,8 +30,12 @@ def loaded(model: nn.Module, given: Mapping[str, Tensor]) -> Mapping[str, Tensor
     """Return what a file holds, by the names of the module's state; as it is where that is no way of storing it.
 
     On the meta device nothing is computed: what the library would join or part has the module's own shapes, if the file
-    has those that the module is stored in.
+    has those that the module is stored in. Constants that the library stores in no file are those of a new model.
     """
+    return with_constants(model, _loaded(model, given))
+
+
+def _loaded(model: nn.Module, given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     own = {name: tensor.detach().to("meta") for name, tensor in _state(model).items()}
     as_stored = stored(model, own)
     given = _as_today(model, as_stored, given)

@@ -3,10 +3,10 @@
 import logging.handlers
 
 import pytest
+import torch
 
 pytest.importorskip("transformers")
 
-import torch
 import transformers as hf
 from transformers_pairs import PAIRS, loaders, write_pair
 from transformers_tiny import IMAGE, NETWORKS
@@ -52,6 +52,24 @@ class TestMixtral(Suite):
 
     def network(self):
         return PAIRS["Mixtral"][0]()
+
+
+class TestMarian(Suite):
+    """Its sinusoids are in no file; tied to nothing, and the same in every model."""
+
+    shape = None
+
+    def network(self):
+        sides = {f"{side}_{what}": 1 for side in ("encoder", "decoder") for what in ("layers", "attention_heads")}
+        return hf.MarianMTModel(hf.MarianConfig(vocab_size=30, pad_token_id=0, d_model=8, **sides))
+
+    def test_what_is_in_no_file_comes_of_a_new_model(self):
+        model = self.network()
+        state = model.state_dict()
+        constants = {name: one for name, one in state.items() if "embed_positions" in name}
+        found = adapter.loaded(model, {name: one for name, one in state.items() if name not in constants})
+        assert len(constants) == 2
+        assert all(torch.equal(found[name], one) for name, one in constants.items())
 
 
 class TestTiedBert(Suite):

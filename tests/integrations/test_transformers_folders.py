@@ -8,6 +8,7 @@ import torch
 pytest.importorskip("transformers")
 
 import transformers as hf
+from safetensors.torch import load_file, save_file
 
 SIZE = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 20}
 LOADERS = """
@@ -67,3 +68,78 @@ def test_code_that_is_not_the_librarys_is_never_run(folder, changes, run):
     status, _, err = run("connect", "a", "b", "--data", "data.py:loaders")
     assert status == 3
     assert "is not run" in err
+
+
+TEXTS = """
+import torch
+
+def loaders():
+    g = torch.Generator().manual_seed(0)
+    def batch():
+        ids, labels = (torch.randint(3, 30, (8, length), generator=g) for length in (6, 5))
+        return {"input_ids": ids, "labels": labels}
+    return [batch(), batch()], [batch()]
+"""
+
+
+def marian():
+    sides = {f"{side}_{what}": n for side in ("encoder", "decoder") for what, n in SIDES.items()}
+    tokens = {"vocab_size": 30, "pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 0}
+    return hf.MarianMTModel(hf.MarianConfig(**tokens, **sides, d_model=12, max_position_embeddings=8))
+
+
+SIDES = {"layers": 1, "attention_heads": 2, "ffn_dim": 20}
+
+
+def test_constants_that_the_library_stores_nowhere_are_made_anew(folder, run):
+    """Marian's sinusoids are in no file of its folders; they are the same in every model, and so at every t."""
+    (folder / "texts.py").write_text(TEXTS)
+    for seed, name in enumerate("cd"):
+        torch.manual_seed(seed)
+        marian().save_pretrained(name)
+    stored = load_file("c/model.safetensors").keys()
+    assert not any("embed_positions" in name for name in stored)
+    status, _, err = run("connect", "c", "d", "--data", "texts.py:loaders", "--points", 3, "--out", "o")
+    assert status in (0, 4), err
+    assert "which makes it anew: model.encoder.embed_positions.weight" in err
+    path = "o/linear.path.safetensors"
+    status, out, err = run("verify", path, "--checkpoint", "c", "--checkpoint", "d", "--data", "texts.py:loaders")
+    assert status == 0, out + err
+    status, _, err = run("sample", path, "-t", 0.5, "--like", "c", "-o", "mid")
+    assert status == 0, err
+    assert load_file("mid/model.safetensors").keys() == stored
+    c, d, mid = (hf.MarianMTModel.from_pretrained(name).state_dict() for name in ("c", "d", "mid"))
+    for name, weight in mid.items():
+        torch.testing.assert_close(weight, ((c[name].double() + d[name].double()) / 2).float(), rtol=1e-6, atol=1e-7)
+
+
+def test_a_decoder_that_begins_from_labels_is_aligned_and_what_was_put_in_order_is_stored(folder, run):
+    """Labels are moved by one position in place; the sinusoids of an aligned model are in another order of neurons."""
+    (folder / "texts.py").write_text(TEXTS)
+    for seed, name in enumerate("cd"):
+        torch.manual_seed(seed)
+        marian().save_pretrained(name)
+    options = ["--align", "weight-matching", "--points", 2, "--refine", 0, "--out", "o"]
+    status, out, err = run("connect", "c", "d", "--data", "texts.py:loaders", *options)
+    assert status in (0, 4), err
+    assert "an equal copy aligned to A by weight-matching" in out
+    status, _, err = run("sample", "o/linear.path.safetensors", "-t", 1, "--like", "c", "-o", "end")
+    assert status == 0, err
+    aligned, d = (hf.MarianMTModel.from_pretrained(name).eval() for name in ("end", "d"))
+    constant = "model.encoder.embed_positions.weight"
+    assert not torch.equal(aligned.state_dict()[constant], d.state_dict()[constant])
+    batch = {"input_ids": torch.arange(3, 15).view(2, 6), "labels": torch.arange(5, 15).view(2, 5)}
+    with torch.no_grad():
+        torch.testing.assert_close(aligned(**batch).logits, d(**batch).logits, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_that_a_file_lacks_are_never_made_anew(folder, run):
+    (folder / "texts.py").write_text(TEXTS)
+    for name in "cd":
+        marian().save_pretrained(name)
+    weights = load_file("c/model.safetensors")
+    save_file({key: one for key, one in weights.items() if "fc1" not in key}, "c/model.safetensors", {"format": "pt"})
+    status, _, err = run("connect", "c", "d", "--data", "texts.py:loaders")
+    assert status == 3
+    assert "missing" in err
+    assert "fc1" in err

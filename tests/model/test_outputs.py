@@ -56,6 +56,9 @@ class Answer:
         ((Answer(0.5, X + 1, X),), "0.hidden"),
         ({"main": X, "states": (X + 1, X + 2)}, None),
         ({"a.b": X, "a": {"b": X + 1}}, "a.b"),
+        ({"loss": X[0, 0], "scores": X}, None),
+        ({"loss": X, "scores": X + 1}, "loss"),
+        ({"loss": X}, None),
     ],
 )
 def test_what_is_meant_or_named_is_picked(returned: Any, pick: str | int | None) -> None:
@@ -72,6 +75,7 @@ def test_what_is_meant_or_named_is_picked(returned: Any, pick: str | int | None)
         ({"a.b": X, "c": X}, None, "takes one of a.b, c$"),
         ({"a": X, "b": X}, None, r"returns a dict; .* output= \(--output\) takes one of a, b$"),
         (OrderedDict(out=X, aux=X), None, "returns an OrderedDict; .* takes one of out, aux$"),
+        ({"loss": X, "a": X, "b": X}, None, r"returns a dict; .* output= \(--output\) takes one of a, b$"),
         ({"a": X, "b": X}, "c", "has no entry 'c' that is a tensor: .* takes one of a, b$"),
         (Answer(0.5, X), "loss", "has no entry 'loss' that is a tensor: .* takes one of logits$"),
     ],

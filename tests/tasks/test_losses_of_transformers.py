@@ -340,3 +340,36 @@ def test_a_path_between_language_models_is_measured_and_verified(tmp_path: pathl
         found = ch.verify(tmp_path / f"{name}.path.safetensors", task)
         assert found.findings == ()
         assert found.largest["train"][0] == pytest.approx(max(point.loss for point in curve), rel=1e-6)
+
+
+def test_the_wrapper_for_questions_and_answers_gives_the_models_own_loss() -> None:
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {"torch": torch, "transformers": hf}
+    exec("class Answers" + page.partition("```python\nclass Answers")[2].partition("```")[0], names)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = names["Answers"](hf.BertConfig(**WORDS)).eval()
+    starts, ends = torch.randint(0, 6, (2, N), generator=torch.Generator().manual_seed(4))
+    plain = hf.BertForQuestionAnswering(hf.BertConfig(**WORDS)).eval()
+    plain.load_state_dict(model.state_dict())
+    expected = own(plain, **SENTENCES, start_positions=starts, end_positions=ends)
+    for loss in ("auto", "own"):
+        task = task_of(model, {**SENTENCES, "labels": torch.stack([starts, ends], 1)}, loss=loss)
+        assert float(terms_of(task, 3).mean()) == pytest.approx(expected, rel=1e-5)
+        assert not any("itself returns" in note or "averages over" in note for note in task.notes)
+    with pytest.raises(InputError, match=r"own: BertForQuestionAnswering takes no 'labels'.*wrap it.*docs/data.md"):
+        task_of(plain, {**SENTENCES, "labels": torch.stack([starts, ends], 1)}, loss="own")
+    series = {"past_values": IMAGES, "target_values": IMAGES}
+    with pytest.raises(InputError, match=r"under names of their own is wrapped in one that takes 'labels'"):
+        task_of(plain, series)
+
+
+def test_a_model_that_is_asked_without_labels_gives_its_own_loss() -> None:
+    model, batch = made("SigLIP"), pairs()
+    with pytest.raises(InputError, match=r"takes no 'labels'.*put 'return_loss': True into the batches"):
+        task_of(model, batch, loss="own")
+    asked: dict[str, Any] = {**batch, "return_loss": True}
+    task = task_of(model, asked, loss="own", batch_size=N)
+    assert float(terms_of(task, N).mean()) == pytest.approx(own(model, **batch, return_loss=True), rel=1e-5)
+    assert terms_of(task, 3).weights.tolist() == [3, 0, 0, 3, 0, 0, 1]
+    assert any("are given, and none are needed" in note for note in task.notes)

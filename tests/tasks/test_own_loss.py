@@ -252,3 +252,34 @@ def test_conditions_measure_the_loss_of_the_next_token() -> None:
         assert verdict.holds is not None
         own = verdict.details["loss"] - verdict.measured
         assert own == pytest.approx(next_token(made(), TOKENS), rel=1e-5)
+
+
+class Renamed(nn.Module):
+    """A language model that returns its outputs and its loss in another form.
+
+    Args:
+        form: ``scores``, a dict with another name for the outputs; ``several``, with two beside the loss; ``tuple``,
+            the loss before the outputs, as Transformers' with ``return_dict=False``; ``behind``, the loss behind them.
+    """
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self.inner, self.form = made(), form
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None) -> Any:
+        found = self.inner(input_ids, attention_mask, labels)
+        loss, scores = found.get("loss"), found["logits"]
+        if self.form == "tuple":
+            return (scores,) if loss is None else (loss, scores)
+        if self.form == "behind":
+            return scores, loss
+        more = {} if self.form == "scores" or loss is None else {"extra": scores + 1}
+        return {"scores": scores, **more} if loss is None else {"loss": loss, "scores": scores, **more}
+
+
+@pytest.mark.parametrize("form", ["scores", "several", "tuple", "behind"])
+def test_outputs_of_any_name_are_asked_about(form: str) -> None:
+    task = Task(lambda: Renamed(form), CachedSplit("train", {"input_ids": TOKENS, "attention_mask": MASK}, TOKENS))
+    checked = check_task(task, Renamed(form))
+    assert any("of the next token" in note for note in checked.notes)
+    assert measured(checked, Renamed(form)) == pytest.approx(next_token(made(), TOKENS), rel=1e-6)

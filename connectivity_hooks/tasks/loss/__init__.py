@@ -13,9 +13,9 @@ from connectivity_hooks.tasks.loss.checking import (
     settled,
 )
 from connectivity_hooks.tasks.loss.contrastive import CONTRASTIVE
-from connectivity_hooks.tasks.loss.loss import Loss, TermsOf
+from connectivity_hooks.tasks.loss.loss import Loss, Over, TermsOf
 from connectivity_hooks.tasks.loss.models_own import NAME as MODELS_OWN
-from connectivity_hooks.tasks.loss.models_own import is_models_own, models_own
+from connectivity_hooks.tasks.loss.models_own import counted, is_models_own, models_own
 from connectivity_hooks.tasks.loss.named import LOSSES, cross_entropy
 from connectivity_hooks.tasks.loss.own import AUTO, custom_loss, resolve_loss
 from connectivity_hooks.tasks.loss.reading import Reading
@@ -29,10 +29,12 @@ __all__ = [
     "LOSSES",
     "MODELS_OWN",
     "Loss",
+    "Over",
     "Reading",
     "Terms",
     "TermsOf",
     "check_probabilities",
+    "counted",
     "cross_entropy",
     "custom_loss",
     "is_models_own",

@@ -42,7 +42,7 @@ class Alike:
         """
         reading = self.loss.reading
         if self.taken:
-            return (f"loss {self.loss.name}: that is what {kind} itself computes, compared on two samples",)
+            return (f"loss {self.loss.name}: that is what {kind} itself computes, compared on a few samples",)
         if reading is not None and reading.shifted:
             return (f"loss {self.loss.name} of the next token: {kind} moves labels by one position, and so is done",)
         if reading is not None and reading.upsampled:

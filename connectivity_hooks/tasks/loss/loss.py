@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ from connectivity_hooks.tasks.loss.reading import Reading
 from connectivity_hooks.tasks.loss.terms import Terms
 
 TermsOf = Callable[[Tensor, Tensor], Terms]
+
+Over: TypeAlias = Literal["labels", "samples", "sum"]
+"""What a model does with a batch in its own loss: it averages over the labels that count or the samples, or sums."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Loss:
             taken (``auto``).
         coupled: Whether a sample's terms depend on the samples beside it, so that a split has to be measured in the
             same batches at every pass.
+        over: Of the model's own, what it was seen to do over a batch; None of any other loss.
     """
 
     name: str
@@ -52,6 +57,7 @@ class Loss:
     reading: Reading | None = None
     open: bool = False
     coupled: bool = False
+    over: Over | None = None
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss, a scalar that can be differentiated."""

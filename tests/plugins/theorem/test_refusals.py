@@ -123,7 +123,7 @@ def test_the_cause_is_named(inner, words):
 @pytest.mark.parametrize(
     ("inner", "words"),
     [
-        (Written, r"aten.fill_ \(inner\) writes in place into a part of a value"),
+        (Written, r"aten.select \(inner\) does not act neuron by neuron"),
         (Branching, r"inner \(Branching, test_refusals.py:\d+\): it decides by values it computes"),
     ],
 )
