@@ -13,12 +13,12 @@ from torch import nn
 
 from connectivity_hooks.checkpoints import Checkpoint, read, write_tensors
 from connectivity_hooks.checkpoints.atomic import require_other
-from connectivity_hooks.checkpoints.like import require_new, write_like
+from connectivity_hooks.checkpoints.like import require_function, require_new, write_like
 from connectivity_hooks.cli.measuring_options import correct_option, correction_of
 from connectivity_hooks.cli.method_options import method_command, refuse_stray_options, single
 from connectivity_hooks.cli.numbers import Amount, Seed
 from connectivity_hooks.cli.plugin_options import plugin_options
-from connectivity_hooks.cli.task_options import named_model, optional_task_options, task_flags, task_of
+from connectivity_hooks.cli.task_options import given_base, named_model, optional_task_options, task_flags, task_of
 from connectivity_hooks.cli.terminal import Display
 from connectivity_hooks.contracts.correction import Correction
 from connectivity_hooks.errors import UsageError
@@ -83,6 +83,8 @@ def command(path: str, position: float, out: pathlib.Path, like: str | None, dty
     require_other(pathlib.Path(path), out)
     form = _form(like, out, given["model"])
     loaded = Path.load(path)
+    if form is not None:
+        _require_function(out, form[0], loaded, display)
     weights = sampled(loaded, position) if correction is None else _corrected(loaded, position, correction, given)
     if dtype is not None:
         weights = {name: w.to(TYPES[dtype]) if w.is_floating_point() else w for name, w in weights.items()}
@@ -106,6 +108,13 @@ def _form(like: str | None, out: pathlib.Path, model: str | None) -> tuple[Check
         require_new(out)
     checkpoint = read(like)
     return checkpoint, model_factory(named_model(model, [checkpoint], [like]))()
+
+
+def _require_function(out: pathlib.Path, like: Checkpoint, path: Path, display: Display) -> None:
+    """Refuse a folder that would be of another function than the path; say where that cannot be told."""
+    compared = require_function(out, like, path.facts, given_base())
+    if not compared and out.suffix != ".safetensors":
+        display.say(f"{out}: has the configuration of {like.file.parent.name}; whether the path is of it is not known")
 
 
 def _correction(given: Mapping[str, Any], display: Display) -> Correction | None:

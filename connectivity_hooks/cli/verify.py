@@ -51,7 +51,7 @@ Example:
 def command(path: str, **given: Any) -> int:
     """Check every claim of the path file PATH from the file, the model and the data alone.
 
-    What moves in each segment, that constant segments are constant and convex ones move the output layer alone, the
+    That the model is the file's, what moves in each segment, that constant segments are constant and convex ones move the output layer alone, the
     loss at every point and the bound it proves. Exits with status 4 when a claim does not hold; the claim is named.
     """
     display = Display(quiet=given["as_json"])
@@ -88,6 +88,10 @@ def _headline(found: Verification) -> str:
         return "Refuted: the file is not what it says."
     if found.unseen_alignment:
         return "Verified, but for the alignment that it records: say both checkpoints with --checkpoint to compare it."
+    if found.unseen_model:
+        return (
+            "Verified, but for what the file says of the model beside its weights, which is not known of the one given."
+        )
     return "Verified: every claim of the file holds."
 
 

@@ -87,6 +87,9 @@ def read_path(name: str, file: File, task: Task) -> tuple[Given, Path]:
             f"{file}: does not fit the model: {key} is {found.get(key, 'missing')}, expected "
             f"{expected.get(key, 'no such tensor')}; give the model that the path was made for"
         )
+    another = other_model(path, task.facts())
+    if another is not None:
+        raise InputError(f"{file}: {another}; give the model that the path was made for")
     return Given(name, pathlib.Path(file), read(file).sha256), path.to(task.device, task.dtype)
 
 
