@@ -82,7 +82,8 @@ def build(
 def still_connects(path: Path, pair: Pair, task: Task) -> bool:
     """Say whether a path from a file connects the pair's checkpoints, whatever it says of itself.
 
-    It must be of the same model, and its ends theirs bit for bit; a second end that was aligned must be the same function (`function_change`).
+    It must be of the same model, and its ends theirs bit for bit; a second end that was aligned must be the same
+    function (`function_change`).
     """
     if path.end_points != pair.end_points or path.facts != task.facts() or _difference(path.start, pair.a):
         return False

@@ -67,12 +67,12 @@ def verify(
     """Check every claim of a path file.
 
     A bound is about the task's data and loss; a report beside the file that is of others is pointed out. Of each
-    segment: which weights move; that along a ``constant`` one no changed weight can reach an output; that along
-    a ``convex`` one only the output layer moves; that outputs inside it are what this implies, at random t; that the
-    loss there is not above the line between its ends, as a convex one cannot be. Of the model: that its configuration, and
-    the base of an adapter, are those that the file records, if it does. Of each point: that its weights are
-    finite and fit the model, and its loss on every split. Of the ends, if the checkpoints are given: digests, and
-    weights bit for bit; an end that was aligned is compared as a function, in float64.
+    segment: which weights move; that along a ``constant`` one no changed weight can reach an output; that along a
+    ``convex`` one only the output layer moves; that outputs inside it are what this implies, at random t; that the loss
+    there is not above the line between its ends, as a convex one cannot be. Of the model: that its configuration, and
+    the base of an adapter, are those that the file records, if it does. Of each point: that its weights are finite and
+    fit the model, and its loss on every split. Of the ends, if the checkpoints are given: digests, and weights bit for
+    bit; an end that was aligned is compared as a function, in float64.
 
     Time: a pass over the data for each point; memory: two points' weights and the outputs of a few samples.
 

@@ -47,12 +47,18 @@ def base(folder: pathlib.Path, arguments: Mapping[str, object], heads: tuple[str
 
 
 def _digest(model: nn.Module, heads: tuple[str, ...]) -> str:
-    """Return a digest of the names and values of a base; what adapters bring themselves is not of it."""
+    """Return a digest of the names and values of a base, whatever types they have; what adapters bring themselves is not of it."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         if isinstance(tensor, torch.Tensor) and not _in(name, heads):
-            digest.update(f"{name}\0{tensor_digest(tensor)}\0".encode())
+            digest.update(f"{name}\0{tensor_digest(_in_one_type(tensor))}\0".encode())
     return digest.hexdigest()
+
+
+def _in_one_type(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the same values in float32 where it holds them: a base that was saved in a wider type is the same."""
+    narrow = tensor.float() if tensor.is_floating_point() else tensor
+    return narrow if torch.equal(narrow.to(tensor.dtype), tensor) else tensor
 
 
 def _made(folder: pathlib.Path, arguments: Mapping[str, object]) -> nn.Module:

@@ -21,7 +21,10 @@ _INCIDENTAL = {
     "initializer_range",
     "initializer_factor",
 }
-"""Entries that do not make another model: how it is run, stored and started; nor do rates of dropout: nothing is dropped while a path is measured."""
+"""Entries that do not make another model: how it is run, stored and started.
+
+Nor do rates of dropout: nothing is dropped while a path is measured.
+"""
 
 _LABELS = ("id2label", "label2id")
 _LONGEST = 300  # characters of a value that is kept as it is

@@ -111,11 +111,11 @@ def _configuration(folder: pathlib.Path, raw: Mapping[str, Any], changes: Mappin
     require_possible(f"transformers:{folder}", changes)
     with quiet(), guarded(folder / CONFIG, "a model's configuration", "save the model again"):
         config = hf.CONFIG_MAPPING[kind].from_dict(harmless(raw))
-    known = {*config.to_dict(), *getattr(config, "attribute_map", {}), "num_labels"}
+    entries = {*config.to_dict(), *getattr(config, "attribute_map", {}), "num_labels"}
     for name, value in changes.items():
-        if name not in known or name == "model_type":
+        if name not in entries or name == "model_type":
             raise UsageError(
-                f"transformers:{folder}: {name} is no entry of its configuration; {near_matches(name, known)}"
+                f"transformers:{folder}: {name} is no entry of its configuration; {near_matches(name, entries)}"
             )
         with quiet(), guarded(f"transformers:{folder}?{name}", "a value that the configuration takes", "give another"):
             setattr(config, name, value)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from connectivity_hooks.checkpoints import fit, read, require_outlines
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation import sampled
+from connectivity_hooks.facts import other_model
 from connectivity_hooks.model import Weights, assign
 from connectivity_hooks.paths import Path
 from connectivity_hooks.tasks import Task
