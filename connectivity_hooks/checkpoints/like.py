@@ -24,7 +24,7 @@ from connectivity_hooks.checkpoints.reading import Checkpoint
 from connectivity_hooks.checkpoints.sharded import leads_to_blob
 from connectivity_hooks.checkpoints.writing import write_tensors
 from connectivity_hooks.errors import InputError, UsageError
-from connectivity_hooks.facts import folder_facts, in_words, unlike
+from connectivity_hooks.facts import base_in, folder_facts, in_words, unlike
 from connectivity_hooks.untrusted import open_regular, parse_json
 
 WEIGHTS = "model.safetensors"
@@ -81,14 +81,14 @@ def write_like(
     return copied
 
 
-def require_function(out: pathlib.Path, like: Checkpoint, facts: Mapping[str, str], base: str | None = None) -> bool:
+def require_function(out: pathlib.Path, like: Checkpoint, facts: Mapping[str, str], model: str = "") -> bool:
     """Refuse a folder whose configuration, which is that of `like`, makes another function of the weights.
 
     Args:
         out: What is written; a file has no configuration.
         like: The checkpoint whose form is taken.
         facts: What makes the function of the weights that are written, see `Adapter.facts`.
-        base: The base of `like`, where it is an adapter on one.
+        model: What the model of these weights is named; the base of an adapter is that of `like` too.
 
     Returns:
         Whether it was compared.
@@ -99,7 +99,7 @@ def require_function(out: pathlib.Path, like: Checkpoint, facts: Mapping[str, st
     if out.suffix == ".safetensors" or not facts:
         return False
     folder = like.file.parent
-    own = folder_facts(folder, base)
+    own = folder_facts(folder, base_in(model))
     found = unlike(own, facts) if own else {}
     if found:
         raise InputError(

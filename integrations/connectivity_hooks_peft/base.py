@@ -47,7 +47,7 @@ def base(folder: pathlib.Path, arguments: Mapping[str, object], heads: tuple[str
 
 
 def _digest(model: nn.Module, heads: tuple[str, ...]) -> str:
-    """Return a digest of the names and values of a base, whatever types they have; what adapters bring themselves is not of it."""
+    """Return a digest of names and values of a base, of whatever types; what adapters bring is not of it."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         if isinstance(tensor, torch.Tensor) and not _in(name, heads):

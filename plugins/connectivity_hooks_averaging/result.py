@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from connectivity_hooks.checkpoints import Checkpoint, require_function, write_like
 from connectivity_hooks.errors import ConnectivityError
-from connectivity_hooks.facts import base_in
 from connectivity_hooks.model import Weights
 from connectivity_hooks.tasks import Task
 from connectivity_hooks_averaging.choice import Joining, LeftOut
@@ -127,7 +126,7 @@ class Average:
         """
         if not self.is_mean or (self.is_worse and not force):
             raise ConnectivityError(f"{out}: is not written: {self.verdict}")
-        require_function(pathlib.Path(out), self.like, self.task.facts(), base_in(self.task.model_name))
+        require_function(pathlib.Path(out), self.like, self.task.facts(), self.task.model_name)
         origin = {
             "members": [{"file": self.files[name][0], "sha256": self.files[name][1]} for name in self.members],
             "shares": [self.shares[name] for name in self.members],

@@ -32,7 +32,6 @@ from connectivity_hooks.cli.toolkit import (
     task_options,
 )
 from connectivity_hooks.errors import InputError, UsageError
-from connectivity_hooks.facts import base_in
 from connectivity_hooks.registry import registry
 from connectivity_hooks_averaging.average import GREEDY, UNIFORM, Averaging, averaged
 from connectivity_hooks_averaging.report.content import content_of
@@ -103,7 +102,7 @@ def command(checkpoints: Sequence[str], out: pathlib.Path, report: pathlib.Path 
     _require_place(out, checkpoints)
     ends = [read(file) for file in checkpoints]
     task = task_of(task_flags(given), ends, list(checkpoints))
-    require_function(out, ends[0], task.facts(), base_in(task.model_name))  # before anything is measured
+    require_function(out, ends[0], task.facts(), task.model_name)  # before anything is measured
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(OutputFolder(report)).path if report else None
         result = averaged(checkpoints, task, how, folder and folder / KEPT, display)
