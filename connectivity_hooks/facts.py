@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 from collections.abc import Mapping
 
 import torch
 from torch import nn
 
-from connectivity_hooks.errors import ConnectivityError
+from connectivity_hooks.contracts.adapter import Adapter
+from connectivity_hooks.errors import ConnectivityError, InputError
 from connectivity_hooks.paths.path import Path
 from connectivity_hooks.registry import registry
 from connectivity_hooks.strangers import guarded_call
@@ -50,12 +52,23 @@ def folder_facts(folder: pathlib.Path, base: str | None = None) -> dict[str, str
             if name is None:
                 continue
             given = {"base": base} if base and adapter.takes_base else {}
-            where = "cpu" if adapter.takes_base else "meta"  # a base's weights are among its facts
-            with torch.random.fork_rng(), torch.device(where), guarded_call(f"adapter {adapter.prefix}"):
-                return dict(adapter.facts(adapter.create(name.partition(":")[2], given)))
+            return _made(adapter, name.partition(":")[2], given)
         except ConnectivityError:
             return {}
     return {}
+
+
+def _made(adapter: Adapter, name: str, given: Mapping[str, object]) -> dict[str, str]:
+    """Return the facts of a model, made without weights where it can be; a base's weights are among them."""
+
+    def on(place: str) -> dict[str, str]:
+        with torch.random.fork_rng(), torch.device(place), guarded_call(f"adapter {adapter.prefix}"):
+            return dict(adapter.facts(adapter.create(name, given)))
+
+    if not adapter.takes_base:
+        with contextlib.suppress(InputError):  # a few need the values they make
+            return on("meta")
+    return on("cpu")
 
 
 def base_in(model: str) -> str | None:

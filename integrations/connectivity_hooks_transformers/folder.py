@@ -34,6 +34,7 @@ TASKS = {
 """Heads by the word that asks for one, and the class of the library that chooses the model's own."""
 
 _FIRST = ("architectures", "model_type", "vocab_size", "num_labels", "problem_type")  # what people look for
+_SETTLED = {"architectures", "model_type", "transformers_version"}  # the class is settled; `task` asks for another
 _LARGEST = 1 << 24  # bytes; a vocabulary of labels is in it, and no weights
 
 
@@ -111,9 +112,9 @@ def _configuration(folder: pathlib.Path, raw: Mapping[str, Any], changes: Mappin
     require_possible(f"transformers:{folder}", changes)
     with quiet(), guarded(folder / CONFIG, "a model's configuration", "save the model again"):
         config = hf.CONFIG_MAPPING[kind].from_dict(harmless(raw))
-    entries = {*config.to_dict(), *getattr(config, "attribute_map", {}), "num_labels"}
+    entries = {*config.to_dict(), *getattr(config, "attribute_map", {}), "num_labels"} - _SETTLED
     for name, value in changes.items():
-        if name not in entries or name == "model_type":
+        if name not in entries or name.startswith("_"):
             raise UsageError(
                 f"transformers:{folder}: {name} is no entry of its configuration; {near_matches(name, entries)}"
             )

@@ -251,3 +251,15 @@ def test_facts_of_an_adapter_are_those_of_its_base_too(adapters):
     assert found["lora_alpha"] == "4"
     assert found["base.n_head"] == "2"
     assert found["base.weights"].startswith("sha256 ")
+
+
+def test_a_folder_whose_model_needs_values_to_be_made_has_facts(folder, monkeypatch):
+    adapter = registry().adapters["transformers"].cls
+    create = adapter.create
+
+    def with_values(self, name, arguments):
+        assert float(torch.linspace(0, 1, 3)[1]) == 0.5  # no number on the meta device
+        return create(self, name, arguments)
+
+    monkeypatch.setattr(adapter, "create", with_values)
+    assert folder_facts(folder / "four")["num_attention_heads"] == "4"

@@ -224,7 +224,7 @@ def test_arguments_change_the_configuration(tmp_path):
     assert any(type(module).__name__.startswith("ReLU") for module in model.modules())
 
 
-@pytest.mark.parametrize("name", ["to_dict", "__class__", "forward", "hidden_akt"])
+@pytest.mark.parametrize("name", ["to_dict", "__class__", "forward", "hidden_akt", "architectures"])
 def test_arguments_are_entries_of_the_configuration_alone(tmp_path, name):
     hf.ViTForImageClassification(hf.ViTConfig(**IMAGE)).save_pretrained(tmp_path)
     with pytest.raises(UsageError, match="no entry of its configuration"):
