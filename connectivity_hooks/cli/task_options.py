@@ -12,13 +12,14 @@ import click
 from connectivity_hooks.checkpoints import Checkpoint
 from connectivity_hooks.cli.numbers import Count
 from connectivity_hooks.cli.terminal import Display
-from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.errors import ConnectivityError, InputError, UsageError
 from connectivity_hooks.facts import folder_facts, in_words, unlike
 from connectivity_hooks.parallel import threads
 from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks import Task, make_task
 from connectivity_hooks.tasks.data.layout import AUTO, LAYOUTS
 from connectivity_hooks.tasks.loss import AUTO as OWN_CHOICE
+from connectivity_hooks.tasks.skeleton import check_size
 from connectivity_hooks.untrusted import read_json
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -215,12 +216,23 @@ def _other_models(task: Task, checkpoints: list[Checkpoint]) -> list[str]:
     notes = []
     for checkpoint in checkpoints:
         folder = checkpoint.file.parent
-        own = folder_facts(folder, given_base()) if task.facts() else {}
+        own = folder_facts(folder, given_base()) if task.facts() and _can_be_made(folder, checkpoint) else {}
         found = unlike(own, task.facts()) if own else {}
         if found:
             words = in_words(found, "there", "in --model")
             notes.append(f"{folder.name}: is of another model, and is read as that of --model: {words}")
     return notes
+
+
+def _can_be_made(folder: pathlib.Path, checkpoint: Checkpoint) -> bool:
+    """Say whether a folder's model is of the checkpoint's size; its configuration may be anybody's, and ask for any."""
+    try:
+        name = _of_folder(folder)
+        if name is not None:
+            check_size(named_model(name, [], []), [checkpoint])  # with the base
+    except ConnectivityError:
+        return False
+    return name is not None
 
 
 def given_base() -> str | None:
@@ -277,7 +289,10 @@ def _named(checkpoint: Checkpoint, file: str) -> str | None:
         if prefix not in registry().adapters:
             raise UsageError(f"{file}: names the model {spec!r}, which is code or of no installed library; say --model")
         return spec
-    folder = pathlib.Path(file) if pathlib.Path(file).is_dir() else pathlib.Path(file).parent
+    return _of_folder(pathlib.Path(file) if pathlib.Path(file).is_dir() else pathlib.Path(file).parent)
+
+
+def _of_folder(folder: pathlib.Path) -> str | None:
     models = [entry.cls().model_of(folder) for entry in registry().adapters.values()]
     return next((model for model in models if model), None)
 

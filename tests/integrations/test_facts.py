@@ -243,6 +243,9 @@ def test_an_adapter_of_another_scale_is_another_function(adapters, run):
     given = ("--model", "peft:loud", "--base", "base", "--data", "data.py:tokens")
     status, out, _ = run("verify", PATH, *given)
     assert (status, "lora_alpha is 4 in the file and 40 here" in out) == (4, True)
+    given = ("--model", "peft:a", "--base", "base", "--data", "data.py:tokens", "--points", 3)
+    status, _, err = run("connect", "a", "loud", *given, "--out", "o2")
+    assert "loud: is of another model, and is read as that of --model: lora_alpha is 40 there and 4 in --model" in err
 
 
 def test_facts_of_an_adapter_are_those_of_its_base_too(adapters):
