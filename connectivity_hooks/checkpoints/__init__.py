@@ -2,7 +2,7 @@
 
 from connectivity_hooks.checkpoints.atomic import atomic_text, atomic_write, make_folder, require_target
 from connectivity_hooks.checkpoints.fitting import fit, fit_pair, require_outlines
-from connectivity_hooks.checkpoints.like import require_new, write_like
+from connectivity_hooks.checkpoints.like import require_function, require_new, write_like
 from connectivity_hooks.checkpoints.pickles import convert
 from connectivity_hooks.checkpoints.reading import Checkpoint, read, read_together, require_finite
 from connectivity_hooks.checkpoints.writing import save, write_tensors
@@ -18,6 +18,7 @@ __all__ = [
     "read",
     "read_together",
     "require_finite",
+    "require_function",
     "require_new",
     "require_outlines",
     "require_target",

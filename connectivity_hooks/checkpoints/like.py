@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
@@ -23,6 +24,7 @@ from connectivity_hooks.checkpoints.reading import Checkpoint
 from connectivity_hooks.checkpoints.sharded import leads_to_blob
 from connectivity_hooks.checkpoints.writing import write_tensors
 from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.facts import base_in, folder_facts, in_words, unlike
 from connectivity_hooks.untrusted import open_regular, parse_json
 
 WEIGHTS = "model.safetensors"
@@ -73,10 +75,38 @@ def write_like(
         return ()
     require_new(out)
     make_folder(out)
-    copied = tuple(_copied(like.file.parent, out, _type_of(stored)))
+    copied = tuple(_copied(like.file.parent, out, *_type_of(stored)))
     name = like.file.name if like.file.name in OF_LIBRARIES else WEIGHTS
     write_tensors(out / name, stored, metadata)
     return copied
+
+
+def require_function(out: pathlib.Path, like: Checkpoint, facts: Mapping[str, str], model: str = "") -> bool:
+    """Refuse a folder whose configuration, which is that of `like`, makes another function of the weights.
+
+    Args:
+        out: What is written; a file has no configuration.
+        like: The checkpoint whose form is taken.
+        facts: What makes the function of the weights that are written, see `Adapter.facts`.
+        model: What the model of these weights is named; the base of an adapter is that of `like` too.
+
+    Returns:
+        Whether it was compared.
+
+    Raises:
+        InputError: It names the entries that differ.
+    """
+    if out.suffix == ".safetensors" or not facts:
+        return False
+    folder = like.file.parent
+    own = folder_facts(folder, base_in(model))
+    found = unlike(own, facts) if own else {}
+    if found:
+        raise InputError(
+            f"{out}: would be of another model than the weights: {in_words(found, f'in {folder.name}', 'in theirs')}"
+            "; name a checkpoint of their own model, or write a file *.safetensors"
+        )
+    return bool(own)
 
 
 def require_new(out: pathlib.Path) -> None:
@@ -152,12 +182,13 @@ def _in_its_types(stored: dict[str, Tensor], like: Checkpoint) -> dict[str, Tens
     return found if same else stored
 
 
-def _type_of(stored: Mapping[str, Tensor]) -> torch.dtype | None:
+def _type_of(stored: Mapping[str, Tensor]) -> tuple[torch.dtype | None, bool]:
+    """Return the type that holds all floating tensors, since a library rounds to what is named; whether it is all's."""
     kinds = {tensor.dtype for tensor in stored.values() if tensor.is_floating_point()}
-    return kinds.pop() if len(kinds) == 1 else None
+    return functools.reduce(torch.promote_types, kinds) if kinds else None, len(kinds) == 1
 
 
-def _copied(source: pathlib.Path, out: pathlib.Path, dtype: torch.dtype | None) -> Iterator[str]:
+def _copied(source: pathlib.Path, out: pathlib.Path, dtype: torch.dtype | None, alone: bool) -> Iterator[str]:
     """Copy configuration and tokenizer; yield the names."""
     for file in sorted(source.iterdir()):
         belongs = file.suffix in _BESIDE and file.name not in _OF_TRAINING and not file.name.endswith(".index.json")
@@ -167,14 +198,17 @@ def _copied(source: pathlib.Path, out: pathlib.Path, dtype: torch.dtype | None) 
         with open_regular(file) as stream:
             content = stream.read()
         if file.name == "config.json" and dtype is not None:
-            content = _with_type(content, dtype)
+            content = _with_type(content, dtype, alone)
         with atomic_write(out / file.name) as stream:
             stream.write(content)
         yield file.name
 
 
-def _with_type(content: bytes, dtype: torch.dtype) -> bytes:
-    """Return config.json with the type of the weights, where it names another; what is no such file stays as it is."""
+def _with_type(content: bytes, dtype: torch.dtype, alone: bool) -> bytes:
+    """Return config.json with the type of the weights, where it names another; what is no such file stays as it is.
+
+    Where weights are of several types it is named in any case: a library may take that of the first for all.
+    """
     try:
         config = parse_json(content.decode("utf-8"))
     except (ValueError, InputError):
@@ -183,6 +217,8 @@ def _with_type(content: bytes, dtype: torch.dtype) -> bytes:
     if not isinstance(config, dict):
         return content
     named = [key for key in ("dtype", "torch_dtype") if config.get(key) not in (None, name)]
+    if not named and not alone and not any(config.get(key) == name for key in ("dtype", "torch_dtype")):
+        named = ["torch_dtype"]  # read by every version
     if not named:
         return content
     return (json.dumps({**config, **dict.fromkeys(named, name)}, indent=2) + os.linesep).encode("utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import torch
@@ -13,7 +13,7 @@ from torch import nn
 
 from connectivity_hooks.checkpoints import Checkpoint, read, write_tensors
 from connectivity_hooks.checkpoints.atomic import require_other
-from connectivity_hooks.checkpoints.like import require_new, write_like
+from connectivity_hooks.checkpoints.like import require_function, require_new, write_like
 from connectivity_hooks.cli.measuring_options import correct_option, correction_of
 from connectivity_hooks.cli.method_options import method_command, refuse_stray_options, single
 from connectivity_hooks.cli.numbers import Amount, Seed
@@ -21,9 +21,10 @@ from connectivity_hooks.cli.plugin_options import plugin_options
 from connectivity_hooks.cli.task_options import named_model, optional_task_options, task_flags, task_of
 from connectivity_hooks.cli.terminal import Display
 from connectivity_hooks.contracts.correction import Correction
-from connectivity_hooks.errors import UsageError
+from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.evaluation.measuring import name_of, options_of
 from connectivity_hooks.evaluation.sampling import computing_type, corrected_sample, sampled
+from connectivity_hooks.facts import other_model
 from connectivity_hooks.model.weights import Weights
 from connectivity_hooks.paths import Path
 from connectivity_hooks.tasks.models import model_factory
@@ -83,6 +84,8 @@ def command(path: str, position: float, out: pathlib.Path, like: str | None, dty
     require_other(pathlib.Path(path), out)
     form = _form(like, out, given["model"])
     loaded = Path.load(path)
+    if form is not None:
+        _require_function(out, form, loaded, display)
     weights = sampled(loaded, position) if correction is None else _corrected(loaded, position, correction, given)
     if dtype is not None:
         weights = {name: w.to(TYPES[dtype]) if w.is_floating_point() else w for name, w in weights.items()}
@@ -93,19 +96,36 @@ def command(path: str, position: float, out: pathlib.Path, like: str | None, dty
     if form is None:
         write_tensors(out, weights, metadata)
     else:
-        write_like(out, weights, *form, metadata, narrow=dtype is None)
+        write_like(out, weights, form.like, form.model, metadata, narrow=dtype is None)
     by = "" if correction is None else f", corrected by {correction.name}"
     display.say(f"{out}: the weights at t = {position:g} of {pathlib.Path(path).name}{by}")
 
 
-def _form(like: str | None, out: pathlib.Path, model: str | None) -> tuple[Checkpoint, nn.Module] | None:
-    """Return the checkpoint to write one like, and its model; None where a plain file is written."""
+class _Form(NamedTuple):
+    """A checkpoint to write one like, its model, and what that is named."""
+
+    like: Checkpoint
+    model: nn.Module
+    name: str
+
+
+def _form(like: str | None, out: pathlib.Path, model: str | None) -> _Form | None:
+    """Return what is written like; None where a plain file is written."""
     if like is None:
         return None
     if out.suffix != ".safetensors":
         require_new(out)
     checkpoint = read(like)
-    return checkpoint, model_factory(named_model(model, [checkpoint], [like]))()
+    name = named_model(model, [checkpoint], [like])
+    return _Form(checkpoint, model_factory(name)(), name)
+
+
+def _require_function(out: pathlib.Path, form: _Form, path: Path, display: Display) -> None:
+    """Refuse a folder that would be of another function than the path; say where that cannot be told."""
+    compared = require_function(out, form.like, path.facts, form.name)
+    if not compared and out.suffix != ".safetensors":
+        folder = form.like.file.parent.name
+        display.say(f"{out}: has the configuration of {folder}; whether the path is of it is not known")
 
 
 def _correction(given: Mapping[str, Any], display: Display) -> Correction | None:
@@ -123,4 +143,7 @@ def _correction(given: Mapping[str, Any], display: Display) -> Correction | None
 def _corrected(path: Path, t: float, correction: Correction, given: Mapping[str, Any]) -> Weights:
     dtype = str(computing_type(path)).removeprefix("torch.")
     task = task_of(task_flags({**given, "dtype": dtype}), [], [])
+    another = other_model(path, task.facts())
+    if another is not None:
+        raise InputError(f"--correct {correction.name}: {another}; say --model as it was measured")
     return corrected_sample(path, t, task, correction)

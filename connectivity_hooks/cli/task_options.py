@@ -12,12 +12,14 @@ import click
 from connectivity_hooks.checkpoints import Checkpoint
 from connectivity_hooks.cli.numbers import Count
 from connectivity_hooks.cli.terminal import Display
-from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.errors import ConnectivityError, InputError, UsageError
+from connectivity_hooks.facts import folder_facts, in_words, unlike
 from connectivity_hooks.parallel import threads
 from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks import Task, make_task
 from connectivity_hooks.tasks.data.layout import AUTO, LAYOUTS
 from connectivity_hooks.tasks.loss import AUTO as OWN_CHOICE
+from connectivity_hooks.tasks.skeleton import check_size
 from connectivity_hooks.untrusted import read_json
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -201,10 +203,42 @@ def task_of(flags: TaskFlags, checkpoints: list[Checkpoint], files: list[str]) -
     values: dict[str, Any] = dict(flags)
     values["model"] = named_model(flags["model"], checkpoints, files)
     task = make_task(**values, checkpoints=checkpoints)
+    if flags["model"] is not None:
+        task = task.on(task.train, task.test, [*task.notes, *_other_models(task, checkpoints)])
     display = Display(quiet=bool(click.get_current_context().params.get("as_json")))
     for note in task.notes:
         display.say(note)
     return task
+
+
+def _other_models(task: Task, checkpoints: list[Checkpoint]) -> list[str]:
+    """Say of which checkpoints the folder says another model than the one that is given for them."""
+    notes = []
+    for checkpoint in checkpoints:
+        folder = checkpoint.file.parent
+        own = folder_facts(folder, given_base()) if task.facts() and _can_be_made(folder, checkpoint) else {}
+        found = unlike(own, task.facts()) if own else {}
+        if found:
+            words = in_words(found, "there", "in --model")
+            notes.append(f"{folder.name}: is of another model, and is read as that of --model: {words}")
+    return notes
+
+
+def _can_be_made(folder: pathlib.Path, checkpoint: Checkpoint) -> bool:
+    """Say whether a folder's model is of the checkpoint's size; its configuration may be anybody's, and ask for any."""
+    try:
+        name = _of_folder(folder)
+        if name is not None:
+            check_size(named_model(name, [], []), [checkpoint])  # with the base
+    except ConnectivityError:
+        return False
+    return name is not None
+
+
+def given_base() -> str | None:
+    """Return what ``--base`` names; None where it is not given."""
+    base: str | None = click.get_current_context().meta.get(_BASE)
+    return base
 
 
 def named_model(model: str | None, checkpoints: list[Checkpoint], files: list[str]) -> str:
@@ -215,7 +249,7 @@ def named_model(model: str | None, checkpoints: list[Checkpoint], files: list[st
         UsageError: No model is known, or ``--base`` is given for one that has no base.
     """
     name = model or model_of(checkpoints, files)
-    base = click.get_current_context().meta.get(_BASE)
+    base = given_base()
     if base is None:
         return name
     adapter = registry().adapters.get(name.partition(":")[0])
@@ -255,7 +289,10 @@ def _named(checkpoint: Checkpoint, file: str) -> str | None:
         if prefix not in registry().adapters:
             raise UsageError(f"{file}: names the model {spec!r}, which is code or of no installed library; say --model")
         return spec
-    folder = pathlib.Path(file) if pathlib.Path(file).is_dir() else pathlib.Path(file).parent
+    return _of_folder(pathlib.Path(file) if pathlib.Path(file).is_dir() else pathlib.Path(file).parent)
+
+
+def _of_folder(folder: pathlib.Path) -> str | None:
     models = [entry.cls().model_of(folder) for entry in registry().adapters.values()]
     return next((model for model in models if model), None)
 

@@ -51,8 +51,9 @@ Example:
 def command(path: str, **given: Any) -> int:
     """Check every claim of the path file PATH from the file, the model and the data alone.
 
-    What moves in each segment, that constant segments are constant and convex ones move the output layer alone, the
-    loss at every point and the bound it proves. Exits with status 4 when a claim does not hold; the claim is named.
+    That the model is the file's, what moves in each segment, that constant segments are constant and convex ones move
+    the output layer alone, the loss at every point and the bound it proves. Exits with status 4 when a claim does not
+    hold; the claim is named.
     """
     display = Display(quiet=given["as_json"])
     if len(given["checkpoints"]) not in (0, 2):
@@ -88,6 +89,8 @@ def _headline(found: Verification) -> str:
         return "Refuted: the file is not what it says."
     if found.unseen_alignment:
         return "Verified, but for the alignment that it records: say both checkpoints with --checkpoint to compare it."
+    if found.unseen_model:
+        return "Verified, but for what the file says of the model beside its weights: of the one given it is not known."
     return "Verified: every claim of the file holds."
 
 

@@ -74,6 +74,7 @@ def build(
         builder=builder.name,
         options=built_with(builder, task),
         remarks=dict(builder.remarks),
+        facts=dict(task.facts()),
     )
     return Built(whole, Costs(meter.cost, end and end.cost))
 
@@ -81,9 +82,10 @@ def build(
 def still_connects(path: Path, pair: Pair, task: Task) -> bool:
     """Say whether a path from a file connects the pair's checkpoints, whatever it says of itself.
 
-    Its ends must be theirs bit for bit; a second end that was aligned must be the same function (`function_change`).
+    It must be of the same model, and its ends theirs bit for bit; a second end that was aligned must be the same
+    function (`function_change`).
     """
-    if path.end_points != pair.end_points or _difference(path.start, pair.a):
+    if path.end_points != pair.end_points or path.facts != task.facts() or _difference(path.start, pair.a):
         return False
     if path.alignment is None or path.end.keys() != pair.b.keys():
         return not _difference(path.end, pair.b)

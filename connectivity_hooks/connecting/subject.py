@@ -92,6 +92,7 @@ def code_of(task: Task) -> dict[str, object]:
         "augment": sources_of(_known(loaded(task.augment_name), *augment)),
         "values": values_digest(task.factory, terms, task.loss.errors, *augment),
         "module": task.made(),
+        "facts": dict(task.facts()),
     }
 
 

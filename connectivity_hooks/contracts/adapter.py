@@ -79,6 +79,15 @@ class Adapter(ABC):
         """
         return None if first == second else f"they name {first} and {second}"
 
+    def facts(self, model: nn.Module) -> Mapping[str, str]:
+        """Return what makes a model's function beside its own weights, by name, as text; empty where it is not known.
+
+        Entries of a configuration that no tensor tells, and a digest of weights that the model has from elsewhere. A
+        path records them, and is compared with the model that it is verified with. Under ``library`` is the library
+        and its version, which is not compared: under another, names that only one side has say nothing.
+        """
+        return {}
+
     def stored(self, model: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return weights, given by the names of the module's state, as the library's own files have them.
 

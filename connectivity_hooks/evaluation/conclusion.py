@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from connectivity_hooks.evaluation import sentences
 from connectivity_hooks.evaluation.finding import Finding, Verdict, find, same_weights
 from connectivity_hooks.evaluation.phrases import in_perplexity, rises, stays, unclear, with_interval
-from connectivity_hooks.evaluation.units import error_in, samples_in
+from connectivity_hooks.evaluation.units import error_in, of_batches, samples_in
 
 if TYPE_CHECKING:
     from connectivity_hooks.evaluation.evaluation import Evaluation
@@ -77,8 +77,10 @@ def _undecided(evaluation: Evaluation, split: str, found: Finding, path: str) ->
         return f"Undecided: nothing was measured between the ends of {path}; measure more points."
     counts = evaluation.task.get("samples")
     count = evaluation.curves[split][0].samples or (counts.get(split) if isinstance(counts, Mapping) else None)
-    samples = " ".join(filter(None, ("" if count is None else str(count), split, samples_in(found.unit, count))))
-    return f"Too few samples to tell {unclear(found, path, samples)}"
+    batches = of_batches(evaluation.task)
+    noun = samples_in(found.unit, count, batches=batches)
+    samples = " ".join(filter(None, ("" if count is None else str(count), split, noun)))
+    return f"Too few {'batches' if batches else 'samples'} to tell {unclear(found, path, samples)}"
 
 
 def _lost_ends(evaluation: Evaluation, split: str) -> list[str]:

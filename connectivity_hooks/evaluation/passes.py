@@ -14,6 +14,7 @@ from connectivity_hooks.evaluation.buffers import buffer_notes
 from connectivity_hooks.evaluation.measurement import SampleScores
 from connectivity_hooks.evaluation.model_on_path import Corrected, ModelOnPath
 from connectivity_hooks.evaluation.together import Together
+from connectivity_hooks.facts import other_model
 from connectivity_hooks.model.inputs import Inputs
 from connectivity_hooks.model.pristine import pristine
 from connectivity_hooks.model.repeatable import require_repeatable
@@ -45,7 +46,7 @@ class Passes:
 
     Attributes:
         model: The module.
-        notes: What a person should know of its buffers and of the correction.
+        notes: What a person should know: that the path is of another model, of its buffers and of the correction.
 
     Raises:
         InputError: The path does not fit the model, or the correction cannot be used with it.
@@ -62,7 +63,9 @@ class Passes:
         self._corrected = Corrected(self._moving, correction)
         # A correction works on the module itself, with whatever it has prepared there.
         self._together = Together(self.model, task, self._side_by_side, alone=correction is not None)
-        self.notes = (*buffer_notes(self.model, path, self._corrected.left), *self._corrected.notes)
+        another = other_model(path, task.facts())
+        own = () if another is None else (another,)
+        self.notes = (*own, *buffer_notes(self.model, path, self._corrected.left), *self._corrected.notes)
         self._t: float | None = None
 
     @property

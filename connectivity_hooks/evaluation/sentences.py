@@ -138,7 +138,7 @@ def _between(climb: Climb, highest: str, of: Figure, reason: str) -> str:
         text = f", and at most {highest} in between, at t = {climb.t:.3f}: {rise(climb, of)} above the worse end"
     counts = threshold(climb.counts_from, of)
     if not math.isfinite(climb.most):
-        text += "; of so few samples there is no confidence interval"
+        text += "; of so few there is no confidence interval"
     elif climb.is_flat and climb.most > climb.counts_from:
         text += f"; the 95 % interval reaches {at_most(climb, of)}"
     if climb.state == "undecided":

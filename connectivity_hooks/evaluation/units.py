@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from connectivity_hooks.tasks.loss import IGNORED, Loss
+from connectivity_hooks.tasks.loss import MODELS_OWN as OWN
 
 TOKEN, PIXEL = "token", "pixel"
 
@@ -48,10 +49,15 @@ def loss_in(unit: str | None) -> str:
     return "loss" if unit is None else f"loss, in nats a {unit},"
 
 
-def samples_in(unit: str | None, count: int | None = None) -> str:
-    """Return what is drawn at random: sequences of tokens, or samples."""
-    noun = "sequence" if unit == TOKEN else "sample"
-    return noun if count == 1 else f"{noun}s"
+def samples_in(unit: str | None, count: int | None = None, *, batches: bool = False) -> str:
+    """Return what is drawn at random: sequences of tokens, samples, or batches where these have a term each."""
+    noun = "batch" if batches else "sequence" if unit == TOKEN else "sample"
+    return noun if count == 1 else "batches" if batches else f"{noun}s"
+
+
+def of_batches(task: Mapping[str, object]) -> bool:
+    """Say whether a described task's loss is one number for each batch of several samples."""
+    return task.get("loss") == OWN and task.get("batches_count") not in (None, 1)
 
 
 def _of_mask(loss: Loss, positions: list[int]) -> str | None:

@@ -5,7 +5,8 @@ tensor changes, ``block.<i>.<k>/<name>`` holds the new values and the int64 tens
 ``cols.<i>.<k>/<name>`` their indices along the first and second axis (absent: all of that axis): point i is point i-1
 with whole tensors replaced, then the blocks assigned in the order of k. The header metadata holds ``format``,
 ``basis``, ``points``, ``positions``, ``guarantees``, ``end_points``, ``alignment``, ``builder``, ``options``,
-``version``, and ``remarks`` where the builder made some; all but the plain words are JSON.
+``version``, ``remarks`` where the builder made some, and ``facts`` where it is known what makes the model's function
+beside its own weights; all but the plain words are JSON.
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ def _metadata(path: Path) -> dict[str, str]:
         "options": json.dumps(dict(path.options)),
         "version": __version__,
         **({"remarks": json.dumps(dict(path.remarks))} if path.remarks else {}),
+        **({"facts": json.dumps(dict(path.facts))} if path.facts else {}),
     }
 
 
@@ -118,6 +120,7 @@ def _described(metadata: Mapping[str, str]) -> dict[str, Any]:
         "builder": metadata.get("builder", ""),
         "options": typed(Table, parse_json(metadata.get("options", "{}")), "options"),
         "remarks": typed(Table, parse_json(metadata.get("remarks", "{}")), "remarks"),
+        "facts": typed(Mapping[str, str], parse_json(metadata.get("facts", "{}")), "facts"),
     }
 
 

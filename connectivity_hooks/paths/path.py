@@ -56,6 +56,7 @@ class Path:
         builder: Name of the builder.
         options: The builder's options.
         remarks: What the builder said of its work, by name: how long it took, and why no longer.
+        facts: What makes the model's function beside its own weights, see `Adapter.facts`; empty where it is not known.
 
     Raises:
         ValueError: Positions or guarantees do not fit the number of points.
@@ -71,6 +72,7 @@ class Path:
     builder: str = ""
     options: Mapping[str, object] = field(default_factory=dict)
     remarks: Mapping[str, object] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = basis_named(self.basis)

@@ -17,7 +17,7 @@ from connectivity_hooks.errors import ConnectivityError, InputError
 from connectivity_hooks.evaluation.perplexity import in_words
 from connectivity_hooks.evaluation.perplexity import limits as of_perplexity
 from connectivity_hooks.evaluation.phrases import Figure, has_interval, limits
-from connectivity_hooks.evaluation.units import TOKEN, error_in, samples_in, unit_in
+from connectivity_hooks.evaluation.units import TOKEN, error_in, of_batches, samples_in, unit_in
 from connectivity_hooks.reports.comparison import seconds_in_words
 from connectivity_hooks.reports.order import ordered_saved
 from connectivity_hooks.reports.plots import as_svg, figure_of, inline, notes_on_ends
@@ -81,7 +81,7 @@ def render_html(saved: Saved, picture: str) -> str:
         "unit": unit,
         "has_perplexity": unit == TOKEN,
         "error_name": error_in(unit),
-        "samples": samples_in(unit),
+        "samples": samples_in(unit, batches=of_batches(saved.content.get("task") or {})),
     }
     return page("report.html.j2", picture, **facts, **named)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
 
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.facts import facts_of
 from connectivity_hooks.held_values import module_digest
 from connectivity_hooks.model.pristine import pristine
 from connectivity_hooks.model.running import PLAIN, Forward
@@ -60,6 +61,7 @@ class Task:
     _waiting: list[tuple[nn.Module, nn.Module | None]] = field(
         default_factory=list, init=False, repr=False, compare=False
     )
+    _facts: list[Mapping[str, str]] = field(default_factory=list, init=False, repr=False, compare=False)
     _made: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def model(self) -> nn.Module:
@@ -72,6 +74,8 @@ class Task:
         with torch.random.fork_rng(), guarded_call(f"{name}: cannot be made for {self.device}"):
             model = unwrapped(self.factory())
             _require_values(model, name)
+            if not self._facts:  # before anything runs: a pass may write to the configuration
+                self._facts.append(facts_of(model))
             made = model.to(self.device, self.dtype)
             made.eval()  # what it returns is for the module's own class to say
         if not isinstance(made, nn.Module):
@@ -103,6 +107,12 @@ class Task:
             self._made.append(module_digest(self.structure()))
         return self._made[0]
 
+    def facts(self) -> Mapping[str, str]:
+        """Return what makes the model's function beside its own weights, see `Adapter.facts`."""
+        if not self._facts:
+            self.structure()
+        return self._facts[0]
+
     def on(self, train: Split, test: Split | None, notes: Iterable[str] = ()) -> Task:
         """Return the task on other data, with the module that `structure` keeps."""
         return self._sharing(replace(self, train=train, test=test, notes=tuple(notes)))
@@ -113,6 +123,7 @@ class Task:
 
     def _sharing(self, task: Task) -> Task:
         object.__setattr__(task, "_waiting", self._waiting)  # whoever takes the module takes it from both
+        object.__setattr__(task, "_facts", self._facts)
         return task
 
     def splits(self) -> tuple[Split, ...]:

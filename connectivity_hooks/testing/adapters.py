@@ -99,6 +99,16 @@ class AdapterSuite:
         name = f"{self.adapter.prefix}:{self.name}"
         assert self.adapter().difference(name, name) is None
 
+    def test_facts_are_texts_that_depend_on_no_weights(self) -> None:
+        """Two models of one name have the same facts, and their own weights are none of them."""
+        first, second = self._model(), self._model()
+        with torch.no_grad():
+            for parameter in second.parameters():
+                parameter.add_(1)
+        facts = dict(self.adapter().facts(first))
+        assert all(isinstance(text, str) for item in facts.items() for text in item)
+        assert dict(self.adapter().facts(second)) == facts
+
     def test_an_unknown_model_is_wrong_usage(self) -> None:
         """It raises UsageError."""
         try:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["weights", "end", "constant", "convex", "measured", "loss"]
+Kind = Literal["model", "weights", "end", "constant", "convex", "measured", "loss"]
 
 
 NOT_COMPARED = "not compared with the checkpoints"
@@ -19,7 +19,7 @@ class Finding:
     """A claim of the file that does not hold.
 
     Attributes:
-        kind: What it is about: ``weights``, an ``end``, a segment's guarantee, or the ``loss``.
+        kind: What it is about: the ``model``, ``weights``, an ``end``, a segment's guarantee, or the ``loss``.
         where: Segment or point, and tensor.
         reason: What was expected and what was found.
     """
@@ -49,6 +49,8 @@ class Verification:
         task: Model, data and loss that losses and bound are of, see `Task.describe`.
         second_end: What the file says of an end that was aligned, in words; nothing is taken from it.
         notes: How a report beside the file differs from that.
+        model: What the file says of the model beside its weights, in words, and whether it was compared.
+        unseen_model: Whether the file says something of it, and nothing is known of the model that was given.
     """
 
     findings: tuple[Finding, ...]
@@ -61,6 +63,8 @@ class Verification:
     task: Mapping[str, object] = field(default_factory=dict)
     second_end: str = ""
     notes: tuple[str, ...] = ()
+    model: str = ""
+    unseen_model: bool = False
 
     @property
     def unseen_alignment(self) -> bool:
@@ -90,6 +94,7 @@ class Verification:
         counts = ", ".join(f"{count} {guarantee}" for guarantee, count in self.segments.items() if count)
         lines = [self._subject(), *self.notes, f"segments: {counts}; ends: {self.ends}"]
         lines += [f"the file says: {self.second_end}"] if self.second_end else []
+        lines += [f"the model: {self.model}"] if self.model else []
         for name, (loss, point) in self.largest.items():
             proven = f"; the {name} loss is at most that for every t" if self.bound[name] is not None else ""
             lines.append(f"largest {name} loss at a point: {loss:.6g} (point {point}){proven}")

@@ -14,6 +14,7 @@ from torch import Tensor
 from connectivity_hooks.checkpoints import Checkpoint, read
 from connectivity_hooks.checkpoints.constants import constants_of, is_constant
 from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.facts import LIBRARY, in_words, unlike
 from connectivity_hooks.model.pristine import pristine
 from connectivity_hooks.model.weights import Weights, assign, weights_of
 from connectivity_hooks.parallel import SideBySide
@@ -67,11 +68,12 @@ def verify(
     """Check every claim of a path file.
 
     A bound is about the task's data and loss; a report beside the file that is of others is pointed out. Of each
-    segment: which weights move; that along a ``constant`` one no changed weight can reach an output; that along
-    a ``convex`` one only the output layer moves; that outputs inside it are what this implies, at random t; that the
-    loss there is not above the line between its ends, as a convex one cannot be. Of each point: that its weights are
-    finite and fit the model, and its loss on every split. Of the ends, if the checkpoints are given: digests, and
-    weights bit for bit; an end that was aligned is compared as a function, in float64.
+    segment: which weights move; that along a ``constant`` one no changed weight can reach an output; that along a
+    ``convex`` one only the output layer moves; that outputs inside it are what this implies, at random t; that the loss
+    there is not above the line between its ends, as a convex one cannot be. Of the model: that its configuration, and
+    the base of an adapter, are those that the file records, if it does. Of each point: that its weights are finite and
+    fit the model, and its loss on every split. Of the ends, if the checkpoints are given: digests, and weights bit for
+    bit; an end that was aligned is compared as a function, in float64.
 
     Time: a pass over the data for each point; memory: two points' weights and the outputs of a few samples.
 
@@ -126,7 +128,7 @@ class _Verifier:
         count = min(_PROBED, len(self.task.train))
         self.probed = self.task.train.sample(count, self.seed)
         self.generator = torch.Generator().manual_seed(self.seed)
-        ends = self._ends()
+        model, ends = self._check_model(), self._ends()
         self._check_reading("weights between both ends", mixed(self.path.start, self.path.end), self.task.splits())
         largest: dict[str, tuple[float, int]] = {}
         before: Weights | None = None
@@ -148,6 +150,8 @@ class _Verifier:
             ends.words,
             self.task.describe(),
             "" if self.path.alignment is None else second_end_in_words(self.path.alignment),
+            model=model,
+            unseen_model=bool(self.path.facts) and not self.task.facts(),
         )
 
     @torch.no_grad()
@@ -183,6 +187,24 @@ class _Verifier:
         found = compare_ends(self.path, self.checkpoints, self.task, self.model, self.probed)
         self.findings += found.findings
         return found
+
+    def _check_model(self) -> str:
+        """Compare what the file says of the model beside its weights with the model; return in words what was done."""
+        recorded, found = self.path.facts, self.task.facts()
+        if not recorded:
+            return "the file does not say what makes its function beside its weights"
+        if not found:
+            return "what the file says of its function beside its weights is not compared: no library knows this model"
+        differing = unlike(recorded, found)
+        if differing:
+            self._say("model", "the model", f"is another than the file's: {in_words(differing, 'in the file', 'here')}")
+            return "is another than the file's"
+        if recorded.get(LIBRARY) != found.get(LIBRARY):
+            return (
+                f"what both say of its function beside its weights is the same; the file's is of "
+                f"{recorded.get(LIBRARY)}, this one of {found.get(LIBRARY)}"
+            )
+        return f"its function is the file's in all {len(recorded)} entries beside its weights"
 
     def _check_weights(self) -> None:
         """Look at every point, control points that are not on the path among them."""

@@ -26,15 +26,18 @@ class Adapted(nn.Module):
 
     Attributes:
         stored_names: For each name of the state, its name in adapter_model.safetensors.
+        base_digest: Of the base's weights, see `connectivity_hooks_peft.base.base`; empty where they were not read.
     """
 
     stored_names: Mapping[str, str]
+    base_digest: str
 
     def __init__(self, tuner: nn.Module, peft_config: Any) -> None:
         super().__init__()
         self.base_model = tuner
         self.peft_config = peft_config
         self.stored_names = {}
+        self.base_digest = ""
 
     @property
     def inner(self) -> nn.Module:

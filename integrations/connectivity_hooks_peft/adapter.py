@@ -14,6 +14,7 @@ from connectivity_hooks.model import Inputs
 from connectivity_hooks.registry import registry
 from connectivity_hooks_peft import folder, making
 from connectivity_hooks_peft.adapted import INNER, Adapted
+from connectivity_hooks_peft.facts import facts_of_adapted
 
 _LEFT = re.compile(r"\blora_(embedding_)?B\b")
 
@@ -72,6 +73,10 @@ class PeftAdapter(Adapter):
         """Say in which values two folders' configurations differ, as far as they make another adapter."""
         one, other = (pathlib.Path(name.partition(":")[2].partition("?")[0]) for name in (first, second))
         return folder.difference(one, other)
+
+    def facts(self, model: nn.Module) -> Mapping[str, str]:
+        """Return what makes the adapter, and with ``base.`` before their names what makes the base, weights too."""
+        return facts_of_adapted(model) if isinstance(model, Adapted) else {}
 
     def stored(self, model: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return weights as PEFT's files have them: without the adapter's name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -12,16 +13,17 @@ from torch import nn
 
 from connectivity_hooks.checkpoints import read
 from connectivity_hooks.errors import InputError
+from connectivity_hooks.held_values import tensor_digest
 from connectivity_hooks.registry import registry
 from connectivity_hooks.untrusted import guarded
 from connectivity_hooks_peft.quiet import quiet
 
-_READ: dict[str, tuple[object, nn.Module]] = {}
+_READ: dict[str, tuple[object, nn.Module, str]] = {}
 """The base read last, by what it was made of; adapters are compared on one."""
 
 
-def base(folder: pathlib.Path, arguments: Mapping[str, object], heads: tuple[str, ...]) -> nn.Module:
-    """Return a new module of the base that shares its parameters with every other one made so.
+def base(folder: pathlib.Path, arguments: Mapping[str, object], heads: tuple[str, ...]) -> tuple[nn.Module, str]:
+    """Return a new module of the base that shares its parameters with every other one made so, and their digest.
 
     On the meta device it has shapes alone, and nothing is read.
 
@@ -34,13 +36,29 @@ def base(folder: pathlib.Path, arguments: Mapping[str, object], heads: tuple[str
         InputError: Transformers is not installed, or the folder has no weights for this model.
     """
     if torch.empty(0).is_meta:
-        return _made(folder, arguments)
+        return _made(folder, arguments), ""
     key = (str(folder.resolve()), repr(sorted(arguments.items())), heads, _changes(folder))
     if _READ.get("last", (None,))[0] != key:
         _READ.clear()
-        _READ["last"] = (key, _loaded(folder, arguments, heads))
-    model = _READ["last"][1]
-    return copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
+        loaded = _loaded(folder, arguments, heads)
+        _READ["last"] = (key, loaded, _digest(loaded, heads))
+    _, model, digest = _READ["last"]
+    return copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()}), digest
+
+
+def _digest(model: nn.Module, heads: tuple[str, ...]) -> str:
+    """Return a digest of names and values of a base, of whatever types; what adapters bring is not of it."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if isinstance(tensor, torch.Tensor) and not _in(name, heads):
+            digest.update(f"{name}\0{tensor_digest(_in_one_type(tensor))}\0".encode())
+    return digest.hexdigest()
+
+
+def _in_one_type(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the same values in float32 where it holds them: a base that was saved in a wider type is the same."""
+    narrow = tensor.float() if tensor.is_floating_point() else tensor
+    return narrow if torch.equal(narrow.to(tensor.dtype), tensor) else tensor
 
 
 def _made(folder: pathlib.Path, arguments: Mapping[str, object]) -> nn.Module:

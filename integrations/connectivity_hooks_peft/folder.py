@@ -98,8 +98,8 @@ def base_of(folder: pathlib.Path, config: Mapping[str, Any], given: object) -> p
 def difference(one: pathlib.Path, other: pathlib.Path) -> str | None:
     """Return the entries in which two adapters' configurations differ; None where none that counts does."""
     first, second = read(one) or {}, read(other) or {}
-    keys = sorted({*first, *second} - _INCIDENTAL, key=lambda key: (key not in _FIRST, key))
-    unlike = [key for key in keys if _value(first.get(key)) != _value(second.get(key))]
+    keys = sorted(filter(counts, {*first, *second}), key=lambda key: (key not in _FIRST, key))
+    unlike = [key for key in keys if plain_value(first.get(key)) != plain_value(second.get(key))]
     if unlike:
         listed = ", ".join(f"{key} {_shown(first.get(key))} and {_shown(second.get(key))}" for key in unlike[:6])
         return f"their {CONFIG} differ: {listed}" + (f" and {len(unlike) - 6} more" if len(unlike) > 6 else "")
@@ -107,9 +107,14 @@ def difference(one: pathlib.Path, other: pathlib.Path) -> str | None:
     return None if bases[0] == bases[1] else f"their bases are {bases[0]!r} and {bases[1]!r}"
 
 
-def _value(value: object) -> object:
+def counts(key: str) -> bool:
+    """Say whether an entry of a configuration may make another adapter."""
+    return key not in _INCIDENTAL
+
+
+def plain_value(value: object) -> object:
     """Return a value as it counts: sets of modules are written in any order, what is off in several ways."""
-    if isinstance(value, list):
+    if isinstance(value, (list, set, tuple)):
         return sorted(map(str, value)) or None
     return value or None
 

@@ -43,7 +43,10 @@ def create(folder: pathlib.Path, arguments: Mapping[str, object]) -> nn.Module:
         given["task"] = _TASKS[config["task_type"]]
     if "num_labels" not in given and (labels := _labels(folder, heads)):
         given["num_labels"] = labels
-    return _injected(folder, config, base(at, given, heads))
+    model, digest = base(at, given, heads)
+    made = _injected(folder, config, model)
+    made.base_digest = digest
+    return made
 
 
 def _labels(folder: pathlib.Path, heads: tuple[str, ...]) -> int | None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from connectivity_hooks.contracts import Adapter, Tokenizer
 from connectivity_hooks.model import Inputs
-from connectivity_hooks_transformers import example, folder, masks, names
+from connectivity_hooks_transformers import example, facts, folder, masks, names
 from connectivity_hooks_transformers.layers import block_layers
 from connectivity_hooks_transformers.tokenizing import tokenizer_of
 
@@ -57,6 +57,10 @@ class TransformersAdapter(Adapter):
     def difference(self, first: str, second: str) -> str | None:
         """Say in which values two folders' configurations differ, as far as they make another model."""
         return folder.difference(first, second)
+
+    def facts(self, model: nn.Module) -> Mapping[str, str]:
+        """Return the entries of the configuration that make another model, and the model's class."""
+        return facts.facts(model)
 
     def stored(self, model: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return weights as ``save_pretrained`` stores them: some are renamed, parted or joined."""

@@ -12,6 +12,7 @@ from torch import nn
 from connectivity_hooks.errors import InputError, UsageError, near_matches, one_line
 from connectivity_hooks.untrusted import guarded, read_json
 from connectivity_hooks_transformers.entries import harmless, require_possible
+from connectivity_hooks_transformers.facts import counts
 from connectivity_hooks_transformers.quiet import quiet
 
 CONFIG = "config.json"
@@ -33,18 +34,8 @@ TASKS = {
 """Heads by the word that asks for one, and the class of the library that chooses the model's own."""
 
 _FIRST = ("architectures", "model_type", "vocab_size", "num_labels", "problem_type")  # what people look for
+_SETTLED = {"architectures", "model_type", "transformers_version"}  # the class is settled; `task` asks for another
 _LARGEST = 1 << 24  # bytes; a vocabulary of labels is in it, and no weights
-_INCIDENTAL = {
-    "_name_or_path",
-    "transformers_version",
-    "torch_dtype",
-    "dtype",
-    "use_cache",
-    "output_attentions",
-    "output_hidden_states",
-    "return_dict",
-}
-"""Entries that do not make another model; nor do rates of dropout: nothing is dropped while a path is measured."""
 
 
 def model_of(folder: pathlib.Path) -> str | None:
@@ -85,7 +76,7 @@ def create(folder: pathlib.Path, arguments: Mapping[str, object]) -> nn.Module:
 def difference(first: str, second: str) -> str | None:
     """Return the entries in which the configurations of two models differ; None where none that counts does."""
     one, two = (_read(pathlib.Path(name.partition(":")[2].partition("?")[0])) or {} for name in (first, second))
-    keys = sorted(key for key in {*one, *two} if key not in _INCIDENTAL and "drop" not in key)
+    keys = sorted(key for key in {*one, *two} if counts(key))
     unlike = [key for key in keys if one.get(key) != two.get(key)]
     if not unlike:
         return None
@@ -124,12 +115,14 @@ def _configuration(folder: pathlib.Path, raw: Mapping[str, Any], changes: Mappin
     require_possible(f"transformers:{folder}", changes)
     with quiet(), guarded(folder / CONFIG, "a model's configuration", "save the model again"):
         config = hf.CONFIG_MAPPING[kind].from_dict(harmless(raw))
+    entries = {*config.to_dict(), *getattr(config, "attribute_map", {}), "num_labels"} - _SETTLED
     for name, value in changes.items():
-        if not hasattr(config, name):
+        if name not in entries or name.startswith("_"):
             raise UsageError(
-                f"transformers:{folder}: {name} is no entry of its configuration; {near_matches(name, raw)}"
+                f"transformers:{folder}: {name} is no entry of its configuration; {near_matches(name, entries)}"
             )
-        setattr(config, name, value)
+        with quiet(), guarded(f"transformers:{folder}?{name}", "a value that the configuration takes", "give another"):
+            setattr(config, name, value)
     return config
 
 

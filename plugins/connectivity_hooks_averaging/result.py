@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from connectivity_hooks.checkpoints import Checkpoint, write_like
+from connectivity_hooks.checkpoints import Checkpoint, require_function, write_like
 from connectivity_hooks.errors import ConnectivityError
 from connectivity_hooks.model import Weights
 from connectivity_hooks.tasks import Task
@@ -121,11 +121,12 @@ class Average:
 
         Raises:
             ConnectivityError: No two are connected, or the mean is worse than its worst member.
-            InputError: It cannot be written.
+            InputError: It cannot be written, or the folder of the first checkpoint is of another model.
             UsageError: The folder is not empty.
         """
         if not self.is_mean or (self.is_worse and not force):
             raise ConnectivityError(f"{out}: is not written: {self.verdict}")
+        require_function(pathlib.Path(out), self.like, self.task.facts(), self.task.model_name)
         origin = {
             "members": [{"file": self.files[name][0], "sha256": self.files[name][1]} for name in self.members],
             "shares": [self.shares[name] for name in self.members],

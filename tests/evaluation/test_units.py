@@ -142,3 +142,41 @@ def test_what_no_float_holds_is_more_than_a_million():
     assert found.perplexity["train"].max == math.inf
     assert "at the worse end, > 1e6 at t = 0.500)" in found.conclusion.headline
     assert "inf" not in words_of(found).replace("in f", "").split()
+
+
+OWN = """
+import torch
+
+class Tokens(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words, self.head = torch.nn.Embedding(9, 4), torch.nn.Linear(4, 3)
+
+    def forward(self, input_ids, labels=None):
+        logits = self.head(self.words(input_ids))
+        weight = torch.tensor([1.0, 5.0, 25.0])
+        loss = None if labels is None else torch.nn.functional.cross_entropy(logits.mT, labels, weight=weight)
+        return {"logits": logits} if labels is None else {"logits": logits, "loss": loss}
+
+def data():
+    g = torch.Generator().manual_seed(0)
+    return {"input_ids": torch.randint(9, (30, 6), generator=g), "labels": torch.randint(3, (30, 6), generator=g)}
+
+def loaders():
+    return [data()]
+"""
+
+
+def test_a_batch_that_has_one_term_is_not_called_a_sample(tmp_path, monkeypatch, run):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(OWN)
+    namespace = {}
+    exec(OWN, namespace)
+    for seed, name in enumerate("ab"):
+        torch.manual_seed(seed)
+        ch.save(namespace["Tokens"](), f"{name}.safetensors")
+    given = ("--model", "net.py:Tokens", "--data", "net.py:loaders", "--loss", "own", "--points", 3)
+    status, out, err = run("connect", "a.safetensors", "b.safetensors", *given, "--out", "o")
+    assert status in (0, 4), err
+    assert "Too few batches to tell whether the loss rises along the linear path: on 1 train batch " in out
+    assert "confidence over the batches" in (tmp_path / "o" / "report.html").read_text()

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 pytest.importorskip("transformers")
 
@@ -16,7 +17,7 @@ from transformers_tiny import IMAGE, TEXT
 import connectivity_hooks as ch
 from connectivity_hooks.checkpoints import fit, read
 from connectivity_hooks.checkpoints.like import write_like
-from connectivity_hooks.errors import InputError
+from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks_transformers.adapter import TransformersAdapter
 
 
@@ -79,6 +80,24 @@ def test_bfloat16_stays_so_and_the_configuration_says_so(tmp_path, run, data):
     end, b, wide = (read_back(name, dtype="auto") for name in ("end", "b", "wide"))
     assert (end.dtype, wide.dtype) == (torch.bfloat16, torch.float32)
     assert_same(end.state_dict(), b)
+
+
+def test_weights_of_several_types_are_not_rounded_to_the_one_that_the_configuration_names(tmp_path, run, data):
+    """Norms are float32 among bfloat16, and the configuration says bfloat16: the library would round them to it."""
+    for seed, end in enumerate("ab"):
+        torch.manual_seed(seed)
+        model = hf.BertForSequenceClassification(hf.BertConfig(**TEXT)).to(torch.bfloat16)
+        model.save_pretrained(end)
+        file = tmp_path / end / "model.safetensors"
+        stored = {name: w.float() + 1e-5 if "LayerNorm" in name else w for name, w in load_file(file).items()}
+        save_file(stored, file, {"format": "pt"})
+    status, _, err = run("connect", "a", "b", "--data", data, "--points", 3, "--out", "o")
+    assert status in (0, 4), err
+    assert run("sample", "o/linear.path.safetensors", "-t", 0, "--like", "a", "-o", "end")[0] == 0
+    end = hf.BertForSequenceClassification.from_pretrained("end", dtype="auto").state_dict()
+    stored = load_file(tmp_path / "a" / "model.safetensors")
+    for name, w in stored.items():
+        assert torch.equal(end[name].double(), w.double()), name
 
 
 @pytest.mark.parametrize("shard", ["20KB", "1GB"])
@@ -203,3 +222,18 @@ def test_arguments_change_the_configuration(tmp_path):
     hf.ViTForImageClassification(hf.ViTConfig(**IMAGE)).save_pretrained(tmp_path)
     model = TransformersAdapter().create(str(tmp_path), {"hidden_act": "relu"})
     assert any(type(module).__name__.startswith("ReLU") for module in model.modules())
+
+
+@pytest.mark.parametrize("name", ["to_dict", "__class__", "forward", "hidden_akt", "architectures"])
+def test_arguments_are_entries_of_the_configuration_alone(tmp_path, name):
+    hf.ViTForImageClassification(hf.ViTConfig(**IMAGE)).save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match="no entry of its configuration"):
+        TransformersAdapter().create(str(tmp_path), {name: 3})
+
+
+@pytest.mark.parametrize("name", ["num_labels", "hidden_act", "problem_type"])
+def test_entries_that_a_configuration_makes_of_others_are_taken(tmp_path, name):
+    hf.ViTForImageClassification(hf.ViTConfig(**IMAGE)).save_pretrained(tmp_path)
+    value = {"num_labels": 7, "hidden_act": "relu", "problem_type": "regression"}[name]
+    model = TransformersAdapter().create(str(tmp_path), {name: value})
+    assert getattr(model.config, name) == value

@@ -277,7 +277,7 @@ CASES = {
         lambda: product(split("train", 1.0, 0.0, 1.0, 1), ends=((3.0, 3.0), (3.1, 3.1))),
         "undecided",
         "whether loss and error rise along the linear path: on 1 train sample neither rises.",
-        "of so few samples there is no confidence interval",
+        "of so few there is no confidence interval",
     ),
     "huge-barrier": Case(huge_barrier, "barrier", "Not connected by the linear path: the train loss rises", "at t ="),
     "loss-barrier-without-errors": Case(

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from connectivity_hooks.checkpoints import read, require_new, require_target
+from connectivity_hooks.checkpoints import read, require_function, require_new, require_target
 from connectivity_hooks.cli.toolkit import (
     NOT_MET,
     Display,
@@ -102,6 +102,7 @@ def command(checkpoints: Sequence[str], out: pathlib.Path, report: pathlib.Path 
     _require_place(out, checkpoints)
     ends = [read(file) for file in checkpoints]
     task = task_of(task_flags(given), ends, list(checkpoints))
+    require_function(out, ends[0], task.facts(), task.model_name)  # before anything is measured
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(OutputFolder(report)).path if report else None
         result = averaged(checkpoints, task, how, folder and folder / KEPT, display)

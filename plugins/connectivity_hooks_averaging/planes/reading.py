@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from connectivity_hooks.checkpoints import fit, read, require_outlines
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation import sampled
+from connectivity_hooks.facts import other_model
 from connectivity_hooks.model import Weights, assign
 from connectivity_hooks.paths import Path
 from connectivity_hooks.tasks import Task
@@ -87,6 +88,9 @@ def read_path(name: str, file: File, task: Task) -> tuple[Given, Path]:
             f"{file}: does not fit the model: {key} is {found.get(key, 'missing')}, expected "
             f"{expected.get(key, 'no such tensor')}; give the model that the path was made for"
         )
+    another = other_model(path, task.facts())
+    if another is not None:
+        raise InputError(f"{file}: {another}; give the model that the path was made for")
     return Given(name, pathlib.Path(file), read(file).sha256), path.to(task.device, task.dtype)
 
 

@@ -54,6 +54,7 @@ def complex_of(
     found: TrainedConnectors,
     dtypes: Mapping[str, str] | None = None,
     options: Mapping[str, object] | None = None,
+    facts: Mapping[str, str] | None = None,
 ) -> Complex:
     """Return the volume between checkpoints and their trained connectors.
 
@@ -63,6 +64,7 @@ def complex_of(
         found: The connectors.
         dtypes: See `Complex`.
         options: See `Complex`.
+        facts: See `Complex`.
     """
     connectors = found.connectors
     return Complex(
@@ -73,4 +75,5 @@ def complex_of(
         dtypes=dtypes or {},
         options=options or {},
         training={"steps": found.steps, "losses": list(found.losses), "note": found.note},
+        facts=dict(facts or {}),
     )

@@ -61,6 +61,7 @@ class Complex:
         dtypes: Types that the first checkpoint stores its tensors in, by name, where they differ from those of weights.
         options: What it was trained with.
         training: How that ended.
+        facts: What makes the model's function beside its own weights, see `Adapter.facts`; empty where it is not known.
 
     Raises:
         ValueError: These do not fit together.
@@ -73,6 +74,7 @@ class Complex:
     dtypes: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, object] = field(default_factory=dict)
     training: Mapping[str, object] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require_simplices(self.simplices, len(self.vertices))
@@ -160,6 +162,7 @@ class Complex:
             alignment=ends[1].alignment if named else None,
             builder="simplex",
             options=self.options,
+            facts=self.facts,
         )
 
     def name(self, vertex: int) -> str:

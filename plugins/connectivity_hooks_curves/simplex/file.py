@@ -2,7 +2,7 @@
 
 Tensors ``vertex.<i>/<name>`` hold vertex i, checkpoints first; what equals that of vertex 0 is not stored again. The
 header metadata holds ``format``, ``vertices``, ``simplices``, ``coordinates``, ``dtypes``, ``log_volume``, ``options``,
-``training``, ``made_of`` and ``version``; all but the plain words are JSON.
+``training``, ``facts``, ``made_of`` and ``version``; all but the plain words are JSON.
 """
 
 from __future__ import annotations
@@ -103,6 +103,7 @@ class _Described:
     log_volume: float | None
     options: Table
     training: Table
+    facts: Mapping[str, str]
 
 
 def _metadata(found: Complex, made_of: str) -> dict[str, str]:
@@ -115,6 +116,7 @@ def _metadata(found: Complex, made_of: str) -> dict[str, str]:
         "log_volume": None if math.isinf(volume) else volume,
         "options": dict(found.options),
         "training": dict(found.training),
+        "facts": dict(found.facts),
     }
     words = {name: json.dumps(value, allow_nan=False) for name, value in values.items()}
     return {"format": FORMAT, **words, "made_of": made_of, "version": __version__}
@@ -123,6 +125,7 @@ def _metadata(found: Complex, made_of: str) -> dict[str, str]:
 def _described(metadata: Mapping[str, str]) -> _Described:
     """Return all that the metadata says, each of its type."""
     names = [field.name for field in dataclasses.fields(_Described)]
+    metadata = {"facts": "{}", **metadata}  # which earlier files do not have
     missing = [name for name in names if name not in metadata]
     if missing:
         raise ValueError(f"its header says nothing of {', '.join(missing)}")

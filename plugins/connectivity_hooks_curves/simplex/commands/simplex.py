@@ -198,7 +198,7 @@ def _trained(
     stored = {name: _in_words(first.outline[name]) for name in own if name in first.outline}
     dtypes = {name: dtype for name, dtype in stored.items() if dtype != own[name]}
     augment = {"augment": task.augment_name} if task.augment_name else {}
-    return complex_of(modes.weights, modes.vertices, found, dtypes, {**simplex.used_options(), **augment})
+    return complex_of(modes.weights, modes.vertices, found, dtypes, {**simplex.used_options(), **augment}, task.facts())
 
 
 def _in_words(tensor: Tensor) -> str:
