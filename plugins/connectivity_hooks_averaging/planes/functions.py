@@ -17,6 +17,7 @@ from connectivity_hooks.processes import is_main_process
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.tasks import Task, guess
 from connectivity_hooks_averaging.planes.directions import Slice, random_directions
+from connectivity_hooks_averaging.planes.filters import filters_of
 from connectivity_hooks_averaging.planes.frame import Frame, Place, coordinates_of, counters_of, require_mixable
 from connectivity_hooks_averaging.planes.grid import MOST, Grid, around, centred
 from connectivity_hooks_averaging.planes.kept import FILE, Kept
@@ -124,7 +125,8 @@ def slice_around(
 ) -> Landscape:
     """Measure loss and error along random directions around one checkpoint, filters normalised (Li et al. 2018).
 
-    At a distance of 1 every filter has moved by as much as it is long. See `random_directions` and `plane`.
+    At a distance of 1 every filter has moved by as much as it is long: of what is stored, see `filters_of`, which under
+    a parametrization is not the weight itself. See `random_directions` and `plane`.
 
     Args:
         checkpoint: A file or folder.
@@ -153,7 +155,9 @@ def slice_around(
     (name,) = names_of([checkpoint])
     given, weights = read_checkpoint(name, checkpoint, task)
     drawn = random_directions(task.structure(), weights, directions, seed)
-    frame = Slice(name, weights, drawn, {"slice": given.sha256, "directions": directions, "seed": seed})
+    moving = {parameter: [each.axis, each.groups] for parameter, each in filters_of(task.structure()).items()}
+    subject = {"slice": given.sha256, "directions": directions, "seed": seed, "filters": moving}
+    frame = Slice(name, weights, drawn, subject)
     grid = centred(reach, points, directions)
     inside = (False,) * len(grid.places())
     return _landscape("slice", frame, grid, [], inside, task, correction, [given], keep, progress)
