@@ -27,7 +27,7 @@ from connectivity_hooks.cli.toolkit import (
 )
 from connectivity_hooks_averaging.commands.plane import show
 from connectivity_hooks_averaging.planes.functions import slice_around
-from connectivity_hooks_averaging.planes.grid import MOST
+from connectivity_hooks_averaging.planes.grid import LEAST_REACH, MOST, MOST_REACH
 from connectivity_hooks_averaging.planes.writing import save
 
 EXAMPLES = """
@@ -47,7 +47,7 @@ Examples:
 @click.option(
     "--range",
     "reach",
-    type=Amount(0, min_open=True),
+    type=Amount(LEAST_REACH, MOST_REACH),
     default=1.0,
     show_default=True,
     metavar="X",
