@@ -12,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import ParametrizationList
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
-_NAMED_NORM = re.compile(r"norm(\dd)?$", re.IGNORECASE)
+_NAMED_NORM = re.compile(r"norm(\dd)?$|grn$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ def filters_of(model: nn.Module) -> dict[str, Filters]:
     They are slices along the first axis: a channel of a convolution, a neuron of a linear layer, a row of an embedding,
     and of any other parameter with two axes or more. Of transposed convolutions and of Transformers' ``Conv1D``, which
     have their outputs on the second axis, they are slices along that.
-    None have the parameters of norms (PyTorch's, and modules whose class is called ``…Norm``), biases (parameters
-    called so), lengths ``g`` that weight norm takes apart, and what has fewer than two axes. Under a parametrization it
-    is the tensor beneath that has them, which lies as the weight does.
+    None have the parameters of norms (PyTorch's, and modules whose class is called ``…Norm`` or ``…GRN``), biases
+    (parameters called so), lengths ``g`` that weight norm takes apart, and what has fewer than two axes. Under a
+    parametrization it is the tensor beneath that has them, which lies as the weight does.
     """
     found = dict[str, Filters]()
     for name, each in model.named_parameters():

@@ -121,3 +121,17 @@ def test_what_cannot_be_drawn_is_refused_in_a_line(asked, folder, names, words, 
     assert said in error
     assert "Traceback" not in error
     assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("module", [plane, slice])
+def test_help_tells_no_option_of_a_correction_that_is_refused(module, capfd):
+    assert exit_status(module.command.name, lambda: module.command, ["--help"]) == 0
+    text = capfd.readouterr().out
+    assert "--batch-norm.samples" in text
+    assert "--repair." not in text
+
+
+def test_a_correction_that_is_refused_is_so_in_its_own_words(asked):
+    status, _, error = asked(plane, "abc", "--correct", "repair", "--repair.samples", "10")
+    assert status == 2
+    assert "repair needs a path" in error

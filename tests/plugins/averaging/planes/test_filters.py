@@ -24,6 +24,12 @@ class OwnRMSNorm(nn.Module):
         self.scale = nn.Parameter(torch.ones(1, 4, 1))
 
 
+class OwnGRN(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1, 1, 1, 4))
+
+
 class Biased(nn.Module):
     def __init__(self):
         super().__init__()
@@ -36,6 +42,7 @@ class Biased(nn.Module):
     [
         (nn.LayerNorm((3, 4)), {}),
         (OwnRMSNorm(), {}),
+        (OwnGRN(), {}),
         (Biased(), {"tokens": Filters(0)}),
         (nn.Embedding(3, 2), {"weight": Filters(0)}),
         (nn.MultiheadAttention(4, 2, add_bias_kv=True), {"in_proj_weight": Filters(0), "out_proj.weight": Filters(0)}),
