@@ -102,7 +102,7 @@ def calibrate(
         InputError: The loss is not one of logits.
     """
     require_logits(task.loss, "calibrate")
-    held_out = task.train.sample(max(1, round(how.hold_out * len(task.train))), how.seed)
+    held_out = task.train.sample(max(1, round(how.hold_out * len(task.train))), int(how.seed))
     ends: dict[str, tuple[SampleScores, SampleScores]] = {}
     found: dict[float, tuple[float | None, dict[str, SampleScores]]] = {}
     curves: dict[str, list[Measurement]] = {split.name: [] for split in task.splits()}
@@ -126,7 +126,7 @@ def calibrate(
         curves={name: tuple(curve) for name, curve in curves.items()},
         barriers={name: barriers(curve, arc) for name, curve in curves.items()},
         samples=len(held_out),
-        seed=how.seed,
+        seed=int(how.seed),
     )
 
 

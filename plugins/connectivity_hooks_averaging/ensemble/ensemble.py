@@ -16,7 +16,7 @@ from connectivity_hooks.paths import Path
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks import Split, Task
-from connectivity_hooks_averaging.arguments import require_file, require_files, require_number, require_whole
+from connectivity_hooks_averaging.arguments import number, require_file, require_files, whole
 from connectivity_hooks_averaging.ensemble import members as of
 from connectivity_hooks_averaging.ensemble.kinds import AnyTally, Kind
 from connectivity_hooks_averaging.ensemble.result import Ensemble, Scored
@@ -48,9 +48,9 @@ class Ensembling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require_whole("ensemble: points", self.points, 2, MOST)
-        require_number("ensemble: hold_out", self.hold_out, 0, 1, inside=True)
-        require_whole("ensemble: seed", self.seed)
+        whole("ensemble: points", self.points, 2, MOST)
+        number("ensemble: hold_out", self.hold_out, 0, 1, inside=True)
+        whole("ensemble: seed", self.seed)
 
 
 def ensemble(
@@ -93,7 +93,8 @@ def ensemble(
     if not isinstance(path, Path):
         require_file("ensemble: path", path)
     require_files("ensemble: beside", beside)
-    correction, how = None, Ensembling(points, hold_out, seed=seed)
+    Ensembling(points, hold_out, seed=seed)  # refuses what cannot be
+    correction, how = None, Ensembling(int(points), float(hold_out), seed=int(seed))
     if correct is not None:
         kind = registry().correction(correct)
         correction = kind(make_options(kind.Options, correct_options or {}, correct), seed=seed)

@@ -16,7 +16,7 @@ from connectivity_hooks.model import Weights
 from connectivity_hooks.processes import is_main_process
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.tasks import Task, guess
-from connectivity_hooks_averaging.arguments import require_file, require_files, require_number, require_whole
+from connectivity_hooks_averaging.arguments import number, require_file, require_files, whole
 from connectivity_hooks_averaging.planes.directions import Slice, random_directions
 from connectivity_hooks_averaging.planes.filters import filters_of
 from connectivity_hooks_averaging.planes.frame import Frame, Place, coordinates_of, counters_of, require_mixable
@@ -90,9 +90,9 @@ def plane(
     """
     require_files("plane: checkpoints", checkpoints)
     require_files("plane: project", project)
-    require_whole("plane: points", points, 2, MOST)
-    require_number("plane: margin", margin, 0, 10)
-    require_whole("plane: seed", seed)
+    points = whole("plane: points", points, 2, MOST)
+    margin = number("plane: margin", margin, 0, 10)
+    seed = whole("plane: seed", seed)
     correction = make_correction(correct, correct_options, seed=seed, progress=progress)
     _require_three(checkpoints)
     files = [*checkpoints, *project]
@@ -153,10 +153,10 @@ def slice_around(
         UsageError: Arguments that cannot be, or a correction that needs a path.
     """
     require_file("slice: checkpoint", checkpoint)
-    require_whole("slice: directions", directions, 1, 2)
-    require_number("slice: reach", reach, LEAST_REACH, MOST_REACH)
-    require_whole("slice: points", points, 2, MOST)
-    require_whole("slice: seed", seed)
+    directions = whole("slice: directions", directions, 1, 2)
+    reach = number("slice: reach", reach, LEAST_REACH, MOST_REACH)
+    points = whole("slice: points", points, 2, MOST)
+    seed = whole("slice: seed", seed)
     correction = make_correction(correct, correct_options, seed=seed, progress=progress)
     if is_path(checkpoint):
         raise InputError(f"{checkpoint}: is a path; expected a checkpoint, such as `sample` writes of its middle")

@@ -324,3 +324,9 @@ def test_equal_checkpoints_beside_count_once_and_it_is_said(path, tmp_path):
 def test_arguments_of_another_kind_are_wrong_usage(path, arguments):
     with pytest.raises(ch.UsageError, match=f"ensemble: {next(iter(arguments))}: expected"):
         ensemble(path, task_of(), **arguments)
+
+
+def test_numbers_of_numpy_are_numbers(path, tmp_path):
+    found = ensemble(path, task_of(), points=np.int64(2), hold_out=np.float32(0.25), seed=np.int64(1))
+    found.save(tmp_path)
+    assert json.loads((tmp_path / "ensemble.json").read_text())["held_out"] == {"samples": 40, "seed": 1}

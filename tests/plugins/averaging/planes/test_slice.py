@@ -1,5 +1,6 @@
 """Slices along random directions: filters as long as the checkpoint's, seeded, and measured where they say."""
 
+import numpy as np
 import pytest
 import torch
 from small_networks import image_task, mlp, vector_task
@@ -125,3 +126,10 @@ def test_so_is_the_smallest(tmp_path):
     file = write(tmp_path, "a", drawn(network, 0))
     slice_around(file, vector_task(network), points=3, reach=1e-6).save(tmp_path / "out")
     assert (tmp_path / "out" / "slice.png").exists()
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    file, task = write(tmp_path, "a", drawn(network, 0)), vector_task(network)
+    given = {"directions": np.int64(1), "points": np.int64(2), "reach": np.float32(0.5), "seed": np.int64(3)}
+    found = slice_around(file, task, **given, keep=tmp_path / "out")
+    assert found.scores == slice_around(file, task, directions=1, points=2, reach=0.5, seed=3).scores
