@@ -52,8 +52,9 @@ def test_the_page_of_the_command_line_has_every_flag_with_its_help_and_no_other(
 
 
 def ours(command):
-    """Return a command's flags without those of strangers' methods."""
-    flags = [flag for flag in command.get_params(click.Context(command)) if isinstance(flag, click.Option)]
+    """Return a command's flags that help tells, without those of strangers' methods."""
+    options = [flag for flag in command.get_params(click.Context(command)) if isinstance(flag, click.Option)]
+    flags = [flag for flag in options if not flag.hidden]
     known = registry()
     kinds = (known.builders, known.aligners, known.conditions, known.corrections, known.reporters)
     methods = {

@@ -22,15 +22,16 @@ class MethodCommand(click.Command):
     """A command that takes the options of the installed methods of some kinds.
 
     Set `kinds` to names of `Registry` attributes, e.g. ``("builders", "conditions")``; ``builders.bezier`` is one
-    method alone.
+    method alone. Help tells only those that `shown` is true of.
     """
 
     kinds: tuple[str, ...] = ()
+    shown: Callable[[type[Method]], bool] = staticmethod(lambda _: True)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the command's own parameters and those of the methods."""
         own = super().get_params(ctx)
-        return [*own, *(flag for kind in self.kinds for flag in _flags(registry(), kind))]
+        return [*own, *(flag for kind in self.kinds for flag in _flags(registry(), kind, self.shown))]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command's own options, then a section for each method that has any."""
@@ -44,9 +45,15 @@ class MethodCommand(click.Command):
                 formatter.write_dl(records)
 
 
-def method_command(*kinds: str) -> type[MethodCommand]:
-    """Return a command class with the options of methods of `kinds`."""
-    return type("MethodCommand", (MethodCommand,), {"kinds": kinds})
+def method_command(*kinds: str, shown: Callable[[Any], bool] | None = None) -> type[MethodCommand]:
+    """Return a command class with the options of methods of `kinds`.
+
+    Args:
+        kinds: See `MethodCommand`.
+        shown: Says of a method's class whether help tells its options; None: of all. Those of others are read too, so
+            that the method itself can be refused in its own words.
+    """
+    return type("MethodCommand", (MethodCommand,), {"kinds": kinds} | ({"shown": staticmethod(shown)} if shown else {}))
 
 
 def make_method(
@@ -83,13 +90,17 @@ def single(*names: str | None) -> list[str]:
     return [name for name in names if name is not None and name != NONE]
 
 
-def _flags(methods: Registry, kind: str) -> list[click.Option]:
+def _flags(methods: Registry, kind: str, shown: Callable[[type[Method]], bool]) -> list[click.Option]:
     kind, _, only = kind.partition(".")
     entries = [entry for entry in getattr(methods, kind).values() if only in ("", entry.name)]
-    return [_flag(entry.name, field) for entry in entries for field in option_fields(entry.cls.Options)]
+    return [
+        _flag(entry.name, field, hidden=not shown(entry.cls))
+        for entry in entries
+        for field in option_fields(entry.cls.Options)
+    ]
 
 
-def _flag(method: str, field: OptionField) -> click.Option:
+def _flag(method: str, field: OptionField, *, hidden: bool) -> click.Option:
     spelt = field.name.replace("_", "-")
     default = "none" if field.default is None else str(field.default)
     return click.Option(
@@ -97,6 +108,7 @@ def _flag(method: str, field: OptionField) -> click.Option:
         help=f"{field.help}  [{field.allowed()}; default: {default}]",
         metavar=field.kind.__name__.upper(),
         callback=_reader(method, field),
+        hidden=hidden,
     )
 
 

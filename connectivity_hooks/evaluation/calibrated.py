@@ -7,6 +7,7 @@ temperature of each t is not that.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -43,10 +44,12 @@ class Calibrating:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.hold_out < 1:
+        if not isinstance(self.hold_out, numbers.Real) or not 0 < self.hold_out < 1:
             raise UsageError(
-                f"calibrate: expected a share of the training samples between 0 and 1, found {self.hold_out}"
+                f"calibrate: expected a share of the training samples between 0 and 1, found {self.hold_out!r}"
             )
+        if not isinstance(self.seed, numbers.Integral):
+            raise UsageError(f"calibrate: expected a whole number as seed, found {self.seed!r}")
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def calibrate(
         InputError: The loss is not one of logits.
     """
     require_logits(task.loss, "calibrate")
-    held_out = task.train.sample(max(1, round(how.hold_out * len(task.train))), how.seed)
+    held_out = task.train.sample(max(1, round(how.hold_out * len(task.train))), int(how.seed))
     ends: dict[str, tuple[SampleScores, SampleScores]] = {}
     found: dict[float, tuple[float | None, dict[str, SampleScores]]] = {}
     curves: dict[str, list[Measurement]] = {split.name: [] for split in task.splits()}
@@ -123,7 +126,7 @@ def calibrate(
         curves={name: tuple(curve) for name, curve in curves.items()},
         barriers={name: barriers(curve, arc) for name, curve in curves.items()},
         samples=len(held_out),
-        seed=how.seed,
+        seed=int(how.seed),
     )
 
 

@@ -154,7 +154,7 @@ def test_of_several_builders_it_is_a_column():
     assert "calibrated barrier" in Report({"one": found, "two": found}).table()
 
 
-@pytest.mark.parametrize("share", [0, 1, -0.5, float("nan")])
+@pytest.mark.parametrize("share", [0, 1, -0.5, float("nan"), "0.1", [0.1]])
 def test_a_share_that_cannot_be_is_wrong_usage(share):
     task, path = made()
     with pytest.raises(ch.UsageError, match="between 0 and 1"):

@@ -45,7 +45,9 @@ Examples:
 
 
 @click.command(
-    cls=method_command("corrections"), epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=method_command("corrections", shown=lambda correction: correction.by_weights_alone),
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.argument("checkpoints", nargs=-1, required=True, metavar="A B C [D|P.path.safetensors …]")
 @task_options
@@ -76,8 +78,8 @@ def command(checkpoints: Sequence[str], out: pathlib.Path, **given: Any) -> None
 
     Distances are those between parameters. Further checkpoints and paths are projected onto the plane, and it is said
     how far from it they lie: their own loss is measured beside that of the plane beneath them. A path file by itself
-    gives the plane through its start, its end and its middle. Written are plane.svg, .png, .csv, .json and .html,
-    and plane-points.csv.
+    gives the plane through its start, its end and its middle. Corrections are those that go by the weights alone, such
+    as batch-norm. Written are plane.svg, .png, .csv, .json and .html, and plane-points.csv.
     """
     display = Display(quiet=given["as_json"])
     refuse_stray_options(given, single(given["correct"]))

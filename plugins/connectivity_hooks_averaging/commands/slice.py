@@ -27,7 +27,7 @@ from connectivity_hooks.cli.toolkit import (
 )
 from connectivity_hooks_averaging.commands.plane import show
 from connectivity_hooks_averaging.planes.functions import slice_around
-from connectivity_hooks_averaging.planes.grid import MOST
+from connectivity_hooks_averaging.planes.grid import LEAST_REACH, MOST, MOST_REACH
 from connectivity_hooks_averaging.planes.writing import save
 
 EXAMPLES = """
@@ -39,7 +39,9 @@ Examples:
 
 
 @click.command(
-    cls=method_command("corrections"), epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=method_command("corrections", shown=lambda correction: correction.by_weights_alone),
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.argument("checkpoint", metavar="A")
 @task_options
@@ -47,7 +49,7 @@ Examples:
 @click.option(
     "--range",
     "reach",
-    type=Amount(0, min_open=True),
+    type=Amount(LEAST_REACH, MOST_REACH),
     default=1.0,
     show_default=True,
     metavar="X",
@@ -71,8 +73,8 @@ def command(checkpoint: str, out: pathlib.Path, **given: Any) -> None:
     """Draw loss and error around checkpoint A along random directions (Li et al. 2018).
 
     Each filter of a direction, the weights that make one channel or neuron, is as long as that filter of A. Biases and
-    the parameters of norms do not move. Written are slice.svg, .png, .csv, .json and .html, and
-    slice-points.csv.
+    the parameters of norms do not move. Corrections are those that go by the weights alone, such as batch-norm. Written
+    are slice.svg, .png, .csv, .json and .html, and slice-points.csv.
     """
     display = Display(quiet=given["as_json"])
     refuse_stray_options(given, single(given["correct"]))

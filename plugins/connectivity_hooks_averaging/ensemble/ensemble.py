@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from connectivity_hooks.contracts import Correction, make_options
-from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation import Passes, read_task, tracked_norms
 from connectivity_hooks.paths import Path
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks import Split, Task
+from connectivity_hooks_averaging.arguments import number, require_file, require_files, whole
 from connectivity_hooks_averaging.ensemble import members as of
 from connectivity_hooks_averaging.ensemble.kinds import AnyTally, Kind
 from connectivity_hooks_averaging.ensemble.result import Ensemble, Scored
 from connectivity_hooks_averaging.ensemble.sweep import Sweep
-from connectivity_hooks_averaging.set import read_set
+from connectivity_hooks_averaging.set import CheckpointSet, read_set
 
 MOST = 1000
 """Points: so many passes over the data."""
@@ -47,10 +48,9 @@ class Ensembling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 2 <= self.points <= MOST:
-            raise UsageError(f"points: expected 2 to {MOST}, the ends among them, found {self.points}")
-        if not 0 < self.hold_out < 1:
-            raise UsageError(f"hold_out: expected a share between 0 and 1, found {self.hold_out}")
+        whole("ensemble: points", self.points, 2, MOST)
+        number("ensemble: hold_out", self.hold_out, 0, 1, inside=True)
+        whole("ensemble: seed", self.seed)
 
 
 def ensemble(
@@ -90,12 +90,16 @@ def ensemble(
         InputError: Path or checkpoints do not fit the model, or the loss is another one.
         UsageError: Numbers that cannot be, or an unknown correction.
     """
-    correction = None
+    if not isinstance(path, Path):
+        require_file("ensemble: path", path)
+    require_files("ensemble: beside", beside)
+    Ensembling(points, hold_out, seed=seed)  # refuses what cannot be
+    correction, how = None, Ensembling(int(points), float(hold_out), seed=int(seed))
     if correct is not None:
         kind = registry().correction(correct)
         correction = kind(make_options(kind.Options, correct_options or {}, correct), seed=seed)
     found = path if isinstance(path, Path) else Path.load(path)
-    return ensembled(found, task, Ensembling(points, hold_out, correction, seed), beside, progress)
+    return ensembled(found, task, replace(how, correction=correction), beside, progress)
 
 
 def ensembled(
@@ -119,7 +123,7 @@ def ensembled(
         split = task.train if task.test is None else task.test
         temperatures = _temperatures(sweep, held_out, progress)
         scored = _scored(sweep, split, temperatures, progress)
-        notes = [*passes.notes, *readings, *(others.notes if others else ()), *_notes(task, how, temperatures)]
+        notes = [*passes.notes, *readings, *(_notes_on(others) if others else ()), *_notes(task, how, temperatures)]
     return Ensemble(
         rows=tuple(scored),
         groups=groups,
@@ -185,6 +189,10 @@ def _row(name: str, found: _Counted, t: float | None, temperature: float | None,
     diversity = None if found.pool is None else found.pool.figures(torch.stack(found.diversity).sum(0), count)
     tempered = found.tempered.figures() if kind.has_classes else None
     return Scored(name, t, round(count), found.plain.figures(), temperature, tempered, diversity)
+
+
+def _notes_on(others: CheckpointSet) -> list[str]:
+    return [*others.notes, *(f"{name} has the weights of {one} and counts once" for name, one in others.equal.items())]
 
 
 def _notes(task: Task, how: Ensembling, temperatures: Mapping[str, float | None]) -> list[str]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.model import Weights
 from connectivity_hooks.paths import Path
+from connectivity_hooks_averaging.planes.filters import filters_of
 from connectivity_hooks_averaging.planes.frame import Corner, Frame, Place, mixed
-
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 class Slice(Frame):
@@ -53,8 +52,8 @@ def random_directions(model: nn.Module, weights: Weights, count: int, seed: int)
     """Draw directions, each filter of which is as long as that filter of the weights.
 
     d_ij ← d_ij / ‖d_ij‖ · ‖θ_ij‖ for the j-th filter of the i-th layer, from d ~ N(0, 1): of a convolution the weights
-    that make one output channel, of a linear layer those that make one neuron. Biases and the parameters of norms, all
-    with fewer than two axes, have no filters and do not move, and neither do buffers. Tied parameters move as one. What
+    that make one output channel, of a linear layer those that make one neuron; `filters_of` says what else. Biases and
+    the parameters of norms have no filters and do not move, and neither do buffers. Tied parameters move as one. What
     is drawn does not depend on device or type.
 
     Args:
@@ -66,36 +65,19 @@ def random_directions(model: nn.Module, weights: Weights, count: int, seed: int)
     Raises:
         InputError: No parameter has filters.
     """
-    axes, ties = filter_axes(model), _ties(model)
-    if not axes:
-        raise InputError("slice: the model has no parameter with two axes or more, and so no filters to move")
+    every, ties = filters_of(model), _ties(model)
+    if not every:
+        raise InputError("slice: the model has no parameter with filters, all are biases, of norms or with one axis")
     generator, directions = torch.Generator().manual_seed(seed), list[Weights]()
     for _ in range(count):
         direction = Weights()
-        for name, axis in axes.items():
+        for name, filters in every.items():
             weight = weights[name]
             drawn = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
-            found = _scaled(drawn, weight.detach().cpu().double(), axis).to(weight.device, weight.dtype)
+            found = filters.scaled(drawn, weight.detach().cpu().double()).to(weight.device, weight.dtype)
             direction |= dict.fromkeys(ties[name], found)
         directions.append(direction)
     return directions
-
-
-def filter_axes(model: nn.Module) -> dict[str, int]:
-    """Return the axis that counts filters, for each parameter that has some: the first, or that of the outputs."""
-    transposed = {f"{name}.weight".lstrip(".") for name, each in model.named_modules() if isinstance(each, _TRANSPOSED)}
-    return {
-        name: int(name in transposed)
-        for name, each in model.named_parameters()
-        if each.is_floating_point() and each.ndim > 1
-    }
-
-
-def _scaled(drawn: Tensor, weight: Tensor, axis: int) -> Tensor:
-    others = [each for each in range(weight.ndim) if each != axis]
-    lengths = [torch.linalg.vector_norm(each, dim=others, keepdim=True) for each in (weight, drawn)]
-    scaled: Tensor = drawn * (lengths[0] / lengths[1].clamp_min(1e-300))
-    return scaled
 
 
 def _ties(model: nn.Module) -> dict[str, list[str]]:

@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from connectivity_hooks.checkpoints import make_folder
 from connectivity_hooks.connecting import code_of, data_digest, method_of
 from connectivity_hooks.contracts import Correction
-from connectivity_hooks.errors import InputError, UsageError
+from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation import Anywhere, Measuring, make_correction, tracked_norms
 from connectivity_hooks.model import Weights
 from connectivity_hooks.processes import is_main_process
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.tasks import Task, guess
+from connectivity_hooks_averaging.arguments import number, require_file, require_files, whole
 from connectivity_hooks_averaging.planes.directions import Slice, random_directions
+from connectivity_hooks_averaging.planes.filters import filters_of
 from connectivity_hooks_averaging.planes.frame import Frame, Place, coordinates_of, counters_of, require_mixable
-from connectivity_hooks_averaging.planes.grid import MOST, Grid, around, centred
+from connectivity_hooks_averaging.planes.grid import LEAST_REACH, MOST, MOST_REACH, Grid, around, centred
 from connectivity_hooks_averaging.planes.kept import FILE, Kept
 from connectivity_hooks_averaging.planes.landscape import CHECKPOINT, CORNER, PATH, Landscape, Marked
 from connectivity_hooks_averaging.planes.measuring import measured
@@ -86,8 +88,11 @@ def plane(
         InputError: Not three checkpoints; some are equal, lie on one line, or do not fit the model.
         UsageError: Arguments that cannot be, or a correction that needs a path.
     """
-    if not 2 <= points <= MOST or not 0 <= margin <= 10:
-        raise UsageError(f"plane: expected 2 to {MOST} points and a margin from 0 to 10, found {points} and {margin}")
+    require_files("plane: checkpoints", checkpoints)
+    require_files("plane: project", project)
+    points = whole("plane: points", points, 2, MOST)
+    margin = number("plane: margin", margin, 0, 10)
+    seed = whole("plane: seed", seed)
     correction = make_correction(correct, correct_options, seed=seed, progress=progress)
     _require_three(checkpoints)
     files = [*checkpoints, *project]
@@ -99,14 +104,18 @@ def plane(
     else:
         frame, given = _plane_through(names[:3], checkpoints, task)
         others = list(zip(names[3:], project, strict=True))
-    projected = list[_Projected]()
+    projected, drawn, notes = list[_Projected](), dict[str, str](), list[str]()
     for name, file in progress.track(others, "projecting", len(others)):
         more, found = _projected(frame, name, file, task)
+        if more.sha256 in drawn:
+            notes.append(f"{name} is the same file as {drawn[more.sha256]}, byte for byte, and is drawn once")
+            continue
+        drawn[more.sha256] = name
         projected += found
         given += [] if more in given else [more]
     grid = around([*(each.at for each in frame.corners), *(each.at for each in projected)], margin, points)
     inside = tuple(frame.inside(*at) for at in grid.places())
-    return _landscape("plane", frame, grid, projected, inside, task, correction, given, keep, progress)
+    return _landscape("plane", frame, grid, projected, inside, task, correction, given, notes, keep, progress)
 
 
 def slice_around(
@@ -124,13 +133,14 @@ def slice_around(
 ) -> Landscape:
     """Measure loss and error along random directions around one checkpoint, filters normalised (Li et al. 2018).
 
-    At a distance of 1 every filter has moved by as much as it is long. See `random_directions` and `plane`.
+    At a distance of 1 every filter has moved by as much as it is long: of what is stored, see `filters_of`, which under
+    a parametrization is not the weight itself. See `random_directions` and `plane`.
 
     Args:
         checkpoint: A file or folder.
         task: Model, data and loss.
         directions: 1 for a line, 2 for a plane.
-        reach: How far along each direction, to both sides.
+        reach: How far along each direction, to both sides, from 1e-6 to 1000.
         points: Along each direction.
         correct: See `plane`; so are `correct_options`, `keep` and `progress`.
         correct_options: Its options by name.
@@ -142,21 +152,23 @@ def slice_around(
         InputError: The checkpoint does not fit the model, or has no filters.
         UsageError: Arguments that cannot be, or a correction that needs a path.
     """
-    if directions not in (1, 2) or not 0 < reach < float("inf") or not 2 <= points <= MOST:
-        raise UsageError(
-            f"slice: expected 1 or 2 directions, a range above 0 and 2 to {MOST} points, found {directions}, {reach} "
-            f"and {points}"
-        )
+    require_file("slice: checkpoint", checkpoint)
+    directions = whole("slice: directions", directions, 1, 2)
+    reach = number("slice: reach", reach, LEAST_REACH, MOST_REACH)
+    points = whole("slice: points", points, 2, MOST)
+    seed = whole("slice: seed", seed)
     correction = make_correction(correct, correct_options, seed=seed, progress=progress)
     if is_path(checkpoint):
         raise InputError(f"{checkpoint}: is a path; expected a checkpoint, such as `sample` writes of its middle")
     (name,) = names_of([checkpoint])
     given, weights = read_checkpoint(name, checkpoint, task)
     drawn = random_directions(task.structure(), weights, directions, seed)
-    frame = Slice(name, weights, drawn, {"slice": given.sha256, "directions": directions, "seed": seed})
+    moving = {parameter: [each.axis, each.groups] for parameter, each in filters_of(task.structure()).items()}
+    subject = {"slice": given.sha256, "directions": directions, "seed": seed, "filters": moving}
+    frame = Slice(name, weights, drawn, subject)
     grid = centred(reach, points, directions)
     inside = (False,) * len(grid.places())
-    return _landscape("slice", frame, grid, [], inside, task, correction, [given], keep, progress)
+    return _landscape("slice", frame, grid, [], inside, task, correction, [given], [], keep, progress)
 
 
 def _require_three(checkpoints: Sequence[File]) -> None:
@@ -220,6 +232,7 @@ def _landscape(
     task: Task,
     correction: Correction | None,
     given: Sequence[Given],
+    said: Sequence[str],
     keep: File | None,
     progress: Progress,
 ) -> Landscape:
@@ -232,7 +245,7 @@ def _landscape(
         if keep is not None and is_main_process():
             make_folder(pathlib.Path(keep))
             subject = {**frame.subject, "grid": grid.axes, **_subject(task, correction)}
-            kept = stack.enter_context(Kept(pathlib.Path(keep) / FILE, subject, progress))
+            kept = stack.enter_context(Kept(pathlib.Path(keep) / FILE, subject, anywhere.task, progress))
         found = measured({**places, **own, **beneath, **on_grid}, anywhere, kept, progress)
         notes = anywhere.notes
     corners = [
@@ -258,7 +271,7 @@ def _landscape(
         correction={key: describing[key] for key in ("correction", "correction_options")},
         about={**frame.subject, "files": {each.name: [each.file.name, each.sha256] for each in given}},
         task=task.describe(),
-        notes=tuple(dict.fromkeys([*(note for each in given for note in each.notes), *notes])),
+        notes=tuple(dict.fromkeys([*(note for each in given for note in each.notes), *said, *notes])),
     )
 
 

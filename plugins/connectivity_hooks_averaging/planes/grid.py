@@ -9,6 +9,9 @@ from dataclasses import dataclass
 MOST = 501
 """Points along an axis."""
 
+LEAST_REACH, MOST_REACH = 1e-6, 1e3
+"""How far a slice goes: less, and float32 does not tell its places apart; nothing is left of a network at the most."""
+
 
 @dataclass(frozen=True)
 class Grid:

@@ -33,8 +33,7 @@ def measured(
     Raises:
         InputError: The model fails, or no sample counts.
     """
-    known = {name: kept.known(name) if kept else None for name in places}
-    found = {name: scores for name, scores in known.items() if scores is not None}
+    found = kept.known(places) if kept else {}
     missing = [name for name in places if name not in found]
     scored = _scored({name: places[name] for name in missing}, anywhere)
     for name, scores in progress.track(scored, "measuring places", len(missing)):

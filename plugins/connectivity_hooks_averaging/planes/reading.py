@@ -53,8 +53,10 @@ def is_path(file: File) -> bool:
 
 
 def names_of(files: Sequence[File]) -> list[str]:
-    """Return a name for each file."""
-    return [name.removesuffix(".path") for name in distinct_names(files)]
+    """Return a name for each file, no two alike."""
+    names = distinct_names(files)
+    short = [name.removesuffix(".path") for name in names]
+    return short if len(set(short)) == len(short) else names
 
 
 def require_fitting(files: Sequence[File], task: Task) -> None:

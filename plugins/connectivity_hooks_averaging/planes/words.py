@@ -26,9 +26,9 @@ def _on_plane(found: Landscape, corners: list[Marked], split: str) -> list[str]:
     sentences = [f"Plane through {', '.join(each.name for each in corners)}: {split} loss {losses}."]
     inside = found.highest_inside(split)
     if inside is not None:
+        places = f"{sum(found.inside)} place{'s' * (sum(found.inside) != 1)}"
         sentences.append(
-            f"Between them, at {sum(found.inside)} places in their triangle, the {split} loss is at most "
-            f"{_figure(inside.loss)}."
+            f"Between them, at {places} in their triangle, the {split} loss is at most {_figure(inside.loss)}."
         )
     sentences.append(f"The lowest measured on the plane is {low:.4g}, at {_place(at)}. Distances: {apart}.")
     return sentences

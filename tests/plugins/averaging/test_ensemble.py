@@ -255,7 +255,7 @@ def test_the_report_has_figures_picture_and_page(path, tmp_path):
 
 @pytest.mark.parametrize("points", [1, 0, 1001])
 def test_too_few_or_too_many_points_are_wrong_usage(path, points):
-    with pytest.raises(ch.UsageError, match="points: expected 2 to 1000"):
+    with pytest.raises(ch.UsageError, match="points: expected a whole number from 2 to 1000"):
         ensemble(path, task_of(), points=points)
 
 
@@ -298,3 +298,35 @@ def test_many_points_have_names_of_their_own():
 
     ts = np.linspace(0, 1, 3000).tolist()
     assert len(set(point_names(ts))) == 3000
+
+
+def test_equal_checkpoints_beside_count_once_and_it_is_said(path, tmp_path):
+    model = net()
+    model.load_state_dict(weights(5))
+    for name in ("c", "again"):
+        ch.save(model, tmp_path / f"{name}.safetensors")
+    found = ensemble(path, task_of(), points=2, beside=[tmp_path / "c.safetensors", tmp_path / "again.safetensors"])
+    assert "again has the weights of c and counts once" in found.notes
+    assert not any("beside" in name for name in found.groups)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"points": "3"},
+        {"points": 2.5},
+        {"hold_out": "0.1"},
+        {"hold_out": 1},
+        {"seed": "x"},
+        {"beside": "c.safetensors"},
+    ],
+)
+def test_arguments_of_another_kind_are_wrong_usage(path, arguments):
+    with pytest.raises(ch.UsageError, match=f"ensemble: {next(iter(arguments))}: expected"):
+        ensemble(path, task_of(), **arguments)
+
+
+def test_numbers_of_numpy_are_numbers(path, tmp_path):
+    found = ensemble(path, task_of(), points=np.int64(2), hold_out=np.float32(0.25), seed=np.int64(1))
+    found.save(tmp_path)
+    assert json.loads((tmp_path / "ensemble.json").read_text())["held_out"] == {"samples": 40, "seed": 1}

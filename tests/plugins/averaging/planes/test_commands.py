@@ -56,6 +56,40 @@ def test_json_is_the_report_and_a_second_run_measures_nothing(asked, folder):
     assert (folder / "out" / "places.jsonl").read_bytes() == kept
 
 
+def test_files_of_equal_bytes_are_drawn_once_and_it_is_said(asked, folder):
+    (folder / "e.safetensors").write_bytes((folder / "d.safetensors").read_bytes())
+    status, text, _ = asked(plane, ["a", "b", "c", "d", "e"], "--points", "2")
+    assert status == 0
+    assert "e is the same file as d, byte for byte, and is drawn once" in text
+    points = json.loads((folder / "out" / "plane.json").read_text())["points"]
+    assert [each["name"] for each in points] == ["a", "b", "c", "d"]
+
+
+def test_a_path_may_be_named_beside_its_own_plane(asked):
+    status, text, _ = asked(plane, ["way.path", "way.path"], "--points", "2")
+    assert status == 0
+    assert "is drawn once" in text
+
+
+def test_a_path_and_a_checkpoint_of_one_name_are_told_apart(asked, folder):
+    (folder / "way.safetensors").write_bytes((folder / "d.safetensors").read_bytes())
+    status, _, _ = asked(plane, ["way.path", "way"], "--points", "2")
+    assert status == 0
+    points = json.loads((folder / "out" / "plane.json").read_text())["points"]
+    assert {each["name"] for each in points if each["kind"] != "corner"} == {"way", "way.path"}
+
+
+def test_one_place_is_one_place(asked):
+    assert "at 1 place in their triangle" in asked(plane, "abc", "--points", "2", "--margin", "0")[1]
+
+
+def test_too_large_a_range_is_wrong_usage_before_anything_is_written(asked, folder):
+    status, _, error = asked(slice, "a", "--range", "1e300")
+    assert status == 2
+    assert "--range" in error
+    assert not (folder / "out").exists()
+
+
 def test_a_path_by_itself_has_a_plane(asked):
     status, text, _ = asked(plane, ["way.path"], "--points", "3")
     assert status == 0
@@ -87,3 +121,17 @@ def test_what_cannot_be_drawn_is_refused_in_a_line(asked, folder, names, words, 
     assert said in error
     assert "Traceback" not in error
     assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("module", [plane, slice])
+def test_help_tells_no_option_of_a_correction_that_is_refused(module, capfd):
+    assert exit_status(module.command.name, lambda: module.command, ["--help"]) == 0
+    text = capfd.readouterr().out
+    assert "--batch-norm.samples" in text
+    assert "--repair." not in text
+
+
+def test_a_correction_that_is_refused_is_so_in_its_own_words(asked):
+    status, _, error = asked(plane, "abc", "--correct", "repair", "--repair.samples", "10")
+    assert status == 2
+    assert "repair needs a path" in error

@@ -183,6 +183,24 @@ def test_a_negative_variance_is_a_loss_that_is_not_finite(tmp_path):
     assert all(each["train"].loss == math.inf or math.isfinite(each["train"].loss) for each in found.scores)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("points", "3"),
+        ("points", 2.5),
+        ("margin", "0.2"),
+        ("margin", 11),
+        ("seed", "x"),
+        ("checkpoints", "a.path.safetensors"),
+        ("project", "d.safetensors"),
+    ],
+)
+def test_arguments_of_another_kind_are_wrong_usage(task, files, name, value):
+    given = {"checkpoints": files} | {name: value}
+    with pytest.raises(UsageError, match=f"plane: {name}: expected"):
+        plane(given.pop("checkpoints"), task, **given)
+
+
 def test_a_correction_that_needs_a_path_is_refused(task, files):
     with pytest.raises(UsageError, match="repair needs a path"):
         plane(files, task, correct="repair")

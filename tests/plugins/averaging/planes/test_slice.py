@@ -1,5 +1,6 @@
 """Slices along random directions: filters as long as the checkpoint's, seeded, and measured where they say."""
 
+import numpy as np
 import pytest
 import torch
 from small_networks import image_task, mlp, vector_task
@@ -89,12 +90,46 @@ def write_untied(folder):
     return write(folder, "a", weights)
 
 
-@pytest.mark.parametrize("arguments", [{"directions": 3}, {"reach": 0.0}, {"points": 1}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *({"directions": each} for each in (3, 1.5, "1")),
+        *({"reach": each} for each in (0.0, 1e300, float("nan"), "1")),
+        *({"points": each} for each in (1, "3")),
+        {"seed": "x"},
+    ],
+)
 def test_wrong_arguments_are_wrong_usage(tmp_path, arguments):
-    with pytest.raises(UsageError, match="slice: expected"):
+    with pytest.raises(UsageError, match=f"slice: {next(iter(arguments))}: expected"):
         slice_around(write(tmp_path, "a", drawn(network, 0)), vector_task(network), **arguments)
 
 
 def test_a_path_is_no_checkpoint(tmp_path):
     with pytest.raises(InputError, match="is a path"):
         slice_around(tmp_path / "a.path.safetensors", vector_task(network))
+
+
+def test_several_checkpoints_are_none():
+    with pytest.raises(UsageError, match="expected a file or folder"):
+        slice_around(["a.safetensors"], vector_task(network))
+
+
+def test_the_largest_range_is_drawn(tmp_path):
+    found = slice_around(
+        write(tmp_path, "a", drawn(network, 0)), vector_task(network), points=3, reach=1000, directions=1
+    )
+    found.save(tmp_path / "out")
+    assert (tmp_path / "out" / "slice.png").exists()
+
+
+def test_so_is_the_smallest(tmp_path):
+    file = write(tmp_path, "a", drawn(network, 0))
+    slice_around(file, vector_task(network), points=3, reach=1e-6).save(tmp_path / "out")
+    assert (tmp_path / "out" / "slice.png").exists()
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    file, task = write(tmp_path, "a", drawn(network, 0)), vector_task(network)
+    given = {"directions": np.int64(1), "points": np.int64(2), "reach": np.float32(0.5), "seed": np.int64(3)}
+    found = slice_around(file, task, **given, keep=tmp_path / "out")
+    assert found.scores == slice_around(file, task, directions=1, points=2, reach=0.5, seed=3).scores
