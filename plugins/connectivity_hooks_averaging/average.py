@@ -226,7 +226,7 @@ def _barriers(
         measured = measure_pairs(given.entries, pairs, task, connecting, keeping)
         for (a, b), pair in progress.track(measured, "measuring lines", len(pairs)):
             barriers[a][b] = barriers[b][a] = pair.barrier
-            losses[a], losses[b] = next(iter(pair.barriers.values())).loss_ends
+            losses[a], losses[b] = pair.losses
     return barriers, losses
 
 

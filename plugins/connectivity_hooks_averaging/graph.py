@@ -90,7 +90,7 @@ def losses_of(count: int, edges: Mapping[Numbers, MeasuredPair]) -> list[float]:
     """Return the training loss of each checkpoint, from whatever edge it is an end of."""
     losses = [float("nan")] * count
     for (a, b), pair in edges.items():
-        losses[a], losses[b] = next(iter(pair.barriers.values())).loss_ends
+        losses[a], losses[b] = pair.losses
     return losses
 
 

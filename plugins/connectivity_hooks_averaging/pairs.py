@@ -64,13 +64,14 @@ def measure_pairs(
         InputError: A file changed since the set was read, or what `measured_pair` raises.
     """
     subjects = _Subjects(task, how, needed=keeping is not None)
+    splits = [split.name for split in task.splits()]
     first: tuple[int, Checkpoint] | None = None
     scores: dict[str, SampleScores] = {}
     for a, b in pairs:
         ends = entries[a], entries[b]
-        found = keeping.finished.known(subjects.of(ends)) if keeping else None
+        found = keeping.finished.known(subjects.of(ends), splits) if keeping else None
         if found is not None:
-            yield (a, b), replace(found, a=ends[0].name, b=ends[1].name)
+            yield (a, b), replace(found, a=ends[0].name, b=ends[1].name, builder=how.builder.name)
             continue
         if first is None or first[0] != a:
             first, scores = None, {}  # let go of its tensors before others are read
@@ -94,7 +95,9 @@ def _measured(
         name = f"{ends[0].name}-{ends[1].name}"
         work = PairWork(keeping.folder, name, subjects.of_path(ends), progress, passing=not keeping.paths)
     evaluation = measured_pair(pair, task, how, work, progress, start=scores)
-    found = MeasuredPair(ends[0].name, ends[1].name, how.builder.name, evaluation.barriers, evaluation.length)
+    found = MeasuredPair(
+        ends[0].name, ends[1].name, how.builder.name, evaluation.barriers, evaluation.length, task.train.name
+    )
     if keeping and work:
         keeping.finished.add(subjects.of(ends), found)
         work.finish()
@@ -130,9 +133,10 @@ def known_pairs(
     entries: Sequence[Entry], pairs: Iterable[Numbers], task: Task, how: Connecting, keeping: Keeping
 ) -> dict[Numbers, MeasuredPair]:
     """Return those pairs that are done already."""
+    splits = [split.name for split in task.splits()]
     subjects, found = _Subjects(task, how, needed=True), dict[Numbers, MeasuredPair]()
     for a, b in pairs:
-        known = keeping.finished.known(subjects.of((entries[a], entries[b])))
+        known = keeping.finished.known(subjects.of((entries[a], entries[b])), splits)
         if known is not None:
-            found[a, b] = replace(known, a=entries[a].name, b=entries[b].name)
+            found[a, b] = replace(known, a=entries[a].name, b=entries[b].name, builder=how.builder.name)
     return found
