@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 def answer_of(found: Average) -> str:
     """Return the verdict in a few words."""
     if not found.is_mean:
-        return "not connected" if all(out.barrier is not None for out in found.left_out) else "no mean is better"
+        return (
+            "not connected"
+            if all(out.barrier is not None for out in found.left_out)
+            else "no mean that was tried is better"
+        )
     if found.is_worse:
         return "worse than its worst member"
     return "connected as far as measured" if not found.left_out else "connected but for those left out"
@@ -33,9 +37,8 @@ def verdict_of(found: Average) -> list[str]:
 def _headline(found: Average) -> str:
     count = len(found.names)
     if not found.is_mean:
-        one = found.members[0]
         if any(out.barrier is None for out in found.left_out):
-            return f"Nothing is averaged: no mean of {one} and another is better than {one} by itself; use {one}."
+            return _on_no_better_mean(found)
         return f"Nothing is averaged: of {count} checkpoints no two are connected."
     own, worst, loss = found.deciding
     part = "loss on the held-out part" if found.held_out is not None else f"{found.task.train.name} loss"
@@ -50,6 +53,21 @@ def _headline(found: Average) -> str:
         f"running mean, has a barrier above {found.threshold:.4g}; {part} of the mean {own:.4g}, of the worst of them "
         f"{loss:.4g}."
     )
+
+
+def _on_no_better_mean(found: Average) -> str:
+    """Say which means were tried, and which checkpoint is the best of all, tried or not."""
+    one, losses = found.members[0], found.losses
+    tried = ", ".join(out.name for out in found.left_out if out.barrier is None)
+    best = min(losses, key=lambda name: losses[name])
+    own, least = losses[one], losses[best]
+    sentence = (
+        f"Nothing is averaged: of {one} and any one of those connected with it ({tried}) the mean is worse on the "
+        f"held-out part than {one} by itself, {own:.4g}"
+    )
+    if not least < own:
+        return f"{sentence}; use {one}."
+    return f"{sentence}. Of all that are given {best} has the lowest loss there, {least:.4g}: use {best}."
 
 
 def _on_better_ones(found: Average) -> list[str]:

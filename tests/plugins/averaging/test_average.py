@@ -80,6 +80,21 @@ def test_a_greedy_soup_is_that_of_the_recipe(trained):
     assert found.losses[found.members[0]] == pytest.approx(double_loss(load_file(chosen[0]), x, y), abs=1e-6)
 
 
+def test_where_no_mean_is_better_the_best_of_all_is_recommended(trained, tmp_path):
+    folder, task = trained
+    weights = load_file(files(folder, "c1")[0])
+    for name, factor in (("weak", 0.8), ("weaker", 0.7)):  # a line along which the loss rises all the way
+        save_file({key: tensor * factor for key, tensor in weights.items()}, tmp_path / f"{name}.safetensors")
+    copies = files(tmp_path, "weak", "weaker")
+    found = average([*copies, *files(folder, "s1")], task, method="greedy", threshold=0.05, **FAST)
+    assert found.members == ("weak",)
+    assert found.losses["s1"] < found.losses["weak"] < found.losses["weaker"]
+    assert "any one of those connected with it (weaker)" in found.verdict
+    assert f"s1 has the lowest loss there, {found.losses['s1']:.4g}: use s1." in found.verdict
+    alone = average(copies, task, method="greedy", threshold=0.05, **FAST)
+    assert "use weak." in alone.verdict
+
+
 def test_the_barrier_is_the_largest_excess_over_the_straight_line(trained):
     folder, task = trained
     ((x, y),) = task.train.batches(len(task.train))
