@@ -259,11 +259,13 @@ def _result(
     given, first = framed.set, read(framed.set.entries[0].file)
     stored = _stored_types(framed, task)
     mean = {key: tensor.to(stored[key]) for key, tensor in choice.running.weights.items()}
+    overflows = [key for key, wide in choice.running.weights.items() if not torch.equal(*_infinite(wide, mean[key]))]
+    scored = choice.running.weights if overflows else mean
     readers = [partial(candidates.weights, number) for number in range(len(given.entries))]
-    scores = scores_of([lambda: _wide(mean, given.dtype), *readers], task)
+    scores = scores_of([lambda: _wide(scored, given.dtype), *readers], task)
     soup_held = None
     if held_out is not None:
-        soup_held = scores_of([lambda: _wide(mean, given.dtype)], held_out)[0]["train"].loss
+        soup_held = scores_of([lambda: _wide(scored, given.dtype)], held_out)[0]["train"].loss
     return Average(
         weights=mean,
         names=tuple(given.names),
@@ -282,6 +284,7 @@ def _result(
         has_batch_norm=bool(tracked_norms(task.structure())),
         kept_counters=tuple(sorted(choice.running.soup.kept_counters)),
         product_errors=choice.running.soup.product_errors,
+        overflows=tuple(overflows),
         method=how.method,
         measuring=how.measuring.describe(),
         aligner=how.aligner.name if how.aligner else None,
@@ -290,6 +293,11 @@ def _result(
         files={entry.name: (entry.file.name, entry.sha256) for entry in given.entries},
         notes=given.notes,
     )
+
+
+def _infinite(*tensors: torch.Tensor) -> list[torch.Tensor]:
+    """Return where each is no finite number."""
+    return [~torch.isfinite(tensor) for tensor in tensors]
 
 
 def _named(given: CheckpointSet, scores: Sequence[Scores]) -> dict[str, Scores]:

@@ -16,6 +16,8 @@ def answer_of(found: Average) -> str:
             if all(out.barrier is not None for out in found.left_out)
             else "no mean that was tried is better"
         )
+    if found.overflows:
+        return "not held by its type"
     if found.is_worse:
         return "worse than its worst member"
     return "connected as far as measured" if not found.left_out else "connected but for those left out"
@@ -40,6 +42,13 @@ def _headline(found: Average) -> str:
         if any(out.barrier is None for out in found.left_out):
             return _on_no_better_mean(found)
         return f"Nothing is averaged: of {count} checkpoints no two are connected."
+    if found.overflows:
+        key = found.overflows[0]
+        kind = str(found.weights[key].dtype).removeprefix("torch.")
+        return (
+            f"Not to be used: the mean of {', '.join(found.members)} has values in {key} that {kind}, the type of "
+            f"{found.names[0]}, cannot hold; give one first that is stored in a wider type."
+        )
     own, worst, loss = found.deciding
     part = "loss on the held-out part" if found.held_out is not None else f"{found.task.train.name} loss"
     members = ", ".join(found.members)

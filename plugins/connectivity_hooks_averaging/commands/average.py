@@ -105,7 +105,7 @@ def command(checkpoints: Sequence[str], out: pathlib.Path, report: pathlib.Path 
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(OutputFolder(report)).path if report else None
         result = averaged(checkpoints, task, how, folder and folder / KEPT, display)
-        written = result.is_mean and (given["force"] or not result.is_worse)
+        written = result.may_be_written(force=given["force"])
         if written:
             result.save(out, force=given["force"])
         content = content_of(result, out if written else None)
