@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import pathlib
 import tempfile
@@ -27,7 +28,7 @@ from connectivity_hooks_averaging.finished import FinishedPairs
 from connectivity_hooks_averaging.frames import Framed, in_first_frame
 from connectivity_hooks_averaging.line import Line
 from connectivity_hooks_averaging.pairs import Keeping, all_pairs, measure_pairs
-from connectivity_hooks_averaging.result import Average
+from connectivity_hooks_averaging.result import Average, Near
 from connectivity_hooks_averaging.running import Running
 from connectivity_hooks_averaging.scores import Scores, scores_of
 from connectivity_hooks_averaging.set import CheckpointSet, read_set, weights_of_entry
@@ -40,6 +41,9 @@ UNIFORM, GREEDY = "uniform", "greedy"
 
 HOLD_OUT = 0.1
 """Share of the training samples that a greedy soup is chosen by."""
+
+NEAR = 1e-4
+"""Share of the weights' size up to which it is said that two checkpoints are as good as one: rounding of an aligner."""
 
 File = str | os.PathLike[str]
 
@@ -163,18 +167,19 @@ def averaged(
     given = _distinct(read_set(checkpoints, task, progress))
     with _place(keep) as folder:
         framed = in_first_frame(given, task, how.aligner, folder, progress)
+        _distinct(framed.set, ", once they are aligned")
         result = _averaged(framed, task, how, folder, progress)
         for work in framed.works:
             work.finish()
     return result
 
 
-def _distinct(given: CheckpointSet) -> CheckpointSet:
+def _distinct(given: CheckpointSet, when: str = "") -> CheckpointSet:
     if len(given.given) < 2:
         raise InputError("average: one checkpoint; expected two or more")
     if len(given.entries) < 2:
         names = [given.entries[0].name, *given.equal]
-        raise InputError(f"average: {', '.join(names)} have the same weights; there is nothing to average")
+        raise InputError(f"average: {', '.join(names)} have the same weights{when}; there is nothing to average")
     return given
 
 
@@ -190,7 +195,7 @@ def _place(keep: pathlib.Path | None) -> Iterator[pathlib.Path]:
 
 def _averaged(framed: Framed, task: Task, how: Averaging, folder: pathlib.Path, progress: Progress) -> Average:
     given, training = framed.set, task.on(task.train, None, task.notes)
-    barriers, losses = _barriers(framed.set, training, how, folder, progress)
+    barriers, losses, lengths = _barriers(framed.set, training, how, folder, progress)
     threshold = threshold_of(how.threshold, task, losses)
     counters, products = counters_of(task.structure()), products_of(task.structure())
     if products and how.measuring.correct is not None:
@@ -211,23 +216,38 @@ def _averaged(framed: Framed, task: Task, how: Averaging, folder: pathlib.Path, 
     else:
         own = [each["train"].loss for each in scores_of([partial(weights, i) for i in range(len(shares))], held_out)]
         choice, held = greedy(candidates, held_out, own), dict(zip(given.names, own, strict=True))
-    return _result(framed, task, how, choice, candidates, held_out, held)
+    near = _near(given.names, lengths, weights(0)) if how.aligner else ()
+    return _result(framed, task, how, choice, candidates, held_out, held, near)
+
+
+def _near(names: Sequence[str], lengths: Matrix, first: Weights) -> tuple[Near, ...]:
+    """Return every two that are nearly the same, and their distance as a share of the first one's size."""
+    size = math.sqrt(sum(float(each.double().square().sum()) for each in _finite(first)))
+    pairs = [(a, b, lengths[a][b] / size) for a, b in all_pairs(len(names))] if size > 0 else []
+    return tuple(Near(names[a], names[b], share) for a, b, share in pairs if share <= NEAR)
+
+
+def _finite(weights: Weights) -> list[torch.Tensor]:
+    floating = [tensor for tensor in weights.values() if tensor.is_floating_point()]
+    return [tensor for tensor in floating if torch.isfinite(tensor).all()]
 
 
 def _barriers(
     given: CheckpointSet, task: Task, how: Averaging, folder: pathlib.Path, progress: Progress
-) -> tuple[Matrix, list[float]]:
-    """Return the barrier of every two, and the loss of each."""
+) -> tuple[Matrix, list[float], Matrix]:
+    """Return the barrier of every two, the loss of each, and the distance of every two."""
     count = len(given.entries)
-    barriers, losses = [[0.0] * count for _ in range(count)], [0.0] * count
+    barriers, lengths = ([[0.0] * count for _ in range(count)] for _ in range(2))
+    losses = [0.0] * count
     connecting, pairs = Connecting(Line(), measuring=how.measuring), all_pairs(count)
     with FinishedPairs(folder, progress=progress) as finished:
         keeping = Keeping(folder, finished)
         measured = measure_pairs(given.entries, pairs, task, connecting, keeping)
         for (a, b), pair in progress.track(measured, "measuring lines", len(pairs)):
             barriers[a][b] = barriers[b][a] = pair.barrier
+            lengths[a][b] = lengths[b][a] = pair.length
             losses[a], losses[b] = pair.losses
-    return barriers, losses
+    return barriers, losses, lengths
 
 
 def _shares(given: CheckpointSet, how: Averaging) -> list[float]:
@@ -255,6 +275,7 @@ def _result(
     candidates: Candidates,
     held_out: Task | None,
     held: dict[str, float] | None,
+    near: tuple[Near, ...],
 ) -> Average:
     given, first = framed.set, read(framed.set.entries[0].file)
     stored = _stored_types(framed, task)
@@ -272,6 +293,7 @@ def _result(
         members=choice.members,
         left_out=tuple(choice.left_out),
         equal=given.equal,
+        near=near,
         barriers=candidates.barriers,
         threshold=candidates.threshold,
         joinings=tuple(choice.joinings),

@@ -21,6 +21,15 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
+class Near:
+    """Two checkpoints that alignment has made nearly the same, and their distance as a share of the weights' size."""
+
+    a: str
+    b: str
+    distance: float
+
+
+@dataclass(frozen=True)
 class Average:
     """The mean of checkpoints that are connected.
 
@@ -30,6 +39,7 @@ class Average:
         members: Of what is averaged.
         left_out: What is not, and why.
         equal: Name of each that was not looked at to the name of the one with the same weights.
+        near: Those that are nearly the same once they are aligned; both count.
         barriers: The barrier of every two, in the order of `names`.
         threshold: The largest barrier that connects.
         joinings: The lines from the running mean.
@@ -58,6 +68,7 @@ class Average:
     members: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
     equal: Mapping[str, str]
+    near: tuple[Near, ...]
     barriers: Sequence[Sequence[float]]
     threshold: float
     joinings: tuple[Joining, ...]

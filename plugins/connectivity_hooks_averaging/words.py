@@ -26,7 +26,13 @@ def answer_of(found: Average) -> str:
 def verdict_of(found: Average) -> list[str]:
     """Return the verdict, a sentence each."""
     sentences = [_headline(found)]
-    sentences += [f"{name} has the weights of {other} and counts once." for name, other in found.equal.items()]
+    sentences += [_on_equal(found, name, other) for name, other in found.equal.items()]
+    sentences += [
+        f"Once they are aligned, {near.a} and {near.b} differ by {near.distance:.1g} of their size alone, and "
+        "yet count as two."
+        for near in found.near
+        if {near.a, near.b} <= set(found.members)
+    ]
     sentences += [f"Left out: {out.name}, since {out.why}." for out in found.left_out]
     if found.is_mean:
         sentences += _on_better_ones(found)
@@ -62,6 +68,13 @@ def _headline(found: Average) -> str:
         f"running mean, has a barrier above {found.threshold:.4g}; {part} of the mean {own:.4g}, of the worst of them "
         f"{loss:.4g}."
     )
+
+
+def _on_equal(found: Average, name: str, other: str) -> str:
+    aligned = " once it is aligned" if name in found.records else ""
+    share = found.shares[other]
+    counts = " and counts once" if share == 1 else f"; together they count as {share:g}"
+    return f"{name} has the weights of {other}{aligned}{counts}."
 
 
 def _on_no_better_mean(found: Average) -> str:
