@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from connectivity_hooks_averaging.result import Average
+
+
+_FACTOR = re.compile(r"\blora_(embedding_)?B\b(?!.*bias$)")
+"""As PEFT names them."""
 
 
 def answer_of(found: Average) -> str:
@@ -120,6 +125,20 @@ def _on_counters(found: Average) -> list[str]:
 
 
 def _on_products(found: Average) -> list[str]:
+    return [*_on_averaged_products(found), *_on_factors(found)]
+
+
+def _on_factors(found: Average) -> list[str]:
+    plain = [key for key in found.weights if _FACTOR.search(key) and key not in found.product_errors]
+    if not plain:
+        return []
+    return [
+        f"{plain[0]}{' …' if len(plain) > 1 else ''}: seem to be factors of products B·A, as no library says for this "
+        "model; they are averaged one by one, which is not the mean of the products."
+    ]
+
+
+def _on_averaged_products(found: Average) -> list[str]:
     if not found.product_errors:
         return []
     largest = max(found.product_errors.values())
