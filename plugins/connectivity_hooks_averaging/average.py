@@ -27,7 +27,7 @@ from connectivity_hooks_averaging.choice import Candidates, Choice, Matrix, gree
 from connectivity_hooks_averaging.finished import FinishedPairs
 from connectivity_hooks_averaging.frames import Framed, in_first_frame
 from connectivity_hooks_averaging.line import Line
-from connectivity_hooks_averaging.pairs import Keeping, all_pairs, measure_pairs
+from connectivity_hooks_averaging.pairs import Keeping, all_pairs, measure_pairs, require_names
 from connectivity_hooks_averaging.result import Average, Near
 from connectivity_hooks_averaging.running import Running
 from connectivity_hooks_averaging.scores import Scores, scores_of
@@ -165,6 +165,7 @@ def averaged(
     if how.weights is not None and len(how.weights) != len(checkpoints):
         raise UsageError(f"{len(how.weights)} weights are given for {len(checkpoints)} checkpoints; give one for each")
     given = _distinct(read_set(checkpoints, task, progress))
+    require_names(given.names)
     with _place(keep) as folder:
         framed = in_first_frame(given, task, how.aligner, folder, progress)
         _distinct(framed.set, ", once they are aligned")

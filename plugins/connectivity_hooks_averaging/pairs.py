@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from connectivity_hooks.checkpoints import Checkpoint, read
-from connectivity_hooks.connecting import Connecting, Pair, PairWork, data_digest, load_pair, measured_pair
+from connectivity_hooks.connecting import Connecting, Pair, PairWork, data_digest, load_pair, measured_pair, path_file
 from connectivity_hooks.evaluation import SampleScores
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.tasks import Task
@@ -37,6 +37,25 @@ class Keeping:
 def all_pairs(count: int) -> list[Numbers]:
     """Return every two of so many checkpoints."""
     return list(itertools.combinations(range(count), 2))
+
+
+def pair_name(a: str, b: str) -> str:
+    """Return what the files of a pair are called, of no two pairs the same.
+
+    That is ``A-B``; where A or B has a hyphen itself ``A-B.N``, N the length of A: without it a-b with c would be
+    called as a with b-c.
+    """
+    return f"{a}-{b}.{len(a)}" if "-" in a + b else f"{a}-{b}"
+
+
+def require_names(names: Sequence[str]) -> None:
+    """Refuse, before anything is measured or made, a pair of which the files would have too long a name.
+
+    Raises:
+        InputError: There is one.
+    """
+    for a, b in itertools.combinations(names, 2):
+        path_file(pathlib.Path(), pair_name(a, b))
 
 
 def measure_pairs(
@@ -92,7 +111,7 @@ def _measured(
 ) -> MeasuredPair:
     work = None
     if keeping:
-        name = f"{ends[0].name}-{ends[1].name}"
+        name = pair_name(ends[0].name, ends[1].name)
         work = PairWork(keeping.folder, name, subjects.of_path(ends), progress, passing=not keeping.paths)
     evaluation = measured_pair(pair, task, how, work, progress, start=scores)
     found = MeasuredPair(

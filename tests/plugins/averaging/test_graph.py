@@ -231,6 +231,30 @@ def test_many_checkpoints_leave_one_file_of_pairs(run, tmp_path):
     assert (folder / "pairs.jsonl").read_bytes().count(b"\n") == 66
 
 
+def test_names_with_hyphens_do_not_share_files(trained, run, tmp_path):
+    folder, _ = trained
+    for name, source in (("a-b", "c1"), ("c", "c2"), ("a", "c3"), ("b-c", "c4")):
+        save_file(load_file(folder / f"{source}.safetensors"), tmp_path / f"{name}.safetensors")
+    out = tmp_path / "graph"
+    given = [*files(tmp_path, "a-b", "c", "a", "b-c"), "--model", f"{folder}/net.py:make", *WORDS, "--out", out]
+    assert run(command, *given, "--keep-paths")[0] == 0
+    paths = {file.name for file in out.glob("*.path.safetensors")}
+    assert {"a-b-c.3.path.safetensors", "a-b-c.1.path.safetensors", "c-a.path.safetensors"} <= paths
+    assert len(paths) == 6
+
+
+@pytest.mark.parametrize("further", [[], ["--shard", "1/2"]])
+def test_too_long_a_name_is_refused_before_anything_is_made(trained, run, tmp_path, further):
+    folder, _ = trained
+    names = [letter * 120 for letter in "ab"]
+    for name, source in zip(names, ("c1", "c2"), strict=True):
+        save_file(load_file(folder / f"{source}.safetensors"), tmp_path / f"{name}.safetensors")
+    given = [*files(tmp_path, *names), "--model", f"{folder}/net.py:make", *WORDS, "--out", tmp_path / "graph"]
+    status, _, error = run(command, *given, *further)
+    assert (status, "rename it" in error) == (3, True)
+    assert not (tmp_path / "graph").exists()
+
+
 def test_a_graph_of_one_is_refused(trained, run, tmp_path):
     folder, _ = trained
     status, _, error = run(command, *words(folder, ["c1"], tmp_path / "graph"))
