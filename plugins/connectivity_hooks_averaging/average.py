@@ -23,6 +23,7 @@ from connectivity_hooks.model import Weights
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks import Task
+from connectivity_hooks_averaging.arguments import require_list, require_number, require_whole
 from connectivity_hooks_averaging.choice import Candidates, Choice, Matrix, greedy, uniform
 from connectivity_hooks_averaging.finished import FinishedPairs
 from connectivity_hooks_averaging.frames import Framed, in_first_frame
@@ -71,6 +72,11 @@ class Averaging:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        require_number("threshold", self.threshold)
+        require_number("hold_out", self.hold_out)
+        require_whole("points", self.measuring.points, 2)
+        require_whole("refine", self.measuring.refine, 0)
+        require_whole("seed", self.seed, 0)
         if self.method not in (UNIFORM, GREEDY):
             raise UsageError(f"method: expected {UNIFORM} or {GREEDY}, found {self.method!r}")
         if self.method == GREEDY and self.weights is not None:
@@ -83,6 +89,8 @@ class Averaging:
             raise UsageError(f"threshold: expected a loss of 0 or more, found {self.threshold}")
         if self.weights is not None and not all(0 < weight < float("inf") for weight in self.weights):
             raise UsageError(f"weights: expected numbers above 0, found {', '.join(map(str, self.weights))}")
+        if self.weights is not None and not 0 < sum(self.weights) < float("inf"):
+            raise UsageError(f"weights: their sum is {sum(self.weights)}; give smaller ones, only their ratios count")
         if self.measuring.points == 2 and self.measuring.refine == 0:
             raise UsageError("points 2, refine 0: nothing between the ends is measured; give 3 points or more")
 
@@ -135,12 +143,13 @@ def average(
         InputError: Some cannot be read or do not fit the model, are all equal, or hold integers that differ.
         UsageError: Arguments that cannot be, or an unknown name.
     """
+    require_list("checkpoints", checkpoints, "files or folders")
     known = registry()
     aligner = None if align is None else _made(known.aligner(align), align_options, seed)
     correction = None if correct is None else _made(known.correction(correct), correct_options, seed)
     how = Averaging(
         method,
-        None if weights is None else tuple(weights),
+        None if weights is None else _shares_given(weights),
         aligner,
         Measuring(points, refine, correction),
         threshold,
@@ -148,6 +157,16 @@ def average(
         seed,
     )
     return averaged(checkpoints, task, how, None if keep is None else pathlib.Path(keep), progress)
+
+
+def _shares_given(weights: Sequence[float]) -> tuple[float, ...]:
+    require_list("weights", weights, "numbers")
+    try:
+        if any(isinstance(number, str) for number in weights):
+            raise ValueError
+        return tuple(float(number) for number in weights)
+    except (TypeError, ValueError):
+        raise UsageError(f"weights: expected numbers above 0, found {', '.join(map(repr, weights))}") from None
 
 
 def _made(kind: type[M], options: Mapping[str, object] | None, seed: int) -> M:

@@ -275,12 +275,33 @@ def test_it_is_written_in_the_type_of_the_first(trained, tmp_path):
         {"threshold": -1},
         {"points": 2, "refine": 0},
         {"hold_out": 1.5, "method": "greedy"},
+        {"hold_out": "0.1", "method": "greedy"},
+        {"threshold": "x"},
+        {"threshold": float("nan")},
+        {"points": 2.5},
+        {"points": "3"},
+        {"points": 1},
+        {"refine": -1},
+        {"seed": -1},
+        {"seed": None},
+        {"weights": "12"},
+        {"weights": 5},
+        {"weights": ["1", "2"]},
+        {"weights": [None, 1]},
+        {"weights": [1e308, 1e308]},
     ],
 )
 def test_arguments_that_cannot_be_are_refused(trained, wrong):
     folder, task = trained
     with pytest.raises(UsageError):
         average(files(folder, "c1", "c2"), task, **wrong)
+
+
+def test_one_text_is_no_list_of_checkpoints(trained):
+    folder, task = trained
+    for wrong in (files(folder, "c1")[0], folder / "c1.safetensors", None):
+        with pytest.raises(UsageError, match="checkpoints: expected a list of files or folders"):
+            average(wrong, task)
 
 
 def test_it_is_not_written_over_a_checkpoint_that_is_read(trained, run):

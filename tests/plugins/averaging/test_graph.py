@@ -94,6 +94,8 @@ def test_shards_of_a_tree_wait_for_all_lines(trained, run, tmp_path):
     _, text, _ = run(command, *words(folder, ["c1", "c2", "s1"], tmp_path, *further))
     assert len(json.loads(text)["edges"]) == 2
     assert sum(file.stat().st_size for file in tmp_path.glob("pairs.*")) == size
+    _, whole, _ = run(command, *words(folder, ["c1", "c2", "s1"], tmp_path / "whole", *further))
+    assert answer(text) == answer(whole)
 
 
 @pytest.mark.parametrize("further", [[], ["--tree"], ["--tree", "--builder", "bezier", "--bezier.budget", "5steps"]])
