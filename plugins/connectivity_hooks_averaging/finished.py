@@ -167,7 +167,7 @@ class FinishedPairs:
             if line is not None:
                 self._known[line.key] = line.pair
         if damaged:
-            progress.say(f"{file}: {damaged} of its lines cannot be read; what they held is measured again")
+            progress.say(f"{file}: {damaged} of its lines cannot be used; what they held is measured again")
 
 
 def _read_line(text: str) -> _Line:

@@ -274,7 +274,7 @@ def test_a_damaged_line_is_said_and_measured_again(tmp_path):
 
     with FinishedPairs(tmp_path, progress=Heard()) as finished:
         assert finished.known({}, ["train"]) is None
-    assert "1 of its lines cannot be read" in said[0]
+    assert "1 of its lines cannot be used" in said[0]
 
 
 @pytest.mark.parametrize("seed", range(5))
