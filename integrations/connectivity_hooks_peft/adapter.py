@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import re
+import sys
 from collections.abc import Mapping
 
 from torch import Tensor, nn
@@ -44,8 +45,9 @@ class PeftAdapter(Adapter):
         return making.create(pathlib.Path(name), arguments)
 
     def claims(self, model: nn.Module) -> bool:
-        """Say whether `model` is a base with an adapter that `create` made."""
-        return isinstance(model, Adapted)
+        """Say whether `model` is a base with an adapter, that `create` made or a person by ``get_peft_model``."""
+        peft = sys.modules.get("peft")  # where it is not imported, nobody has made one
+        return isinstance(model, Adapted) or (peft is not None and isinstance(model, peft.PeftModel))
 
     def layers(self, model: nn.Module) -> tuple[str, ...]:
         """Return the layers of the base."""
@@ -90,7 +92,7 @@ class PeftAdapter(Adapter):
 
     def products(self, model: nn.Module) -> tuple[tuple[str, str], ...]:
         """Return LoRA's B and A of every layer."""
-        names = self._names(model)
+        names = self._names(model) or model.state_dict().keys()
         found = [(name, _LEFT.sub("lora_\\1A", name)) for name in names if _LEFT.search(name)]
         return tuple((left, right) for left, right in found if right in names and not left.endswith(".bias"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from connectivity_hooks.errors import UsageError
 
@@ -41,6 +41,13 @@ def number(what: str, value: object, least: float, most: float, *, inside: bool 
     return given
 
 
+def above_zero(what: str, values: object) -> tuple[float, ...]:
+    """Return finite numbers above 0, of a list of them. See `whole`."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise UsageError(f"{what}: expected a list of numbers above 0, found {values!r:.80}")
+    return tuple(number(what, value, 0, math.inf, inside=True) for value in values)
+
+
 def require_file(what: str, value: object) -> None:
     """Refuse what is no file's name, a list of some for one. See `whole`."""
     if not isinstance(value, (str, os.PathLike)):
@@ -50,6 +57,6 @@ def require_file(what: str, value: object) -> None:
 def require_files(what: str, values: object) -> None:
     """Refuse what is no list of files' names: a single name is read letter by letter else. See `whole`."""
     if isinstance(values, (str, bytes, os.PathLike)) or not isinstance(values, Sequence):
-        raise UsageError(f"{what}: expected a list of files, found {values!r:.80}")
+        raise UsageError(f"{what}: expected a list of files or folders, found {values!r:.80}")
     for each in values:
         require_file(what, each)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import pathlib
 import tempfile
@@ -22,12 +23,13 @@ from connectivity_hooks.model import Weights
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks import Task
+from connectivity_hooks_averaging.arguments import above_zero, number, require_files, whole
 from connectivity_hooks_averaging.choice import Candidates, Choice, Matrix, greedy, uniform
 from connectivity_hooks_averaging.finished import FinishedPairs
 from connectivity_hooks_averaging.frames import Framed, in_first_frame
 from connectivity_hooks_averaging.line import Line
-from connectivity_hooks_averaging.pairs import Keeping, all_pairs, measure_pairs
-from connectivity_hooks_averaging.result import Average
+from connectivity_hooks_averaging.pairs import Keeping, all_pairs, measure_pairs, require_names
+from connectivity_hooks_averaging.result import Average, Near
 from connectivity_hooks_averaging.running import Running
 from connectivity_hooks_averaging.scores import Scores, scores_of
 from connectivity_hooks_averaging.set import CheckpointSet, read_set, weights_of_entry
@@ -40,6 +42,9 @@ UNIFORM, GREEDY = "uniform", "greedy"
 
 HOLD_OUT = 0.1
 """Share of the training samples that a greedy soup is chosen by."""
+
+NEAR = 1e-4
+"""Share of the weights' size up to which it is said that two checkpoints are as good as one: rounding of an aligner."""
 
 File = str | os.PathLike[str]
 
@@ -67,18 +72,23 @@ class Averaging:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        whole("points", self.measuring.points, 2)
+        whole("refine", self.measuring.refine, 0)
+        whole("seed", self.seed, 0)
+        if self.threshold is not None:
+            number("threshold", self.threshold, 0, float("inf"))
+        if self.hold_out is not None:
+            number("hold_out", self.hold_out, 0, 1, inside=True)
+        if self.weights is not None:
+            above_zero("weights", self.weights)
         if self.method not in (UNIFORM, GREEDY):
             raise UsageError(f"method: expected {UNIFORM} or {GREEDY}, found {self.method!r}")
         if self.method == GREEDY and self.weights is not None:
             raise UsageError("weights are given, and a greedy soup is a mean of equal weights; say uniform")
         if self.method == UNIFORM and self.hold_out is not None:
             raise UsageError("hold_out is given, and a uniform mean chooses nothing by held-out samples; say greedy")
-        if self.hold_out is not None and not 0 < self.hold_out < 1:
-            raise UsageError(f"hold_out: expected a share between 0 and 1, found {self.hold_out}")
-        if self.threshold is not None and not self.threshold >= 0:
-            raise UsageError(f"threshold: expected a loss of 0 or more, found {self.threshold}")
-        if self.weights is not None and not all(0 < weight < float("inf") for weight in self.weights):
-            raise UsageError(f"weights: expected numbers above 0, found {', '.join(map(str, self.weights))}")
+        if self.weights is not None and not 0 < sum(self.weights) < float("inf"):
+            raise UsageError(f"weights: their sum is {sum(self.weights)}; give smaller ones, only their ratios count")
         if self.measuring.points == 2 and self.measuring.refine == 0:
             raise UsageError("points 2, refine 0: nothing between the ends is measured; give 3 points or more")
 
@@ -131,12 +141,13 @@ def average(
         InputError: Some cannot be read or do not fit the model, are all equal, or hold integers that differ.
         UsageError: Arguments that cannot be, or an unknown name.
     """
+    require_files("checkpoints", checkpoints)
     known = registry()
     aligner = None if align is None else _made(known.aligner(align), align_options, seed)
     correction = None if correct is None else _made(known.correction(correct), correct_options, seed)
     how = Averaging(
         method,
-        None if weights is None else tuple(weights),
+        None if weights is None else above_zero("weights", weights),
         aligner,
         Measuring(points, refine, correction),
         threshold,
@@ -161,20 +172,22 @@ def averaged(
     if how.weights is not None and len(how.weights) != len(checkpoints):
         raise UsageError(f"{len(how.weights)} weights are given for {len(checkpoints)} checkpoints; give one for each")
     given = _distinct(read_set(checkpoints, task, progress))
+    require_names(given.names)
     with _place(keep) as folder:
         framed = in_first_frame(given, task, how.aligner, folder, progress)
+        _distinct(framed.set, ", once they are aligned")
         result = _averaged(framed, task, how, folder, progress)
         for work in framed.works:
             work.finish()
     return result
 
 
-def _distinct(given: CheckpointSet) -> CheckpointSet:
+def _distinct(given: CheckpointSet, when: str = "") -> CheckpointSet:
     if len(given.given) < 2:
         raise InputError("average: one checkpoint; expected two or more")
     if len(given.entries) < 2:
         names = [given.entries[0].name, *given.equal]
-        raise InputError(f"average: {', '.join(names)} have the same weights; there is nothing to average")
+        raise InputError(f"average: {', '.join(names)} have the same weights{when}; there is nothing to average")
     return given
 
 
@@ -190,7 +203,7 @@ def _place(keep: pathlib.Path | None) -> Iterator[pathlib.Path]:
 
 def _averaged(framed: Framed, task: Task, how: Averaging, folder: pathlib.Path, progress: Progress) -> Average:
     given, training = framed.set, task.on(task.train, None, task.notes)
-    barriers, losses = _barriers(framed.set, training, how, folder, progress)
+    barriers, losses, lengths = _barriers(framed.set, training, how, folder, progress)
     threshold = threshold_of(how.threshold, task, losses)
     counters, products = counters_of(task.structure()), products_of(task.structure())
     if products and how.measuring.correct is not None:
@@ -211,23 +224,38 @@ def _averaged(framed: Framed, task: Task, how: Averaging, folder: pathlib.Path, 
     else:
         own = [each["train"].loss for each in scores_of([partial(weights, i) for i in range(len(shares))], held_out)]
         choice, held = greedy(candidates, held_out, own), dict(zip(given.names, own, strict=True))
-    return _result(framed, task, how, choice, candidates, held_out, held)
+    near = _near(given.names, lengths, weights(0)) if how.aligner else ()
+    return _result(framed, task, how, choice, candidates, held_out, held, near)
+
+
+def _near(names: Sequence[str], lengths: Matrix, first: Weights) -> tuple[Near, ...]:
+    """Return every two that are nearly the same, and their distance as a share of the first one's size."""
+    size = math.sqrt(sum(float(each.double().square().sum()) for each in _finite(first)))
+    pairs = [(a, b, lengths[a][b] / size) for a, b in all_pairs(len(names))] if size > 0 else []
+    return tuple(Near(names[a], names[b], share) for a, b, share in pairs if share <= NEAR)
+
+
+def _finite(weights: Weights) -> list[torch.Tensor]:
+    floating = [tensor for tensor in weights.values() if tensor.is_floating_point()]
+    return [tensor for tensor in floating if torch.isfinite(tensor).all()]
 
 
 def _barriers(
     given: CheckpointSet, task: Task, how: Averaging, folder: pathlib.Path, progress: Progress
-) -> tuple[Matrix, list[float]]:
-    """Return the barrier of every two, and the loss of each."""
+) -> tuple[Matrix, list[float], Matrix]:
+    """Return the barrier of every two, the loss of each, and the distance of every two."""
     count = len(given.entries)
-    barriers, losses = [[0.0] * count for _ in range(count)], [0.0] * count
+    barriers, lengths = ([[0.0] * count for _ in range(count)] for _ in range(2))
+    losses = [0.0] * count
     connecting, pairs = Connecting(Line(), measuring=how.measuring), all_pairs(count)
     with FinishedPairs(folder, progress=progress) as finished:
         keeping = Keeping(folder, finished)
         measured = measure_pairs(given.entries, pairs, task, connecting, keeping)
         for (a, b), pair in progress.track(measured, "measuring lines", len(pairs)):
             barriers[a][b] = barriers[b][a] = pair.barrier
-            losses[a], losses[b] = next(iter(pair.barriers.values())).loss_ends
-    return barriers, losses
+            lengths[a][b] = lengths[b][a] = pair.length
+            losses[a], losses[b] = pair.losses
+    return barriers, losses, lengths
 
 
 def _shares(given: CheckpointSet, how: Averaging) -> list[float]:
@@ -235,8 +263,8 @@ def _shares(given: CheckpointSet, how: Averaging) -> list[float]:
     if how.weights is None:
         return [1.0] * len(given.entries)
     shares = [0.0] * len(given.entries)
-    for number, weight in zip(given.given, how.weights, strict=True):
-        shares[number] += weight
+    for entry, weight in zip(given.given, how.weights, strict=True):
+        shares[entry] += weight
     return shares
 
 
@@ -255,21 +283,25 @@ def _result(
     candidates: Candidates,
     held_out: Task | None,
     held: dict[str, float] | None,
+    near: tuple[Near, ...],
 ) -> Average:
     given, first = framed.set, read(framed.set.entries[0].file)
     stored = _stored_types(framed, task)
     mean = {key: tensor.to(stored[key]) for key, tensor in choice.running.weights.items()}
+    overflows = [key for key, wide in choice.running.weights.items() if not torch.equal(*_infinite(wide, mean[key]))]
+    scored = choice.running.weights if overflows else mean
     readers = [partial(candidates.weights, number) for number in range(len(given.entries))]
-    scores = scores_of([lambda: _wide(mean, given.dtype), *readers], task)
+    scores = scores_of([lambda: _wide(scored, given.dtype), *readers], task)
     soup_held = None
     if held_out is not None:
-        soup_held = scores_of([lambda: _wide(mean, given.dtype)], held_out)[0]["train"].loss
+        soup_held = scores_of([lambda: _wide(scored, given.dtype)], held_out)[0]["train"].loss
     return Average(
         weights=mean,
         names=tuple(given.names),
         members=choice.members,
         left_out=tuple(choice.left_out),
         equal=given.equal,
+        near=near,
         barriers=candidates.barriers,
         threshold=candidates.threshold,
         joinings=tuple(choice.joinings),
@@ -282,6 +314,7 @@ def _result(
         has_batch_norm=bool(tracked_norms(task.structure())),
         kept_counters=tuple(sorted(choice.running.soup.kept_counters)),
         product_errors=choice.running.soup.product_errors,
+        overflows=tuple(overflows),
         method=how.method,
         measuring=how.measuring.describe(),
         aligner=how.aligner.name if how.aligner else None,
@@ -290,6 +323,11 @@ def _result(
         files={entry.name: (entry.file.name, entry.sha256) for entry in given.entries},
         notes=given.notes,
     )
+
+
+def _infinite(*tensors: torch.Tensor) -> list[torch.Tensor]:
+    """Return where each is no finite number."""
+    return [~torch.isfinite(tensor) for tensor in tensors]
 
 
 def _named(given: CheckpointSet, scores: Sequence[Scores]) -> dict[str, Scores]:

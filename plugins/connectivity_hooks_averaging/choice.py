@@ -143,7 +143,7 @@ def _join(candidates: Candidates, choice: Choice, number: int, held_out: Task | 
     else:
         line = choice.running.line_to(weights)
         evaluation = evaluate(line, candidates.task, points=how.points, refine=how.refine, correct=how.correct)
-        barrier = next(iter(evaluation.barriers.values())).barrier_entezari
+        barrier = evaluation.barriers[candidates.task.train.name].barrier_entezari
     out = None if barrier <= candidates.threshold else _far(choice.members, name, barrier, candidates.threshold)
     if out is None:
         out = _taken_in(choice, name, weights, candidates.shares[number], held_out, choice.members, barrier)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from connectivity_hooks.checkpoints import make_folder, read, write_tensors
@@ -12,7 +12,7 @@ from connectivity_hooks.contracts import Aligner
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.tasks import Task
 from connectivity_hooks_averaging.line import Line
-from connectivity_hooks_averaging.set import CheckpointSet, Entry
+from connectivity_hooks_averaging.set import CheckpointSet, Entry, read_entry, told_apart
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Framed:
     """A set in one frame.
 
     Attributes:
-        set: Its checkpoints, those that were aligned in files of their own.
+        set: Its checkpoints, those that were aligned in files of their own; of those that are equal then the first.
         records: What was done to each, by name.
         works: What an interrupted run would find; to be finished once the output is safe.
     """
@@ -55,9 +55,14 @@ def in_first_frame(
         records[entry.name] = path.alignment or {}
         file = folder / f"{entry.name}.aligned.safetensors"
         write_tensors(file, path.end, {"format": "pt"})
-        entries.append(_kept(entry, file))
-    return Framed(replace(given, entries=tuple(entries)), records, tuple(works))
+        aligned, _ = read_entry(entry.name, file, task)
+        entries.append(aligned)
+    return Framed(_set_of(entries, given), records, tuple(works))
 
 
-def _kept(entry: Entry, file: pathlib.Path) -> Entry:
-    return replace(entry, file=file, sha256=read(file).sha256)
+def _set_of(entries: Sequence[Entry], given: CheckpointSet) -> CheckpointSet:
+    """Return the set of aligned checkpoints, of which some may have become equal."""
+    found = told_apart(entries, given.notes)
+    before = {name: found.equal.get(other, other) for name, other in given.equal.items()}
+    numbers = tuple(found.given[number] for number in given.given)
+    return replace(found, equal={**before, **found.equal}, given=numbers)

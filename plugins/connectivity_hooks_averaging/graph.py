@@ -14,7 +14,7 @@ from connectivity_hooks.tasks import Task
 from connectivity_hooks_averaging.components import components
 from connectivity_hooks_averaging.finished import FinishedPairs, MeasuredPair
 from connectivity_hooks_averaging.line import Line
-from connectivity_hooks_averaging.pairs import Keeping, Numbers, all_pairs, known_pairs, measure_pairs
+from connectivity_hooks_averaging.pairs import Keeping, Numbers, all_pairs, known_pairs, measure_pairs, require_names
 from connectivity_hooks_averaging.set import CheckpointSet
 from connectivity_hooks_averaging.threshold import threshold_of
 from connectivity_hooks_averaging.tree import spanning_tree
@@ -90,7 +90,7 @@ def losses_of(count: int, edges: Mapping[Numbers, MeasuredPair]) -> list[float]:
     """Return the training loss of each checkpoint, from whatever edge it is an end of."""
     losses = [float("nan")] * count
     for (a, b), pair in edges.items():
-        losses[a], losses[b] = next(iter(pair.barriers.values())).loss_ends
+        losses[a], losses[b] = pair.losses
     return losses
 
 
@@ -157,12 +157,13 @@ def tree_of(given: CheckpointSet, lines: Edges) -> list[Numbers]:
 
 
 def require_two(given: CheckpointSet) -> None:
-    """Refuse a set of which no two are different."""
+    """Refuse a set of which no two are different, or of which the names make too long ones for files."""
     if len(given.given) < 2:
         raise InputError("graph: one checkpoint; expected two or more")
     if len(given.entries) < 2:
         names = ", ".join([given.entries[0].name, *given.equal])
         raise InputError(f"graph: {names} have the same weights; there is nothing between them")
+    require_names(given.names)
 
 
 def _measured(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from connectivity_hooks.checkpoints import Checkpoint, read
-from connectivity_hooks.connecting import Connecting, Pair, PairWork, data_digest, load_pair, measured_pair
+from connectivity_hooks.connecting import Connecting, Pair, PairWork, data_digest, load_pair, measured_pair, path_file
 from connectivity_hooks.evaluation import SampleScores
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.tasks import Task
@@ -39,6 +39,25 @@ def all_pairs(count: int) -> list[Numbers]:
     return list(itertools.combinations(range(count), 2))
 
 
+def pair_name(a: str, b: str) -> str:
+    """Return what the files of a pair are called, of no two pairs the same.
+
+    That is ``A-B``; where A or B has a hyphen itself ``A-B.N``, N the length of A: without it a-b with c would be
+    called as a with b-c.
+    """
+    return f"{a}-{b}.{len(a)}" if "-" in a + b else f"{a}-{b}"
+
+
+def require_names(names: Sequence[str]) -> None:
+    """Refuse, before anything is measured or made, a pair of which the files would have too long a name.
+
+    Raises:
+        InputError: There is one.
+    """
+    for a, b in itertools.combinations(names, 2):
+        path_file(pathlib.Path(), pair_name(a, b))
+
+
 def measure_pairs(
     entries: Sequence[Entry],
     pairs: Iterable[Numbers],
@@ -64,13 +83,14 @@ def measure_pairs(
         InputError: A file changed since the set was read, or what `measured_pair` raises.
     """
     subjects = _Subjects(task, how, needed=keeping is not None)
+    splits = [split.name for split in task.splits()]
     first: tuple[int, Checkpoint] | None = None
     scores: dict[str, SampleScores] = {}
     for a, b in pairs:
         ends = entries[a], entries[b]
-        found = keeping.finished.known(subjects.of(ends)) if keeping else None
+        found = keeping.finished.known(subjects.of(ends), splits) if keeping else None
         if found is not None:
-            yield (a, b), replace(found, a=ends[0].name, b=ends[1].name)
+            yield (a, b), replace(found, a=ends[0].name, b=ends[1].name, builder=how.builder.name)
             continue
         if first is None or first[0] != a:
             first, scores = None, {}  # let go of its tensors before others are read
@@ -91,10 +111,12 @@ def _measured(
 ) -> MeasuredPair:
     work = None
     if keeping:
-        name = f"{ends[0].name}-{ends[1].name}"
+        name = pair_name(ends[0].name, ends[1].name)
         work = PairWork(keeping.folder, name, subjects.of_path(ends), progress, passing=not keeping.paths)
     evaluation = measured_pair(pair, task, how, work, progress, start=scores)
-    found = MeasuredPair(ends[0].name, ends[1].name, how.builder.name, evaluation.barriers, evaluation.length)
+    found = MeasuredPair(
+        ends[0].name, ends[1].name, how.builder.name, evaluation.barriers, evaluation.length, task.train.name
+    )
     if keeping and work:
         keeping.finished.add(subjects.of(ends), found)
         work.finish()
@@ -130,9 +152,10 @@ def known_pairs(
     entries: Sequence[Entry], pairs: Iterable[Numbers], task: Task, how: Connecting, keeping: Keeping
 ) -> dict[Numbers, MeasuredPair]:
     """Return those pairs that are done already."""
+    splits = [split.name for split in task.splits()]
     subjects, found = _Subjects(task, how, needed=True), dict[Numbers, MeasuredPair]()
     for a, b in pairs:
-        known = keeping.finished.known(subjects.of((entries[a], entries[b])))
+        known = keeping.finished.known(subjects.of((entries[a], entries[b])), splits)
         if known is not None:
-            found[a, b] = replace(known, a=entries[a].name, b=entries[b].name)
+            found[a, b] = replace(known, a=entries[a].name, b=entries[b].name, builder=how.builder.name)
     return found

@@ -21,6 +21,15 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
+class Near:
+    """Two checkpoints that alignment has made nearly the same, and their distance as a share of the weights' size."""
+
+    a: str
+    b: str
+    distance: float
+
+
+@dataclass(frozen=True)
 class Average:
     """The mean of checkpoints that are connected.
 
@@ -30,6 +39,7 @@ class Average:
         members: Of what is averaged.
         left_out: What is not, and why.
         equal: Name of each that was not looked at to the name of the one with the same weights.
+        near: Those that are nearly the same once they are aligned; both count.
         barriers: The barrier of every two, in the order of `names`.
         threshold: The largest barrier that connects.
         joinings: The lines from the running mean.
@@ -43,6 +53,7 @@ class Average:
         kept_counters: Names of counters that differ, and are those of the first member.
         product_errors: Of weights that are used as products B·A alone, and so averaged, the relative error that the
             cut to their rank makes, by the name of B.
+        overflows: Names of tensors of which the mean has values that the type of the first checkpoint cannot hold.
         method: ``uniform`` or ``greedy``.
         measuring: How lines were measured.
         aligner: Name of the aligner, if any.
@@ -57,6 +68,7 @@ class Average:
     members: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
     equal: Mapping[str, str]
+    near: tuple[Near, ...]
     barriers: Sequence[Sequence[float]]
     threshold: float
     joinings: tuple[Joining, ...]
@@ -69,6 +81,7 @@ class Average:
     has_batch_norm: bool
     kept_counters: tuple[str, ...]
     product_errors: Mapping[str, float]
+    overflows: tuple[str, ...]
     method: str
     measuring: Mapping[str, object]
     aligner: str | None
@@ -104,8 +117,12 @@ class Average:
 
     @property
     def refused(self) -> bool:
-        """Whether nothing should be written: nothing is connected, or the mean is worse than its worst member."""
-        return not self.is_mean or self.is_worse
+        """Whether nothing should be written: no mean, one that is worse than its worst member, or that overflows."""
+        return not self.may_be_written()
+
+    def may_be_written(self, *, force: bool = False) -> bool:
+        """Say whether `save` writes the mean; `force` is about one that is worse than its worst member."""
+        return self.is_mean and not self.overflows and (force or not self.is_worse)
 
     @property
     def verdict(self) -> str:
@@ -120,11 +137,12 @@ class Average:
             force: Write a mean that is worse than its worst member.
 
         Raises:
-            ConnectivityError: No two are connected, or the mean is worse than its worst member.
+            ConnectivityError: No two are connected, the mean is worse than its worst member, or has values that its
+                type cannot hold.
             InputError: It cannot be written, or the folder of the first checkpoint is of another model.
             UsageError: The folder is not empty.
         """
-        if not self.is_mean or (self.is_worse and not force):
+        if not self.may_be_written(force=force):
             raise ConnectivityError(f"{out}: is not written: {self.verdict}")
         require_function(pathlib.Path(out), self.like, self.task.facts(), self.task.model_name)
         origin = {

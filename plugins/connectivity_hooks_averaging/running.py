@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from connectivity_hooks.contracts import Correction
-from connectivity_hooks.evaluation import corrected_sample, sampled
+from connectivity_hooks.evaluation import ModelOnPath, corrected_sample, sampled
 from connectivity_hooks.model import Weights, same
 from connectivity_hooks.paths import Path
 from connectivity_hooks.tasks import Task
@@ -19,19 +19,21 @@ class Running:
     Without a correction it is `Soup.mean`; what a module derives from its weights, the vectors of spectral norms, is
     computed anew. With one, each checkpoint is taken in at its share of the line from the mean before it, where the
     correction is applied: REPAIR then gives each channel the mean of all members' statistics, and batch norms are
-    measured under the weights of the mean.
+    measured under the weights of the mean. What the correction does not change is that of `Soup.mean`.
 
     Attributes:
         soup: The plain mean.
         weights: The mean as it is measured, to be read only.
         task: Gives the correction its data.
         correction: What is done to the mean.
+        changed: Names of the tensors that it has changed; the others are those of the plain mean.
     """
 
     soup: Soup
     weights: Weights
     task: Task
     correction: Correction | None
+    changed: frozenset[str] = frozenset()
 
     @staticmethod
     def of(name: str, weights: Weights, share: float, soup: Soup, task: Task, correction: Correction | None) -> Running:
@@ -49,9 +51,22 @@ class Running:
         line, t = self.line_to(weights), share / soup.total
         if self.correction is None:
             return replace(self, soup=soup, weights=_derived(soup.mean(), line, t))
-        whole = {key: tensor for key, tensor in soup.mean().items() if not tensor.is_floating_point()}
         corrected = corrected_sample(line, t, self.task, self.correction)
-        return replace(self, soup=soup, weights={**corrected, **whole})
+        plain = _uncorrected(line, t, self.task)
+        changed = self.changed | {key for key, tensor in corrected.items() if not same(tensor, plain[key])}
+        mean = _derived(soup.mean(), line, t)
+        weights = {
+            key: corrected[key] if key in changed and tensor.is_floating_point() else tensor
+            for key, tensor in mean.items()
+        }
+        return replace(self, soup=soup, weights=weights, changed=changed)
+
+
+def _uncorrected(line: Path, t: float, task: Task) -> Weights:
+    """Return what a correction finds at `t`, computed as it is for it."""
+    moving = ModelOnPath(line, task)
+    moving.go(t)
+    return {name: moving.weights[name].to("cpu", own.dtype, copy=True) for name, own in line.start.items()}
 
 
 def _derived(mean: Weights, line: Path, t: float) -> Weights:

@@ -26,7 +26,7 @@ class Entry:
         name: Its file's stem, with more where stems are the same.
         file: Where its tensors are read.
         sha256: Digest of the file's bytes.
-        values: Digest of its weights as the model has them, in the types they are stored in.
+        values: Digest of its weights as the model has them; the same values in a wider type have the same.
         dtype: The widest of its floating types.
     """
 
@@ -75,18 +75,25 @@ def read_set(files: Sequence[str | os.PathLike[str]], task: Task, progress: Prog
             cannot be read.
     """
     require_outlines([read(file) for file in files], task.structure())
-    entries, equal, given, notes = list[Entry](), dict[str, str](), list[int](), list[str]()
-    known: dict[str, int] = {}
+    found, notes = list[Entry](), list[str]()
     for name, file in progress.track(list(zip(distinct_names(files), files, strict=True)), "reading", len(files)):
-        entry, more = _read(name, file, task)
+        entry, more = read_entry(name, file, task)
+        found.append(entry)
         notes += more
-        number = known.setdefault(entry.values, len(entries))
+    return told_apart(found, tuple(dict.fromkeys(notes)))
+
+
+def told_apart(entries: Sequence[Entry], notes: tuple[str, ...] = ()) -> CheckpointSet:
+    """Return checkpoints as a set, of those with equal values the first."""
+    kept, equal, given, known = list[Entry](), dict[str, str](), list[int](), dict[str, int]()
+    for entry in entries:
+        number = known.setdefault(entry.values, len(kept))
         given.append(number)
-        if number < len(entries):
-            equal[name] = entries[number].name
+        if number < len(kept):
+            equal[entry.name] = kept[number].name
         else:
-            entries.append(entry)
-    return CheckpointSet(tuple(entries), equal, tuple(given), tuple(dict.fromkeys(notes)))
+            kept.append(entry)
+    return CheckpointSet(tuple(kept), equal, tuple(given), notes)
 
 
 def weights_of_entry(entry: Entry, task: Task, dtype: torch.dtype) -> Weights:
@@ -118,7 +125,12 @@ def distinct_names(files: Sequence[str | os.PathLike[str]]) -> list[str]:
     return [f"{number}-{stem}" for number, stem in enumerate(stems, start=1)]
 
 
-def _read(name: str, file: str | os.PathLike[str], task: Task) -> tuple[Entry, tuple[str, ...]]:
+def read_entry(name: str, file: str | os.PathLike[str], task: Task) -> tuple[Entry, tuple[str, ...]]:
+    """Read a checkpoint and forget its tensors; return also what was done to fit it.
+
+    Raises:
+        InputError: It does not fit the model, holds NaN or Inf, or cannot be read.
+    """
     checkpoint = read(file)
     fitted = fit(checkpoint, task.structure(), finite=True)
     kinds = [tensor.dtype for tensor in fitted.weights.values() if tensor.is_floating_point()]
@@ -132,6 +144,8 @@ def _digest(weights: Weights) -> str:
     digest = hashlib.sha256()
     for name in sorted(weights):
         tensor = weights[name]
+        if tensor.is_floating_point():
+            tensor = tensor.double()  # which holds whatever a narrower type holds
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
         digest.update(_bytes(tensor))
     return digest.hexdigest()

@@ -115,6 +115,13 @@ def counters_of(model: nn.Module) -> set[str]:
 
 
 def products_of(model: nn.Module) -> tuple[tuple[str, str], ...]:
-    """Return the names of B and A of each product that the model's library names, of which factors have no mean."""
-    adapter = registry().adapter_of(model)
-    return () if adapter is None else adapter.products(model)
+    """Return the names of B and A of each product that a library names, of which factors have no mean.
+
+    The library is the model's, or that of a part of it.
+    """
+    found = dict[tuple[str, str], None]()
+    for name, module in model.named_modules():
+        adapter = registry().adapter_of(module)
+        for left, right in () if adapter is None else adapter.products(module):
+            found[f"{name}.{left}".lstrip("."), f"{name}.{right}".lstrip(".")] = None
+    return tuple(found)

@@ -3,9 +3,11 @@
 import copy
 import json
 
+import numpy as np
 import pytest
 import torch
 
+import connectivity_hooks as ch
 from connectivity_hooks.checkpoints import fit, read
 from connectivity_hooks.model import weights_of
 from connectivity_hooks.paths import Path
@@ -301,6 +303,63 @@ class TestContract(AdapterSuite):
         save(vit(), "adapter", target_modules="all-linear")
         type(self).adapter = registry().adapters["peft"].cls
         type(self).arguments = {"base": "base"}
+
+
+OWN = """
+import torch
+from torch import nn
+import peft
+
+def base():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 3))
+
+CONFIG = peft.LoraConfig(r=2, target_modules=["0"], lora_alpha=4)
+
+def top():
+    return peft.get_peft_model(base(), CONFIG)
+
+class Within(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = top()
+    def forward(self, x):
+        return self.net(x)
+
+def injected():
+    return peft.inject_adapter_in_model(CONFIG, base())
+"""
+
+
+@pytest.mark.parametrize("made", ["top", "Within", "injected"])
+def test_adapters_in_a_persons_own_module_have_the_mean_of_products_or_it_is_said(tmp_path, monkeypatch, made):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(OWN)
+    x, y = np.random.default_rng(0).normal(size=(30, 6)).astype(np.float32), np.arange(30) % 3
+    np.savez("data.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    task = ch.make_task(model=f"own.py:{made}", data="data.npz")
+    weights = []
+    for number in range(3):
+        model = task.factory()
+        torch.manual_seed(number)
+        for name, parameter in model.named_parameters():
+            if "lora" in name:
+                torch.nn.init.normal_(parameter, std=0.5)
+        weights.append(weights_of(model))
+        ch.save(model, f"{number}.safetensors")
+    given = [f"{number}.safetensors" for number in range(3)]
+    found = ch.average(given, task, points=3, refine=0, threshold=1e9, weights=[1, 2, 3])
+    (left,) = (name for name in found.weights if "lora_B" in name)
+    right = left.replace("lora_B", "lora_A")
+    if made == "injected":
+        assert f"{left}: seem to be factors of products" in found.verdict
+        return
+    shares = zip((1, 2, 3), weights, strict=True)
+    whole = sum(share * each[left].double() @ each[right].double() for share, each in shares) / 6
+    u, values, v = torch.linalg.svd(whole)
+    cut = u[:, :2] * values[:2] @ v[:2]
+    torch.testing.assert_close(found.weights[left].double() @ found.weights[right].double(), cut, rtol=1e-5, atol=1e-6)
+    assert "averaged by their products" in found.verdict
 
 
 def test_average_takes_the_mean_of_products_and_writes_an_adapter(folder, run):

@@ -100,17 +100,23 @@ def command(checkpoints: Sequence[str], out: pathlib.Path, report: pathlib.Path 
     display = Display(quiet=given["as_json"])
     how = _averaging(given, display)
     _require_place(out, checkpoints)
+    if report is None:
+        _require_folder(_beside(out))
     ends = [read(file) for file in checkpoints]
     task = task_of(task_flags(given), ends, list(checkpoints))
     require_function(out, ends[0], task.facts(), task.model_name)  # before anything is measured
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(OutputFolder(report)).path if report else None
         result = averaged(checkpoints, task, how, folder and folder / KEPT, display)
-        written = result.is_mean and (given["force"] or not result.is_worse)
+        written = result.may_be_written(force=given["force"])
+        content = content_of(result, out if written else None)
+        if folder is None and written:
+            folder = stack.enter_context(OutputFolder(_beside(out))).path
         if written:
             result.save(out, force=given["force"])
-        content = content_of(result, out if written else None)
-        _report(content, out, folder, written)
+        if folder is not None:
+            write_average(content, folder)
+            shutil.rmtree(folder / KEPT, ignore_errors=True)
     if given["as_json"]:
         print_json(content)
     else:
@@ -122,13 +128,19 @@ KEPT = ".measured"
 """Folder of what an interrupted run measured, inside of the report's; removed when all is there."""
 
 
-def _report(content: Mapping[str, Any], out: pathlib.Path, folder: pathlib.Path | None, written: bool) -> None:
-    if folder is not None:
-        write_average(content, folder)
-        shutil.rmtree(folder / KEPT)
-    elif written:
-        with OutputFolder(out.with_name(f"{out.name.removesuffix('.safetensors')}.report")) as beside:
-            write_average(content, beside.path)
+def _beside(out: pathlib.Path) -> pathlib.Path:
+    """Return where the report goes if nothing is said."""
+    return out.with_name(f"{out.name.removesuffix('.safetensors')}.report")
+
+
+def _require_folder(folder: pathlib.Path) -> None:
+    """Refuse, before anything is computed, a place where no report can be written; nothing is left of the trial."""
+    there = folder.exists()
+    with OutputFolder(folder):
+        pass
+    if not there:
+        with contextlib.suppress(OSError):  # another run has begun in it
+            folder.rmdir()
 
 
 def _averaging(given: Mapping[str, Any], display: Display) -> Averaging:

@@ -34,7 +34,7 @@ from connectivity_hooks.cli.toolkit import (
 from connectivity_hooks.connecting import Connecting
 from connectivity_hooks.errors import UsageError
 from connectivity_hooks.registry import registry
-from connectivity_hooks_averaging.graph import Edging, graph_of, share_of_graph
+from connectivity_hooks_averaging.graph import Edging, graph_of, require_two, share_of_graph
 from connectivity_hooks_averaging.report.graph_pages import content_of_graph, write_graph
 from connectivity_hooks_averaging.report.table import edges_table
 from connectivity_hooks_averaging.set import read_set
@@ -95,14 +95,15 @@ def command(checkpoints: Sequence[str], out: pathlib.Path, **given: Any) -> None
     how = _edging(given, display)
     ends = [read(file) for file in checkpoints]
     task = task_of(task_flags(given), ends, list(checkpoints))
+    found = read_set(checkpoints, task, display)
+    require_two(found)
     if given["shard"]:
         make_folder(out)
-        share = share_of_graph(read_set(checkpoints, task, display), task, how, out, given["shard"], display)
+        share = share_of_graph(found, task, how, out, given["shard"], display)
         _say_share(*share, given)
         return
     with OutputFolder(out) as folder:
-        found = graph_of(read_set(checkpoints, task, display), task, how, folder.path, display)
-        content = content_of_graph(found)
+        content = content_of_graph(graph_of(found, task, how, folder.path, display))
         write_graph(content, folder.path)
     if given["as_json"]:
         print_json(content)

@@ -80,6 +80,21 @@ def test_a_greedy_soup_is_that_of_the_recipe(trained):
     assert found.losses[found.members[0]] == pytest.approx(double_loss(load_file(chosen[0]), x, y), abs=1e-6)
 
 
+def test_where_no_mean_is_better_the_best_of_all_is_recommended(trained, tmp_path):
+    folder, task = trained
+    weights = load_file(files(folder, "c1")[0])
+    for name, factor in (("weak", 0.8), ("weaker", 0.7)):  # a line along which the loss rises all the way
+        save_file({key: tensor * factor for key, tensor in weights.items()}, tmp_path / f"{name}.safetensors")
+    copies = files(tmp_path, "weak", "weaker")
+    found = average([*copies, *files(folder, "s1")], task, method="greedy", threshold=0.05, **FAST)
+    assert found.members == ("weak",)
+    assert found.losses["s1"] < found.losses["weak"] < found.losses["weaker"]
+    assert "any one of those connected with it (weaker)" in found.verdict
+    assert f"s1 has the lowest loss there, {found.losses['s1']:.4g}: use s1." in found.verdict
+    alone = average(copies, task, method="greedy", threshold=0.05, **FAST)
+    assert "use weak." in alone.verdict
+
+
 def test_the_barrier_is_the_largest_excess_over_the_straight_line(trained):
     folder, task = trained
     ((x, y),) = task.train.batches(len(task.train))
@@ -136,6 +151,15 @@ def test_a_mean_worse_than_its_worst_member_is_refused_unless_forced(trained, ru
     assert_near(load_file(tmp_path / "soup.safetensors"), double_mean(files(folder, "c1", "s1")))
 
 
+def test_where_the_report_has_no_place_nothing_is_computed_or_written(trained, run, tmp_path):
+    folder, _ = trained
+    (tmp_path / "soup.report").write_text("a file")
+    words = [*files(folder, "c1", "c2"), "--model", f"{folder}/net.py:make", *WORDS]
+    status, _, error = run(command, *words, "--out", tmp_path / "soup.safetensors")
+    assert (status, "soup.report: cannot be written to" in error) == (3, True)
+    assert [file.name for file in tmp_path.iterdir()] == ["soup.report"]
+
+
 def test_save_refuses_in_python_too(trained, tmp_path):
     folder, task = trained
     found = average(files(folder, "c1", "s1"), task, **FAST)
@@ -164,6 +188,57 @@ def test_an_equal_checkpoint_counts_once_and_with_weights_as_often_as_they_say(t
     assert_near(once.weights, double_mean(files(folder, "c1", "c2")))
     weighted = average(given, task, weights=[1, 1, 1], **FAST)
     assert_near(weighted.weights, double_mean(files(folder, "c1", "c2"), [2, 1]))
+
+
+def permuted(file, task, out, scale=1.0):
+    """Write the same network with its neurons in another order, and scaled."""
+    weights = load_file(file)
+    order = torch.randperm(16, generator=torch.Generator().manual_seed(0))
+    moved = {"1.weight": weights["1.weight"][order] * scale, "1.bias": weights["1.bias"][order] * scale}
+    moved |= {"3.weight": (weights["3.weight"][:, order] / scale).contiguous(), "3.bias": weights["3.bias"]}
+    save_file(moved, out)
+    return out
+
+
+def test_checkpoints_that_alignment_makes_equal_count_once(trained, tmp_path):
+    folder, task = trained
+    one, two = files(folder, "c1", "c2")
+    save_file(load_file(one), tmp_path / "again.safetensors")
+    moved = permuted(one, task, tmp_path / "moved.safetensors")
+    given = [one, tmp_path / "again.safetensors", moved, two]
+    found = average(given, task, align="weight-matching", **FAST)
+    assert (found.names, found.equal) == (("c1", "c2"), {"again": "c1", "moved": "c1"})
+    assert "moved has the weights of c1 once it is aligned and counts once." in found.verdict
+    without = average([one, two], task, align="weight-matching", **FAST)
+    for name, tensor in without.weights.items():
+        assert torch.equal(found.weights[name], tensor)
+    weighted = average(given, task, align="weight-matching", weights=[1, 2, 3, 1], **FAST)
+    assert weighted.shares == {"c1": 6, "c2": 1}
+    assert "together they count as 6" in weighted.verdict
+    with pytest.raises(InputError, match="c1, moved have the same weights, once they are aligned"):
+        average([one, moved], task, align="weight-matching", **FAST)
+
+
+def test_checkpoints_that_alignment_makes_nearly_equal_are_said(trained, tmp_path):
+    folder, task = trained
+    one, two = files(folder, "c1", "c2")
+    weights = load_file(one)
+    save_file({name: tensor * (1 + 1e-6) for name, tensor in weights.items()}, tmp_path / "near.safetensors")
+    moved = permuted(tmp_path / "near.safetensors", task, tmp_path / "moved.safetensors")
+    found = average([one, two, moved], task, align="weight-matching", **FAST)
+    assert [(near.a, near.b) for near in found.near] == [("c1", "moved")]
+    assert "c1 and moved differ by" in found.verdict
+
+
+def test_the_same_values_in_another_type_are_equal(trained, tmp_path):
+    folder, task = trained
+    half = {name: tensor.bfloat16() for name, tensor in load_file(files(folder, "c1")[0]).items()}
+    save_file(half, tmp_path / "half.safetensors")
+    save_file({name: tensor.float() for name, tensor in half.items()}, tmp_path / "wide.safetensors")
+    given = [tmp_path / "half.safetensors", tmp_path / "wide.safetensors"]
+    with pytest.raises(InputError, match="half, wide have the same weights"):
+        average(given, task, **FAST)
+    assert average([*given, *files(folder, "c2")], task, **FAST).equal == {"wide": "half"}
 
 
 def test_another_architecture_is_refused_with_the_whole_difference(trained, tmp_path):
@@ -200,12 +275,33 @@ def test_it_is_written_in_the_type_of_the_first(trained, tmp_path):
         {"threshold": -1},
         {"points": 2, "refine": 0},
         {"hold_out": 1.5, "method": "greedy"},
+        {"hold_out": "0.1", "method": "greedy"},
+        {"threshold": "x"},
+        {"threshold": float("nan")},
+        {"points": 2.5},
+        {"points": "3"},
+        {"points": 1},
+        {"refine": -1},
+        {"seed": -1},
+        {"seed": None},
+        {"weights": "12"},
+        {"weights": 5},
+        {"weights": ["1", "2"]},
+        {"weights": [None, 1]},
+        {"weights": [1e308, 1e308]},
     ],
 )
 def test_arguments_that_cannot_be_are_refused(trained, wrong):
     folder, task = trained
     with pytest.raises(UsageError):
         average(files(folder, "c1", "c2"), task, **wrong)
+
+
+def test_one_text_is_no_list_of_checkpoints(trained):
+    folder, task = trained
+    for wrong in (files(folder, "c1")[0], folder / "c1.safetensors", None):
+        with pytest.raises(UsageError, match="checkpoints: expected a list of files or folders"):
+            average(wrong, task)
 
 
 def test_it_is_not_written_over_a_checkpoint_that_is_read(trained, run):

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from soups import COPIES, STRANGERS, files
+from torch import nn
 
 from connectivity_hooks_averaging.commands.graph import command
 from connectivity_hooks_averaging.components import components
@@ -28,6 +30,11 @@ def words(folder, names, out, *further):
 
 def figures(content):
     return {(edge["a"], edge["b"], edge["builder"]): edge["train"] for edge in content["edges"]}
+
+
+def answer(text):
+    """Return all that a report says but for the environment it was made in."""
+    return {name: part for name, part in json.loads(text).items() if name != "environment"}
 
 
 def test_it_finds_the_components(trained, run, tmp_path):
@@ -73,7 +80,7 @@ def test_shards_leave_what_the_run_without_finds(trained, run, tmp_path):
     _, merged, _ = run(command, *words(folder, names, tmp_path / "parts"))
     assert (tmp_path / "parts" / "pairs.jsonl").read_bytes() == b""  # nothing was measured again
     _, whole, _ = run(command, *words(folder, names, tmp_path / "whole"))
-    assert figures(json.loads(merged)) == figures(json.loads(whole))
+    assert answer(merged) == answer(whole)
 
 
 def test_shards_of_a_tree_wait_for_all_lines(trained, run, tmp_path):
@@ -82,10 +89,74 @@ def test_shards_of_a_tree_wait_for_all_lines(trained, run, tmp_path):
     share = [words(folder, ["c1", "c2", "s1"], tmp_path, *further, "--shard", f"{number}/2") for number in (1, 2)]
     again = [json.loads(run(command, *each)[1])["again"] for each in (share[0], share[1], share[0])]
     assert again == [True, False, False]
+    run(command, *share[1])
     size = sum(file.stat().st_size for file in tmp_path.glob("pairs.*"))
     _, text, _ = run(command, *words(folder, ["c1", "c2", "s1"], tmp_path, *further))
     assert len(json.loads(text)["edges"]) == 2
     assert sum(file.stat().st_size for file in tmp_path.glob("pairs.*")) == size
+    _, whole, _ = run(command, *words(folder, ["c1", "c2", "s1"], tmp_path / "whole", *further))
+    assert answer(text) == answer(whole)
+
+
+@pytest.mark.parametrize("further", [[], ["--tree"], ["--tree", "--builder", "bezier", "--bezier.budget", "5steps"]])
+def test_a_second_run_says_what_the_first_one_did(trained, run, tmp_path, further):
+    folder, task = trained
+    given = words(folder, ["c1", "s1", "c2", "s2"], tmp_path / "graph", *further)
+    first, second = (run(command, *given)[1] for _ in range(2))
+    assert answer(first) == answer(second)
+    by_split = {split: double_loss(load_file(folder / "s1.safetensors"), split) for split in task.splits()}
+    found = {each["name"]: each["loss"] for each in json.loads(second)["checkpoints"]}
+    assert found["s1"] == pytest.approx(by_split[task.train], rel=1e-5)
+    assert found["s1"] != pytest.approx(by_split[task.test], rel=1e-2)
+    for edge in json.loads(second)["edges"]:
+        assert edge["barrier"] == edge["train"]["barrier_entezari"]
+
+
+def double_loss(weights, split):
+    ((x, y),) = split.batches(len(split))
+    w = {name: tensor.double() for name, tensor in weights.items()}
+    hidden = (x.double().flatten(1) @ w["1.weight"].T + w["1.bias"]).clamp_min(0)
+    return float(nn.functional.cross_entropy(hidden @ w["3.weight"].T + w["3.bias"], y))
+
+
+def lying(lie):
+    """Return the line of `pairs.jsonl` with another content and the checksum of that."""
+
+    def lied(line):
+        content = json.loads(line.partition(" ")[2])
+        lie(content["pair"], content["pair"]["barriers"])
+        text = json.dumps(content)
+        return f"{zlib.crc32(text.encode()):08x} {text}"
+
+    return lied
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        lambda pair, of: of.pop("test"),
+        lambda pair, of: of.update(other=of.pop("test")),
+        lambda pair, of: pair.update(training="test"),
+        lambda pair, of: pair.update(length=-1.0),
+        lambda pair, of: of["train"].update(barrier_entezari=-5.0),
+        lambda pair, of: of["train"].update(barrier_entezari=float("nan")),
+        lambda pair, of: of["test"].update(loss_max=0.0),
+        lambda pair, of: of["train"].update(loss_ends=[99.0, 1.0]),
+        lambda pair, of: of["train"].update(climb=7.0),
+        lambda pair, of: of["train"].update(worst_t=2.0),
+        lambda pair, of: of["train"].update(error_max=-1.0),
+    ],
+)
+def test_kept_figures_that_cannot_be_are_measured_again(trained, run, tmp_path, lie):
+    folder, _ = trained
+    given = words(folder, ["c1", "s1"], tmp_path / "graph")
+    kept = tmp_path / "graph" / "pairs.jsonl"
+    _, first, _ = run(command, *given)
+    kept.write_text(lying(lie)(kept.read_text()) + "\n")
+    status, second, _ = run(command, *given)
+    assert status == 0
+    assert answer(second) == answer(first)
+    assert kept.read_bytes().count(b"\n") == 2
 
 
 CALL = """
@@ -122,7 +193,7 @@ def test_a_killed_run_goes_on_with_the_pairs_that_are_left(trained, run, tmp_pat
     assert kept.read_bytes().startswith(before)
     assert kept.read_bytes().count(b"\n") == 6 + 1
     _, whole, _ = run(command, *words(folder, COPIES[:4], tmp_path / "whole"))
-    assert figures(json.loads(resumed)) == figures(json.loads(whole))
+    assert answer(resumed) == answer(whole)
 
 
 def test_other_data_or_a_changed_checkpoint_is_measured_again(trained, run, tmp_path):
@@ -162,6 +233,30 @@ def test_many_checkpoints_leave_one_file_of_pairs(run, tmp_path):
     assert (folder / "pairs.jsonl").read_bytes().count(b"\n") == 66
 
 
+def test_names_with_hyphens_do_not_share_files(trained, run, tmp_path):
+    folder, _ = trained
+    for name, source in (("a-b", "c1"), ("c", "c2"), ("a", "c3"), ("b-c", "c4")):
+        save_file(load_file(folder / f"{source}.safetensors"), tmp_path / f"{name}.safetensors")
+    out = tmp_path / "graph"
+    given = [*files(tmp_path, "a-b", "c", "a", "b-c"), "--model", f"{folder}/net.py:make", *WORDS, "--out", out]
+    assert run(command, *given, "--keep-paths")[0] == 0
+    paths = {file.name for file in out.glob("*.path.safetensors")}
+    assert {"a-b-c.3.path.safetensors", "a-b-c.1.path.safetensors", "c-a.path.safetensors"} <= paths
+    assert len(paths) == 6
+
+
+@pytest.mark.parametrize("further", [[], ["--shard", "1/2"]])
+def test_too_long_a_name_is_refused_before_anything_is_made(trained, run, tmp_path, further):
+    folder, _ = trained
+    names = [letter * 120 for letter in "ab"]
+    for name, source in zip(names, ("c1", "c2"), strict=True):
+        save_file(load_file(folder / f"{source}.safetensors"), tmp_path / f"{name}.safetensors")
+    given = [*files(tmp_path, *names), "--model", f"{folder}/net.py:make", *WORDS, "--out", tmp_path / "graph"]
+    status, _, error = run(command, *given, *further)
+    assert (status, "rename it" in error) == (3, True)
+    assert not (tmp_path / "graph").exists()
+
+
 def test_a_graph_of_one_is_refused(trained, run, tmp_path):
     folder, _ = trained
     status, _, error = run(command, *words(folder, ["c1"], tmp_path / "graph"))
@@ -178,8 +273,8 @@ def test_a_damaged_line_is_said_and_measured_again(tmp_path):
             said.append(message)
 
     with FinishedPairs(tmp_path, progress=Heard()) as finished:
-        assert finished.known({}) is None
-    assert "1 of its lines cannot be read" in said[0]
+        assert finished.known({}, ["train"]) is None
+    assert "1 of its lines cannot be used" in said[0]
 
 
 @pytest.mark.parametrize("seed", range(5))

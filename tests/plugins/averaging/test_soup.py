@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from soups import files, train, write_all
 from torch import nn
 
 import connectivity_hooks as ch
-from connectivity_hooks.errors import InputError
+from connectivity_hooks.errors import ConnectivityError, InputError
 from connectivity_hooks_averaging.average import average
 from connectivity_hooks_averaging.cliques import mutually_connected
 from connectivity_hooks_averaging.soup import Soup
@@ -75,8 +75,10 @@ def test_batch_norm_without_correction_is_said_and_with_one_measured_anew(normed
     assert "--correct batch-norm" in plain.verdict
     corrected = average(given, task, correct="batch-norm", **FAST)
     assert "batch norm" not in corrected.verdict
-    for name in ("1.weight", "4.weight"):
-        assert torch.allclose(corrected.weights[name], plain.weights[name], atol=1e-6)
+    members = [load_file(file) for file in given]
+    for name in ("1.weight", "1.bias", "2.weight", "2.bias", "4.weight", "4.bias"):  # rounded once
+        expected = sum(member[name].double() for member in members) / 3
+        assert torch.equal(corrected.weights[name], expected.float())
     ((x, _),) = task.train.batches(len(task.train))
     hidden = x.flatten(1).double() @ corrected.weights["1.weight"].double().T + corrected.weights["1.bias"].double()
     assert torch.allclose(corrected.weights["2.running_mean"].double(), hidden.mean(0), atol=1e-3)
@@ -103,6 +105,27 @@ def test_a_mean_is_scored_as_it_is_written(normed):
     with torch.no_grad():
         expected = nn.functional.cross_entropy(model(x).double(), y)
     assert found.soup_scores["train"].loss == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_a_mean_that_its_type_cannot_hold_is_not_written_by_force(normed, tmp_path):
+    folder, task = normed
+    first = {
+        name: each.half() if each.is_floating_point() else each
+        for name, each in load_file(folder / "c1.safetensors").items()
+    }
+    large = load_file(folder / "c2.safetensors")
+    large["1.bias"][0] = -1e6
+    save_file(first, tmp_path / "half.safetensors")
+    save_file(large, tmp_path / "large.safetensors")
+    given = [tmp_path / "half.safetensors", tmp_path / "large.safetensors"]
+    found = average(given, task, points=3, refine=0, threshold=float("inf"))
+    assert found.overflows == ("1.bias",)
+    assert "values in 1.bias that float16, the type of half, cannot hold" in found.verdict
+    with pytest.raises(ConnectivityError, match="float16"):
+        found.save(tmp_path / "soup.safetensors", force=True)
+    assert not (tmp_path / "soup.safetensors").exists()
+    found = average(given[::-1], task, points=3, refine=0, threshold=float("inf"))
+    assert (found.overflows, found.is_mean) == ((), True)
 
 
 def test_a_folder_comes_back_as_such_a_folder(tmp_path):
