@@ -222,7 +222,8 @@ def _averaged(framed: Framed, task: Task, how: Averaging, folder: pathlib.Path, 
     if held_out is None:
         choice, held = uniform(candidates), None
     else:
-        own = [each["train"].loss for each in scores_of([partial(weights, i) for i in range(len(shares))], held_out)]
+        readers = [partial(weights, number) for number in range(len(shares))]
+        own = [each["train"].loss for each in scores_of(readers, held_out, how.measuring.correct)]
         choice, held = greedy(candidates, held_out, own), dict(zip(given.names, own, strict=True))
     near = _near(given.names, lengths, weights(0)) if how.aligner else ()
     return _result(framed, task, how, choice, candidates, held_out, held, near)
@@ -291,7 +292,10 @@ def _result(
     overflows = [key for key, wide in choice.running.weights.items() if not torch.equal(*_infinite(wide, mean[key]))]
     scored = choice.running.weights if overflows else mean
     readers = [partial(candidates.weights, number) for number in range(len(given.entries))]
-    scores = scores_of([lambda: _wide(scored, given.dtype), *readers], task)
+    scores = [
+        *scores_of([lambda: _wide(scored, given.dtype)], task),  # corrected already
+        *scores_of(readers, task, how.measuring.correct),
+    ]
     soup_held = None
     if held_out is not None:
         soup_held = scores_of([lambda: _wide(scored, given.dtype)], held_out)[0]["train"].loss

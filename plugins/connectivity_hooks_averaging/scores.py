@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from connectivity_hooks.contracts import Correction
 from connectivity_hooks.evaluation import evaluate
 from connectivity_hooks.model import Weights
 from connectivity_hooks.paths import MEASURED, Path
@@ -23,18 +24,26 @@ Scores = dict[str, Score]
 """By split."""
 
 
-def scores_of(weights: Sequence[Callable[[], Weights]], task: Task) -> list[Scores]:
-    """Return the scores of each: two of them are in memory at a time. An odd one costs another a second pass."""
+def scores_of(
+    weights: Sequence[Callable[[], Weights]], task: Task, correction: Correction | None = None
+) -> list[Scores]:
+    """Return the scores of each: two of them are in memory at a time. An odd one costs another a second pass.
+
+    Args:
+        weights: Give them.
+        task: Model, data and loss.
+        correction: What is done to each before it is scored.
+    """
     found = list[Scores]()
     for number in range(0, len(weights), 2):
         both = weights[number : number + 2]
-        found += _ends(both[0](), both[-1](), task)[: len(both)]
+        found += _ends(both[0](), both[-1](), task, correction)[: len(both)]
     return found
 
 
-def _ends(a: Weights, b: Weights, task: Task) -> tuple[Scores, Scores]:
+def _ends(a: Weights, b: Weights, task: Task, correction: Correction | None) -> tuple[Scores, Scores]:
     path = Path.from_points([a, b], guarantees=[MEASURED])
-    evaluation = evaluate(path, task, points=2, refine=0)
+    evaluation = evaluate(path, task, points=2, refine=0, correct=correction)
     one, other = Scores(), Scores()
     for split, figures in evaluation.barriers.items():
         for scores, end in ((one, 0), (other, 1)):

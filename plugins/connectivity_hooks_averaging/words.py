@@ -42,6 +42,7 @@ def verdict_of(found: Average) -> list[str]:
     if found.is_mean:
         sentences += _on_better_ones(found)
         sentences += _on_batch_norm(found)
+        sentences += _on_correction(found)
         sentences += _on_counters(found)
         sentences += _on_products(found)
     return sentences
@@ -65,8 +66,8 @@ def _headline(found: Average) -> str:
     members = ", ".join(found.members)
     if found.is_worse:
         return (
-            f"Not to be used: the mean of {members} is worse than the worst of them, {part} {own:.4g} and {loss:.4g} "
-            f"({worst})."
+            f"Not to be used, and not written without --force: the mean of {members} is worse than the worst of them, "
+            f"{part} {own:.4g} and {loss:.4g} ({worst})."
         )
     return (
         f"Averaged {len(found.members)} of {count} checkpoints ({members}): no line between them, or from their "
@@ -106,6 +107,11 @@ def _on_better_ones(found: Average) -> list[str]:
     return [f"By itself {best}, which is left out, has a lower loss than the mean: {losses[best]:.4g}."]
 
 
+def _on_correction(found: Average) -> list[str]:
+    name = found.measuring["correction"]
+    return [] if name == "none" else [f"Losses, those of single checkpoints too, are after {name}."]
+
+
 def _on_batch_norm(found: Average) -> list[str]:
     if not found.has_batch_norm or found.measuring["correction"] != "none":
         return []
@@ -143,6 +149,6 @@ def _on_averaged_products(found: Average) -> list[str]:
         return []
     largest = max(found.product_errors.values())
     return [
-        "Adapters are averaged by their products B·A, cut to the rank of the first, which takes "
-        f"{largest:.1%} of its size from one of them at most. The lines are of the factors, as they are aligned."
+        "Adapters are averaged by their products B·A, cut to the rank of the first: where that changes most, "
+        f"by {100 * largest:.1f} % of the product's size. The lines are of the factors, as they are aligned."
     ]

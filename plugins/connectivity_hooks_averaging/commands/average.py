@@ -85,7 +85,8 @@ Examples:
     "--report",
     type=click.Path(path_type=pathlib.Path),
     metavar="DIR",
-    help="Write the report here, whatever the verdict; left out, beside OUT where that is written.",
+    help="Write the report here, whatever the verdict; left out, beside OUT where that is written. What an interrupted "
+    "run measured is kept there.",
 )
 @json_option
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Seed of every random choice.")
@@ -100,23 +101,22 @@ def command(checkpoints: Sequence[str], out: pathlib.Path, report: pathlib.Path 
     display = Display(quiet=given["as_json"])
     how = _averaging(given, display)
     _require_place(out, checkpoints)
-    if report is None:
-        _require_folder(_beside(out))
+    place = report or _beside(out)
     ends = [read(file) for file in checkpoints]
     task = task_of(task_flags(given), ends, list(checkpoints))
     require_function(out, ends[0], task.facts(), task.model_name)  # before anything is measured
-    with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(OutputFolder(report)).path if report else None
-        result = averaged(checkpoints, task, how, folder and folder / KEPT, display)
+    with OutputFolder(place) as folder:
+        result = averaged(checkpoints, task, how, place / KEPT, display)
         written = result.may_be_written(force=given["force"])
         content = content_of(result, out if written else None)
-        if folder is None and written:
-            folder = stack.enter_context(OutputFolder(_beside(out))).path
         if written:
             result.save(out, force=given["force"])
-        if folder is not None:
-            write_average(content, folder)
-            shutil.rmtree(folder / KEPT, ignore_errors=True)
+        if written or report:
+            write_average(content, folder.path)
+        shutil.rmtree(place / KEPT, ignore_errors=True)
+    if not written and not report:
+        with contextlib.suppress(OSError):  # an earlier report is in it
+            place.rmdir()
     if given["as_json"]:
         print_json(content)
     else:
@@ -131,16 +131,6 @@ KEPT = ".measured"
 def _beside(out: pathlib.Path) -> pathlib.Path:
     """Return where the report goes if nothing is said."""
     return out.with_name(f"{out.name.removesuffix('.safetensors')}.report")
-
-
-def _require_folder(folder: pathlib.Path) -> None:
-    """Refuse, before anything is computed, a place where no report can be written; nothing is left of the trial."""
-    there = folder.exists()
-    with OutputFolder(folder):
-        pass
-    if not there:
-        with contextlib.suppress(OSError):  # another run has begun in it
-            folder.rmdir()
 
 
 def _averaging(given: Mapping[str, Any], display: Display) -> Averaging:

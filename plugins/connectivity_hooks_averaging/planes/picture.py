@@ -17,13 +17,13 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from connectivity_hooks.reports import STYLE
 from connectivity_hooks_averaging.planes.landscape import CORNER, PATH, Landscape, Marked
 from connectivity_hooks_averaging.planes.levels import levels_of
+from connectivity_hooks_averaging.planes.plates import Name, write_names
 from connectivity_hooks_averaging.scores import Score
 
 _SIDE = 4.6  # inches of a panel
 _NARROWEST = 3.0
 _DENSE = 40_000  # places: more are drawn as pixels inside the SVG
 _LOGARITHMIC = 30  # times: a loss that spans more is drawn on a logarithmic axis
-_PLATE = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
 _COLOURS = ("#0072b2", "#d55e00")
 
 
@@ -43,13 +43,16 @@ def _plane_figure(found: Landscape) -> Figure:
     FigureCanvasAgg(figure)
     for axes, (split, what) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _contours(figure, axes, found, split, what)
-        _mark(axes, found.points)
         axes.set_xlabel(found.labels[0])
         axes.set_ylabel(found.labels[1])
         axes.set_aspect("equal")
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.yaxis.set_major_locator(MaxNLocator(6))
         axes.set(xlim=(xs[0], xs[-1]), ylim=(ys[0], ys[-1]))
+        _mark(axes, found.points)
+    figure.draw_without_rendering()  # where names have room is known then
+    for axes in figure.axes[: len(panels)]:
+        write_names(axes, _names(found.points))
     return figure
 
 
@@ -105,9 +108,6 @@ def _mark(axes: Axes, points: Sequence[Marked]) -> None:
         xs, ys = zip(*(each.at for each in path), strict=True)
         axes.plot(xs, ys, color="black", lw=3.2, solid_capstyle="round", zorder=3)
         axes.plot(xs, ys, color="white", lw=1.6, solid_capstyle="round", zorder=3)
-        far = max(path, key=lambda each: each.distance)
-        off = f" (up to {far.distance:.2g} off)" if far.distance > 1e-4 * _extent(points) else ""
-        _label(axes, f"{name}{off}", path[len(path) // 4].at, below=True)
     for each in points:
         if each.kind == PATH:
             continue
@@ -115,18 +115,21 @@ def _mark(axes: Axes, points: Sequence[Marked]) -> None:
         axes.plot(
             *each.at, marker="o" if corner else "D", ms=7 if corner else 6, mfc="white", mec="black", mew=1.4, zorder=4
         )
-        _label(axes, each.name if corner else f"{each.name} ({each.distance:.2g} off)", each.at)
 
 
-def _label(axes: Axes, text: str, at: tuple[float, ...], *, below: bool = False) -> None:
-    """Write a name beside a point, to that side where there is room."""
-    x, y = at
-    left, right = axes.get_xlim()
-    is_right = x > (left + right) / 2
-    axes.annotate(
-        _printable(text), (x, y), xytext=(-7 if is_right else 7, -13 if below else 6), textcoords="offset points",
-        ha="right" if is_right else "left", fontsize=9, bbox=_PLATE, zorder=5, annotation_clip=True,
-    )  # fmt: skip
+def _names(points: Sequence[Marked]) -> list[Name]:
+    """Return what is written beside which point: checkpoints first, then paths."""
+    single = [each for each in points if each.kind != PATH]
+    names = [
+        Name(_printable(each.name if each.kind == CORNER else f"{each.name} ({each.distance:.2g} off)"), each.at)
+        for each in single
+    ]
+    for name in dict.fromkeys(each.name for each in points if each.kind == PATH):
+        path = [each for each in points if each.kind == PATH and each.name == name]
+        far = max(path, key=lambda each: each.distance)
+        off = f" (up to {far.distance:.2g} off)" if far.distance > 1e-4 * _extent(points) else ""
+        names.append(Name(_printable(f"{name}{off}"), path[len(path) // 4].at, below=True))
+    return names
 
 
 def _extent(points: Sequence[Marked]) -> float:

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from connectivity_hooks.checking import make_condition
 from connectivity_hooks.features import Observation
 from connectivity_hooks.tasks import IGNORED, LOSSES
+from connectivity_hooks.tasks.loss.named import cross_entropy
+from connectivity_hooks.tasks.loss.reading import Reading
 from connectivity_hooks.watching.probe import read_probe
 from connectivity_hooks_theorem.conditions.positions import answers_at_positions, features_at, own_loss_at
 
@@ -109,9 +111,7 @@ def test_layers_of_other_positions_are_named_and_the_others_measured():
 
 
 def test_a_loss_of_the_next_position_pairs_each_feature_with_the_label_that_it_answers():
-    plain = LOSSES["cross-entropy"]
-    shifted = dataclasses.replace(plain, fit=lambda outputs, targets: plain.fit(outputs[:, :-1], targets[:, 1:]))
-    seen = observation(loss=shifted)
+    seen = observation(loss=cross_entropy(Reading(shifted=True)))
     answers = answers_at_positions(seen, seed=0)
     counted = labels()[:, 1:] != IGNORED
     assert torch.equal(answers.targets, labels()[:, 1:][counted])
@@ -133,4 +133,4 @@ def test_one_answer_a_sample_is_no_answer_at_positions():
 
     assert answers_at_positions(observation(Last(), labels()[:, 0].clamp(min=0)), 0) is None
     assert answers_at_positions(observation(Tagger(), torch.zeros(N, T)), 0) is None
-    assert "all labels are -100" in answers_at_positions(observation(targets=torch.full((N, T), IGNORED)), 0)
+    assert "labels are all -100" in answers_at_positions(observation(targets=torch.full((N, T), IGNORED)), 0)
