@@ -8,7 +8,12 @@ from connectivity_hooks.contracts import Command, hookimpl
 @hookimpl
 def register_commands() -> list[type[Command]]:
     """Offer averages, graphs, planes and ensembles of checkpoints."""
-    from connectivity_hooks_averaging.commands import AverageCommand, EnsembleCommand, GraphCommand
-    from connectivity_hooks_averaging.commands.planes import PlaneCommand, SliceCommand
+    from connectivity_hooks_averaging.commands import (
+        AverageCommand,
+        EnsembleCommand,
+        GraphCommand,
+        PlaneCommand,
+        SliceCommand,
+    )
 
     return [AverageCommand, GraphCommand, PlaneCommand, SliceCommand, EnsembleCommand]

@@ -24,7 +24,7 @@ class AverageCommand(Command):
 
     def function(self) -> Callable[..., Any]:
         """Return `ch.average`."""
-        from connectivity_hooks_averaging.average import average
+        from connectivity_hooks_averaging.soups.average import average
 
         return average
 
@@ -57,3 +57,39 @@ class EnsembleCommand(Command):
         from connectivity_hooks_averaging.ensemble.ensemble import ensemble
 
         return ensemble
+
+
+class PlaneCommand(Command):
+    """Draw the loss on the plane through three checkpoints, and what of a path lies on it."""
+
+    name = "plane"
+
+    def command(self) -> click.Command:
+        """Return the command."""
+        from connectivity_hooks_averaging.commands.plane import command
+
+        return command
+
+    def function(self) -> Callable[..., Any]:
+        """Return `ch.plane`."""
+        from connectivity_hooks_averaging.planes.functions import plane
+
+        return plane
+
+
+class SliceCommand(Command):
+    """Draw the loss around one checkpoint along random directions, filters normalised."""
+
+    name = "slice"
+
+    def command(self) -> click.Command:
+        """Return the command."""
+        from connectivity_hooks_averaging.commands.slice import command
+
+        return command
+
+    def function(self) -> Callable[..., Any]:
+        """Return `ch.slice`."""
+        from connectivity_hooks_averaging.planes.functions import slice_around
+
+        return slice_around

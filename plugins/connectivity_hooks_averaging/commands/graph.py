@@ -34,10 +34,10 @@ from connectivity_hooks.cli.toolkit import (
 from connectivity_hooks.connecting import Connecting
 from connectivity_hooks.errors import UsageError
 from connectivity_hooks.registry import registry
-from connectivity_hooks_averaging.graph import Edging, graph_of, require_two, share_of_graph
-from connectivity_hooks_averaging.report.graph_pages import content_of_graph, write_graph
-from connectivity_hooks_averaging.report.table import edges_table
+from connectivity_hooks_averaging.graphs.graph import Edging, graph_of, require_two, share_of_graph
+from connectivity_hooks_averaging.graphs.pages import content_of_graph, write_graph
 from connectivity_hooks_averaging.set import read_set
+from connectivity_hooks_averaging.table import edges_table
 
 EXAMPLES = """
 \b

@@ -10,8 +10,8 @@ from torch import nn
 
 import connectivity_hooks as ch
 from connectivity_hooks.errors import ConnectivityError, InputError, UsageError
-from connectivity_hooks_averaging.average import average
 from connectivity_hooks_averaging.commands.average import command
+from connectivity_hooks_averaging.soups.average import average
 
 FAST = {"points": 5, "refine": 0}
 WORDS = ["--data", "digits", "--points", "5", "--refine", "0"]

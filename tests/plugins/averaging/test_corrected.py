@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 import connectivity_hooks as ch
 from connectivity_hooks.tasks import CachedSplit
-from connectivity_hooks_averaging.average import average
+from connectivity_hooks_averaging.soups.average import average
 
 
 def network():

@@ -17,9 +17,9 @@ from soups import COPIES, STRANGERS, files
 from torch import nn
 
 from connectivity_hooks_averaging.commands.graph import command
-from connectivity_hooks_averaging.components import components
 from connectivity_hooks_averaging.finished import FinishedPairs
-from connectivity_hooks_averaging.tree import spanning_tree
+from connectivity_hooks_averaging.graphs.components import components
+from connectivity_hooks_averaging.graphs.tree import spanning_tree
 
 WORDS = ["--data", "digits", "--points", "3", "--refine", "0", "--json"]
 

@@ -2,7 +2,7 @@
 
 import connectivity_hooks as ch
 from connectivity_hooks.registry import registry
-from connectivity_hooks_averaging.average import average
+from connectivity_hooks_averaging.soups.average import average
 
 
 def test_the_plugin_offers_its_commands_and_its_function():

@@ -8,9 +8,9 @@ from torch import nn
 
 import connectivity_hooks as ch
 from connectivity_hooks.errors import ConnectivityError, InputError
-from connectivity_hooks_averaging.average import average
-from connectivity_hooks_averaging.cliques import mutually_connected
-from connectivity_hooks_averaging.soup import Soup
+from connectivity_hooks_averaging.soups.average import average
+from connectivity_hooks_averaging.soups.cliques import mutually_connected
+from connectivity_hooks_averaging.soups.soup import Soup
 
 FAST = {"points": 3, "refine": 0, "threshold": 10.0}
 

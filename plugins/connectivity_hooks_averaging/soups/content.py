@@ -8,9 +8,9 @@ from typing import Any
 
 from connectivity_hooks.json_values import finite
 from connectivity_hooks.reports import environment
-from connectivity_hooks_averaging.result import Average
 from connectivity_hooks_averaging.scores import Scores
-from connectivity_hooks_averaging.words import answer_of, verdict_of
+from connectivity_hooks_averaging.soups.result import Average
+from connectivity_hooks_averaging.soups.words import answer_of, verdict_of
 
 FORMAT = "connectivity_hooks.average/1"
 

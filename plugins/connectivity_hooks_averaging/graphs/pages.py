@@ -11,9 +11,9 @@ from typing import Any
 from connectivity_hooks.checkpoints import atomic_text
 from connectivity_hooks.json_values import finite
 from connectivity_hooks.reports import as_svg, environment, page, write_csv
-from connectivity_hooks_averaging.graph import Graph
-from connectivity_hooks_averaging.report.graph_picture import graph_figure
-from connectivity_hooks_averaging.report.pages import PACKAGE, matrix_picture
+from connectivity_hooks_averaging.graphs.graph import Graph
+from connectivity_hooks_averaging.graphs.picture import graph_figure
+from connectivity_hooks_averaging.soups.pages import PACKAGE, matrix_picture
 
 FORMAT = "connectivity_hooks.graph/1"
 

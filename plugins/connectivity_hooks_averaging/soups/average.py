@@ -24,16 +24,16 @@ from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks import Task
 from connectivity_hooks_averaging.arguments import above_zero, number, require_files, whole
-from connectivity_hooks_averaging.choice import Candidates, Choice, Matrix, greedy, uniform
 from connectivity_hooks_averaging.finished import FinishedPairs
-from connectivity_hooks_averaging.frames import Framed, in_first_frame
 from connectivity_hooks_averaging.line import Line
 from connectivity_hooks_averaging.pairs import Keeping, all_pairs, measure_pairs, require_names
-from connectivity_hooks_averaging.result import Average, Near
-from connectivity_hooks_averaging.running import Running
 from connectivity_hooks_averaging.scores import Scores, scores_of
 from connectivity_hooks_averaging.set import CheckpointSet, read_set, weights_of_entry
-from connectivity_hooks_averaging.soup import Soup, counters_of, products_of
+from connectivity_hooks_averaging.soups.choice import Candidates, Choice, Matrix, greedy, uniform
+from connectivity_hooks_averaging.soups.frames import Framed, in_first_frame
+from connectivity_hooks_averaging.soups.result import Average, Near
+from connectivity_hooks_averaging.soups.running import Running
+from connectivity_hooks_averaging.soups.soup import Soup, counters_of, products_of
 from connectivity_hooks_averaging.threshold import threshold_of
 
 M = TypeVar("M", bound=Method)

@@ -12,9 +12,9 @@ from connectivity_hooks.checkpoints import Checkpoint, require_function, write_l
 from connectivity_hooks.errors import ConnectivityError
 from connectivity_hooks.model import Weights
 from connectivity_hooks.tasks import Task
-from connectivity_hooks_averaging.choice import Joining, LeftOut
 from connectivity_hooks_averaging.scores import Scores
-from connectivity_hooks_averaging.words import verdict_of
+from connectivity_hooks_averaging.soups.choice import Joining, LeftOut
+from connectivity_hooks_averaging.soups.words import verdict_of
 
 _ROUNDING = 1e-6
 """By this share of the worst member's loss the mean may be above it: sums in another order."""

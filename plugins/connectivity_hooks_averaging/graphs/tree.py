@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from connectivity_hooks_averaging.components import root_of
+from connectivity_hooks_averaging.graphs.components import root_of
 
 
 def spanning_tree(count: int, barriers: Mapping[tuple[int, int], float]) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ from connectivity_hooks.evaluation import ModelOnPath, corrected_sample, sampled
 from connectivity_hooks.model import Weights, same
 from connectivity_hooks.paths import Path
 from connectivity_hooks.tasks import Task
-from connectivity_hooks_averaging.soup import Soup
+from connectivity_hooks_averaging.soups.soup import Soup
 
 
 @dataclass(frozen=True)

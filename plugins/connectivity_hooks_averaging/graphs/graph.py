@@ -11,13 +11,13 @@ from connectivity_hooks.errors import InputError
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.shards import Shard
 from connectivity_hooks.tasks import Task
-from connectivity_hooks_averaging.components import components
 from connectivity_hooks_averaging.finished import FinishedPairs, MeasuredPair
+from connectivity_hooks_averaging.graphs.components import components
+from connectivity_hooks_averaging.graphs.tree import spanning_tree
 from connectivity_hooks_averaging.line import Line
 from connectivity_hooks_averaging.pairs import Keeping, Numbers, all_pairs, known_pairs, measure_pairs, require_names
 from connectivity_hooks_averaging.set import CheckpointSet
 from connectivity_hooks_averaging.threshold import threshold_of
-from connectivity_hooks_averaging.tree import spanning_tree
 
 Edges = dict[Numbers, MeasuredPair]
 """What was measured, by the numbers of both checkpoints."""

@@ -10,9 +10,9 @@ from connectivity_hooks.evaluation import Measuring
 from connectivity_hooks.model import Weights
 from connectivity_hooks.progress import Progress
 from connectivity_hooks.tasks import Task
-from connectivity_hooks_averaging.cliques import mutually_connected
-from connectivity_hooks_averaging.running import Running
 from connectivity_hooks_averaging.scores import scores_of
+from connectivity_hooks_averaging.soups.cliques import mutually_connected
+from connectivity_hooks_averaging.soups.running import Running
 
 Matrix = list[list[float]]
 """The barrier of every two, symmetric, 0 on the diagonal."""

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from connectivity_hooks_averaging.result import Average
+    from connectivity_hooks_averaging.soups.result import Average
 
 
 _FACTOR = re.compile(r"\blora_(embedding_)?B\b(?!.*bias$)")
