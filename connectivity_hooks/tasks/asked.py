@@ -16,7 +16,8 @@ from connectivity_hooks.model.outputs import LOSS, Pick, entries_of, picked
 from connectivity_hooks.model.running import Forward, forward
 from connectivity_hooks.strangers import guarded_call
 from connectivity_hooks.tasks.arguments import by_name, names_argument
-from connectivity_hooks.tasks.loss import IGNORED, Over, Reading, counted
+from connectivity_hooks.tasks.loss import IGNORED, Loss, Over, Reading, counted
+from connectivity_hooks.tasks.made_up import made_up
 
 OWN = LOSS
 """The entry of what a model returns that Transformers' models hold their own loss in."""
@@ -68,6 +69,7 @@ class Asked:
         kind: Name of the model's class.
         by_labels: Whether it takes labels.
         answers: Whether it does, or may be asked without.
+        decodes: Whether it has a decoder beside an encoder, whose own inputs are the labels before a position.
     """
 
     def __init__(self, model: nn.Module, inputs: Inputs, targets: Tensor, run: Forward) -> None:
@@ -77,7 +79,9 @@ class Asked:
         named = by_name(model, inputs) if self.by_labels or names_argument(model, RETURN_LOSS) else None
         self._inputs: Mapping[str, Any] = named or {}
         self.answers = named is not None
-        index = getattr(getattr(model, "config", None), _IGNORES, None)
+        config = getattr(model, "config", None)
+        self.decodes = getattr(config, "is_encoder_decoder", None) is True
+        index = getattr(config, _IGNORES, None)
         self._ignores = index if isinstance(index, int) and index != IGNORED else None
         self._known: list[tuple[Tensor, Own | None]] = []
 
@@ -90,20 +94,39 @@ class Asked:
         self._known.append((labels.clone(), answer))
         return answer
 
-    def trials(self, outputs: Tensor) -> Iterator[tuple[Tensor, int]]:
-        """Yield labels to ask with, and which of them is thought to be ignored beside `IGNORED`.
+    @property
+    def ignored(self) -> tuple[int, ...]:
+        """Labels that may be left out: first one that the configuration names, where some can be made that."""
+        some = self.by_labels and not self._targets.is_floating_point() and self._targets.ndim > 1
+        return (self._ignores, IGNORED) if some and self._ignores is not None else (IGNORED,)
 
-        Where the configuration names a label that is ignored, one of every sample is made that; then the targets
-        themselves; then labels that all count and differ from position to position, for samples of which none does.
+    def trials(self, loss: Loss, outputs: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Own]]:
+        """Yield labels under which a loss is to be compared with the model's own, which is finite of them.
+
+        Where the loss leaves out another label than `IGNORED`, one of every sample is made that; then come the targets
+        themselves; then some under which other losses differ from it, see `made_up`.
+
+        Args:
+            loss: It fits outputs and targets.
+            outputs: (N, …), the model's on the few samples.
+            targets: All targets of the split.
         """
-        whole = not self._targets.is_floating_point()
-        if whole and self.by_labels and self._ignores is not None and self._targets.ndim > 1:
-            with_some = self._targets.masked_fill(self._targets == IGNORED, self._ignores)
-            with_some.flatten(1)[:, 0] = self._ignores
-            yield with_some, self._ignores
-        yield self._targets, IGNORED
-        if whole and self.by_labels and outputs.ndim == 3 and self._targets.shape == outputs.shape[:2]:
-            yield self._spread(outputs.shape[2]), IGNORED
+        for labels in self._labels(loss, outputs, targets):
+            own = self.own(labels)
+            read = own is not None and own.outputs is None and LABELS in self._inputs
+            if own is not None and own.finite and not (read and labels is not self._targets):
+                yield labels, own
+
+    def _labels(self, loss: Loss, outputs: Tensor, targets: Tensor) -> Iterator[Tensor]:
+        ignored = IGNORED if loss.reading is None else loss.reading.ignored
+        if ignored != IGNORED and ignored in self.ignored:
+            with_some = self._targets.masked_fill(self._targets == IGNORED, ignored)
+            with_some.flatten(1)[:, 0] = ignored
+            yield with_some
+        yield self._targets
+        made = made_up(loss, outputs, self._targets, targets) if self.by_labels else None
+        if made is not None:
+            yield made
 
     def counted(self) -> Reading:
         """Return which labels count in the model's own loss."""
@@ -152,10 +175,6 @@ class Asked:
         count = len(self._targets)
         inputs = mapped(lambda one: taken(one, rows) if one.ndim and len(one) == count else one, self._inputs)
         return self._answer(taken(self._targets, rows), inputs)
-
-    def _spread(self, classes: int) -> Tensor:
-        positions = torch.arange(self._targets.numel(), device=self._targets.device)
-        return (positions * 7 % classes).view(self._targets.shape).to(self._targets.dtype)
 
     def _answer(self, labels: Tensor, inputs: Inputs = None) -> Own | None:
         more = {LABELS: labels.clone()} if self.by_labels else {RETURN_LOSS: True}

@@ -71,7 +71,13 @@ def settle_loss(
         if loss.shape is not None or not _returns_one(asked, wanted):
             raise
         raise InputError(f"{error}; or take the loss that {asked.kind} itself returns, --loss {MODELS_OWN}") from None
-    other = None if is_models_own(loss) else _difference(asked, loss, few, outputs, where)
+    if _copies(loss, few) and not asked.decodes and not targets.is_floating_point():
+        words += (
+            f"{LABELS} are the tokens of their own position, and {asked.kind} is not seen to move them by one: what is "
+            "measured is how well tokens are repeated, not how well the next is predicted; where that is meant, let "
+            f"the loader move them: torch.nn.functional.pad(labels[..., 1:], (0, 1), value={IGNORED})",
+        )
+    other = None if is_models_own(loss) else _difference(asked, loss, few, outputs, targets, where)
     return loss, tuple(filter(None, (*words, note, other)))
 
 
@@ -91,15 +97,20 @@ def require_no_copying(model: nn.Module, loss: Loss, few: Batch) -> None:
     Raises:
         InputError: All labels that count are the tokens of their own position, and the loss is not of the next.
     """
-    inputs, targets = few
-    tokens = inputs.get(TOKENS) if isinstance(inputs, Mapping) else None
-    if loss.reading is None or loss.reading.shifted or not isinstance(tokens, Tensor) or tokens.shape != targets.shape:
-        return
-    if bool(((targets == tokens) | (targets == IGNORED)).all()):
+    if _copies(loss, few):
         raise InputError(
             f"{LABELS} are the tokens of their own position, and {type(model).__name__} is not seen to predict the next"
             f" one; give {LABELS!r}"
         )
+
+
+def _copies(loss: Loss, few: Batch) -> bool:
+    """Say whether all labels that count are the tokens of their own position, and the loss is not of the next."""
+    inputs, targets = few
+    tokens = inputs.get(TOKENS) if isinstance(inputs, Mapping) else None
+    if loss.reading is None or loss.reading.shifted or not isinstance(tokens, Tensor) or tokens.shape != targets.shape:
+        return False
+    return bool(((targets == tokens) | (targets == IGNORED)).all())
 
 
 def said_before(note: str, notes: Sequence[str]) -> bool:
@@ -118,7 +129,7 @@ def _as_the_model(
     if not asked.answers or not (loss.open or (loss.reading is not None and not loss.reading.settled)):
         return closed, ()
     inputs, wanted = few
-    found = _seen(asked, loss, outputs, wanted)
+    found = _seen(asked, loss, outputs, wanted, targets)
     if found is None:
         return closed, ()
     reading, kind = found.loss.reading, asked.kind
@@ -154,17 +165,13 @@ def _over_batches(asked: Asked, loss: Loss, samples: int) -> tuple[Loss, tuple[s
     return found, ()
 
 
-def _seen(asked: Asked, loss: Loss, outputs: Tensor, wanted: Tensor) -> Alike | None:
-    """Return what gives the model's own figure, or moves labels as it does; None where nothing does."""
+def _seen(asked: Asked, loss: Loss, outputs: Tensor, wanted: Tensor, targets: Tensor) -> Alike | None:
+    """Return what gives the model's own figure under all labels, or moves them as it does; None where nothing does."""
     near: list[Alike] = []
-    for labels, ignored in asked.trials(outputs):
-        own = asked.own(labels)
-        if own is None or not own.finite:
-            continue
-        near = [each for each in alike(loss, outputs, wanted, ignored) if _agrees(each.loss, own, outputs, labels)]
-        if len(near) == 1:
-            return near[0]
-        if near and not any(each.shifted for each in near):
+    for ignored in asked.ignored:
+        fitting = alike(loss, outputs, wanted, ignored)
+        near = [each for each in fitting if _agrees(asked, each.loss, outputs, targets)]
+        if len(near) == 1 or (near and not any(each.shifted for each in near)):
             return near[0]
     # Beside an auxiliary loss, as of a mixture of experts, no figure is the model's; labels are moved all the same.
     left = near or [each for each in alike(loss, outputs, wanted, IGNORED) if each.shifted]
@@ -174,42 +181,55 @@ def _seen(asked: Asked, loss: Loss, outputs: Tensor, wanted: Tensor) -> Alike | 
     return next((each for each in left if each.shifted == moved), None)
 
 
-def _difference(asked: Asked, loss: Loss, few: Batch, outputs: Tensor, where: str) -> str | None:
+def _agrees(asked: Asked, loss: Loss, outputs: Tensor, targets: Tensor) -> bool:
+    """Say whether a loss is the model's own under all labels that it answers to, of which there have to be some."""
+    told = False
+    for labels, own in asked.trials(loss, outputs, targets):
+        ours = _ours(loss, own, outputs, labels)
+        if ours is None or not _near(ours, own.loss):
+            return False
+        told = True
+    return told
+
+
+def _ours(loss: Loss, own: Own, outputs: Tensor, labels: Tensor) -> float | None:
+    """Return a loss of the outputs; of those that the model returned beside its own, if any are known."""
+    try:
+        return _mean(loss, outputs if own.outputs is None else own.outputs, labels)
+    except InputError:
+        return None
+
+
+def _difference(asked: Asked, loss: Loss, few: Batch, outputs: Tensor, targets: Tensor, where: str) -> str | None:
     """Return both losses in words where they differ; None where they agree or cannot be compared.
 
     Raises:
         InputError: The labels are moved by the model, and were not for a loss of the user's own.
     """
-    inputs, targets = few
-    own = asked.own(targets) if asked.answers else None
-    if own is None or not own.finite:
+    inputs, wanted = few
+    if not asked.answers:
         return None
-    ours = _mean(loss, outputs, targets)
-    if not math.isfinite(ours) or _near(ours, own.loss):
-        return None
-    moves = _moves(loss, outputs, targets, own.loss)
-    if moves and _moved_already(inputs, targets):
-        return None
-    if moves and loss.shape is not None:
-        raise InputError(
-            f"{where}: {asked.kind} moves {LABELS!r} by one position itself, loss {loss.name} does not "
-            f"({_on(len(targets))} {ours:.4g}, its own loss {float(own.loss):.4g}); move them in the loader: "
-            f"torch.nn.functional.pad(labels[..., 1:], (0, 1), value={IGNORED})"
+    for labels, own in asked.trials(loss, outputs, targets):
+        ours = _mean(loss, outputs, labels) if labels is wanted else _ours(loss, own, outputs, labels)
+        if ours is None or not math.isfinite(ours) or _near(ours, own.loss):
+            continue
+        moves = _moves(loss, outputs, labels, own.loss)
+        if moves and _moved_already(inputs, wanted):
+            return None
+        if moves and loss.shape is not None:
+            raise InputError(
+                f"{where}: {asked.kind} moves {LABELS!r} by one position itself, loss {loss.name} does not "
+                f"({_on(len(wanted))} {ours:.4g}, its own loss {float(own.loss):.4g}); move them in the loader: "
+                f"torch.nn.functional.pad(labels[..., 1:], (0, 1), value={IGNORED})"
+            )
+        if loss.shape is not None:
+            return None
+        return (
+            f"{where}: what is measured is {loss.name}, which is not the loss that {asked.kind} itself returns: "
+            f"{_on(len(wanted))}{'' if labels is wanted else ' with other labels'} {ours:.4g} and "
+            f"{float(own.loss):.4g}"
         )
-    if loss.shape is not None:
-        return None
-    return (
-        f"{where}: what is measured is {loss.name}, which is not the loss that {asked.kind} itself returns: "
-        f"{_on(len(targets))} {ours:.4g} and {float(own.loss):.4g}"
-    )
-
-
-def _agrees(loss: Loss, own: Own, outputs: Tensor, labels: Tensor) -> bool:
-    """Say whether a loss of the outputs is the model's own; of those that it returned beside that, if any are known."""
-    try:
-        return _near(_mean(loss, outputs if own.outputs is None else own.outputs, labels), own.loss)
-    except InputError:
-        return False
+    return None
 
 
 def _moves(loss: Loss, outputs: Tensor, targets: Tensor, own: Tensor) -> bool:

@@ -13,6 +13,7 @@ from connectivity_hooks.evaluation import Measuring, evaluate
 from connectivity_hooks.evaluation.evaluate import measure_part
 from connectivity_hooks.paths import Path
 from connectivity_hooks.tasks.loss import custom_loss
+from connectivity_hooks.tasks.telling import telling
 
 N = 110
 
@@ -194,7 +195,7 @@ def test_a_measured_path_costs_one_pass_for_each_point(setting):
     # Two samples under the weights of both ends, and once more to be compared with a copy; 32 twice at both, to see
     # that outputs are no matter of chance.
     faithful = 2 * 2 + 3 * 2 + 2 * 2 * 32
-    read = 2  # and once more to see how their targets are read
+    read = len(telling(task.train))  # and a few to see how their targets are read
     together = 2 * 2 * 32  # a batch under two points, written and handed over, to see whether points go in groups
     assert sum(passes) == 25 * N + faithful + read + together
 

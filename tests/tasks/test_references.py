@@ -72,7 +72,7 @@ def test_a_home_that_is_none_is_refused(spec):
 
 
 def test_a_loss_that_fails_is_named_with_the_shapes_it_got(net):
-    with pytest.raises(InputError, match=r"fails on outputs \(2, 10\) and targets \(2,\): KeyError") as error:
+    with pytest.raises(InputError, match=r"fails on outputs \((\d), 10\) and targets \(\1,\): KeyError") as error:
         make_task(model=f"{net}:make", data="digits", loss=f"{net}:loss")
     assert "\n" not in str(error.value)
 
