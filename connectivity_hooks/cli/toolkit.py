@@ -14,7 +14,7 @@ from connectivity_hooks.cli.task_options import (
     task_of,
     task_options,
 )
-from connectivity_hooks.cli.terminal import NOT_MET, Display, plain, print_json
+from connectivity_hooks.cli.terminal import NOT_MET, Display, plain, print_json, terminal_width
 
 __all__ = [
     "NOT_MET",
@@ -43,4 +43,5 @@ __all__ = [
     "task_flags",
     "task_of",
     "task_options",
+    "terminal_width",
 ]

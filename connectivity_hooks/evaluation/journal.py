@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import pathlib
 import time
-import zlib
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+from connectivity_hooks import checked_lines
+from connectivity_hooks.checked_lines import content_of, line_of
 from connectivity_hooks.checkpoints.atomic import atomic_text
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation.measurement import Measurement
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.records import Table, typed
-from connectivity_hooks.untrusted import guarded, parse_json, read_text
+from connectivity_hooks.untrusted import guarded, read_text
 
 _FIELDS = [field.name for field in dataclasses.fields(Measurement)]
 # A kill loses nothing that was handed to the system; a power cut loses at most this many seconds of measuring, and a
@@ -52,7 +52,7 @@ class Journal:
     """
 
     def __init__(self, file: pathlib.Path, subject: Mapping[str, object], progress: Progress = SILENT) -> None:
-        header = _line({"fields": _FIELDS, "subject": dict(subject)})
+        header = line_of({"fields": _FIELDS, "subject": dict(subject)})
         found = _found(file, header, progress)
         if found is None:
             atomic_text(file, header)
@@ -78,7 +78,7 @@ class Journal:
         """Append the measurements of one t."""
         self._known[measurements[0].t] = measurements
         now = time.monotonic()
-        _write(self._handle, _line(dataclasses.asdict(_Group(tuple(measurements), now - self._told))))
+        checked_lines.write(self._handle, line_of(dataclasses.asdict(_Group(tuple(measurements), now - self._told))))
         self._told = now
         if time.monotonic() - self._synced >= _UNSYNCED:
             self._sync()
@@ -101,7 +101,7 @@ def subject_of(file: pathlib.Path) -> object:
     """Return what a journal belongs to; None where there is none, or a damaged one."""
     try:
         with guarded(file, "a journal"):
-            return _content(_lines(file)[0])["subject"]
+            return content_of(_lines(file)[0])["subject"]
     except InputError:
         return None
 
@@ -114,7 +114,7 @@ def read_journal(file: pathlib.Path, remedy: str) -> tuple[Mapping[str, Any], li
     """
     lines = _lines(file)
     with guarded(file, "a whole journal", remedy):
-        contents = [_content(line) for line in lines]
+        contents = [content_of(line) for line in lines]
         if not contents or not isinstance(contents[0], dict) or contents[0].get("fields") != _FIELDS:
             raise ValueError("its first line does not say what it belongs to")
         groups = [list(group.measured) for group in _groups(contents[1:])]
@@ -128,7 +128,7 @@ def _found(file: pathlib.Path, header: str, progress: Progress) -> tuple[int, li
     try:
         lines = _lines(file)
         with guarded(file, "a whole journal", "it is started anew, and what it held is measured again"):
-            contents = [_content(line) for line in lines]
+            contents = [content_of(line) for line in lines]
             if not contents or not isinstance(contents[0], dict) or "subject" not in contents[0]:
                 raise ValueError("its first line does not say what it belongs to")
             if lines[0] != header:
@@ -152,21 +152,3 @@ def _groups(contents: Sequence[Any]) -> list[_Group]:
         if [one.split for one in group.measured] != [one.split for one in groups[0].measured]:
             raise ValueError("its lines are of different splits")
     return groups
-
-
-def _line(content: Any) -> str:
-    text = json.dumps(content, sort_keys=True)
-    return f"{zlib.crc32(text.encode()):08x} {text}\n"
-
-
-def _content(line: str) -> Any:
-    checksum, _, text = line.rstrip("\n").partition(" ")
-    if checksum != f"{zlib.crc32(text.encode()):08x}":
-        raise ValueError("a line does not have its checksum")
-    return parse_json(text)
-
-
-def _write(handle: int, text: str) -> None:
-    rest = text.encode()
-    while rest:
-        rest = rest[os.write(handle, rest) :]

@@ -5,7 +5,7 @@ from connectivity_hooks.reports.matrix import matrix_figure, save_matrix
 from connectivity_hooks.reports.plots import STYLE, as_svg
 from connectivity_hooks.reports.report import Report, environment, load_saved
 from connectivity_hooks.reports.rows import write_csv
-from connectivity_hooks.reports.tables import aligned
+from connectivity_hooks.reports.tables import aligned, in_blocks
 
 __all__ = [
     "STYLE",
@@ -13,6 +13,7 @@ __all__ = [
     "aligned",
     "as_svg",
     "environment",
+    "in_blocks",
     "load_saved",
     "matrix_figure",
     "page",

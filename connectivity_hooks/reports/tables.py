@@ -55,7 +55,7 @@ def figures_table(evaluations: Sequence[Evaluation], width: int | None = None) -
                 ]
             )
     counted = any(figures.error_max is not None for each in evaluations for figures in each.barriers.values())
-    return _in_blocks(head, lines, 2, width) + ("" if counted else f"\n{_NO_ERRORS}")
+    return in_blocks(head, lines, 2, width) + ("" if counted else f"\n{_NO_ERRORS}")
 
 
 def _calibrated(evaluation: Evaluation, split: str) -> str:
@@ -63,8 +63,15 @@ def _calibrated(evaluation: Evaluation, split: str) -> str:
     return "–" if found is None else f"{found.barriers[split].barrier_entezari:.4g}"
 
 
-def _in_blocks(head: list[str], lines: list[list[str]], keys: int, width: int | None) -> str:
-    """Return blocks no wider than `width`: each has the first columns and as many others as fit, one at least."""
+def in_blocks(head: list[str], lines: list[list[str]], keys: int, width: int | None) -> str:
+    """Return blocks no wider than `width`: each has the first columns and as many others as fit, one at least.
+
+    Args:
+        head: Names of the columns.
+        lines: Their values.
+        keys: How many columns say whose a line is.
+        width: Columns of the terminal; None where lines may have any length.
+    """
     blocks, start = list[str](), keys
     while start < len(head):
         end = len(head)

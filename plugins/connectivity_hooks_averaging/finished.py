@@ -8,14 +8,14 @@ import json
 import math
 import os
 import pathlib
-import zlib
 from collections.abc import Mapping, Sequence
 
+from connectivity_hooks.checked_lines import content_of, line_of, opened, write
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.evaluation import Barriers
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.records import typed
-from connectivity_hooks.untrusted import guarded, parse_json, read_text
+from connectivity_hooks.untrusted import guarded, read_text
 
 FILE = "pairs"
 SUFFIX = ".jsonl"
@@ -113,13 +113,7 @@ class FinishedPairs:
         self._known: dict[str, MeasuredPair] = {}
         for file in sorted([*folder.glob(f"{FILE}{SUFFIX}"), *folder.glob(f"{FILE}.*{SUFFIX}")]):
             self._read(file, progress)
-        self._file = folder / f"{FILE}{shard and '.'}{shard}{SUFFIX}"
-        try:
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-            self._handle = os.open(self._file, flags, 0o666)
-        except OSError as error:
-            raise InputError(f"{self._file}: cannot be written: {error.strerror}; choose another --out") from None
-        self._begin_a_line()
+        self._handle = opened(folder / f"{FILE}{shard and '.'}{shard}{SUFFIX}")
 
     def __enter__(self) -> FinishedPairs:
         return self
@@ -143,17 +137,8 @@ class FinishedPairs:
         """Keep what was measured; a kill after this loses nothing of it."""
         line = _Line(_key(subject), pair)
         self._known[line.key] = pair
-        text = json.dumps(dataclasses.asdict(line), sort_keys=True)
-        rest = f"{zlib.crc32(text.encode()):08x} {text}\n".encode()
-        while rest:
-            rest = rest[os.write(self._handle, rest) :]
+        write(self._handle, line_of(dataclasses.asdict(line)))
         os.fsync(self._handle)
-
-    def _begin_a_line(self) -> None:
-        """End a line that a kill cut short."""
-        size = os.fstat(self._handle).st_size
-        if size and os.pread(self._handle, 1, size - 1) != b"\n":
-            os.write(self._handle, b"\n")
 
     def _read(self, file: pathlib.Path, progress: Progress) -> None:
         damaged = 0
@@ -171,10 +156,7 @@ class FinishedPairs:
 
 
 def _read_line(text: str) -> _Line:
-    checksum, _, content = text.partition(" ")
-    if checksum != f"{zlib.crc32(content.encode()):08x}":
-        raise ValueError("a line does not have its checksum")
-    line: _Line = typed(_Line, parse_json(content))
+    line: _Line = typed(_Line, content_of(text))
     if line.pair.training not in line.pair.barriers or line.pair.problem:
         raise ValueError(f"a line has figures that cannot be: {line.pair.problem or 'no training split'}")
     return line

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from connectivity_hooks.reports import aligned
+from connectivity_hooks.reports import in_blocks
 
 
-def table_of(content: Mapping[str, Any]) -> str:
-    """Return a line for each checkpoint and one for the mean: loss, and error in percent, on each split."""
+def table_of(content: Mapping[str, Any], width: int | None = None) -> str:
+    """Return a line for each checkpoint and one for the mean: loss, and error in percent, on each split.
+
+    Args:
+        content: Of an average.
+        width: Columns of the terminal; None where lines may have any length.
+    """
     splits = list(content["task"]["samples"])
     head = ["checkpoint", "averaged", *(f"{split} {what}" for split in splits for what in ("loss", "error"))]
     rows = [(each, each["name"], "yes" if each["averaged"] else "no") for each in content["checkpoints"]]
     rows += [(content["soup"], "mean", "")] if content["soup"] else []
-    return aligned(head, [[name, taken, *_figures(of, splits)] for of, name, taken in rows])
+    return in_blocks(head, [[name, taken, *_figures(of, splits)] for of, name, taken in rows], 2, width)
 
 
 def _figures(of: Mapping[str, Any], splits: Sequence[str]) -> list[str]:
@@ -25,12 +30,17 @@ def _figures(of: Mapping[str, Any], splits: Sequence[str]) -> list[str]:
     return found
 
 
-def edges_table(content: Mapping[str, Any]) -> str:
-    """Return a line for each edge, lowest barrier first: barrier, largest loss and largest error on each split."""
+def edges_table(content: Mapping[str, Any], width: int | None = None) -> str:
+    """Return a line for each edge, lowest barrier first: barrier and largest loss on each split.
+
+    Args:
+        content: Of a graph.
+        width: Columns of the terminal; None where lines may have any length.
+    """
     splits = list(content["task"]["samples"])
     columns = (f"{split} {what}" for split in splits for what in ("barrier", "loss max"))
     edges = sorted(content["edges"], key=lambda edge: (edge["barrier"] is None, edge["barrier"]))
-    return aligned(["a", "b", "connected", *columns], [_edge(edge, splits) for edge in edges])
+    return in_blocks(["a", "b", "connected", *columns], [_edge(edge, splits) for edge in edges], 2, width)
 
 
 def _edge(edge: Mapping[str, Any], splits: Sequence[str]) -> list[str]:

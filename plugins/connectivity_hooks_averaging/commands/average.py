@@ -30,6 +30,7 @@ from connectivity_hooks.cli.toolkit import (
     task_flags,
     task_of,
     task_options,
+    terminal_width,
 )
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.registry import registry
@@ -120,7 +121,7 @@ def command(checkpoints: Sequence[str], out: pathlib.Path, report: pathlib.Path 
     if given["as_json"]:
         print_json(content)
     else:
-        click.echo("\n".join([*map(plain, content["verdict"]), table_of(content)]))
+        click.echo("\n".join([*map(plain, content["verdict"]), table_of(content, terminal_width())]))
     return 0 if written else NOT_MET
 
 

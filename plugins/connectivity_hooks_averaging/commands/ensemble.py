@@ -26,6 +26,7 @@ from connectivity_hooks.cli.toolkit import (
     task_flags,
     task_of,
     task_options,
+    terminal_width,
 )
 from connectivity_hooks.paths import Path
 from connectivity_hooks_averaging.ensemble.ensemble import HOLD_OUT, MOST, Ensembling, ensembled
@@ -94,4 +95,4 @@ def command(path: str, out: pathlib.Path | None, **given: Any) -> None:
         return
     for note in found.notes:
         display.say(note)
-    click.echo("\n".join([plain(found.as_json()["verdict"]), found.table()]))
+    click.echo("\n".join([plain(found.as_json()["verdict"]), found.table(terminal_width())]))

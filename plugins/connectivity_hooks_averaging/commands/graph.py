@@ -30,6 +30,7 @@ from connectivity_hooks.cli.toolkit import (
     task_flags,
     task_of,
     task_options,
+    terminal_width,
 )
 from connectivity_hooks.connecting import Connecting
 from connectivity_hooks.errors import UsageError
@@ -108,7 +109,7 @@ def command(checkpoints: Sequence[str], out: pathlib.Path, **given: Any) -> None
     if given["as_json"]:
         print_json(content)
     else:
-        click.echo("\n".join([*map(plain, content["verdict"]), edges_table(content)]))
+        click.echo("\n".join([*map(plain, content["verdict"]), edges_table(content, terminal_width())]))
 
 
 def _edging(given: Mapping[str, Any], display: Display) -> Edging:

@@ -27,6 +27,7 @@ from connectivity_hooks.cli.toolkit import (
     task_flags,
     task_of,
     task_options,
+    terminal_width,
 )
 from connectivity_hooks_averaging.planes.content import content_of, table_of
 from connectivity_hooks_averaging.planes.functions import plane
@@ -110,5 +111,5 @@ def show(found: Landscape, out: pathlib.Path, *, as_json: bool) -> None:
         print_json(content)
         return
     notes = [f"note: {note}" for note in content["notes"]]
-    click.echo("\n".join([*map(plain, content["verdict"]), *map(plain, notes), "", table_of(found)]))
+    click.echo("\n".join([*map(plain, content["verdict"]), *map(plain, notes), "", table_of(found, terminal_width())]))
     click.echo(f"\nwritten to {out / f'{found.kind}.html'}")

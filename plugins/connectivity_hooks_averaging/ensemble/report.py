@@ -9,7 +9,7 @@ from typing import Any
 
 from connectivity_hooks.checkpoints import atomic_text, make_folder
 from connectivity_hooks.json_values import finite
-from connectivity_hooks.reports import aligned, as_svg, environment, page
+from connectivity_hooks.reports import as_svg, environment, in_blocks, page
 from connectivity_hooks_averaging.ensemble.calibration import BINS
 from connectivity_hooks_averaging.ensemble.result import Ensemble, Scored
 
@@ -56,9 +56,14 @@ def verdict_of(found: Ensemble) -> str:
     )
 
 
-def table_of(found: Ensemble) -> str:
-    """Return a line for each row that is no point between the ends."""
-    return aligned(*_cells(found, found.shown))
+def table_of(found: Ensemble, width: int | None = None) -> str:
+    """Return a line for each row that is no point between the ends.
+
+    Args:
+        found: What came of it.
+        width: Columns of the terminal; None where lines may have any length.
+    """
+    return in_blocks(*_cells(found, found.shown), 1, width)
 
 
 def _cells(found: Ensemble, rows: list[Scored]) -> tuple[list[str], list[list[str]]]:

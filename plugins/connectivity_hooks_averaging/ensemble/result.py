@@ -87,11 +87,15 @@ class Ensemble:
 
         return content_of(self)
 
-    def table(self) -> str:
-        """Return a line for each end, the mean of weights, each checkpoint beside and each ensemble."""
+    def table(self, width: int | None = None) -> str:
+        """Return a line for each end, the mean of weights, each checkpoint beside and each ensemble.
+
+        Args:
+            width: Columns of the terminal; None where lines may have any length.
+        """
         from connectivity_hooks_averaging.ensemble.report import table_of
 
-        return table_of(self)
+        return table_of(self, width)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ensemble.json, ensemble.svg and ensemble.html."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from connectivity_hooks.json_values import finite
-from connectivity_hooks.reports import aligned, environment
+from connectivity_hooks.reports import environment, in_blocks
 from connectivity_hooks_averaging.planes.landscape import Landscape, Marked
 from connectivity_hooks_averaging.planes.words import sentences_of
 from connectivity_hooks_averaging.scores import Scores
@@ -42,8 +42,13 @@ def content_of(found: Landscape) -> dict[str, Any]:
     return ready
 
 
-def table_of(found: Landscape) -> str:
-    """Return a line for each checkpoint, and for each path one: where it is, how far off, loss and error."""
+def table_of(found: Landscape, width: int | None = None) -> str:
+    """Return a line for each checkpoint: where it is, how far off, loss and error.
+
+    Args:
+        found: What was measured.
+        width: Columns of the terminal; None where lines may have any length.
+    """
     head = ["point", "at", "off the plane"] if found.kind == "plane" else ["point", "at"]
     head += [f"{split} {what}" for split in found.splits for what in ("loss", "error")]
     lines = []
@@ -53,7 +58,7 @@ def table_of(found: Landscape) -> str:
         at = f"({', '.join(f'{value:.4g}' for value in each.at)})"
         off = [f"{each.distance:.4g}"] if found.kind == "plane" else []
         lines.append([each.name, at, *off, *_figures(each.scores)])
-    return aligned(head, lines)
+    return in_blocks(head, lines, 1, width)
 
 
 GRID_COLUMNS = ("split", "loss", "error")

@@ -9,14 +9,14 @@ import math
 import os
 import pathlib
 import time
-import zlib
 from collections.abc import Iterable, Mapping
 
+from connectivity_hooks.checked_lines import content_of, line_of, opened, write
 from connectivity_hooks.errors import InputError
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.records import typed
 from connectivity_hooks.tasks import Task
-from connectivity_hooks.untrusted import guarded, parse_json, read_text
+from connectivity_hooks.untrusted import guarded, read_text
 from connectivity_hooks_averaging.scores import Score, Scores
 
 FILE = "places.jsonl"
@@ -60,13 +60,7 @@ class Kept:
         self._known: dict[str, Scores] = {}
         if file.exists():
             self._read()
-        try:
-            self._handle = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        except OSError as error:
-            raise InputError(f"{file}: cannot be written: {error.strerror}; choose another --out") from None
-        size = os.fstat(self._handle).st_size
-        if size and os.pread(self._handle, 1, size - 1) != b"\n":
-            os.write(self._handle, b"\n")
+        self._handle = opened(file)
         self._synced = time.monotonic()
 
     def __enter__(self) -> Kept:
@@ -94,10 +88,7 @@ class Kept:
         }
         line = _Line(self._key(place), figures)
         self._known[line.key] = scores
-        text = json.dumps(dataclasses.asdict(line), allow_nan=False)  # splits stay in their order
-        rest = f"{zlib.crc32(text.encode()):08x} {text}\n".encode()
-        while rest:
-            rest = rest[os.write(self._handle, rest) :]
+        write(self._handle, line_of(dataclasses.asdict(line), in_order=True))  # of the splits
         if time.monotonic() - self._synced >= _UNSYNCED:
             os.fsync(self._handle)
             self._synced = time.monotonic()
@@ -137,10 +128,7 @@ def _are_possible(scores: Scores, task: Task) -> bool:
 
 
 def _read_line(text: str) -> _Line:
-    checksum, _, content = text.partition(" ")
-    if checksum != f"{zlib.crc32(content.encode()):08x}":
-        raise ValueError("a line does not have its checksum")
-    line: _Line = typed(_Line, parse_json(content))
+    line: _Line = typed(_Line, content_of(text))
     for each in line.scores.values():
         if not all(figure is None or math.isfinite(figure) for figure in (each.loss, each.error)):
             raise ValueError("a figure is not a finite number")
