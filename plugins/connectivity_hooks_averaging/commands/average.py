@@ -34,8 +34,9 @@ from connectivity_hooks.cli.toolkit import (
 )
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.registry import registry
-from connectivity_hooks_averaging.soups.average import GREEDY, UNIFORM, Averaging, averaged
+from connectivity_hooks_averaging.soups.average import averaged
 from connectivity_hooks_averaging.soups.content import content_of
+from connectivity_hooks_averaging.soups.how import GREEDY, UNIFORM, Averaging
 from connectivity_hooks_averaging.soups.pages import write_average
 from connectivity_hooks_averaging.table import table_of
 

@@ -8,7 +8,6 @@ import os
 import pathlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -16,14 +15,14 @@ import torch
 
 from connectivity_hooks.checkpoints import fit, make_folder, read
 from connectivity_hooks.connecting import Connecting
-from connectivity_hooks.contracts import Aligner, Method, make_options
+from connectivity_hooks.contracts import Method, make_options
 from connectivity_hooks.errors import InputError, UsageError
 from connectivity_hooks.evaluation import Measuring, tracked_norms
 from connectivity_hooks.model import Weights
 from connectivity_hooks.progress import SILENT, Progress
 from connectivity_hooks.registry import registry
 from connectivity_hooks.tasks import Task
-from connectivity_hooks_averaging.arguments import above_zero, number, require_files, whole
+from connectivity_hooks_averaging.arguments import above_zero, require_files
 from connectivity_hooks_averaging.finished import FinishedPairs
 from connectivity_hooks_averaging.line import Line
 from connectivity_hooks_averaging.pairs import Keeping, all_pairs, measure_pairs, require_names
@@ -31,6 +30,7 @@ from connectivity_hooks_averaging.scores import Scores, scores_of
 from connectivity_hooks_averaging.set import CheckpointSet, read_set, weights_of_entry
 from connectivity_hooks_averaging.soups.choice import Candidates, Choice, Matrix, greedy, uniform
 from connectivity_hooks_averaging.soups.frames import Framed, in_first_frame
+from connectivity_hooks_averaging.soups.how import GREEDY, HOLD_OUT, UNIFORM, Averaging
 from connectivity_hooks_averaging.soups.result import Average, Near
 from connectivity_hooks_averaging.soups.running import Running
 from connectivity_hooks_averaging.soups.soup import Soup, counters_of, products_of
@@ -38,59 +38,10 @@ from connectivity_hooks_averaging.threshold import threshold_of
 
 M = TypeVar("M", bound=Method)
 
-UNIFORM, GREEDY = "uniform", "greedy"
-
-HOLD_OUT = 0.1
-"""Share of the training samples that a greedy soup is chosen by."""
-
 NEAR = 1e-4
 """Share of the weights' size up to which it is said that two checkpoints are as good as one: rounding of an aligner."""
 
 File = str | os.PathLike[str]
-
-
-@dataclass(frozen=True)
-class Averaging:
-    """How checkpoints are averaged.
-
-    Attributes:
-        method: ``uniform`` or ``greedy``.
-        weights: Of each checkpoint given, for a weighted mean; None for equal ones.
-        aligner: Brings all others into the frame of the first.
-        measuring: How lines are measured, and the correction that the mean gets too.
-        threshold: The largest barrier that connects; None for `threshold_of`'s.
-        hold_out: Share of the training samples that ``greedy`` chooses by.
-        seed: Draws them.
-    """
-
-    method: str = UNIFORM
-    weights: tuple[float, ...] | None = None
-    aligner: Aligner | None = None
-    measuring: Measuring = field(default_factory=Measuring)
-    threshold: float | None = None
-    hold_out: float | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        whole("points", self.measuring.points, 2)
-        whole("refine", self.measuring.refine, 0)
-        whole("seed", self.seed, 0)
-        if self.threshold is not None:
-            number("threshold", self.threshold, 0, float("inf"))
-        if self.hold_out is not None:
-            number("hold_out", self.hold_out, 0, 1, inside=True)
-        if self.weights is not None:
-            above_zero("weights", self.weights)
-        if self.method not in (UNIFORM, GREEDY):
-            raise UsageError(f"method: expected {UNIFORM} or {GREEDY}, found {self.method!r}")
-        if self.method == GREEDY and self.weights is not None:
-            raise UsageError("weights are given, and a greedy soup is a mean of equal weights; say uniform")
-        if self.method == UNIFORM and self.hold_out is not None:
-            raise UsageError("hold_out is given, and a uniform mean chooses nothing by held-out samples; say greedy")
-        if self.weights is not None and not 0 < sum(self.weights) < float("inf"):
-            raise UsageError(f"weights: their sum is {sum(self.weights)}; give smaller ones, only their ratios count")
-        if self.measuring.points == 2 and self.measuring.refine == 0:
-            raise UsageError("points 2, refine 0: nothing between the ends is measured; give 3 points or more")
 
 
 def average(
